@@ -1,0 +1,82 @@
+"""The linear filter of a neuron's membrane, and the presynaptic trace it makes of an input.
+
+With the reset held constant, a linear neuron's voltage is a fixed filter of its current:
+U[t] = sum over k <= t of h[t - k] I[k], plus what the resets took off. `h` is the impulse
+response. Everything here follows from it, for any model that declares itself linear.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from sigprop_snn.neurons.base import Neuron
+
+
+class MeanTrace(NamedTuple):
+    """The mean over time of the presynaptic trace, split into a weighted mean and a gain.
+
+    The mean voltage is `gain * synapse(trace)` plus the resets, for every synapse that is affine
+    in its input: the split keeps the synapse's bias right.
+
+    Attributes:
+        trace: a weighted mean of the input over time, `[B, ...]`, with weights that sum to one.
+        gain: the mean voltage that a constant current of 1 gives.
+    """
+
+    trace: Tensor
+    gain: float
+
+
+def impulse_response(neuron: Neuron, steps: int) -> Tensor:
+    """Return the voltage after a unit current at step 0 and silence after it.
+
+    Args:
+        neuron: a model that declares itself linear.
+        steps: T.
+
+    Returns:
+        h, `[T]`, float64.
+    """
+    current = torch.zeros(steps, 1, dtype=torch.float64)
+    current[0] = 1.0
+    state = neuron.initial_state(current[0])
+    response = []
+    with torch.no_grad():
+        for step_current in current:
+            state = neuron.integrate(step_current, state)
+            response.append(state.voltage)
+    return torch.stack(response).view(steps)
+
+
+def mean_trace(inputs: Tensor, response: Tensor) -> MeanTrace:
+    """Return the mean over time of the input passed through the neuron's own filter.
+
+    (1/T) sum_t sum_{k<=t} h[t-k] x[k] = (1/T) sum_k x[k] (h[0] + ... + h[T-1-k]).
+
+    Args:
+        inputs: what the synapse receives, `[T, B, ...]`; a time axis of stride 0 marks an input
+            that is constant in time, which is its own weighted mean.
+        response: the neuron's impulse response, `[T]`.
+    """
+    weights = response.cumsum(0).flip(0) / response.shape[0]
+    gain = float(weights.sum())
+    if is_constant(inputs):
+        return MeanTrace(inputs[0], gain)
+    weights = (weights / gain).to(inputs)
+    trace = (weights @ inputs.reshape(inputs.shape[0], -1)).view(inputs.shape[1:])
+    return MeanTrace(trace, gain)
+
+
+def is_constant(inputs: Tensor) -> bool:
+    """Return whether `[T, B, ...]` repeats one step, as `x.expand(T, ...)` does."""
+    return inputs.shape[0] == 1 or inputs.stride(0) == 0
+
+
+def filter_matrix(response: Tensor) -> Tensor:
+    """Return the filter as a lower-triangular matrix H `[T, T]`, so that U = H I."""
+    steps = response.shape[0]
+    lag = torch.arange(steps)[:, None] - torch.arange(steps)[None, :]
+    return torch.where(lag >= 0, response[lag.clamp(min=0)], 0.0)

@@ -1,0 +1,40 @@
+"""The leaky integrator: a membrane that never fires, for readouts."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from sigprop_snn.errors import SigpropError
+from sigprop_snn.neurons.base import Neuron, State
+
+
+class LeakyIntegrator(Neuron):
+    """U[t] = beta U[t-1] + I[t], without threshold, spike or reset.
+
+    Args:
+        beta: the share of the voltage that is left after one step, in [0, 1].
+
+    Raises:
+        SigpropError: if beta lies outside [0, 1].
+    """
+
+    linear = True
+
+    def __init__(self, beta: float = 0.9) -> None:
+        super().__init__(reset="none")
+        if not 0 <= beta <= 1:
+            raise SigpropError(f"beta of LeakyIntegrator is {beta}; expected a number from 0 to 1")
+        self.beta = beta
+
+    def integrate(self, current: Tensor, state: State) -> State:
+        """Let the voltage leak and add the current."""
+        return State(self.beta * state.voltage + current)
+
+    def fire(self, voltage: Tensor) -> Tensor:
+        """Return zeros: a leaky integrator never fires."""
+        return torch.zeros_like(voltage)
+
+    def extra_repr(self) -> str:
+        """Return the settings for `print(neuron)`."""
+        return f"beta={self.beta}"

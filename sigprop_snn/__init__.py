@@ -1,0 +1,1 @@
+"""Spiking neural networks that learn in the forward pass, by signal propagation."""

@@ -1,0 +1,136 @@
+"""Pictures from scikit-learn and torchvision."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sigprop_snn.data.download import fetch
+from sigprop_snn.data.source import Source, Split
+from sigprop_snn.errors import SigpropError
+
+TEN_DIGITS = tuple("0123456789")
+DIGITS_TEST = 360
+FASHION = (
+    "t-shirt", "trouser", "pullover", "dress", "coat",
+    "sandal", "shirt", "sneaker", "bag", "ankle boot",
+)  # fmt: skip
+CIFAR10 = (
+    "airplane", "automobile", "bird", "cat", "deer",
+    "dog", "frog", "horse", "ship", "truck",
+)  # fmt: skip
+
+
+def digit_pictures(split: str) -> tuple[Tensor, Tensor]:
+    """The handwritten digits that come with scikit-learn, in a split that never changes.
+
+    Args:
+        split: "train" (1,437 samples) or "test" (360).
+
+    Returns:
+        Pictures with values 0 to 16, uint8 `[N, 1, 8, 8]`, and labels, int64 `[N]`.
+
+    Raises:
+        SigpropError: if `split` is another word.
+    """
+    # Imported where used, like every data library here: each costs a second or more.
+    from sklearn.datasets import load_digits
+    from sklearn.model_selection import train_test_split
+
+    if split not in ("train", "test"):
+        raise SigpropError(f"split is {split!r}; expected 'train' or 'test'")
+    pictures, labels = load_digits(return_X_y=True)
+    parts = train_test_split(
+        pictures, labels, test_size=DIGITS_TEST, stratify=labels, random_state=0
+    )
+    x, y = parts[split == "test"], parts[2 + (split == "test")]
+    return torch.from_numpy(x).to(torch.uint8).view(-1, 1, 8, 8), torch.from_numpy(y).long()
+
+
+def open_digits(root: Path, steps: int, download: bool) -> Source:
+    """scikit-learn's 8x8 digits; needs no files."""
+    train, test = (Split.of(*digit_pictures(split)) for split in ("train", "test"))
+    return Source("digits", train, test, TEN_DIGITS, top=16.0)
+
+
+def open_mnist(root: Path, steps: int, download: bool) -> Source:
+    """MNIST from `root/MNIST/raw`, as torchvision lays it out."""
+    from torchvision.datasets import MNIST
+
+    return _open_idx("mnist", MNIST, root, TEN_DIGITS, download)
+
+
+def open_fashion_mnist(root: Path, steps: int, download: bool) -> Source:
+    """Fashion-MNIST from `root/FashionMNIST/raw`, as torchvision lays it out."""
+    from torchvision.datasets import FashionMNIST
+
+    return _open_idx("fashion-mnist", FashionMNIST, root, FASHION, download)
+
+
+def open_cifar10(root: Path, steps: int, download: bool) -> Source:
+    """CIFAR-10 from `root/cifar-10-batches-py`, as torchvision lays it out.
+
+    These files are pickles. torchvision opens them only where their checksum is that of the
+    original, so no code of another's can hide in them.
+    """
+    from torchvision.datasets import CIFAR10 as Pictures  # noqa: N811
+
+    folder = root / Pictures.base_folder
+    names = [name for name, _ in (*Pictures.train_list, *Pictures.test_list)]
+    files = [folder / name for name in (*names, Pictures.meta["filename"])]
+    missing = [file for file in files if not file.is_file()]
+    if missing:
+        advice = (
+            f"Unpack {Pictures.url} in {root}, or use 'imagefolder' for pictures in one folder a "
+            "class."
+        )
+        fetch("cifar10", root, missing, advice, _torchvision(Pictures) if download else None)
+    splits = []
+    for train in (True, False):
+        try:
+            found = Pictures(root, train=train)
+        except Exception as error:
+            raise SigpropError(
+                f"the CIFAR-10 files in {folder} can't be used ({error}); expected the original "
+                "files with their checksums. Remove the folder to download it again"
+            ) from error
+        x = torch.from_numpy(found.data).permute(0, 3, 1, 2).contiguous()
+        splits.append(Split.of(x, torch.tensor(found.targets)))
+    return Source("cifar10", splits[0], splits[1], CIFAR10, colour=True)
+
+
+def _open_idx(
+    name: str, dataset: Any, root: Path, classes: tuple[str, ...], download: bool
+) -> Source:
+    folder = root / dataset.__name__ / "raw"
+    files = [folder / Path(file).stem for file, _ in dataset.resources]
+    missing = [file for file in files if not file.is_file()]
+    if missing:
+        advice = f"Unpack the four files of {dataset.mirrors[0]} into {folder}."
+        fetch(name, root, missing, advice, _torchvision(dataset) if download else None)
+    splits = []
+    for train in (True, False):
+        try:
+            found = dataset(root, train=train)
+            x, y = found.data, found.targets
+        # A damaged header makes torchvision fail in many ways, none of which names the file.
+        except Exception as error:
+            raise SigpropError(
+                f"the {'train' if train else 't10k'} files in {folder} can't be read "
+                f"({type(error).__name__}: {error}); expected uncompressed idx files. Remove them "
+                "to download them again"
+            ) from error
+        if tuple(x.shape) != (len(y), 28, 28):
+            raise SigpropError(
+                f"the {'train' if train else 't10k'} pictures in {folder} have shape "
+                f"{tuple(x.shape)}; expected ({len(y)}, 28, 28), one for each label"
+            )
+        splits.append(Split.of(x.unsqueeze(1), y))
+    return Source(name, splits[0], splits[1], classes)
+
+
+def _torchvision(dataset: Any) -> Any:
+    return lambda folder: dataset(folder, download=True)

@@ -1,0 +1,98 @@
+"""A block: synapse, normaliser, neuron, pool."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from sigprop_snn.network.norm import RunningNorm, RunningScale
+from sigprop_snn.neurons import Neuron
+from sigprop_snn.neurons.filters import is_constant
+
+if TYPE_CHECKING:
+    from sigprop_snn.network.loss import LocalLoss
+    from sigprop_snn.network.rule import Rule
+
+_AFFINE = (
+    nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d,
+    nn.Flatten, nn.Unflatten, nn.Identity, RunningScale, RunningNorm,
+)  # fmt: skip
+
+
+class Block(nn.Module):
+    """One layer that learns on its own: its synapse makes a current, its neuron makes spikes.
+
+    Args:
+        synapse: any module from `[N, ...]` to `[N, ...]`, applied to every step: `nn.Linear`,
+            `nn.Conv2d`, or a sequence.
+        neuron: the neuron model.
+        norm: a normaliser of the current, or none.
+        pool: what the spikes pass through on their way out, or none.
+        rule: this block's own learning rule, where it differs from the network's.
+        loss: this block's own local loss, where it differs from the network's.
+        frozen: whether the block keeps its weights.
+    """
+
+    def __init__(
+        self,
+        synapse: nn.Module,
+        neuron: Neuron,
+        *,
+        norm: nn.Module | None = None,
+        pool: nn.Module | None = None,
+        rule: Rule | None = None,
+        loss: LocalLoss | None = None,
+        frozen: bool = False,
+    ) -> None:
+        super().__init__()
+        self.synapse = synapse
+        self.norm = norm if norm is not None else nn.Identity()
+        self.neuron = neuron
+        self.pool = pool if pool is not None else nn.Identity()
+        self.rule = rule
+        self.loss = loss
+        self.frozen = frozen
+        if frozen:
+            self.requires_grad_(False)
+
+    @property
+    def affine(self) -> bool:
+        """Whether the current is affine in the input, so that the closed form is exact."""
+        modules = [*self.synapse.modules(), *self.norm.modules()]
+        return all(isinstance(m, (*_AFFINE, nn.Sequential)) for m in modules)
+
+    def static_current(self, inputs: Tensor) -> Tensor:
+        """Return the current for inputs without a time axis, `[N, ...]`."""
+        current: Tensor = self.norm(self.synapse(inputs))
+        return current
+
+    def current(
+        self, inputs: Tensor, *, context: Tensor | None = None, observed_rows: int = 0
+    ) -> Tensor:
+        """Return the current `[T, N, ...]` for inputs `[T, B, ...]`.
+
+        Args:
+            inputs: what the block receives. A constant input is multiplied once.
+            context: a learning signal's current that joins behind the batch, `[C, ...]`.
+            observed_rows: how many of the first rows the normaliser takes into its running
+                figures; the contexts stay out of them.
+        """
+        steps = inputs.shape[0]
+        distinct = inputs[:1] if is_constant(inputs) else inputs
+        current = self.synapse(distinct.flatten(0, 1)).unflatten(0, distinct.shape[:2])
+        if observed_rows and isinstance(self.norm, RunningScale | RunningNorm):
+            self.norm.observe(current[:, :observed_rows].flatten(0, 1))
+        current = self.norm(current.flatten(0, 1)).unflatten(0, distinct.shape[:2])
+        if context is not None:
+            context = context.expand(current.shape[0], *context.shape)
+            current = torch.cat([current, context], dim=1)
+        return current.expand(steps, *current.shape[1:]) if distinct is not inputs else current
+
+    def pooled(self, spike: Tensor) -> Tensor:
+        """Return the spikes as the next block receives them, `[T, N, ...]`."""
+        if isinstance(self.pool, nn.Identity):
+            return spike
+        pooled: Tensor = self.pool(spike.flatten(0, 1))
+        return pooled.unflatten(0, spike.shape[:2])

@@ -1,0 +1,75 @@
+"""Local losses: how the two streams of a layer are compared."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from sigprop_snn.errors import SigpropError
+
+
+class LocalLoss(ABC):
+    """How a layer's representation of the samples is compared with that of the contexts."""
+
+    @abstractmethod
+    def scores(self, samples: Tensor, contexts: Tensor) -> Tensor:
+        """Return how near each sample `[B, ...]` is to each context `[C, ...]`, as `[B, C]`."""
+
+    @abstractmethod
+    def loss(self, scores: Tensor, labels: Tensor) -> Tensor:
+        """Return the loss for `scores` `[B, C]` and labels `[B]`, a scalar."""
+
+
+@dataclass(frozen=True)
+class DotProductLoss(LocalLoss):
+    """Cross-entropy over scaled dot products of normalised representations.
+
+    Z = scale * h t^T / (|h| |t|), compared with the label (arXiv 2204.01723, equations for the
+    dot-product loss; the normalisation is what lets voltages of any size be compared).
+
+    Args:
+        scale: the largest score; larger is a sharper comparison.
+        grid: representations of feature maps are averaged over a grid of this many positions a
+            side before they are compared.
+        centred: whether the mean over the features is taken off first.
+        label_smoothing: share of the target that is spread over all contexts.
+
+    Raises:
+        SigpropError: if the scale or the grid is not positive.
+    """
+
+    scale: float = 20.0
+    grid: int = 4
+    centred: bool = False
+    label_smoothing: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.scale <= 0 or self.grid < 1:
+            raise SigpropError(
+                f"DotProductLoss has scale {self.scale} and grid {self.grid}; "
+                "expected scale > 0 and grid >= 1"
+            )
+
+    def scores(self, samples: Tensor, contexts: Tensor) -> Tensor:
+        """Return the scaled cosines `[B, C]`."""
+        return self.scale * self._directions(samples) @ self._directions(contexts).t()
+
+    def loss(self, scores: Tensor, labels: Tensor) -> Tensor:
+        """Return the mean cross-entropy."""
+        return F.cross_entropy(scores, labels, label_smoothing=self.label_smoothing)
+
+    def _directions(self, representation: Tensor) -> Tensor:
+        if representation.dim() == 4 and min(representation.shape[-2:]) > self.grid:
+            representation = F.adaptive_avg_pool2d(representation, self.grid)
+        flat = representation.flatten(1)
+        if self.centred:
+            flat = flat - flat.mean(dim=1, keepdim=True)
+        return F.normalize(flat, dim=1)
+
+
+LOSSES: dict[str, type[LocalLoss]] = {
+    "dot-product": DotProductLoss,
+}

@@ -1,0 +1,95 @@
+"""Normalisers of the current that keep a network spiking.
+
+A scale-free comparison never asks the voltage to reach the threshold, so without a normaliser the
+rates of deep layers collapse. Both normalisers here divide by *running* statistics that are held
+constant in the gradient: the current stays affine in the input, and the closed form of the
+voltage rule stays exact.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+_FLOOR = 1e-6  # keeps a silent layer's first division finite
+
+
+class RunningScale(nn.Module):
+    """Divides a layer's current by one running number, its root mean square.
+
+    One number a layer leaves each neuron free to be silent for most classes, which is what makes
+    the rectified voltage of fully connected layers selective.
+
+    Args:
+        channels: size of the current's channel (or feature) axis, the first after the batch.
+        gain: root mean square of the normalised current at the start, in units of voltage; each
+            channel's gain is learned from there.
+        momentum: share of a new batch in the running figure.
+    """
+
+    mean_square: Tensor
+    batches: Tensor
+
+    def __init__(self, channels: int, gain: float = 1.0, momentum: float = 0.1) -> None:
+        super().__init__()
+        self.momentum = momentum
+        self.gain = nn.Parameter(torch.full((channels,), gain))
+        self.register_buffer("mean_square", torch.ones(()))
+        self.register_buffer("batches", torch.zeros((), dtype=torch.long))
+
+    def observe(self, current: Tensor) -> None:
+        """Take a batch's current `[N, C, ...]` into the running figure."""
+        mean_square = torch.linalg.vector_norm(current.detach()).square() / current.numel()
+        self.batches += 1
+        share = (1.0 / self.batches).clamp(min=self.momentum)
+        self.mean_square.lerp_(mean_square.to(self.mean_square), share.to(self.mean_square))
+
+    def forward(self, current: Tensor) -> Tensor:
+        """Return the normalised current, same shape."""
+        return current * _per_channel(self.gain * (self.mean_square + _FLOOR).rsqrt(), current)
+
+
+class RunningNorm(nn.Module):
+    """Shifts and divides each channel by its running mean and standard deviation.
+
+    Args:
+        channels: size of the current's channel axis, the first after the batch.
+        gain: standard deviation of the normalised current at the start, learned per channel.
+        shift: mean of the normalised current at the start, learned per channel.
+        momentum: share of a new batch in the running figures.
+    """
+
+    mean: Tensor
+    variance: Tensor
+    batches: Tensor
+
+    def __init__(
+        self, channels: int, gain: float = 1.0, shift: float = 0.0, momentum: float = 0.1
+    ) -> None:
+        super().__init__()
+        self.momentum = momentum
+        self.gain = nn.Parameter(torch.full((channels,), gain))
+        self.shift = nn.Parameter(torch.full((channels,), shift))
+        self.register_buffer("mean", torch.zeros(channels))
+        self.register_buffer("variance", torch.ones(channels))
+        self.register_buffer("batches", torch.zeros((), dtype=torch.long))
+
+    def observe(self, current: Tensor) -> None:
+        """Take a batch's current `[N, C, ...]` into the running figures."""
+        axes = [0, *range(2, current.dim())]
+        variance, mean = torch.var_mean(current.detach(), dim=axes, correction=0)
+        self.batches += 1
+        share = (1.0 / self.batches).clamp(min=self.momentum).to(self.mean)
+        self.mean.lerp_(mean.to(self.mean), share)
+        self.variance.lerp_(variance.to(self.variance), share)
+
+    def forward(self, current: Tensor) -> Tensor:
+        """Return the normalised current, same shape."""
+        scale = self.gain * (self.variance + _FLOOR).rsqrt()
+        return current * _per_channel(scale, current) + _per_channel(
+            self.shift - scale * self.mean, current
+        )
+
+
+def _per_channel(values: Tensor, current: Tensor) -> Tensor:
+    return values.view(1, -1, *[1] * (current.dim() - 2))

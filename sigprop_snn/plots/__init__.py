@@ -1,0 +1,36 @@
+"""Pictures of spiking networks, all with one look.
+
+Every function takes arrays or tensors, time first, draws on the Axes that it is given (or on a
+figure of its own that needs no display), and returns the Axes drawn on.
+"""
+
+from sigprop_snn.plots.animation import animate_layers
+from sigprop_snn.plots.curves import learning_curves, rule_spectrum
+from sigprop_snn.plots.events import event_cloud, event_frames
+from sigprop_snn.plots.maps import rate_maps, weights_as_pictures
+from sigprop_snn.plots.network import network_raster
+from sigprop_snn.plots.rasters import raster
+from sigprop_snn.plots.saving import save
+from sigprop_snn.plots.style import layer_colours
+from sigprop_snn.plots.surrogates import surrogate_comparison
+from sigprop_snn.plots.tables import confusion, similarity
+from sigprop_snn.plots.traces import neuron_comparison, voltage_traces
+
+__all__ = [
+    "animate_layers",
+    "confusion",
+    "event_cloud",
+    "event_frames",
+    "layer_colours",
+    "learning_curves",
+    "network_raster",
+    "neuron_comparison",
+    "raster",
+    "rate_maps",
+    "rule_spectrum",
+    "save",
+    "similarity",
+    "surrogate_comparison",
+    "voltage_traces",
+    "weights_as_pictures",
+]

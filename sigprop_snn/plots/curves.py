@@ -1,0 +1,278 @@
+"""How learning went, layer by layer, and how rules compare."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.ticker import FuncFormatter, NullFormatter
+
+from sigprop_snn.errors import SigpropError
+from sigprop_snn.plots.arrays import Array
+from sigprop_snn.plots.style import (
+    GREY,
+    INK,
+    PALETTE,
+    PAPER,
+    SMALL_SIZE,
+    TITLE_SIZE,
+    axes_for,
+    dress,
+    label_ends,
+    layer_colours,
+    ticks,
+)
+
+
+def learning_curves(
+    history: Sequence[Mapping[str, Any]], *, ax: Axes | None = None, title: str | None = None
+) -> list[Axes]:
+    """Draw accuracy and loss of every layer over the epochs, and the network's accuracy.
+
+    Args:
+        history: A record for each epoch as in ``metrics.jsonl``: ``epoch``, ``train_accuracy``,
+            ``test_accuracy``, ``loss`` and ``layers``, a list of ``name``, ``accuracy`` and
+            ``loss``. Accuracies are fractions. A value that is missing or None is a gap.
+        ax: An Axes whose place the two panels take; None makes a figure.
+        title: Title of the picture.
+
+    Returns:
+        The panel of the accuracy and that of the loss.
+
+    Raises:
+        SigpropError: If the history is empty, or holds NaN or what isn't a number.
+    """
+    if len(history) == 0:
+        raise SigpropError("history is empty; expected a record for at least one epoch.")
+    epochs = np.array([_number(r, "epoch", i, "", float(i)) for i, r in enumerate(history)])
+    names = _layer_names(history)
+    colours = layer_colours(names)
+    host = axes_for(ax, (8.6, 3.4))
+    host.set_axis_off()
+    if title is not None:
+        host.set_title(title, loc="left", fontsize=TITLE_SIZE + 1, color=INK, pad=22)
+    panels = [host.inset_axes((0.0, 0.0, 0.37, 1.0)), host.inset_axes((0.60, 0.0, 0.37, 1.0))]
+    dress(panels[0], title="accuracy (%)", x_label="epoch", grid="y")
+    dress(panels[1], title="loss", x_label="epoch", grid="y")
+    ends: tuple[list[tuple[float, str, str]], list[tuple[float, str, str]]] = ([], [])
+    for name in names:
+        colour = colours[name]
+        accuracy = 100 * _layer_series(history, name, "accuracy")
+        loss = _layer_series(history, name, "loss")
+        _line(panels[0], epochs, accuracy, name, colour, 1.2, "-")
+        _line(panels[1], epochs, loss, name, colour, 1.2, "-")
+        _end(ends[0], accuracy, name, colour, 1)
+        _end(ends[1], loss, name, colour, 3)
+    for key, label, width, style in (
+        ("test_accuracy", "network, test", 2.0, "-"),
+        ("train_accuracy", "network, train", 1.4, (0, (4, 2))),
+    ):
+        series = 100 * _series(history, key)
+        _line(panels[0], epochs, series, label, INK, width, style)
+        _end(ends[0], series, label, INK, 1)
+    if not names:
+        loss = _series(history, "loss")
+        _line(panels[1], epochs, loss, "network", INK, 1.6, "-")
+        _end(ends[1], loss, "network", INK, 3)
+    for panel in panels:
+        _epoch_axis(panel, epochs)
+    _scale_accuracy(panels[0])
+    _scale_loss(panels[1])
+    for panel, labels in zip(panels, ends, strict=True):
+        label_ends(panel, labels)
+    return panels
+
+
+def rule_spectrum(
+    rows: Sequence[Mapping[str, Any]], *, ax: Axes | None = None, title: str | None = None
+) -> list[Axes]:
+    """Compare learning rules: accuracy, and what it costs in time and memory.
+
+    Args:
+        rows: For each rule ``rule`` (its name), ``accuracy`` (the mean, a fraction) and, where
+            known, ``accuracy_std``, ``seconds`` (for an epoch) and ``memory_mb`` (the peak).
+        ax: An Axes whose place the panels take; None makes a figure.
+        title: Title of the picture.
+
+    Returns:
+        The panel of the accuracy, then those of seconds and memory that any row knows.
+
+    Raises:
+        SigpropError: If there is no row, or one without a rule or an accuracy.
+    """
+    if len(rows) == 0:
+        raise SigpropError("rows is empty; expected a row for at least one rule.")
+    for place, row in enumerate(rows):
+        for key in ("rule", "accuracy"):
+            if row.get(key) is None:
+                raise SigpropError(f"rows[{place}] has no {key!r}; expected 'rule' and 'accuracy'.")
+    names = [str(row["rule"]) for row in rows]
+    accuracy = 100 * _series(rows, "accuracy", "rows")
+    deviation = 100 * np.nan_to_num(_series(rows, "accuracy_std", "rows"))
+    costs = [
+        (label, series)
+        for key, label in (("seconds", "seconds per epoch"), ("memory_mb", "peak memory (MB)"))
+        if np.isfinite(series := _series(rows, key, "rows")).any()
+    ]
+    host = axes_for(ax, (8.0, 0.34 * len(rows) + 1.1))
+    host.set_axis_off()
+    if title is not None:
+        host.set_title(title, loc="left", fontsize=TITLE_SIZE + 1, color=INK, pad=22)
+    count = 1 + len(costs)
+    width = (1.0 - 0.07 * (count - 1)) / count
+    panels = [host.inset_axes((place * (width + 0.07), 0.0, width, 1.0)) for place in range(count)]
+    y = np.arange(len(rows))
+    dress(panels[0], title="accuracy (%)", grid="x")
+    colours = [PALETTE[place % len(PALETTE)] for place in range(len(rows))]
+    for place, colour in enumerate(colours):
+        panels[0].errorbar(
+            accuracy[place],
+            y[place],
+            xerr=deviation[place] or None,
+            fmt="o",
+            color=colour,
+            markersize=5,
+            linewidth=1.3,
+            capsize=2.5,
+        )
+        spread_text = f" ± {deviation[place]:.1f}" if deviation[place] else ""
+        panels[0].annotate(
+            f"{accuracy[place]:.1f}{spread_text}",
+            (accuracy[place], y[place]),
+            xytext=(0, 5),
+            textcoords="offset points",
+            ha="center",
+            va="bottom",
+            fontsize=SMALL_SIZE - 0.5,
+            color=INK,
+        )
+    low, high = float((accuracy - deviation).min()), float((accuracy + deviation).max())
+    pad = max(0.18 * (high - low), 0.5)
+    panels[0].set_xlim(low - pad, high + pad)
+    panels[0].xaxis.set_major_locator(ticks(5))
+    for panel, (label, series) in zip(panels[1:], costs, strict=True):
+        dress(panel, title=label)
+        panel.barh(y, np.nan_to_num(series), height=0.55, color=colours, alpha=0.8)
+        for place in range(len(rows)):
+            known = bool(np.isfinite(series[place]))
+            panel.annotate(
+                f"{series[place]:,.3g}"
+                if known and series[place] < 1000
+                else f"{series[place]:,.0f}"
+                if known
+                else "not measured",
+                (series[place] if known else 0.0, y[place]),
+                xytext=(3, 0),
+                textcoords="offset points",
+                va="center",
+                fontsize=SMALL_SIZE - 0.5,
+                color=INK if known else GREY,
+            )
+        panel.set_xlim(0, float(np.nanmax(series)) * 1.22 or 1.0)
+        panel.xaxis.set_major_locator(ticks(4))
+    for panel in panels:
+        panel.set_ylim(len(rows) - 0.4, -0.7)
+        panel.set_yticks(y)
+        panel.set_yticklabels(names if panel is panels[0] else [])
+        panel.tick_params(axis="y", length=0)
+        panel.spines["left"].set_visible(panel is not panels[0])
+    return panels
+
+
+def _number(
+    record: Mapping[str, Any], key: str, place: int, where: str, missing: float, name: str = ""
+) -> float:
+    value = record.get(key)
+    if value is None:
+        return missing
+    spot = f"{name or 'history'}[{place}]{where}[{key!r}]"
+    try:
+        number = float(value)
+    except (TypeError, ValueError) as error:
+        raise SigpropError(f"{spot} is {value!r}; expected a number.") from error
+    if not np.isfinite(number):
+        raise SigpropError(f"{spot} is {number}; expected a finite number.")
+    return number
+
+
+def _series(records: Sequence[Mapping[str, Any]], key: str, name: str = "history") -> Array:
+    return np.array([_number(r, key, i, "", np.nan, name) for i, r in enumerate(records)])
+
+
+def _layer_names(history: Sequence[Mapping[str, Any]]) -> list[str]:
+    names: dict[str, None] = {}
+    for place, record in enumerate(history):
+        for layer in record.get("layers") or ():
+            if "name" not in layer:
+                raise SigpropError(f"history[{place}]['layers'] holds a layer without 'name'.")
+            names[str(layer["name"])] = None
+    return list(names)
+
+
+def _layer_series(history: Sequence[Mapping[str, Any]], name: str, key: str) -> Array:
+    values = np.full(len(history), np.nan)
+    for place, record in enumerate(history):
+        for layer in record.get("layers") or ():
+            if str(layer["name"]) == name:
+                values[place] = _number(layer, key, place, f"['layers'][{name!r}]", np.nan)
+    return values
+
+
+def _line(
+    panel: Axes,
+    epochs: Array,
+    values: Array,
+    label: str,
+    colour: str,
+    width: float,
+    style: str | tuple[float, tuple[float, ...]],
+) -> None:
+    if np.isfinite(values).any():
+        panel.plot(
+            epochs,
+            values,
+            color=colour,
+            linewidth=width,
+            linestyle=style,
+            marker="o" if len(epochs) <= 12 else None,
+            markersize=3.4,
+            # Hollow markers keep apart what one colour and one epoch would make the same.
+            markerfacecolor=colour if style == "-" else PAPER,
+            label=label,
+        )
+
+
+def _end(
+    ends: list[tuple[float, str, str]], values: Array, name: str, colour: str, digits: int
+) -> None:
+    known = values[np.isfinite(values)]
+    if known.size:
+        ends.append((float(known[-1]), f"{name}  {known[-1]:.{digits}f}", colour))
+
+
+def _epoch_axis(panel: Axes, epochs: Array) -> None:
+    first, last = float(epochs.min()), float(epochs.max())
+    pad = 0.5 if first == last else 0.03 * (last - first)
+    panel.set_xlim(first - pad, last + pad)
+    panel.xaxis.set_major_locator(ticks(8, whole=True))
+    panel.yaxis.set_major_locator(ticks(6))
+
+
+def _scale_accuracy(panel: Axes) -> None:
+    """Show at least four points of accuracy, and nothing much above 100 %."""
+    low, high = panel.get_ylim()
+    lack = max(0.0, 4.0 - (high - low)) / 2
+    panel.set_ylim(max(low - lack, -1.0), min(high + lack, 101.0))
+
+
+def _scale_loss(panel: Axes) -> None:
+    """Take a logarithmic axis where the losses span more than a factor of 20."""
+    values = np.concatenate([np.asarray(line.get_ydata()) for line in panel.lines] or [np.ones(1)])
+    values = values[np.isfinite(values)]
+    if values.size and values.min() > 0 and values.max() / values.min() > 20:
+        panel.set_yscale("log")
+        panel.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        panel.yaxis.set_minor_formatter(NullFormatter())
+    panel.set_ylim(panel.get_ylim())

@@ -1,0 +1,182 @@
+"""Events of a camera: as frames, and as a cloud in space and time."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
+
+from sigprop_snn.errors import SigpropError
+from sigprop_snn.plots.arrays import Array, ArrayInput, checked, said_thinned, thin_step
+from sigprop_snn.plots.style import (
+    GREY,
+    INK,
+    LABEL_SIZE,
+    OFF,
+    ON,
+    PAPER,
+    SMALL_SIZE,
+    TITLE_SIZE,
+    axes_for,
+    grid_panels,
+    grid_rows,
+    ticks,
+    time_scale,
+)
+
+
+def event_frames(
+    frames: ArrayInput,
+    columns: int = 8,
+    *,
+    max_frames: int = 32,
+    step_ms: float | None = None,
+    title: str | None = None,
+    ax: Axes | None = None,
+) -> list[Axes]:
+    """Draw event frames in reading order; two polarities are off and on in two colours.
+
+    Args:
+        frames: Counts ``[T, P, H, W]``, with P = 2 for off and on; any other P is summed.
+        columns: Frames in a row.
+        max_frames: A longer recording is thinned to every k-th frame; each keeps its number.
+        step_ms: Length of a frame in ms; None counts steps.
+        title: Title of the picture.
+        ax: An Axes whose place the frames take; None makes a figure.
+
+    Returns:
+        An Axes for each frame drawn.
+
+    Raises:
+        SigpropError: On an empty, NaN, negative or wrongly shaped input.
+    """
+    counts = checked(frames, "frames", "[T, P, H, W]", 4, 4)
+    if counts.min() < 0:
+        raise SigpropError(f"frames holds {counts.min()}; expected counts from 0.")
+    scale = time_scale(step_ms)
+    steps, polarities, high, wide = counts.shape
+    drawn = range(0, steps, thin_step(steps, max_frames, "max_frames"))
+    rows, across = grid_rows(len(drawn), columns)
+    cell = 8.0 / max(across, 4)
+    host = axes_for(ax, (cell * across, (0.94 * cell * min(high / wide, 2.0) + 0.2) * rows + 0.4))
+    used = counts[counts > 0]
+    # A few hot pixels must not make the rest of the recording pale.
+    full = float(np.percentile(used, 98)) if used.size else 1.0
+    panels = grid_panels(host, len(drawn), columns)
+    for panel, step in zip(panels, drawn, strict=True):
+        panel.imshow(_colour(counts[step].astype(np.float64) / full), interpolation="nearest")
+        name = f"{step}" if step_ms is None else f"{step * scale:g}–{(step + 1) * scale:g} ms"
+        panel.set_title(name, fontsize=SMALL_SIZE - 0.5, color=GREY, pad=2)
+    lead = title or "events in each frame" + ("" if step_ms is not None else ", by step")
+    host.set_title(lead, loc="left", fontsize=TITLE_SIZE, color=INK, pad=6)
+    if polarities == 2:
+        _polarity_key(host)
+    return panels
+
+
+def event_cloud(
+    events: npt.NDArray[np.void],
+    *,
+    max_events: int = 20_000,
+    title: str | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw events as a cloud in space and time.
+
+    Args:
+        events: tonic's structured array with the fields ``x``, ``y``, ``t`` (microseconds) and
+            ``p``.
+        max_events: A longer recording is thinned to every k-th event, as the title then says.
+        title: Title of the picture.
+        ax: A 3D Axes; None makes a figure.
+
+    Returns:
+        The Axes drawn on.
+
+    Raises:
+        SigpropError: If a field is missing, there is no event, or ``ax`` isn't 3D.
+    """
+    fields = events.dtype.names if isinstance(events, np.ndarray) else None
+    if fields is None or not {"x", "y", "t", "p"} <= set(fields):
+        found = type(events).__name__ if fields is None else f"the fields {', '.join(fields)}"
+        raise SigpropError(f"events is {found}; expected a structured array with x, y, t, p.")
+    if events.ndim != 1 or events.size == 0:
+        raise SigpropError(
+            f"events has shape {list(events.shape)}; expected [E] with at least one event."
+        )
+    step = thin_step(events.size, max_events, "max_events")
+    drawn = events[::step]
+    ax = axes_for(ax, (6.4, 3.9), projection="3d")
+    start = float(events["t"].min())
+    time = (drawn["t"].astype(np.float64) - start) / 1000
+    # Axes3D takes a third coordinate that the signature of Axes doesn't know.
+    scene: Any = ax
+    for value, name, colour in ((False, "off", OFF), (True, "on", ON)):
+        kept = (drawn["p"] > 0) == value
+        scene.scatter(
+            time[kept],
+            drawn["x"][kept],
+            drawn["y"][kept],
+            s=5.0,
+            color=colour,
+            alpha=0.7,
+            linewidths=0,
+            depthshade=False,
+            label=name,
+        )
+    _dress_cloud(ax, (float(events["x"].max()), float(events["y"].max())))
+    words = said_thinned(events.size, step, "events")
+    lead = words if title is None else f"{title} ({words})"
+    ax.set_title(lead, loc="left", fontsize=TITLE_SIZE, color=INK)
+    _polarity_key(ax)
+    return ax
+
+
+def _dress_cloud(ax: Axes, size: tuple[float, float]) -> None:
+    ax.set_facecolor(PAPER)
+    ax.set(ylim=(-0.5, size[0] + 0.5), zlim=(size[1] + 0.5, -0.5))
+    for axis, name in (("x", "time (ms)"), ("y", "x (pixel)"), ("z", "y (pixel)")):
+        getattr(ax, f"set_{axis}label")(name, fontsize=LABEL_SIZE, color=INK)
+        line = getattr(ax, f"{axis}axis")
+        line.set_pane_color((1.0, 1.0, 1.0, 0.0))
+        line.line.set_color(GREY)
+        line.set_major_locator(ticks(6 if axis == "x" else 3))
+        line.labelpad = 14 if axis == "x" else 2
+    ax.tick_params(labelsize=SMALL_SIZE, labelcolor=INK, color=GREY, pad=1)
+    ax.grid(False)
+    # Time gets the long side of the box, and zoom leaves room for the labels.
+    getattr(ax, "set_box_aspect")((2.2, 1.0, 1.0), zoom=1.2)  # noqa: B009
+    getattr(ax, "view_init")(elev=18, azim=-62)  # noqa: B009
+
+
+def _colour(frame: Array) -> Array:
+    """Return ``[H, W, 3]``: off and on mixed as inks, anything else in grey."""
+    layers = (
+        [(frame[0], OFF), (frame[1], ON)] if frame.shape[0] == 2 else [(frame.sum(axis=0), INK)]
+    )
+    picture = np.ones((*frame.shape[1:], 3))
+    for strength, colour in layers:
+        ink = 1.0 - np.array(to_rgb(colour))
+        # One event is seen at once; more only deepen it.
+        depth = np.sqrt(np.clip(strength, 0.0, 1.0))[..., None]
+        picture *= 1.0 - depth * ink
+    return picture
+
+
+def _polarity_key(ax: Axes) -> None:
+    """Write the two polarities in their colours at the upper right."""
+    for word, shift, colour in (("on", 0, ON), ("off", -18, OFF)):
+        ax.annotate(
+            word,
+            (1.0, 1.0),
+            xycoords="axes fraction",
+            xytext=(shift, 6),
+            textcoords="offset points",
+            ha="right",
+            va="bottom",
+            color=colour,
+            fontsize=LABEL_SIZE,
+        )

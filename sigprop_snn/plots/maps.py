@@ -1,0 +1,161 @@
+"""Pictures of feature maps and of weights."""
+
+from __future__ import annotations
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Colormap, Normalize
+
+from sigprop_snn.errors import SigpropError
+from sigprop_snn.plots.arrays import ArrayInput, checked, said_thinned, thin_step
+from sigprop_snn.plots.style import (
+    DIVERGING,
+    GREY,
+    INK,
+    LABEL_SIZE,
+    PALETTE,
+    SMALL_SIZE,
+    TITLE_SIZE,
+    axes_for,
+    figure_of,
+    grid_panels,
+    grid_rows,
+    tint,
+)
+
+
+def rate_maps(
+    spikes: ArrayInput,
+    *,
+    columns: int = 8,
+    max_channels: int = 32,
+    step_ms: float | None = None,
+    title: str | None = None,
+    colour: str = PALETTE[0],
+    ax: Axes | None = None,
+) -> list[Axes]:
+    """Draw the spike rate of every channel of a convolutional layer as a map.
+
+    Args:
+        spikes: ``[T, C, H, W]`` of one sample, or a mean over samples.
+        columns: Maps in a row.
+        max_channels: More channels are thinned to every k-th, as the title then says.
+        step_ms: Length of a time step in ms, for rates in Hz; None gives % of steps.
+        title: Title of the picture.
+        colour: Colour of the layer.
+        ax: An Axes whose place the maps take; None makes a figure.
+
+    Returns:
+        An Axes for each map drawn.
+
+    Raises:
+        SigpropError: On an empty, NaN, negative or wrongly shaped input.
+    """
+    array = checked(spikes, "spikes", "[T, C, H, W]", 4, 4)
+    if array.min() < 0:
+        raise SigpropError(f"spikes holds {array.min()}; expected spikes from 0.")
+    if step_ms is not None and not step_ms > 0:
+        raise SigpropError(f"step_ms is {step_ms!r}; expected a positive number of milliseconds.")
+    unit = 100.0 if step_ms is None else 1000.0 / step_ms
+    rates = array.mean(axis=0, dtype=np.float64) * unit
+    channels, high, wide = rates.shape
+    step = thin_step(channels, max_channels, "max_channels")
+    drawn = range(0, channels, step)
+    host = _grid_host(ax, len(drawn), columns, high / wide, 0.2)
+    panels = grid_panels(host, len(drawn), columns, width=0.94)
+    top = float(rates.max()) or 1.0
+    for panel, channel in zip(panels, drawn, strict=True):
+        panel.imshow(rates[channel], cmap=tint(colour), vmin=0.0, vmax=top, interpolation="nearest")
+        mean = float(rates[channel].mean())
+        text = "silent" if mean == 0 else f"{mean:.2g}" if mean < 100 else f"{mean:,.0f}"
+        panel.set_title(f"{channel}: {text}", fontsize=SMALL_SIZE - 0.5, color=GREY, pad=2)
+    name = "spike rate (% of steps)" if step_ms is None else "spike rate (Hz)"
+    _colour_bar(host, tint(colour), 0.0, top, name)
+    words = said_thinned(channels, step, "channels") + ", each with its mean"
+    _grid_title(host, title, words)
+    return panels
+
+
+def weights_as_pictures(
+    weights: ArrayInput,
+    *,
+    columns: int = 8,
+    max_pictures: int = 64,
+    title: str | None = None,
+    ax: Axes | None = None,
+) -> list[Axes]:
+    """Draw weights, or contexts, as pictures on one scale that is symmetric around zero.
+
+    Three channels are one colour picture around grey. Two are side by side (off, then on). Any
+    other number is averaged, as the title then says.
+
+    Args:
+        weights: ``[N, H, W]`` or ``[N, C, H, W]``.
+        columns: Pictures in a row.
+        max_pictures: More are thinned to every k-th, as the title then says.
+        title: Title of the picture.
+        ax: An Axes whose place the pictures take; None makes a figure.
+
+    Returns:
+        An Axes for each picture drawn.
+
+    Raises:
+        SigpropError: On an empty, NaN or wrongly shaped input.
+    """
+    array = checked(weights, "weights", "[N, H, W] or [N, C, H, W]", 3, 4).astype(np.float64)
+    if array.ndim == 3:
+        array = array[:, None]
+    count, channels, high, wide = array.shape
+    step = thin_step(count, max_pictures, "max_pictures")
+    drawn = range(0, count, step)
+    words = said_thinned(count, step, "pictures")
+    if channels == 2:
+        gap = np.full((count, high, max(1, wide // 12)), np.nan)
+        array = np.concatenate([array[:, 0], gap, array[:, 1]], axis=2)[:, None]
+        words += ", off beside on"
+    elif channels not in (1, 3):
+        array = array.mean(axis=1, keepdims=True)
+        words += f", mean of {channels:,} channels"
+    host = _grid_host(ax, len(drawn), columns, array.shape[2] / array.shape[3], 0.08)
+    colour = channels == 3
+    panels = grid_panels(host, len(drawn), columns, width=1.0 if colour else 0.94, head=0.08)
+    reach = float(np.nanmax(np.abs(array[::step]))) or 1.0
+    for panel, place in zip(panels, drawn, strict=True):
+        if colour:
+            panel.imshow(
+                0.5 + 0.5 * array[place].transpose(1, 2, 0) / reach, interpolation="nearest"
+            )
+        else:
+            panel.imshow(
+                array[place, 0], cmap=DIVERGING, vmin=-reach, vmax=reach, interpolation="nearest"
+            )
+    if colour:
+        words += f", grey is 0, full colour ±{reach:.2g}"
+    else:
+        _colour_bar(host, DIVERGING, -reach, reach, "weight")
+    _grid_title(host, title, words)
+    return panels
+
+
+def _grid_host(ax: Axes | None, count: int, columns: int, aspect: float, head: float) -> Axes:
+    rows, across = grid_rows(count, columns)
+    cell = 8.0 / max(across, 4)
+    return axes_for(ax, (cell * across + 0.9, (0.94 * cell * min(aspect, 2.0) + head) * rows + 0.4))
+
+
+def _grid_title(host: Axes, title: str | None, words: str) -> None:
+    lead = words if title is None else f"{title} ({words})"
+    host.set_title(lead, loc="left", fontsize=TITLE_SIZE, color=INK, pad=6)
+
+
+def _colour_bar(host: Axes, cmap: Colormap, low: float, high: float, name: str) -> None:
+    """Draw one colour bar at the right of a grid."""
+    bar = host.inset_axes((0.965, 0.0, 0.012, 0.8 if host.bbox.height < 200 else 0.5))
+    scale = figure_of(host).colorbar(ScalarMappable(Normalize(low, high), cmap), cax=bar)
+    scale.outline.set_visible(False)
+    ticks = [low, 0.0, high] if low < 0 else [0.0, high]
+    shown = [f"{tick:.2g}" if abs(tick) < 100 else f"{tick:,.0f}" for tick in ticks]
+    scale.set_ticks(ticks, labels=[text.replace("-", "−") for text in shown])
+    bar.tick_params(labelsize=SMALL_SIZE, color=GREY, labelcolor=INK, width=0.7, length=3)
+    bar.set_ylabel(name, fontsize=LABEL_SIZE - 0.5, color=INK)

@@ -1,0 +1,112 @@
+"""The spikes of one layer as a raster."""
+
+from __future__ import annotations
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.collections import PolyCollection
+from matplotlib.ticker import StrMethodFormatter
+
+from sigprop_snn.errors import SigpropError
+from sigprop_snn.plots.arrays import Array, ArrayInput, checked_spikes, said_thinned, thin_step
+from sigprop_snn.plots.style import INK, OFF, axes_for, dress, ticks, time_axis, time_scale
+
+
+def raster(
+    spikes: ArrayInput,
+    *,
+    ax: Axes | None = None,
+    title: str | None = None,
+    step_ms: float | None = None,
+    max_neurons: int = 500,
+    colour: str = INK,
+) -> Axes:
+    """Draw the spikes of one layer for one sample.
+
+    Args:
+        spikes: ``[T, N]`` or ``[T, ...]``, flattened past time; 0 and 1 or whole counts, of which
+            any above 0 is one mark. Negative spikes get a second colour.
+        ax: Where to draw; None makes a figure.
+        title: Title of the picture.
+        step_ms: Length of a time step in ms; None counts steps.
+        max_neurons: A larger layer is thinned to every k-th neuron, as the axis then says.
+        colour: Colour of the marks.
+
+    Returns:
+        The Axes drawn on.
+
+    Raises:
+        SigpropError: On an empty, NaN, fractional or wrongly shaped input.
+    """
+    flat = checked_spikes(spikes, "spikes")
+    steps, count = flat.shape
+    pitch = thin_step(count, max_neurons, "max_neurons")
+    scale = time_scale(step_ms)
+    rows = min(count, max_neurons)
+    ax = axes_for(ax, (6.4, float(np.clip(1.2 + 0.5 * np.log2(rows + 1), 1.8, 4.6))))
+    dress(
+        ax,
+        title=title,
+        y_label="neuron" if pitch == 1 else "neuron\n" + said_thinned(count, pitch, "neurons"),
+    )
+    draw_spikes(ax, flat, pitch, colour, scale)
+    if (flat < 0).any():
+        draw_spikes(ax, -flat, pitch, OFF, scale, gid="negative spikes")
+    neuron_axis(ax, count)
+    ax.yaxis.set_major_locator(ticks(6, whole=True))
+    ax.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+    time_axis(ax, steps, step_ms)
+    return ax
+
+
+def neuron_axis(ax: Axes, count: int) -> None:
+    """Set the vertical limits for ``count`` neurons with the first at the top."""
+    ax.set_ylim(count - 0.5, -0.5)
+
+
+def draw_spikes(
+    ax: Axes,
+    spikes: Array,
+    pitch: int,
+    colour: str,
+    scale: float,
+    *,
+    gid: str = "spikes",
+    first: int = 0,
+) -> PolyCollection:
+    """Add one mark for every positive value of every ``pitch``-th neuron.
+
+    Args:
+        ax: Where to draw.
+        spikes: ``[T, N]``.
+        pitch: Every how manieth neuron is drawn.
+        colour: Colour of the marks.
+        scale: Length of a time step on the axis.
+        gid: Name that the marks carry.
+        first: Index of the first neuron on the axis.
+
+    Returns:
+        The marks, one polygon for each.
+    """
+    if spikes.ndim != 2:
+        raise SigpropError(f"spikes has shape {list(spikes.shape)}; expected [T, N].")
+    # Few steps leave room for broad marks, which would look like blocks.
+    half_w = 0.5 * scale * float(np.clip(0.035 * spikes.shape[0], 0.15, 0.7))
+    half_h = 0.4 * pitch
+    step, row = np.nonzero(spikes[:, ::pitch] > 0)
+    x, y = step * scale, first + row * pitch + 0.5 * (pitch - 1)
+    corners = np.stack(
+        [
+            np.stack([x - half_w, y - half_h], axis=-1),
+            np.stack([x + half_w, y - half_h], axis=-1),
+            np.stack([x + half_w, y + half_h], axis=-1),
+            np.stack([x - half_w, y + half_h], axis=-1),
+        ],
+        axis=1,
+    )
+    # A thin outline keeps a mark visible when its row is lower than a pixel.
+    marks = PolyCollection(
+        list(corners), facecolors=colour, edgecolors=colour, linewidths=0.35, gid=gid
+    )
+    ax.add_collection(marks, autolim=False)
+    return marks

@@ -1,0 +1,198 @@
+from __future__ import annotations
+
+import hashlib
+import pickle
+import struct
+
+import numpy as np
+import pytest
+import torch
+from torchvision import datasets
+
+from sigprop_snn.data import DATASETS, DataNotFoundError, load
+from sigprop_snn.data.static import digit_pictures
+from sigprop_snn.errors import SigpropError, UnknownNameError
+
+
+def write_idx(file, array):
+    file.parent.mkdir(parents=True, exist_ok=True)
+    head = struct.pack(f">HBB{array.ndim}I", 0, 8, array.ndim, *array.shape)
+    file.write_bytes(head + array.astype(np.uint8).tobytes())
+
+
+def write_mnist(root, folder="MNIST", train=40, test=20):
+    raw = root / folder / "raw"
+    random = np.random.default_rng(0)
+    for name, count in (("train", train), ("t10k", test)):
+        write_idx(raw / f"{name}-images-idx3-ubyte", random.integers(0, 256, (count, 28, 28)))
+        write_idx(raw / f"{name}-labels-idx1-ubyte", np.arange(count) % 10)
+    return raw
+
+
+@pytest.fixture
+def write_cifar10(monkeypatch):
+    """Writes batches in CIFAR-10's layout and makes torchvision take their checksums for true."""
+
+    def write(root):
+        folder = root / "cifar-10-batches-py"
+        folder.mkdir(parents=True)
+        random = np.random.default_rng(0)
+        sums = {}
+
+        def dump(name, content):
+            body = pickle.dumps(content)
+            (folder / name).write_bytes(body)
+            sums[name] = hashlib.md5(body).hexdigest()
+
+        names = [name for name, _ in (*datasets.CIFAR10.train_list, *datasets.CIFAR10.test_list)]
+        for name in names:
+            pixels = random.integers(0, 256, (20, 3072)).astype(np.uint8)
+            dump(name, {"data": pixels, "labels": [i % 10 for i in range(20)]})
+        dump("batches.meta", {"label_names": [str(i) for i in range(10)]})
+        meta = {**datasets.CIFAR10.meta, "md5": sums["batches.meta"]}
+        monkeypatch.setattr(datasets.CIFAR10, "train_list", [[n, sums[n]] for n in names[:-1]])
+        monkeypatch.setattr(datasets.CIFAR10, "test_list", [[names[-1], sums[names[-1]]]])
+        monkeypatch.setattr(datasets.CIFAR10, "meta", meta)
+        return folder
+
+    return write
+
+
+@pytest.fixture
+def no_network(monkeypatch):
+    def refuse(self):
+        raise OSError("the cable is out")
+
+    monkeypatch.setattr(datasets.MNIST, "download", refuse)
+    monkeypatch.setattr(datasets.CIFAR10, "download", refuse)
+
+
+def test_the_catalogue_names_every_data_set():
+    assert set(DATASETS) == {
+        "digits", "digit-events", "mnist", "fashion-mnist", "cifar10", "imagefolder", "nmnist",
+    }  # fmt: skip
+
+
+def test_an_unknown_name_gets_the_nearest_known_one():
+    with pytest.raises(UnknownNameError, match=r"unknown data set 'mnits'\. Did you mean 'mnist'"):
+        load("mnits")
+
+
+def test_wrong_arguments_are_refused_before_anything_is_read(tmp_path):
+    with pytest.raises(SigpropError, match="steps is 0"):
+        load("mnist", root=tmp_path, steps=0)
+    with pytest.raises(UnknownNameError, match="encoding 'rat'"):
+        load("mnist", root=tmp_path, encoding="rat")
+
+
+def test_digits_have_one_fixed_split_with_every_class_in_both():
+    one, other = (load("digits", steps=3, seed=seed) for seed in (0, 1))
+    assert (one.train.samples, one.test.samples, one.shape) == (1437, 360, (1, 8, 8))
+    assert torch.equal(one.test.labels, other.test.labels)
+    assert torch.equal(next(iter(one.test))[0], next(iter(other.test))[0])
+    assert one.test.labels.bincount(minlength=10).min() >= 34
+    assert one.train.labels.bincount(minlength=10).min() >= 139
+    x = torch.cat([x for x, _ in one.train], dim=1)
+    assert (x.min(), x.max()) == (0.0, 1.0)
+
+
+def test_digits_in_both_splits_are_those_of_scikit_learn_once_each():
+    from sklearn.datasets import load_digits
+
+    parts = [digit_pictures(split) for split in ("train", "test")]
+    ours = torch.cat([torch.cat([x.flatten(1).long(), y[:, None]], 1) for x, y in parts])
+    pictures, labels = load_digits(return_X_y=True)
+    theirs = np.concatenate([pictures, labels[:, None]], 1).astype(int).tolist()
+    assert sorted(ours.tolist()) == sorted(theirs)
+    with pytest.raises(SigpropError, match="split is 'val'"):
+        digit_pictures("val")
+
+
+@pytest.mark.parametrize(
+    ("name", "folder"), [("mnist", "MNIST"), ("fashion-mnist", "FashionMNIST")]
+)
+def test_idx_files_are_read_as_they_lie(tmp_path, no_network, name, folder):
+    raw = write_mnist(tmp_path, folder)
+    data = load(name, root=tmp_path, steps=2)
+    assert (data.train.samples, data.test.samples, data.shape) == (40, 20, (1, 28, 28))
+    x, y = next(iter(data.test))
+    stored = np.frombuffer((raw / "t10k-images-idx3-ubyte").read_bytes()[16:], np.uint8)
+    assert np.array_equal((x[0] * 255).round().numpy().ravel(), stored)
+    assert y.tolist() == [i % 10 for i in range(20)]
+    assert len(data.classes) == 10
+
+
+@pytest.mark.parametrize("download", [True, False])
+def test_absent_files_are_named_and_nothing_is_left(tmp_path, no_network, download):
+    root = tmp_path / "new" / "data"
+    reason = "the cable is out" if download else "switched off"
+    with pytest.raises(DataNotFoundError, match=reason) as caught:
+        load("mnist", root=root, download=download)
+    for name in ("train-images-idx3-ubyte", "t10k-labels-idx1-ubyte"):
+        assert str(root / "MNIST" / "raw" / name) in str(caught.value)
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_failed_download_leaves_the_files_that_were_there(tmp_path, no_network):
+    raw = write_mnist(tmp_path)
+    (raw / "t10k-labels-idx1-ubyte").unlink()
+    with pytest.raises(DataNotFoundError) as caught:
+        load("mnist", root=tmp_path)
+    assert "t10k-labels" in str(caught.value)
+    assert "train-labels" not in str(caught.value).split("Downloading")[0]
+    assert [p.name for p in tmp_path.iterdir()] == ["MNIST"]
+    assert len(list(raw.iterdir())) == 3
+
+
+def test_a_download_lands_in_the_data_folder(tmp_path, monkeypatch):
+    from pathlib import Path
+
+    monkeypatch.setattr(datasets.MNIST, "download", lambda self: write_mnist(Path(self.root)))
+    data = load("mnist", root=tmp_path / "data", steps=1)
+    assert data.train.samples == 40
+    assert [p.name for p in (tmp_path / "data").iterdir()] == ["MNIST"]
+
+
+@pytest.mark.parametrize("content", [b"", b"\0\0\x08\x03", b"not an idx file at all"])
+def test_damaged_idx_files_are_told_of(tmp_path, no_network, content):
+    raw = write_mnist(tmp_path)
+    (raw / "train-images-idx3-ubyte").write_bytes(content)
+    with pytest.raises(SigpropError, match=r"the train files in .*raw can't be read"):
+        load("mnist", root=tmp_path)
+
+
+def test_idx_pictures_without_labels_and_labels_out_of_range_are_refused(tmp_path):
+    raw = write_mnist(tmp_path)
+    write_idx(raw / "t10k-labels-idx1-ubyte", np.arange(19) % 10)
+    with pytest.raises(SigpropError, match=r"\(20, 28, 28\); expected \(19, 28, 28\)"):
+        load("mnist", root=tmp_path)
+    write_idx(raw / "t10k-labels-idx1-ubyte", np.full(20, 10))
+    with pytest.raises(SigpropError, match="label 10 of test sample 0 of 'mnist'"):
+        load("mnist", root=tmp_path)
+
+
+def test_cifar10_is_read_from_torchvisions_layout(tmp_path, write_cifar10, no_network):
+    folder = write_cifar10(tmp_path)
+    data = load("cifar10", root=tmp_path, steps=2, encoding="rate", test_samples=10)
+    assert (data.train.samples, data.test.samples, data.shape) == (100, 10, (3, 32, 32))
+    assert data.classes[6] == "frog"
+    x, _ = next(iter(load("cifar10", root=tmp_path, steps=1).test))
+    with (folder / "test_batch").open("rb") as stream:
+        stored = pickle.load(stream)["data"].reshape(20, 3, 32, 32)
+    assert np.allclose(x[0].numpy(), (stored / 255 - 0.5) / 0.25, atol=1e-5)
+
+
+def test_cifar10_files_that_are_not_the_originals_are_never_unpickled(tmp_path, write_cifar10):
+    folder = write_cifar10(tmp_path)
+
+    class Trap:
+        def __reduce__(self):
+            return (folder.joinpath("sprung").touch, ())
+
+    (folder / "data_batch_1").write_bytes(pickle.dumps(Trap()))
+    with pytest.raises(SigpropError, match="expected the original files"):
+        load("cifar10", root=tmp_path)
+    assert not (folder / "sprung").exists()
+    (folder / "data_batch_1").unlink()
+    with pytest.raises(DataNotFoundError, match="data_batch_1\nDownloading was"):
+        load("cifar10", root=tmp_path, download=False)
