@@ -2,9 +2,112 @@
 
 from __future__ import annotations
 
-from sigprop_snn.neurons.base import Neuron
-from sigprop_snn.neurons.lif import LIF
+import inspect
+from collections.abc import Callable
 
-NEURONS: dict[str, type[Neuron]] = {
+import snntorch
+
+from sigprop_snn.neurons.adaptive import ALIF
+from sigprop_snn.neurons.base import Neuron
+from sigprop_snn.neurons.current_based import CurrentLIF
+from sigprop_snn.neurons.exponential import EIF, AdEx
+from sigprop_snn.neurons.integrate_and_fire import IF
+from sigprop_snn.neurons.integrator import LeakyIntegrator
+from sigprop_snn.neurons.izhikevich import Izhikevich
+from sigprop_snn.neurons.lif import LIF
+from sigprop_snn.neurons.parametric_lif import ParametricLIF
+from sigprop_snn.neurons.parts import EscapeNoise, GaussianNoise, Refractory, VoltageFloor
+from sigprop_snn.neurons.quadratic import QIF
+from sigprop_snn.neurons.recurrent import (
+    recurrent_alif,
+    recurrent_current_lif,
+    recurrent_current_lif_one_to_one,
+    recurrent_lif,
+    recurrent_lif_one_to_one,
+)
+from sigprop_snn.neurons.snntorch_adapter import SnnTorch
+from sigprop_snn.surrogates import Surrogate
+
+
+def parametric_lif_per_neuron(
+    features: tuple[int, ...], *, surrogate: Surrogate | None = None
+) -> ParametricLIF:
+    """LIF with learnable decay and threshold, one of each for every neuron (PLIF)."""
+    return ParametricLIF(features=features, surrogate=surrogate)
+
+
+def block_adex(*, surrogate: Surrogate | None = None) -> AdEx:
+    """Adaptive exponential integrate-and-fire (AdEx), 1 ms a step, 2 nA for a current of 1."""
+    return AdEx(dt=1.0, current_scale=2000.0, surrogate=surrogate)
+
+
+def block_izhikevich(*, surrogate: Surrogate | None = None) -> Izhikevich:
+    """Izhikevich's regular spiking cell (2003), 1 ms a step, I = 20 for a current of 1."""
+    return Izhikevich(dt=1.0, current_scale=20.0, surrogate=surrogate)
+
+
+def refractory_lif(*, surrogate: Surrogate | None = None) -> Refractory:
+    """LIF with an absolute refractory period of two steps."""
+    return Refractory(LIF(surrogate=surrogate), steps=2)
+
+
+def floored_lif(*, surrogate: Surrogate | None = None) -> VoltageFloor:
+    """LIF whose voltage can't fall below -1."""
+    return VoltageFloor(LIF(surrogate=surrogate), floor=-1.0)
+
+
+def noisy_lif(*, surrogate: Surrogate | None = None) -> GaussianNoise:
+    """LIF with Gaussian noise of 0.1 on its voltage at every step."""
+    return GaussianNoise(LIF(surrogate=surrogate), sigma=0.1)
+
+
+def escape_lif(*, surrogate: Surrogate | None = None) -> EscapeNoise:
+    """LIF that fires by chance around its threshold (escape noise of width 0.1)."""
+    return EscapeNoise(LIF(surrogate=surrogate), width=0.1)
+
+
+def snntorch_leaky(*, surrogate: Surrogate | None = None) -> SnnTorch:
+    """SnnTorch's Leaky through the adapter, with its reset one step after the spike."""
+    return SnnTorch(snntorch.Leaky(beta=0.9), surrogate)
+
+
+#: Every entry takes `surrogate=`; those of layers that need their size also take `features=`, the
+#: shape of the layer without the batch. `make_neuron` knows the difference.
+NEURONS: dict[str, Callable[..., Neuron]] = {
+    "if": IF,
     "lif": LIF,
+    "plif": ParametricLIF,
+    "plif-per-neuron": parametric_lif_per_neuron,
+    "cuba": CurrentLIF,
+    "alif": ALIF,
+    "recurrent-lif": recurrent_lif,
+    "recurrent-lif-one-to-one": recurrent_lif_one_to_one,
+    "recurrent-cuba": recurrent_current_lif,
+    "recurrent-cuba-one-to-one": recurrent_current_lif_one_to_one,
+    "recurrent-alif": recurrent_alif,
+    "qif": QIF,
+    "eif": EIF,
+    "adex": block_adex,
+    "izhikevich": block_izhikevich,
+    "lif-refractory": refractory_lif,
+    "lif-floor": floored_lif,
+    "lif-noise": noisy_lif,
+    "lif-escape": escape_lif,
+    "leaky-integrator": LeakyIntegrator,
+    "snntorch-leaky": snntorch_leaky,
 }
+
+
+def make_neuron(model: Callable[..., Neuron], features: tuple[int, ...]) -> Neuron:
+    """Return a neuron for one layer, telling it the layer's shape if it must know it.
+
+    Args:
+        model: a neuron class or anything that makes one, such as an entry of `NEURONS`, a
+            `functools.partial` of one, or a function without arguments. It is told the shape if
+            it has a parameter `features` without a default.
+        features: shape of the layer, without the batch: `(N,)` or `(C, H, W)`.
+    """
+    asked = inspect.signature(model).parameters.get("features")
+    if asked is not None and asked.default is inspect.Parameter.empty:
+        return model(features=features)
+    return model()

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from sigprop_snn.errors import SigpropError
 from sigprop_snn.neurons.base import Neuron
 
 
@@ -34,19 +35,30 @@ def impulse_response(neuron: Neuron, steps: int) -> Tensor:
     """Return the voltage after a unit current at step 0 and silence after it.
 
     Args:
-        neuron: a model that declares itself linear.
+        neuron: a model that declares itself linear, with one fixed filter for all its neurons.
         steps: T.
 
     Returns:
         h, `[T]`, float64.
+
+    Raises:
+        SigpropError: if the model has no such filter.
     """
+    if not neuron.closed_form:
+        why = (
+            "its filter learns or differs between neurons" if neuron.linear else "it is not linear"
+        )
+        raise SigpropError(
+            f"{type(neuron).__name__} has no fixed impulse response: {why}; expected a neuron "
+            "whose `linear` and `fixed_filter` are both true"
+        )
     current = torch.zeros(steps, 1, dtype=torch.float64)
     current[0] = 1.0
     state = neuron.initial_state(current[0])
     response = []
     with torch.no_grad():
         for step_current in current:
-            state = neuron.integrate(step_current, state)
+            state = neuron.filter(step_current, state)
             response.append(state.voltage)
     return torch.stack(response).view(steps)
 

@@ -5,15 +5,16 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from sigprop_snn.errors import SigpropError
-from sigprop_snn.neurons.base import Neuron, State
+from sigprop_snn.neurons.base import Neuron, State, share
+from sigprop_snn.surrogates import Surrogate
 
 
 class LeakyIntegrator(Neuron):
-    """U[t] = beta U[t-1] + I[t], without threshold, spike or reset.
+    """Leaky integrator for readouts: U[t] = beta U[t-1] + I[t], no spike and no reset.
 
     Args:
         beta: the share of the voltage that is left after one step, in [0, 1].
+        surrogate: the smooth function a rule puts on the voltage; spikes there are none.
 
     Raises:
         SigpropError: if beta lies outside [0, 1].
@@ -21,10 +22,9 @@ class LeakyIntegrator(Neuron):
 
     linear = True
 
-    def __init__(self, beta: float = 0.9) -> None:
-        super().__init__(reset="none")
-        if not 0 <= beta <= 1:
-            raise SigpropError(f"beta of LeakyIntegrator is {beta}; expected a number from 0 to 1")
+    def __init__(self, beta: float = 0.9, surrogate: Surrogate | None = None) -> None:
+        super().__init__(reset="none", surrogate=surrogate)
+        share(type(self).__name__, beta=beta)
         self.beta = beta
 
     def integrate(self, current: Tensor, state: State) -> State:

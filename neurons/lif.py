@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from sigprop_snn.errors import SigpropError
-from sigprop_snn.neurons.base import Neuron, Reset, State
+from sigprop_snn.neurons.base import Neuron, Reset, State, share
 from sigprop_snn.surrogates import Surrogate
 
 
 class LIF(Neuron):
-    """Leaky integrate-and-fire: U[t] = beta U[t-1] + I[t], a spike above the threshold.
+    """Leaky integrate-and-fire: U[t] = beta U[t-1] + I[t] (Gerstner and Kistler 2002, ch. 4).
 
     With `scale_current` the current enters as (1 - beta) I[t], so that a constant current I
     brings the voltage to I.
 
     Args:
-        beta: the share of the voltage that is left after one step, in [0, 1].
+        beta: the share of the voltage that is left after one step, in [0, 1]; from a time
+            constant it is `decay(tau, dt)`.
         threshold: the membrane voltage above which the neuron fires.
         reset: "subtract", "zero" or "none".
         surrogate: the smooth stand-in for the spike.
@@ -38,8 +38,7 @@ class LIF(Neuron):
         scale_current: bool = False,
     ) -> None:
         super().__init__(threshold, reset, surrogate)
-        if not 0 <= beta <= 1:
-            raise SigpropError(f"beta of LIF is {beta}; expected a number from 0 to 1")
+        share(type(self).__name__, beta=beta)
         self.beta = beta
         self.current_gain = 1.0 - beta if scale_current else 1.0
 

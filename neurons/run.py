@@ -9,18 +9,20 @@ import torch
 from torch import Tensor
 
 from sigprop_snn.errors import SigpropError, UnknownNameError
-from sigprop_snn.neurons.base import AnyState, Neuron
+from sigprop_snn.neurons.base import AnyState, Neuron, State, state_tensors
+from sigprop_snn.neurons.kernels import Backend, Fused, fused_kernel
 
 
 class Run(NamedTuple):
     """What a neuron did over T steps.
 
     Attributes:
-        spike: `[T, B, ...]`, 0 or 1.
+        spike: `[T, B, ...]`, 0 or 1, in the current's dtype.
         mean_voltage: the voltage before the reset, averaged over the steps, `[B, ...]`.
         spike_count: the spikes of each neuron, summed over the steps, `[B, ...]`.
         state: the state after the last step; hand it to the next run to go on from there.
-        recorded: what `record` asked for, by name, each `[T, B, ...]` and detached.
+        recorded: what `record` asked for, by name, each `[T, B, ...]`; detached unless the run
+            holds its spikes.
     """
 
     spike: Tensor
@@ -35,39 +37,74 @@ def run(
     current: Tensor,
     state: AnyState | None = None,
     *,
+    riding: Tensor | None = None,
     record: Iterable[str] = (),
+    backend: Backend = "auto",
+    hold_spikes: bool = False,
 ) -> Run:
     """Run a neuron through a current.
+
+    Half-precision currents are integrated in float32: state, voltages and counts are float32, and
+    the spikes come back in the current's dtype.
 
     Args:
         neuron: any neuron model.
         current: the input current, time first, `[T, B, ...]`.
         state: where to start; at rest if not given.
+        riding: the constant current of rows that ride behind the batch, `[C, ...]`. The run is
+            that of B + C rows.
         record: names of what to keep of every step: "spike", "voltage" (before the reset), or
-            any field of the model's state (after the reset; its voltage is "reset_voltage").
+            any tensor of the model's state (after the reset; its voltage is "reset_voltage").
+        backend: "eager" runs the model step by step and is the reference; "cpu" and "triton" are
+            fused kernels that give the same; "auto" takes a kernel where one fits, else "eager".
+        hold_spikes: whether the spikes are constants in any gradient; what is recorded then
+            carries the gradient of the voltages, for rules that learn from them.
 
     Raises:
-        SigpropError: if the current has no time or batch axis, or a name can't be recorded.
+        SigpropError: if the current has no time or batch axis, a name can't be recorded, or the
+            backend asked for can't run this neuron on this current.
     """
     if current.dim() < 2 or current.shape[0] < 1:
         raise SigpropError(
             f"current has shape {list(current.shape)}; expected [T, B, ...] with T >= 1"
         )
+    if riding is not None and riding.shape[1:] != current.shape[2:]:
+        raise SigpropError(
+            f"riding current has shape {list(riding.shape)} beside a current of shape "
+            f"{list(current.shape)}; expected [C, ...] beside [T, B, ...]"
+        )
     if state is None:
-        state = neuron.initial_state(current[0])
-    wanted = _checked_names(record, state)
+        state = neuron.initial_state(_step_current(current[0], riding))
+    names = _checked_names(record, state)
+    kernel = fused_kernel(neuron, current, riding, state, names, backend)
+    if kernel is None:
+        return _eager(neuron, current, riding, state, names, hold_spikes)
+    return _fused(kernel(neuron, current, riding, state, names), current.shape[0], names)
+
+
+def _eager(
+    neuron: Neuron,
+    current: Tensor,
+    riding: Tensor | None,
+    state: AnyState,
+    names: tuple[str, ...],
+    hold_spikes: bool,
+) -> Run:
+    """Run the model step by step: the reference that every kernel is held to."""
     spikes: list[Tensor] = []
-    recorded: dict[str, list[Tensor]] = {name: [] for name in wanted}
-    mean_voltage = torch.zeros_like(current[0])
-    spike_count = torch.zeros_like(current[0])
+    recorded: dict[str, list[Tensor]] = {name: [] for name in names}
+    mean_voltage = torch.zeros_like(state.voltage)
+    spike_count = torch.zeros_like(state.voltage)
     for step_current in current:
-        step = neuron.step(step_current, state)
+        step = neuron.step(_step_current(step_current, riding), state, hold_spikes=hold_spikes)
         state = step.state
-        spikes.append(step.spike)
+        spike = step.spike.to(current.dtype)
+        spikes.append(spike)
         mean_voltage = mean_voltage + step.voltage
         spike_count = spike_count + step.spike.detach()
         for name, kept in recorded.items():
-            kept.append(_pick(name, step.spike, step.voltage, state).detach())
+            picked = _pick(name, spike, step.voltage, state)
+            kept.append(picked if hold_spikes else picked.detach())
     return Run(
         torch.stack(spikes),
         mean_voltage / current.shape[0],
@@ -77,9 +114,28 @@ def run(
     )
 
 
+def _fused(ran: Fused, steps: int, names: tuple[str, ...]) -> Run:
+    kept = {"spike": ran.spike, "voltage": ran.voltage}
+    return Run(
+        ran.spike,
+        ran.voltage_sum / steps,
+        ran.spike_count,
+        State(ran.last_voltage),
+        {name: picked for name in names if (picked := kept[name]) is not None},
+    )
+
+
+def _step_current(current: Tensor, riding: Tensor | None) -> Tensor:
+    """Return one step's current of all rows, in the precision of the state."""
+    if riding is not None:
+        current = torch.cat([current, riding.to(current)])
+    return current.float() if current.dtype in (torch.float16, torch.bfloat16) else current
+
+
 def _checked_names(record: Iterable[str], state: AnyState) -> tuple[str, ...]:
     names = tuple(record)
-    known = ["spike", "voltage", "reset_voltage", *state._fields[1:]]
+    inner = (name for name in state_tensors(state) if name != "voltage")
+    known = ["spike", "voltage", "reset_voltage", *inner]
     for name in names:
         if name not in known:
             raise UnknownNameError("recording", name, known)
@@ -91,5 +147,4 @@ def _pick(name: str, spike: Tensor, voltage: Tensor, state: AnyState) -> Tensor:
         return spike
     if name == "voltage":
         return voltage
-    picked: Tensor = state.voltage if name == "reset_voltage" else getattr(state, name)
-    return picked
+    return state_tensors(state)["voltage" if name == "reset_voltage" else name]

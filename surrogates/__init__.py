@@ -2,6 +2,22 @@
 
 from sigprop_snn.surrogates.base import Surrogate
 from sigprop_snn.surrogates.catalogue import SURROGATES
-from sigprop_snn.surrogates.sigmoids import Arctan, FastSigmoid, Sigmoid
+from sigprop_snn.surrogates.gaussians import Erf, Gaussian, MultiGaussian
+from sigprop_snn.surrogates.piecewise import Rectangle, StraightThrough, Triangle
+from sigprop_snn.surrogates.sigmoids import Arctan, Exponential, FastSigmoid, Sigmoid, Tanh
 
-__all__ = ["SURROGATES", "Arctan", "FastSigmoid", "Sigmoid", "Surrogate"]
+__all__ = [
+    "SURROGATES",
+    "Arctan",
+    "Erf",
+    "Exponential",
+    "FastSigmoid",
+    "Gaussian",
+    "MultiGaussian",
+    "Rectangle",
+    "Sigmoid",
+    "StraightThrough",
+    "Surrogate",
+    "Tanh",
+    "Triangle",
+]

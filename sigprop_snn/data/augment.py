@@ -7,22 +7,27 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 
-def shift_and_flip(pictures: Tensor, random: torch.Generator, shift: int = 4) -> Tensor:
-    """Shifts every picture by up to `shift` pixels each way and mirrors half of them.
+def shifted(
+    pictures: Tensor, random: torch.Generator, shift: int, *, mirror: bool = False
+) -> Tensor:
+    """Shifts every picture by up to `shift` pixels each way, and may mirror half of them.
 
     Args:
-        pictures: `[B, C, H, W]`.
+        pictures: `[B, C, H, W]`; of event frames, the steps may lie among the channels.
         random: generator of the shifts and the flips.
         shift: largest shift in pixels; what enters from outside is 0.
+        mirror: whether to mirror half of the pictures, left to right.
 
     Returns:
         New pictures in the type and shape of the old.
     """
     count, channels, height, width = pictures.shape
     top, left = torch.randint(2 * shift + 1, (2, count, 1), generator=random)
-    mirror = torch.randint(2, (count, 1), generator=random).bool()
     rows = top + torch.arange(height)
-    columns = left + torch.where(mirror, torch.arange(width - 1, -1, -1), torch.arange(width))
+    columns = left + torch.arange(width)
+    if mirror:
+        mirrored = torch.randint(2, (count, 1), generator=random).bool()
+        columns = torch.where(mirrored, columns.flip(1), columns)
     padded = pad(pictures, (shift, shift, shift, shift))
     sample = torch.arange(count).view(-1, 1, 1, 1)
     channel = torch.arange(channels).view(1, -1, 1, 1)

@@ -8,12 +8,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from sigprop_snn.data.augment import shift_and_flip
+from sigprop_snn.data.augment import shifted
 from sigprop_snn.data.source import derive_seed, generator
 from sigprop_snn.encoding import Encoding
 
 COLOUR_MEAN = 0.5
 COLOUR_DEVIATION = 0.25
+COLOUR_SHIFT = 4
+SHIFT = 2
 _ORDER, _AUGMENT, _ENCODE = range(3)
 
 
@@ -29,7 +31,9 @@ class Recipe:
         standardise: whether to map brightness [0, 1] to
             `(x - COLOUR_MEAN) / COLOUR_DEVIATION` in every channel.
         shuffle: whether every epoch has its own order.
-        augment: whether to shift and flip the pictures.
+        augment: whether to shift the samples, by up to COLOUR_SHIFT pixels where they are mirrored
+            too and SHIFT where they are not.
+        mirror: whether augmentation mirrors half of the samples.
         seed: seed of the order, of the augmentation and of rate-coded spikes.
     """
 
@@ -40,6 +44,7 @@ class Recipe:
     standardise: bool
     shuffle: bool
     augment: bool
+    mirror: bool
     seed: int
 
 
@@ -92,10 +97,13 @@ class Batches:
 
     def _input(self, stored: Tensor, epoch: int, number: int) -> Tensor:
         recipe = self._recipe
+        if recipe.augment:
+            random = generator(recipe.seed, epoch, _AUGMENT, number)
+            reach = COLOUR_SHIFT if recipe.mirror else SHIFT
+            pictures = stored.flatten(1, -3) if stored.dim() > 4 else stored
+            stored = shifted(pictures, random, reach, mirror=recipe.mirror).view_as(stored)
         if recipe.encode is None:
             return stored.transpose(0, 1).to(torch.float32, memory_format=torch.contiguous_format)
-        if recipe.augment:
-            stored = shift_and_flip(stored, generator(recipe.seed, epoch, _AUGMENT, number))
         pictures = stored.to(torch.float32) / recipe.top
         if recipe.standardise:
             pictures = (pictures - COLOUR_MEAN) / COLOUR_DEVIATION

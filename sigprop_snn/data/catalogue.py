@@ -76,7 +76,8 @@ def load(
         validation: fraction of the drawn training samples that is set apart, in [0, 1).
         seed: seed of every draw, of the order and of rate-coded spikes.
         download: whether to download what is absent.
-        augment: whether to shift and flip training pictures; colour pictures only.
+        augment: whether to shift training samples, by up to 4 pixels and mirrored half of the
+            time for colour pictures, by up to 2 pixels for others and for events.
 
     Returns:
         The data set in time-first batches. Brightness lies in [0, 1]; colour pictures as direct
@@ -145,10 +146,6 @@ def prepare(
             f"encoding {encoding!r} can't be used with {source.name!r}, whose events are spikes "
             "already; expected 'direct'"
         )
-    if augment and not source.colour:
-        raise SigpropError(
-            f"augment can't be used with {source.name!r}; expected a data set of colour pictures"
-        )
     chosen = _choose(source.train.y, train_samples, "train", source.name, derive_seed(seed, _TRAIN))
     held_out = torch.empty(0, dtype=torch.int64)
     if validation > 0:
@@ -175,6 +172,7 @@ def prepare(
                 standardise=source.colour and encoding == "direct",
                 shuffle=learn,
                 augment=learn and augment,
+                mirror=source.colour,
                 seed=derive_seed(seed, _ORDER),
             ),
         )

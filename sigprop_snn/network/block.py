@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from sigprop_snn.errors import SigpropError
 from sigprop_snn.network.norm import RunningNorm, RunningScale
 from sigprop_snn.neurons import Neuron
 from sigprop_snn.neurons.filters import is_constant
@@ -61,7 +62,7 @@ class Block(nn.Module):
     def affine(self) -> bool:
         """Whether the current is affine in the input, so that the closed form is exact."""
         modules = [*self.synapse.modules(), *self.norm.modules()]
-        return all(isinstance(m, (*_AFFINE, nn.Sequential)) for m in modules)
+        return all(type(m) in (*_AFFINE, nn.Sequential) for m in modules)
 
     def static_current(self, inputs: Tensor) -> Tensor:
         """Return the current for inputs without a time axis, `[N, ...]`."""
@@ -69,30 +70,41 @@ class Block(nn.Module):
         return current
 
     def current(
-        self, inputs: Tensor, *, context: Tensor | None = None, observed_rows: int = 0
+        self, inputs: Tensor, *, like: Tensor | None = None, observed_rows: int = 0
     ) -> Tensor:
-        """Return the current `[T, N, ...]` for inputs `[T, B, ...]`.
+        """Return the current `[T, N, ...]` for inputs `[T, N, ...]`.
 
         Args:
             inputs: what the block receives. A constant input is multiplied once.
-            context: a learning signal's current that joins behind the batch, `[C, ...]`.
+            like: the learning signal's current `[C, ...]` that will ride behind it, if any.
             observed_rows: how many of the first rows the normaliser takes into its running
                 figures; the contexts stay out of them.
+
+        Raises:
+            SigpropError: if the current's shape is not that of the signal's.
         """
         steps = inputs.shape[0]
         distinct = inputs[:1] if is_constant(inputs) else inputs
-        current = self.synapse(distinct.flatten(0, 1)).unflatten(0, distinct.shape[:2])
+        current = stepwise(self.synapse, distinct)
+        if like is not None and like.shape[1:] != current.shape[2:]:
+            raise SigpropError(
+                f"input of shape {list(inputs.shape)} gives the first block a current of shape "
+                f"{list(current.shape[2:])}; expected {list(like.shape[1:])}, the signal's"
+            )
         if observed_rows and isinstance(self.norm, RunningScale | RunningNorm):
             self.norm.observe(current[:, :observed_rows].flatten(0, 1))
-        current = self.norm(current.flatten(0, 1)).unflatten(0, distinct.shape[:2])
-        if context is not None:
-            context = context.expand(current.shape[0], *context.shape)
-            current = torch.cat([current, context], dim=1)
+        current = stepwise(self.norm, current)
         return current.expand(steps, *current.shape[1:]) if distinct is not inputs else current
 
     def pooled(self, spike: Tensor) -> Tensor:
         """Return the spikes as the next block receives them, `[T, N, ...]`."""
         if isinstance(self.pool, nn.Identity):
             return spike
-        pooled: Tensor = self.pool(spike.flatten(0, 1))
-        return pooled.unflatten(0, spike.shape[:2])
+        with torch.no_grad():
+            return stepwise(self.pool, spike)
+
+
+def stepwise(module: nn.Module, values: Tensor) -> Tensor:
+    """Return a module's output for every step of `[T, N, ...]`, the steps laid along the batch."""
+    out: Tensor = module(values.flatten(0, 1))
+    return out.view(*values.shape[:2], *out.shape[1:])

@@ -16,7 +16,7 @@ from sigprop_snn.network.norm import RunningNorm, RunningScale
 from sigprop_snn.network.readout import Readout
 from sigprop_snn.network.rule import Rule
 from sigprop_snn.network.signal import ProjectedContext
-from sigprop_snn.neurons import LIF, Neuron
+from sigprop_snn.neurons import LIF, Neuron, make_neuron
 
 
 def mlp(
@@ -24,7 +24,7 @@ def mlp(
     classes: int,
     *,
     hidden: Sequence[int] = (800, 800),
-    neuron: Callable[[], Neuron] = LIF,
+    neuron: Callable[..., Neuron] = LIF,
     gain: float = 2.0,
     rule: Rule | None = None,
     loss: LocalLoss | None = None,
@@ -36,18 +36,20 @@ def mlp(
         shape: shape of one step of one sample; it is flattened.
         classes: C.
         hidden: neurons of each block.
-        neuron: makes the neuron of each block.
+        neuron: makes the neuron of each block; told its shape if it has to know it.
         gain: root mean square of the current at the start, in units of voltage.
         rule: the learning rule; the voltage rule if not given.
         loss: the local loss; the dot-product loss if not given.
         predict: "readout" or "context".
     """
+    if not hidden:
+        raise SigpropError("mlp got no hidden sizes; expected at least one")
     blocks = []
     features = math.prod(shape)
     for index, size in enumerate(hidden):
         linear = nn.Linear(features, size)
         synapse = nn.Sequential(nn.Flatten(), linear) if index == 0 else linear
-        blocks.append(Block(synapse, neuron(), norm=RunningScale(size, gain)))
+        blocks.append(Block(synapse, make_neuron(neuron, (size,)), norm=RunningScale(size, gain)))
         features = size
     return _with_signal_and_readout(shape, classes, blocks, gain, rule, loss, predict)
 
@@ -56,23 +58,25 @@ def conv(
     shape: tuple[int, ...],
     classes: int,
     *,
-    channels: Sequence[int] = (32, 64, 128),
-    kernel: int = 3,
-    neuron: Callable[[], Neuron] = LIF,
+    channels: Sequence[int] = (24, 48, 96),
+    kernel: int = 5,
+    neuron: Callable[..., Neuron] = LIF,
     gain: float = 1.0,
+    shift: float = -0.5,
     rule: Rule | None = None,
     loss: LocalLoss | None = None,
     predict: Predict | None = None,
 ) -> Network:
-    """Return a convolutional network; spikes are averaged 2x2 behind every block that can be.
+    """Return a convolutional network; spikes are pooled 2x2 behind every block that can be.
 
     Args:
         shape: `(C, H, W)` of one step of one sample.
         classes: C.
         channels: feature maps of each block.
         kernel: side of the kernels, odd.
-        neuron: makes the neuron of each block.
+        neuron: makes the neuron of each block; told its shape if it has to know it.
         gain: standard deviation of the current at the start, in units of voltage.
+        shift: mean of the current at the start; below zero it keeps the maps sparse.
         rule: the learning rule; the voltage rule if not given.
         loss: the local loss; the dot-product loss if not given.
         predict: "readout" or "context".
@@ -82,12 +86,15 @@ def conv(
     """
     if len(shape) != 3:
         raise SigpropError(f"conv got samples of shape {list(shape)}; expected (C, H, W)")
+    if not channels:
+        raise SigpropError("conv got no channels; expected at least one")
     blocks = []
     features, height, width = shape
     for size in channels:
         synapse = nn.Conv2d(features, size, kernel, padding=kernel // 2)
-        pool = nn.AvgPool2d(2) if min(height, width) >= 8 else None
-        blocks.append(Block(synapse, neuron(), norm=RunningNorm(size, gain), pool=pool))
+        pool = nn.MaxPool2d(2) if min(height, width) >= 8 else None
+        layer = make_neuron(neuron, (size, height, width))
+        blocks.append(Block(synapse, layer, norm=RunningNorm(size, gain, shift), pool=pool))
         features = size
         height, width = (height // 2, width // 2) if pool is not None else (height, width)
     return _with_signal_and_readout(shape, classes, blocks, gain, rule, loss, predict)

@@ -42,15 +42,15 @@ class DotProductLoss(LocalLoss):
     """
 
     scale: float = 20.0
-    grid: int = 4
+    grid: int = 7
     centred: bool = False
     label_smoothing: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.scale <= 0 or self.grid < 1:
+        if not 0 < self.scale < float("inf") or self.grid < 1 or not 0 <= self.label_smoothing <= 1:
             raise SigpropError(
-                f"DotProductLoss has scale {self.scale} and grid {self.grid}; "
-                "expected scale > 0 and grid >= 1"
+                f"DotProductLoss has scale {self.scale}, grid {self.grid} and label smoothing "
+                f"{self.label_smoothing}; expected scale > 0, grid >= 1 and smoothing from 0 to 1"
             )
 
     def scores(self, samples: Tensor, contexts: Tensor) -> Tensor:

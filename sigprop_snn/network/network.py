@@ -14,25 +14,27 @@ from sigprop_snn.network.loss import DotProductLoss, LocalLoss
 from sigprop_snn.network.readout import Readout
 from sigprop_snn.network.rule import Response, Rule, VoltageRule
 from sigprop_snn.network.signal import ProjectedContext
+from sigprop_snn.neurons.filters import is_constant
 
 Predict = Literal["readout", "context"]
 PREDICTIONS: tuple[Predict, ...] = ("readout", "context")
 
 
 class Stage(NamedTuple):
-    """One block's part in a forward pass with the contexts riding along.
+    """One layer's part in a forward pass with the contexts riding along.
 
     Attributes:
-        name: the block's name, "block1" for the first.
-        response: its spikes and voltages, samples first, contexts behind them.
-        scores: how near each sample is to each context here, `[B, C]`.
+        name: "block1" for the first block, "readout" for the readout.
+        scores: how near each sample is to each class here, `[B, C]`.
         loss: the local loss, if labels were given.
+        response: a block's spikes and voltages, samples first, contexts behind them; the readout
+            has none.
     """
 
     name: str
-    response: Response
     scores: Tensor
     loss: Tensor | None
+    response: Response | None
 
 
 class LayerReport(NamedTuple):
@@ -103,9 +105,11 @@ class Network(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Return the class scores `[B, C]` for inputs `[T, B, ...]`."""
+        _check_inputs(inputs)
         if self.predict == "context":
-            *_, last = self.stages(inputs)
-            return last.scores.detach()
+            with torch.no_grad():
+                stages = {stage.name: stage for stage in self.stages(inputs)}
+            return stages[self.predicting_layer].scores
         with torch.no_grad():
             for index, block in enumerate(self._blocks()):
                 response = self._respond(block, inputs, rows=inputs.shape[1], first=index == 0)
@@ -129,29 +133,35 @@ class Network(nn.Module):
         """
         self._check_labels(inputs, labels)
         reports: list[LayerReport] = []
-        spikes = inputs
-        for stage, block in zip(self.stages(inputs, labels), self._blocks(), strict=True):
-            reports.append(self._take(stage.name, stage.scores, stage.loss, labels, update))
-            spikes = stage.response.run.spike[:, : labels.shape[0]]
-            scores = stage.scores
-        if self.readout is not None:
-            readout_scores = self.readout(block.pooled(spikes))
-            loss = self.readout.loss(readout_scores, labels)
-            reports.append(self._take("readout", readout_scores, loss, labels, update))
-            scores = readout_scores if self.predict == "readout" else scores
-        return Learned(reports, scores.detach())
+        for stage in self.stages(inputs, labels):
+            assert stage.loss is not None  # labels were given
+            if stage.loss.requires_grad:
+                stage.loss.backward()  # type: ignore[no-untyped-call]
+                if update is not None:
+                    update(stage.name)
+            scores = stage.scores.detach()
+            hits = int(correct(scores, labels).sum())
+            reports.append(LayerReport(stage.name, float(stage.loss.detach()), hits))
+            if stage.name == self.predicting_layer:
+                predicted = scores
+        return Learned(reports, predicted)
 
     def stages(
         self, inputs: Tensor, labels: Tensor | None = None, *, record: tuple[str, ...] = ()
     ) -> Iterator[Stage]:
-        """Pass samples and contexts through, yielding every block's stage as it is reached.
+        """Pass samples and contexts through, yielding every layer's stage as it is reached.
 
         With labels each stage carries its local loss with a gradient; a caller that stops asking
         stops the pass. `record` names what each run keeps of every step.
         """
-        rows = inputs.shape[1] if inputs.dim() > 1 else 0
+        _check_inputs(inputs)
+        if labels is not None:
+            self._check_labels(inputs, labels)
+            labels = labels.long()
+        inputs = inputs.detach()
+        rows = inputs.shape[1]
+        learn = labels is not None
         for index, block in enumerate(self._blocks()):
-            learn = labels is not None
             response = self._respond(
                 block, inputs, rows=rows, first=index == 0, riding=True, learn=learn, record=record
             )
@@ -159,8 +169,17 @@ class Network(nn.Module):
             samples, contexts = response.representation[:rows], response.representation[rows:]
             scores = local.scores(samples, contexts)
             loss = local.loss(scores, labels) if labels is not None else None
-            yield Stage(f"block{index + 1}", response, scores, loss)
+            yield Stage(f"block{index + 1}", scores, loss, response)
             inputs = block.pooled(response.run.spike)
+        if self.readout is not None:
+            scores = self.readout(inputs[:, :rows])
+            loss = self.readout.loss(scores, labels) if labels is not None else None
+            yield Stage("readout", scores, loss, None)
+
+    @property
+    def predicting_layer(self) -> str:
+        """The name of the layer whose scores are the network's."""
+        return "readout" if self.predict == "readout" else f"block{len(self.blocks)}"
 
     def local_parameters(self) -> dict[str, list[nn.Parameter]]:
         """Return the parameters that learn together, by layer; the signal goes with block1."""
@@ -195,14 +214,12 @@ class Network(nn.Module):
     ) -> Response:
         rule = block.rule if block.rule is not None else self.rule
         context = self.signal() if first and riding else None
-        if first and (inputs.dim() < 3 or min(inputs.shape) < 1):
-            raise SigpropError(
-                f"input has shape {list(inputs.shape)}; expected [T, B, ...], none of them empty"
-            )
         try:
             response = rule.respond(
                 block, inputs, context=context, rows=rows, learn=learn, record=record
             )
+        except torch.OutOfMemoryError:
+            raise
         except RuntimeError as error:
             if not first:
                 raise
@@ -210,25 +227,18 @@ class Network(nn.Module):
                 f"input of shape {list(inputs.shape)} does not fit the first block: {error}"
             ) from error
         # NaN never exceeds a threshold: unchecked, it would pass for silence.
-        if first and not torch.isfinite(response.run.mean_voltage.sum()):
-            raise SigpropError(_not_finite(inputs))
+        if first and not torch.isfinite(response.run.mean_voltage).all():
+            raise SigpropError(
+                "the first block's membrane voltage is not finite; "
+                "expected smaller inputs or weights"
+            )
+        if first and response.run.mean_voltage.shape[1:] != self.signal.shape:
+            raise SigpropError(
+                f"input of shape {list(inputs.shape)} gives the first block a current of shape "
+                f"{list(response.run.mean_voltage.shape[1:])}; "
+                f"expected {list(self.signal.shape)}, the signal's"
+            )
         return response
-
-    def _take(
-        self,
-        name: str,
-        scores: Tensor,
-        loss: Tensor | None,
-        labels: Tensor,
-        update: Callable[[str], object] | None,
-    ) -> LayerReport:
-        assert loss is not None  # labels were given
-        if loss.requires_grad:
-            loss.backward()  # type: ignore[no-untyped-call]
-            if update is not None:
-                update(name)
-        correct = int((scores.detach().argmax(dim=1) == labels).sum())
-        return LayerReport(name, float(loss.detach()), correct)
 
     def _check_labels(self, inputs: Tensor, labels: Tensor) -> None:
         if labels.dim() != 1 or inputs.dim() < 2 or labels.shape[0] != inputs.shape[1]:
@@ -236,7 +246,7 @@ class Network(nn.Module):
                 f"labels have shape {list(labels.shape)} beside an input of shape "
                 f"{list(inputs.shape)}; expected [B] beside [T, B, ...]"
             )
-        if labels.is_floating_point() or labels.dtype == torch.bool:
+        if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
             raise SigpropError(f"labels are {labels.dtype}; expected integers")
         classes = self.signal.classes
         wrong = labels[(labels < 0) | (labels >= classes)]
@@ -247,9 +257,25 @@ class Network(nn.Module):
             )
 
 
-def _not_finite(inputs: Tensor) -> str:
-    bad = (~torch.isfinite(inputs)).nonzero()
-    if len(bad):
-        place = tuple(bad[0].tolist())
-        return f"input is {float(inputs[place])} at {list(place)}; expected finite numbers"
-    return "the first block's membrane voltage is not finite; expected smaller inputs or weights"
+def correct(scores: Tensor, labels: Tensor) -> Tensor:
+    """Return which samples are classified rightly, `[B]`, for scores `[B, C]`.
+
+    A tie for the highest score never counts, so that a silent network scores nothing.
+    """
+    best = scores.topk(2, dim=1)
+    return (best.indices[:, 0] == labels) & (best.values[:, 0] > best.values[:, 1])
+
+
+def _check_inputs(inputs: Tensor) -> None:
+    if inputs.dim() < 3 or min(inputs.shape) < 1:
+        raise SigpropError(
+            f"input has shape {list(inputs.shape)}; expected [T, B, ...], none of them empty"
+        )
+    # NaN never exceeds a threshold: unchecked, it would pass for silence.
+    distinct = inputs[:1] if is_constant(inputs) else inputs
+    bad = ~torch.isfinite(distinct)
+    if bad.any():
+        place = bad.nonzero()[0].tolist()
+        raise SigpropError(
+            f"input is {float(distinct[tuple(place)])} at {place}; expected finite numbers"
+        )

@@ -11,6 +11,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from sigprop_snn.errors import SigpropError
+
 _FLOOR = 1e-6  # keeps a silent layer's first division finite
 
 
@@ -39,7 +41,11 @@ class RunningScale(nn.Module):
 
     def observe(self, current: Tensor) -> None:
         """Take a batch's current `[N, C, ...]` into the running figure."""
-        mean_square = torch.linalg.vector_norm(current.detach()).square() / current.numel()
+        wide = torch.promote_types(current.dtype, torch.float32)  # a sum leaves float16's range
+        norm = torch.linalg.vector_norm(current.detach(), dtype=wide)
+        mean_square = (norm.square() / current.numel()).to(self.mean_square)
+        if not torch.isfinite(mean_square):
+            raise SigpropError("the current's mean square is not finite; expected smaller inputs")
         self.batches += 1
         share = (1.0 / self.batches).clamp(min=self.momentum)
         self.mean_square.lerp_(mean_square.to(self.mean_square), share.to(self.mean_square))
@@ -78,6 +84,8 @@ class RunningNorm(nn.Module):
         """Take a batch's current `[N, C, ...]` into the running figures."""
         axes = [0, *range(2, current.dim())]
         variance, mean = torch.var_mean(current.detach(), dim=axes, correction=0)
+        if not torch.isfinite(variance).all():
+            raise SigpropError("the current's variance is not finite; expected smaller inputs")
         self.batches += 1
         share = (1.0 / self.batches).clamp(min=self.momentum).to(self.mean)
         self.mean.lerp_(mean.to(self.mean), share)

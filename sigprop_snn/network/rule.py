@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -16,7 +16,14 @@ from torch import Tensor
 
 from sigprop_snn.errors import UnknownNameError
 from sigprop_snn.network.block import Block
-from sigprop_snn.neurons import Neuron, Run, filter_matrix, impulse_response, mean_trace, run
+from sigprop_snn.network.drive import (
+    mean_drive,
+    mean_of_currents,
+    unrolled,
+    voltage_of_every_step,
+    with_context,
+)
+from sigprop_snn.neurons import Neuron, Run, run
 
 Statistic = Literal["rectified", "mean", "sigmoid"]
 STATISTICS: tuple[Statistic, ...] = ("rectified", "mean", "sigmoid")
@@ -68,8 +75,11 @@ class VoltageRule(Rule):
     The representation is a pointwise function of the voltage's mean over time. With the reset
     held constant the mean voltage is `gain * (W xbar + b)` plus constants, where xbar is the mean
     presynaptic trace, so one static pass over xbar carries the exact gradient of the layer's
-    unrolled graph. Where the synapse or the normaliser is not affine, the currents of all steps
-    are averaged instead, which is exact too and costs T times as much.
+    unrolled graph: one weight-gradient product for a layer and batch, and no graph in time.
+
+    Where the closed form does not apply, the gradient is the same and costs more: over the
+    currents of all steps behind a synapse or normaliser that is not affine, over the layer's own
+    dynamics for a neuron without a fixed linear filter (said once, as a warning).
 
     Args:
         statistic: "rectified" max(0, mean U), "mean", or "sigmoid" f(mean U - threshold) with the
@@ -94,33 +104,31 @@ class VoltageRule(Rule):
     ) -> Response:
         """Run the block; let a gradient into the mean voltage through one static pass."""
         observed = rows if block.training and learn else 0
+        neuron = block.neuron
+        closed = neuron.closed_form and block.affine
+        with torch.set_grad_enabled(learn and not closed and torch.is_grad_enabled()):
+            current = block.current(inputs, like=context, observed_rows=observed)
+        if learn and not neuron.closed_form:
+            ran, voltages = unrolled(neuron, with_context(current, context), record)
+            return Response(ran, self._representation(voltages.mean(0), neuron))
         with torch.no_grad():
-            current = block.current(inputs, context=context, observed_rows=observed)
-            ran = run(block.neuron, current, record=record)
+            ran = run(neuron, current, riding=context, record=record)
         voltage = ran.mean_voltage
         if learn:
-            driven = self._driven(block, inputs, context)
+            driven = (
+                mean_drive(block, inputs, context, ran.spike)
+                if closed
+                else mean_of_currents(neuron, with_context(current, context), ran.spike)
+            )
             voltage = voltage + (driven - driven.detach())
-        return Response(ran, self._representation(voltage, block.neuron))
-
-    def _driven(self, block: Block, inputs: Tensor, context: Tensor | None) -> Tensor:
-        """Return the part of the mean voltage that the current drives, with its gradient."""
-        response = impulse_response(block.neuron, inputs.shape[0])
-        if block.affine:
-            trace, gain = mean_trace(inputs, response)
-            current = block.static_current(trace)
-            if context is not None:
-                current = torch.cat([current, context])
-        else:
-            current, gain = mean_trace(block.current(inputs, context=context), response)
-        return gain * current
+        return Response(ran, self._representation(voltage, neuron))
 
     def _representation(self, voltage: Tensor, neuron: Neuron) -> Tensor:
         if self.statistic == "rectified":
-            return F.relu(voltage)
+            return F.relu(neuron.depolarisation(voltage))
         if self.statistic == "sigmoid":
-            return neuron.surrogate.f(voltage - neuron.threshold)
-        return voltage
+            return neuron.surrogate.f(neuron.above(voltage))
+        return neuron.depolarisation(voltage)
 
 
 @dataclass(frozen=True)
@@ -143,29 +151,19 @@ class SurrogateRule(Rule):
     ) -> Response:
         """Run the block; let the gradient of every step's voltage into the current."""
         observed = rows if block.training and learn else 0
+        neuron = block.neuron
         with torch.set_grad_enabled(learn and torch.is_grad_enabled()):
-            current = block.current(inputs, context=context, observed_rows=observed)
-        with torch.no_grad():
-            ran = run(block.neuron, current, record=("voltage", *record))
-        voltage = _Membrane.apply(current, ran.recorded["voltage"], block.neuron)
-        smooth = block.neuron.surrogate.f(voltage - block.neuron.threshold)
-        return Response(ran, smooth.mean(0))
-
-
-class _Membrane(torch.autograd.Function):
-    """The voltage of a run as a function of its current, resets held constant."""
-
-    @staticmethod
-    def forward(ctx: Any, current: Tensor, voltage: Tensor, neuron: Neuron) -> Tensor:
-        ctx.neuron = neuron
-        return voltage.view_as(voltage)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
-        (grad,) = grads
-        response = impulse_response(ctx.neuron, grad.shape[0])
-        adjoint = filter_matrix(response).t().to(grad)
-        return (adjoint @ grad.flatten(1)).view_as(grad), None, None
+            current = block.current(inputs, like=context, observed_rows=observed)
+            current = with_context(current, context)
+        if learn and not neuron.closed_form:
+            ran, voltage = unrolled(neuron, current, record)
+        else:
+            with torch.no_grad():
+                ran = run(neuron, current, record=("voltage", *record))
+            voltage = ran.recorded["voltage"]
+            if learn:
+                voltage = voltage_of_every_step(neuron, current, ran)
+        return Response(ran, neuron.surrogate.f(neuron.above(voltage)).mean(0))
 
 
 RULES: dict[str, type[Rule]] = {

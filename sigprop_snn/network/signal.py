@@ -10,6 +10,10 @@ from torch import Tensor, nn
 
 from sigprop_snn.errors import SigpropError
 
+# The normalisation makes the size of the projection free; a small one learns faster under Adam,
+# whose steps have a fixed size.
+_DRAWN = 0.1
+
 
 class ProjectedContext(nn.Module):
     """Each class's context, projected to a current for the first block's neurons.
@@ -41,12 +45,12 @@ class ProjectedContext(nn.Module):
         self.shape = tuple(shape)
         self.gain = gain
         self.projection = nn.Parameter(
-            torch.randn(classes, math.prod(shape)), requires_grad=learned
+            _DRAWN * torch.randn(classes, math.prod(shape)), requires_grad=learned
         )
 
     def forward(self) -> Tensor:
         """Return the current of every context, `[C, *shape]`."""
-        current = F.layer_norm(self.projection, self.projection.shape[1:])
+        current = F.layer_norm(self.projection, self.projection.shape[1:], eps=1e-10)
         return self.gain * current.view(self.classes, *self.shape)
 
     def extra_repr(self) -> str:

@@ -1,1 +1,22 @@
+"""Training a network, judging it, and what a run leaves on disk."""
 
+from sigprop_snn.training.config import RECIPES, Recipe, TrainConfig
+from sigprop_snn.training.evaluation import Evaluation, LayerFigures, evaluate
+from sigprop_snn.training.folder import RunFolder, load_checkpoint
+from sigprop_snn.training.loop import Trained, build_network, train
+from sigprop_snn.training.optimizers import LocalOptimizers
+
+__all__ = [
+    "RECIPES",
+    "Evaluation",
+    "LayerFigures",
+    "LocalOptimizers",
+    "Recipe",
+    "RunFolder",
+    "TrainConfig",
+    "Trained",
+    "build_network",
+    "evaluate",
+    "load_checkpoint",
+    "train",
+]

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from sigprop_snn.data import Source, Split, prepare
-from sigprop_snn.data.augment import shift_and_flip
+from sigprop_snn.data.augment import shifted
 from sigprop_snn.data.source import balanced, derive_seed, generator
 from sigprop_snn.errors import SigpropError, UnknownNameError
 
@@ -127,7 +127,7 @@ def test_shift_and_flip_moves_the_whole_picture():
     x = torch.zeros(200, 2, 9, 9)
     x[:, :, 4, 3] = 1
     x[:, :, 4, 4] = 2
-    out = shift_and_flip(x, generator(0), shift=3)
+    out = shifted(x, generator(0), 3, mirror=True)
     assert out.shape == x.shape
     assert torch.equal(out.sum((1, 2, 3)), x.sum((1, 2, 3)))
     assert torch.equal(out[:, 0], out[:, 1])
@@ -137,7 +137,7 @@ def test_shift_and_flip_moves_the_whole_picture():
     beside = (high - low)[:, 2]
     assert set(beside.tolist()) == {-1, 1}
     assert set(high[:, 1].tolist()) == set(range(1, 8))
-    assert torch.equal(out, shift_and_flip(x, generator(0), shift=3))
+    assert torch.equal(out, shifted(x, generator(0), 3, mirror=True))
 
 
 def test_augmentation_touches_training_pictures_alone():
@@ -150,6 +150,18 @@ def test_augmentation_touches_training_pictures_alone():
     )
     assert torch.equal(test, untouched)
     assert not torch.equal(train, untouched)
+
+
+def test_events_are_shifted_alike_in_every_step_and_never_mirrored():
+    frames = torch.zeros(40, 3, 2, 9, 9, dtype=torch.uint8)
+    frames[:, :, :, 4, 4], frames[:, :, :, 4, 5] = 1, 2
+    split = Split.of(frames, torch.arange(40) % 2)
+    events = Source("events", split, split, ("a", "b"), timed=True)
+    x, _ = next(iter(prepare(events, steps=3, batch_size=40, augment=True).train))
+    assert torch.equal(x[0], x[2])
+    ones, twos = (x[0, :, 0] == 1).nonzero(), (x[0, :, 0] == 2).nonzero()
+    assert set((twos - ones)[:, 2].tolist()) == {1}
+    assert set(ones[:, 1].tolist()) == set(ones[:, 2].tolist()) == {2, 3, 4, 5, 6}
 
 
 def test_events_in_frames_are_used_as_they_are():
@@ -179,7 +191,6 @@ def test_events_in_frames_are_used_as_they_are():
         ({"train_samples": 0}, "train_samples is 0; 'numbers' has 60"),
         ({"train_samples": 61}, "train_samples is 61"),
         ({"test_samples": 21}, "test_samples is 21; 'numbers' has 20"),
-        ({"augment": True}, "colour pictures"),
     ],
 )
 def test_arguments_out_of_range_are_refused(arguments, message):

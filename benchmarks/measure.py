@@ -1,0 +1,178 @@
+"""Timing in one process per library, taking turns.
+
+The libraries' processes never run at the same time: the parent asks one after the other for one
+repeat of a row, so that whatever else the machine does falls on all of them alike.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import gc
+import multiprocessing
+import statistics
+import time
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from benchmarks.tasks import Case, Task, make
+
+_STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+_MIB = 1 << 20
+
+
+class Row(NamedTuple):
+    """One measured row; the fields of `Case` and what was found."""
+
+    library: str
+    rule: str
+    network: str
+    steps: int
+    depth: int
+    batch_size: int
+    precision: str
+    seconds: float
+    seconds_spread: float
+    peak_memory_mb: float | None
+
+
+def measure(
+    cases: Sequence[Case],
+    repeats: int,
+    device: str,
+    say: Callable[[str], None],
+    *,
+    cpu_time: bool = False,
+) -> list[Row]:
+    """Return every case's median and spread (half the interquartile range) of a step.
+
+    A case whose library fails is left out, and said so.
+
+    Args:
+        cases: the rows to measure.
+        repeats: timed steps of each.
+        device: "cpu" or "cuda".
+        say: takes a line about each row as it is done.
+        cpu_time: whether to count the processor's time in place of the wall clock's, for a
+            machine that others use meanwhile; meant for one thread.
+    """
+    context = multiprocessing.get_context("spawn")
+    workers: dict[str, Connection] = {}
+    processes = []
+    for library in dict.fromkeys(case.library for case in cases):
+        here, there = context.Pipe()
+        process = context.Process(target=_work, args=(there, device, cpu_time), daemon=True)
+        process.start()
+        workers[library] = here
+        processes.append(process)
+    rows: list[Row] = []
+    # Cases on the same network and length stand beside each other, so they are interleaved.
+    for group in _groups(cases):
+        seconds: dict[Case, list[float]] = {}
+        memory: dict[Case, float | None] = {}
+        for case in group:
+            answer = _ask(workers[case.library], ("start", case))
+            if isinstance(answer, str):
+                say(f"left out: {case.library} {case.rule}: {answer}")
+                continue
+            memory[case], seconds[case] = answer, []
+        for _ in range(repeats):
+            for case in seconds:
+                seconds[case].append(_ask(workers[case.library], ("time", case)))
+        for case, found in seconds.items():
+            quarters = statistics.quantiles(found, n=4) if len(found) > 1 else [0.0, 0.0, 0.0]
+            spread = (quarters[2] - quarters[0]) / 2
+            rows.append(Row(*case, statistics.median(found), spread, memory[case]))
+            say(f"{_name(case)}: {1e3 * rows[-1].seconds:.1f} ms")
+        for connection in workers.values():
+            _ask(connection, ("forget", None))
+    for connection, process in zip(workers.values(), processes, strict=True):
+        connection.send(("end", None))
+        process.join(10)
+    return rows
+
+
+def _groups(cases: Sequence[Case]) -> Iterator[list[Case]]:
+    keys = dict.fromkeys((case.network, case.steps, case.depth) for case in cases)
+    for key in keys:
+        yield [case for case in cases if (case.network, case.steps, case.depth) == key]
+
+
+def _name(case: Case) -> str:
+    precision = "" if case.precision == "float32" else f" {case.precision}"
+    return f"{case.network} depth {case.depth} T={case.steps} {case.library} {case.rule}{precision}"
+
+
+def _ask(connection: Connection, question: tuple[str, Case | None]) -> Any:
+    connection.send(question)
+    return connection.recv()
+
+
+def _work(connection: Connection, device: str, cpu_time: bool) -> None:
+    warnings.filterwarnings("ignore")
+    tasks: dict[Case, Task] = {}
+    while True:
+        question, case = connection.recv()
+        if question == "end":
+            return
+        if question == "start":
+            try:
+                tasks[case] = make(case, device)
+                for _ in range(2):
+                    tasks[case].step()
+                connection.send(_peak_memory(tasks[case], device))
+            except Exception as error:  # a peer's failure must not end the run
+                tasks.pop(case, None)
+                connection.send(f"{type(error).__name__}: {error}")
+        elif question == "time":
+            connection.send(_seconds(tasks[case], device, cpu_time))
+        else:
+            tasks.clear()
+            gc.collect()
+            connection.send(None)
+
+
+def _seconds(task: Task, device: str, cpu_time: bool) -> float:
+    clock = time.process_time if cpu_time else time.perf_counter
+    _synchronise(device)
+    start = clock()
+    task.step()
+    _synchronise(device)
+    return clock() - start
+
+
+def _synchronise(device: str) -> None:
+    if device == "cuda":
+        torch.cuda.synchronize()
+
+
+def _peak_memory(task: Task, device: str) -> float | None:
+    """Return what a step takes beyond what stays: parameters, optimizer state, input. In MiB."""
+    gc.collect()
+    if device == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        task.step()
+        return float(torch.cuda.max_memory_allocated() - before) / _MIB
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)  # else freed memory hides what the step takes again
+    try:
+        _CLEAR.write_text("5")  # Linux: the peak starts again from here
+        before = _status("VmRSS")
+        task.step()
+        return _status("VmHWM") - before
+    except OSError:
+        return None
+
+
+def _status(field: str) -> float:
+    """Return a field of this process's status, in MiB."""
+    for line in _STATUS.read_text().splitlines():
+        if line.startswith(field):
+            return int(line.split()[1]) / 1024
+    raise OSError(f"{_STATUS} has no {field}")

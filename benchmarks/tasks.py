@@ -1,0 +1,289 @@
+"""What the benchmarks time: the same network, step and inference in every library.
+
+Each `LIBRARIES` entry makes a `Task` for a `Case`. The peers train as their own documentation
+does: cross-entropy on the mean output over time, backpropagation through time, Adam.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+BETA = 0.9
+CLASSES = 10
+WIDTH = 800
+CHANNELS = (12, 32)
+WARM_UP = (60, 10)  # short and full steps before ours is timed, for a trained network's rates
+
+
+class Case(NamedTuple):
+    """One row of the benchmark: what runs, on what."""
+
+    library: str
+    rule: str
+    network: str
+    steps: int
+    depth: int
+    batch_size: int
+    precision: str
+
+
+class Task(NamedTuple):
+    """One library's step, ready to be called again and again."""
+
+    step: Callable[[], None]
+    resident: list[Tensor]
+
+
+def inputs_for(case: Case, device: str) -> tuple[Tensor, Tensor]:
+    """Return rate-coded spikes `[T, B, ...]`, about as dense as MNIST's, and labels `[B]`.
+
+    Each class has its own rates, 13 % on average, so that a network can learn it and fires as a
+    trained one does: our cost depends on the rates, the peers' does not.
+    """
+    generator = torch.Generator().manual_seed(0)
+    shape = (784,) if case.network == "mlp" else (1, 28, 28)
+    rates = 0.52 * torch.rand(CLASSES, *shape, generator=generator).pow(3)
+    labels = torch.randint(CLASSES, (case.batch_size,), generator=generator)
+    drawn = torch.rand(case.steps, case.batch_size, *shape, generator=generator)
+    return (drawn < rates[labels]).float().to(device), labels.to(device)
+
+
+def layers_of(case: Case) -> list[nn.Module]:
+    """Return the synapses of a peer's network, the output layer last."""
+    if case.network == "mlp":
+        sizes = [784, *[WIDTH] * case.depth, CLASSES]
+        return [nn.Linear(a, b) for a, b in itertools.pairwise(sizes)]
+    channels = [1, *CHANNELS[: case.depth], *CHANNELS[-1:] * (case.depth - 2)]
+    layers: list[nn.Module] = []
+    side = 28
+    for index, (a, b) in enumerate(itertools.pairwise(channels)):
+        # The pool of the block below stands before the synapse: it follows the spikes.
+        pooled = index > 0 and side >= 8
+        side = side // 2 if pooled else side
+        conv = nn.Conv2d(a, b, 5, padding=2)
+        layers.append(nn.Sequential(nn.AvgPool2d(2), conv) if pooled else conv)
+    side = side // 2
+    head = nn.Linear(channels[-1] * side * side, CLASSES)
+    return [*layers, nn.Sequential(nn.AvgPool2d(2), nn.Flatten(), head)]
+
+
+def _precision(case: Case, device: str) -> contextlib.AbstractContextManager[Any]:
+    if case.precision == "bf16":
+        return torch.autocast(device, torch.bfloat16)
+    return contextlib.nullcontext()
+
+
+def _ours(case: Case, device: str) -> Task:
+    from sigprop_snn.network import conv, mlp
+    from sigprop_snn.network.rule import RULES
+    from sigprop_snn.training.optimizers import LocalOptimizers
+
+    spikes, labels = inputs_for(case, device)
+    rule = RULES[case.rule]() if case.rule in RULES else None
+    torch.manual_seed(0)
+    if case.network == "mlp":
+        net = mlp((784,), CLASSES, hidden=[WIDTH] * case.depth, rule=rule)
+    else:
+        channels = [*CHANNELS[: case.depth], *CHANNELS[-1:] * (case.depth - 2)]
+        net = conv((1, 28, 28), CLASSES, channels=channels, kernel=5, rule=rule)
+    net = net.to(device)
+    optimizers = LocalOptimizers(net, lambda group: torch.optim.Adam(group, 1e-3, fused=True))
+
+    def learn(steps: int = case.steps) -> None:
+        with _precision(case, device):
+            net.learn(spikes[:steps], labels, optimizers.step)
+
+    def infer() -> None:
+        with _precision(case, device):
+            net(spikes)
+
+    for steps, count in zip((10, case.steps), WARM_UP, strict=True):
+        for _ in range(count):
+            learn(steps)
+    if case.rule == "inference":
+        net.eval()
+        return Task(infer, [spikes])
+    return Task(learn, [spikes])
+
+
+def _trained(
+    case: Case,
+    device: str,
+    net: nn.Module,
+    output: Callable[[Tensor], Tensor],
+    *,
+    batch_first: bool = False,
+) -> Task:
+    """Return a BPTT step, or inference, of a peer's network."""
+    spikes, labels = inputs_for(case, device)
+    if batch_first:
+        spikes = spikes.transpose(0, 1).contiguous()
+    net.to(device)
+    optimizer = torch.optim.Adam(net.parameters(), 1e-3, fused=True)
+
+    def infer() -> None:
+        with torch.no_grad(), _precision(case, device):
+            output(spikes)
+
+    def learn() -> None:
+        optimizer.zero_grad()
+        with _precision(case, device):
+            loss = F.cross_entropy(output(spikes).float(), labels)
+        loss.backward()
+        optimizer.step()
+
+    return Task(infer if case.rule == "inference" else learn, [spikes])
+
+
+def _snntorch(case: Case, device: str) -> Task:
+    import snntorch
+    from snntorch import surrogate
+
+    layers = nn.ModuleList(layers_of(case))
+    neurons = nn.ModuleList(
+        snntorch.Leaky(beta=BETA, spike_grad=surrogate.fast_sigmoid()) for _ in layers
+    )
+
+    def output(spikes: Tensor) -> Tensor:
+        voltages = [neuron.reset_mem() for neuron in neurons]
+        total = torch.zeros((), device=device)
+        for x in spikes:
+            for index, (layer, neuron) in enumerate(zip(layers, neurons, strict=True)):
+                x, voltages[index] = neuron(layer(x), voltages[index])
+            total = total + voltages[-1]
+        return total / spikes.shape[0]
+
+    return _trained(case, device, nn.ModuleList([layers, neurons]), output)
+
+
+def _spikingjelly(case: Case, device: str) -> Task:
+    from spikingjelly.activation_based import functional, neuron
+
+    layers: list[nn.Module] = []
+    for synapse in layers_of(case):
+        lif = neuron.LIFNode(
+            1 / (1 - BETA), decay_input=False, v_reset=None, detach_reset=True, step_mode="m"
+        )
+        if device == "cuda":
+            lif.backend = "triton"
+        layers += [_EveryStep(synapse), lif]
+    # The output layer is read as currents: the library's neurons keep no voltage in time.
+    net = nn.Sequential(*layers[:-1])
+
+    def output(spikes: Tensor) -> Tensor:
+        functional.reset_net(net)
+        mean: Tensor = net(spikes).mean(0)
+        return mean
+
+    return _trained(case, device, net, output)
+
+
+def _norse(case: Case, device: str) -> Task:
+    import norse.torch as norse
+    from norse.torch.functional.reset import reset_subtract
+
+    parameters = norse.LIFBoxParameters(
+        tau_mem_inv=torch.tensor(100.0, device=device),
+        v_leak=torch.tensor(0.0, device=device),
+        v_th=torch.tensor(1.0, device=device),
+        v_reset=torch.tensor(0.0, device=device),
+        reset_method=reset_subtract,
+    )
+    layers: list[nn.Module] = []
+    for synapse in layers_of(case):
+        layers += [synapse, norse.LIFBoxCell(parameters)]
+    net = norse.SequentialState(*layers[:-1])
+
+    def output(spikes: Tensor) -> Tensor:
+        state = None
+        total = torch.zeros((), device=device)
+        for x in spikes:
+            current, state = net(x, state)
+            total = total + current
+        return total / spikes.shape[0]
+
+    return _trained(case, device, net, output)
+
+
+def _sinabs(case: Case, device: str) -> Task:
+    import sinabs.layers as sinabs
+    from sinabs.activation import SingleSpike
+
+    tau = -1.0 / torch.log(torch.tensor(BETA)).item()
+    layers: list[nn.Module] = []
+    for synapse in layers_of(case):
+        lif = sinabs.LIF(tau_mem=tau, spike_fn=SingleSpike, norm_input=False)
+        layers += [_EveryStep(synapse), lif]
+    net = nn.Sequential(*layers[:-1])
+
+    def output(spikes: Tensor) -> Tensor:
+        for layer in layers:
+            if isinstance(layer, sinabs.LIF):
+                layer.reset_states()
+        mean: Tensor = net(spikes).mean(1)
+        return mean
+
+    return _trained(case, device, net, output, batch_first=True)
+
+
+class _EveryStep(nn.Module):
+    """A synapse over all steps and samples at once."""
+
+    def __init__(self, synapse: nn.Module) -> None:
+        super().__init__()
+        self.synapse = synapse
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the synapse's output for `x` with two leading axes."""
+        y: Tensor = self.synapse(x.flatten(0, 1))
+        return y.unflatten(0, x.shape[:2])
+
+
+def _matrix_products(case: Case, device: str) -> Task:
+    """Return the synapses alone, as inference runs them: what bounds every row."""
+    layers = layers_of(case)
+    spikes, _ = inputs_for(case, device)
+    generator = torch.Generator().manual_seed(1)
+    received = [spikes.flatten(0, 1)]
+    with torch.no_grad():
+        for layer in layers[:-1]:
+            layer.to(device)
+            shape = layer(received[-1][:1]).shape[1:]
+            drawn = torch.rand(received[-1].shape[0], *shape, generator=generator) < 0.1
+            received.append(drawn.float().to(device))
+
+    def multiply() -> None:
+        with torch.no_grad(), _precision(case, device):
+            for layer, x in zip(layers[:-1], received[:-1], strict=True):
+                layer(x)
+
+    return Task(multiply, received)
+
+
+def make(case: Case, device: str) -> Task:
+    """Return the task of a case."""
+    return LIBRARIES[case.library](case, device)
+
+
+LIBRARIES: dict[str, Callable[[Case, str], Task]] = {
+    "matrix products": _matrix_products,
+    "sigprop_snn": _ours,
+    "snntorch": _snntorch,
+    "spikingjelly": _spikingjelly,
+    "norse": _norse,
+    "sinabs": _sinabs,
+}
+
+MODULES: dict[str, Sequence[str]] = {
+    "snntorch": ("snntorch",),
+    "spikingjelly": ("spikingjelly",),
+    "norse": ("norse",),
+    "sinabs": ("sinabs",),
+}

@@ -1,0 +1,66 @@
+"""Train a convolutional spiking network on CIFAR-10, or on a folder of your own pictures.
+
+The convolutional network is built block by block here, to show how: any list of blocks will do.
+"""
+
+import argparse
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from sigprop_snn.data import load
+from sigprop_snn.network import RULES, Block, Network, ProjectedContext, Readout, RunningNorm
+from sigprop_snn.neurons import LIF
+from sigprop_snn.training import LocalOptimizers, evaluate
+
+
+def block(maps_in: int, maps: int, pool: nn.Module | None = None) -> Block:
+    """Return a convolution of 3x3 with its normaliser, its neurons and its pool."""
+    synapse = nn.Conv2d(maps_in, maps, 3, padding=1)
+    return Block(synapse, LIF(beta=0.9), norm=RunningNorm(maps, shift=-0.5), pool=pool)
+
+
+def main() -> None:
+    """Train, and print how every layer does."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--folder", type=Path, help="your pictures: train/<class>/, test/<class>/")
+    parser.add_argument("--rule", choices=RULES, default="voltage")
+    parser.add_argument("--epochs", type=int, default=5)
+    parser.add_argument("--steps", type=int, default=4, help="time steps T")
+    parser.add_argument("--maps", type=int, default=32, help="feature maps of the first block")
+    parser.add_argument("--train-samples", type=int)
+    parser.add_argument("--test-samples", type=int)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--data-root", type=Path, default=Path("data"))
+    args = parser.parse_args()
+
+    torch.manual_seed(args.seed)
+    data = load(
+        "imagefolder" if args.folder else "cifar10", root=args.folder or args.data_root,
+        steps=args.steps, batch_size=32, augment=True, seed=args.seed,
+        train_samples=args.train_samples, test_samples=args.test_samples,
+    )  # fmt: skip
+    channels, height, width = data.shape
+    maps, classes = args.maps, len(data.classes)
+    network = Network(
+        ProjectedContext(classes, (maps, height, width)),
+        [
+            block(channels, maps, nn.MaxPool2d(2)),
+            block(maps, 2 * maps, nn.MaxPool2d(2)),
+            block(2 * maps, 4 * maps, nn.MaxPool2d(2)),
+        ],
+        Readout(4 * maps * (height // 8) * (width // 8), classes),
+        rule=RULES[args.rule](),
+    )
+    optimizers = LocalOptimizers(network, lambda weights: torch.optim.Adam(weights, lr=2e-3))
+    for epoch in range(1, args.epochs + 1):
+        for x, labels in data.train:
+            network.learn(x, labels, optimizers.step)
+        tested = evaluate(network, data.test)
+        layers = ", ".join(f"{layer.name} {layer.accuracy:.3f}" for layer in tested.layers)
+        print(f"epoch {epoch}: test accuracy {tested.accuracy:.3f} ({layers})")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,51 @@
+"""Train a convolutional spiking network on N-MNIST: digits seen by a moving event camera.
+
+A partial copy of the data set is used as it is: any number of recordings, in
+NMNIST/Train/<digit>/*.bin and NMNIST/Test/<digit>/*.bin under the data root.
+"""
+
+import argparse
+from pathlib import Path
+
+from sigprop_snn import plots
+from sigprop_snn.figures import draw_run
+from sigprop_snn.training import TrainConfig, train
+
+
+def main() -> None:
+    """Train with the data set's recipe, and draw the pictures."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rule", choices=("voltage", "surrogate"), default="voltage")
+    parser.add_argument("--epochs", type=int)
+    parser.add_argument("--steps", type=int, help="time steps T that the recording is cut into")
+    parser.add_argument("--train-samples", type=int)
+    parser.add_argument("--test-samples", type=int)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--data-root", type=Path, default=Path("data"))
+    parser.add_argument("--out", type=Path, help="run folder (default: a new one under runs)")
+    args = parser.parse_args()
+
+    trained = train(
+        TrainConfig(
+            "nmnist",
+            rule=args.rule,
+            epochs=args.epochs,
+            steps=args.steps,
+            train_samples=args.train_samples,
+            test_samples=args.test_samples,
+            seed=args.seed,
+            data_root=args.data_root,
+            out=args.out,
+        )
+    )
+    pictures = draw_run(trained)
+    frames, _ = next(iter(trained.data.test))
+    pictures.append(
+        plots.save(plots.event_frames(frames[:, 0]), trained.folder.figures / "frames.png")
+    )
+    for picture in pictures:
+        print(picture)
+
+
+if __name__ == "__main__":
+    main()

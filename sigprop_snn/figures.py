@@ -1,0 +1,117 @@
+"""The pictures of a run: what one sample does to the network, and how learning went."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from matplotlib.axes import Axes
+from torch import Tensor
+
+from sigprop_snn import plots
+from sigprop_snn.network import Block, Network
+from sigprop_snn.training import Trained
+from sigprop_snn.training.evaluation import to_device
+
+RASTER, VOLTAGE, CURVES = "raster.png", "voltage.png", "curves.png"
+
+
+class Observed(NamedTuple):
+    """What one sample does to a network, step by step.
+
+    Attributes:
+        input: the sample, `[T, ...]`.
+        spikes: each block's spikes, `[T, ...]`, by name.
+        voltages: each block's membrane voltage before the reset, `[T, ...]`, by name.
+        readout: the readout's membrane voltage, `[T, C]`, or None where there is no readout.
+    """
+
+    input: Tensor
+    spikes: dict[str, Tensor]
+    voltages: dict[str, Tensor]
+    readout: Tensor | None
+
+
+@torch.no_grad()
+def observe(network: Network, sample: Tensor) -> Observed:
+    """Pass one sample `[T, ...]` through a network and keep every step."""
+    was_training = network.training
+    network.eval()
+    inputs = to_device(sample.unsqueeze(1), next(network.parameters()).device)
+    spikes: dict[str, Tensor] = {}
+    voltages: dict[str, Tensor] = {}
+    for stage in network.stages(inputs, record=("voltage",)):
+        if stage.response is not None:
+            spikes[stage.name] = stage.response.run.spike[:, 0].cpu()
+            voltages[stage.name] = stage.response.run.recorded["voltage"][:, 0].cpu()
+            last = stage.response.run.spike[:, :1]
+    readout = None
+    if network.readout is not None:
+        block = network.blocks[-1]
+        assert isinstance(block, Block)
+        readout = network.readout.trace(block.pooled(last)).recorded["voltage"][:, 0].cpu()
+    network.train(was_training)
+    return Observed(sample, spikes, voltages, readout)
+
+
+def draw_run(trained: Trained, sample: int = 0) -> list[Path]:
+    """Draw a run's pictures into its folder.
+
+    Args:
+        trained: the run.
+        sample: which test sample the raster and the voltages show.
+
+    Returns:
+        The files written: raster, voltages, curves.
+    """
+    inputs, labels = _test_sample(trained, sample)
+    observed = observe(trained.network, inputs)
+    classes = trained.data.classes
+    layers = {"input": observed.input, **observed.spikes}
+    if observed.readout is not None:
+        layers["readout"] = observed.readout
+    with torch.no_grad():
+        scores = trained.network(inputs.unsqueeze(1).to(next(trained.network.parameters()).device))
+    raster = plots.network_raster(
+        layers,
+        classes=classes,
+        label=labels,
+        winner=int(scores[0].argmax()),
+        title=f"{trained.summary['dataset']}, one test sample of class {classes[labels]}",
+    )
+    traces = _draw_voltages(trained.network, observed)
+    curves = plots.learning_curves(trained.history, title=f"{trained.summary['rule']} rule")
+    figures = trained.folder.figures
+    figures.mkdir(exist_ok=True)
+    return [
+        plots.save(raster, figures / RASTER),
+        plots.save(traces, figures / VOLTAGE),
+        plots.save(curves, figures / CURVES),
+    ]
+
+
+def _draw_voltages(network: Network, observed: Observed) -> list[Axes]:
+    name, voltage = next(iter(observed.voltages.items()))
+    block = network.blocks[0]
+    assert isinstance(block, Block)
+    threshold = block.neuron.threshold
+    title = f"membrane voltage of five neurons of {name}"
+    if isinstance(threshold, Tensor) and threshold.numel() > 1:
+        # Each neuron has its own threshold: only the distance to it has one common line.
+        voltage, threshold = voltage - threshold.detach().cpu(), 0.0
+        title += ", above threshold"
+    return plots.voltage_traces(
+        voltage.flatten(1),
+        observed.spikes[name].flatten(1),
+        threshold=float(threshold),
+        title=title,
+    )
+
+
+def _test_sample(trained: Trained, index: int) -> tuple[Tensor, int]:
+    for inputs, labels in trained.data.test:
+        if index < len(labels):
+            return inputs[:, index], int(labels[index])
+        index -= len(labels)
+    raise IndexError(index)

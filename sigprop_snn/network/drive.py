@@ -1,0 +1,125 @@
+"""How a gradient reaches what drives a layer's voltage, resets and spikes held constant.
+
+Three ways, the first that fits: one static pass over the mean presynaptic trace (a fixed linear
+filter behind an affine synapse), the filter over the currents of every step (a fixed linear
+filter), or the layer's own dynamics unrolled in time (anything else: learnable decays, non-linear
+models). All give the exact gradient of the layer's unrolled graph with held spikes.
+"""
+
+from __future__ import annotations
+
+import functools
+import warnings
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sigprop_snn.network.block import Block, stepwise
+from sigprop_snn.neurons import (
+    Neuron,
+    Run,
+    filter_matrix,
+    impulse_response,
+    map_state,
+    mean_trace,
+    run,
+)
+from sigprop_snn.neurons.filters import is_constant
+
+
+def mean_drive(block: Block, inputs: Tensor, context: Tensor | None, spike: Tensor) -> Tensor:
+    """Return the part of the mean voltage that the synapses drive, `[N, ...]`, in one pass.
+
+    Args:
+        block: a block whose current is affine and whose neuron has a closed form.
+        inputs: what the block received, `[T, B, ...]`.
+        context: the learning signal's current, `[C, ...]`, or none.
+        spike: the layer's own spikes, `[T, N, ...]`, for its recurrent weights.
+    """
+    response = impulse_response(block.neuron, inputs.shape[0])
+    trace, gain = mean_trace(inputs, response)
+    current = block.static_current(trace)
+    if context is not None:
+        current = torch.cat([current, context])
+    if block.neuron.recurrence is not None:
+        before = mean_trace(_one_step_later(spike), response).trace
+        current = current + block.neuron.recurrence(before)
+    return gain * current
+
+
+def mean_of_currents(neuron: Neuron, current: Tensor, spike: Tensor) -> Tensor:
+    """Return the same from the currents `[T, N, ...]`, where the synapse is not affine."""
+    response = impulse_response(neuron, current.shape[0])
+    mean, gain = mean_trace(_with_recurrence(neuron, current, spike), response)
+    return gain * mean
+
+
+def voltage_of_every_step(neuron: Neuron, current: Tensor, ran: Run) -> Tensor:
+    """Return the recorded voltage `[T, N, ...]` with a gradient into the currents."""
+    driving = _with_recurrence(neuron, current, ran.spike)
+    voltage: Tensor = _Membrane.apply(driving, ran.recorded["voltage"], neuron)
+    return voltage
+
+
+def unrolled(neuron: Neuron, current: Tensor, record: tuple[str, ...]) -> tuple[Run, Tensor]:
+    """Run a neuron with a graph in time, spikes held constant.
+
+    Returns:
+        The run, without a gradient, and the voltage of every step with one, `[T, N, ...]`.
+    """
+    _say_unrolled(type(neuron).__name__)
+    ran = run(neuron, current, record=("voltage", *record), hold_spikes=True, backend="eager")
+    bare = Run(
+        ran.spike.detach(),
+        ran.mean_voltage.detach(),
+        ran.spike_count.detach(),
+        map_state(torch.detach, ran.state),
+        {name: kept.detach() for name, kept in ran.recorded.items()},
+    )
+    return bare, ran.recorded["voltage"]
+
+
+def with_context(current: Tensor, context: Tensor | None) -> Tensor:
+    """Return the currents `[T, N, ...]` of samples and contexts, the contexts behind."""
+    if context is None:
+        return current
+    steps = current.shape[0]
+    distinct = current[:1] if is_constant(current) else current
+    both = torch.cat([distinct, context.expand(distinct.shape[0], *context.shape)], dim=1)
+    return both.expand(steps, *both.shape[1:]) if distinct is not current else both
+
+
+class _Membrane(torch.autograd.Function):
+    """The voltage of a run as a function of its current, resets held constant."""
+
+    @staticmethod
+    def forward(ctx: Any, current: Tensor, voltage: Tensor, neuron: Neuron) -> Tensor:
+        ctx.neuron = neuron
+        return voltage.view_as(voltage)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
+        (grad,) = grads
+        adjoint = filter_matrix(impulse_response(ctx.neuron, grad.shape[0])).t().to(grad)
+        return (adjoint @ grad.flatten(1)).view_as(grad), None, None
+
+
+def _with_recurrence(neuron: Neuron, current: Tensor, spike: Tensor) -> Tensor:
+    """Return the currents `[T, N, ...]` with what the layer's own last spikes add to them."""
+    if neuron.recurrence is None:
+        return current
+    return current + stepwise(neuron.recurrence, _one_step_later(spike))
+
+
+def _one_step_later(spike: Tensor) -> Tensor:
+    return torch.cat([torch.zeros_like(spike[:1]), spike[:-1]])
+
+
+@functools.cache
+def _say_unrolled(model: str) -> None:
+    warnings.warn(
+        f"{model} has no fixed linear filter, so the closed form does not apply: its layers learn "
+        "from their own dynamics unrolled in time (exact, and slower by about the steps)",
+        stacklevel=2,
+    )
