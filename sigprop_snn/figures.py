@@ -39,20 +39,21 @@ def observe(network: Network, sample: Tensor) -> Observed:
     was_training = network.training
     network.eval()
     inputs = to_device(sample.unsqueeze(1), next(network.parameters()).device)
-    spikes: dict[str, Tensor] = {}
-    voltages: dict[str, Tensor] = {}
-    for stage in network.stages(inputs, record=("voltage",)):
-        if stage.response is not None:
-            spikes[stage.name] = stage.response.run.spike[:, 0].cpu()
-            voltages[stage.name] = stage.response.run.recorded["voltage"][:, 0].cpu()
-            last = stage.response.run.spike[:, :1]
+    kept = network.record(inputs, ("spike", "voltage"))
+    spikes = {name: block["spike"] for name, block in kept.items()}
     readout = None
     if network.readout is not None:
-        block = network.blocks[-1]
-        assert isinstance(block, Block)
-        readout = network.readout.trace(block.pooled(last)).recorded["voltage"][:, 0].cpu()
+        last = network.blocks[-1]
+        assert isinstance(last, Block)
+        ran = network.readout.trace(last.pooled(spikes[f"block{len(network.blocks)}"]))
+        readout = ran.recorded["voltage"][:, 0].cpu()
     network.train(was_training)
-    return Observed(sample, spikes, voltages, readout)
+    return Observed(
+        sample,
+        {name: block["spike"][:, 0].cpu() for name, block in kept.items()},
+        {name: block["voltage"][:, 0].cpu() for name, block in kept.items()},
+        readout,
+    )
 
 
 def draw_run(trained: Trained, sample: int = 0) -> list[Path]:

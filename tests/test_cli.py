@@ -9,7 +9,7 @@ from sigprop_snn.network import RULES
 from sigprop_snn.neurons import NEURONS
 from sigprop_snn.surrogates import SURROGATES
 
-TINY = "--epochs 1 --train-samples 60 --test-samples 20 --steps 4".split()
+TINY = ["--epochs", "1", "--train-samples", "60", "--test-samples", "20", "--steps", "4"]
 
 
 @pytest.mark.parametrize("dataset", ["digits", "digit-events"])
@@ -31,7 +31,18 @@ def test_train_leaves_a_run_with_its_pictures(tmp_path, capsys, dataset):
 
 def test_flags_reach_the_run(tmp_path):
     out = tmp_path / "run"
-    flags = "--rule surrogate --network conv --encoding rate --predict context --seed 3".split()
+    flags = [
+        "--rule",
+        "surrogate",
+        "--network",
+        "conv",
+        "--encoding",
+        "rate",
+        "--predict",
+        "context",
+        "--seed",
+        "3",
+    ]
     assert main(["train", "digits", *TINY, *flags, "--batch-size", "16", "--out", str(out)]) == 0
     config = json.loads((out / "config.json").read_text())
     assert (config["rule"], config["network"], config["encoding"]) == ("surrogate", "conv", "rate")

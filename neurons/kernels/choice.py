@@ -81,6 +81,8 @@ def _unfit_neuron(neuron: Neuron) -> str | None:
         return f"the neuron is {type(neuron).__name__}; it knows LIF"
     if not all(isinstance(x, float | int) for x in (neuron.beta, neuron.threshold)):
         return "beta or threshold is not a plain number"
+    if neuron.recurrence is not None:
+        return "the layer is recurrent"
     if type(neuron.surrogate).spike is not Surrogate.spike:
         return f"{type(neuron.surrogate).__name__} makes its own spikes"
     return None

@@ -24,10 +24,15 @@ _WORTH_A_THREAD = 1 << 18  # neurons times steps
 
 
 def lif_cpu(
-    neuron: LIF, current: Tensor, riding: Tensor | None, state: State, names: tuple[str, ...]
+    neuron: LIF,
+    current: Tensor,
+    riding: Tensor | None,
+    state: State,
+    names: tuple[str, ...],
+    into: Tensor | None = None,
 ) -> Fused:
     """Run LIF through a float32 or bfloat16 current on the CPU, on torch's number of threads."""
-    out = allocate(current, state, names)
+    out = allocate(current, state, names, into)
     steps, neurons = current.shape[0], out.last_voltage.numel()
     kernel = _compiled(current.dtype == torch.bfloat16)
     # Where the voltage is not kept, every step writes the same scratch row.

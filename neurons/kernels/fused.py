@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from sigprop_snn.errors import SigpropError
 from sigprop_snn.neurons.base import State
 from sigprop_snn.neurons.lif import LIF
 
@@ -30,15 +31,21 @@ class Fused(NamedTuple):
     last_voltage: Tensor
 
 
-Kernel = Callable[[LIF, Tensor, Tensor | None, State, tuple[str, ...]], Fused]
+Kernel = Callable[[LIF, Tensor, Tensor | None, State, tuple[str, ...], Tensor | None], Fused]
 
 
-def allocate(current: Tensor, state: State, names: tuple[str, ...]) -> Fused:
+def allocate(current: Tensor, state: State, names: tuple[str, ...], into: Tensor | None) -> Fused:
     """Return where a kernel writes: contiguous, sums at zero, the voltage at its start."""
     shape = (current.shape[0], *state.voltage.shape)
     start = state.voltage.detach()
+    spike = into if into is not None else current.new_empty(shape)
+    if spike.shape != shape or spike.dtype != current.dtype or not spike.is_contiguous():
+        raise SigpropError(
+            f"spikes go into {spike.dtype} of shape {list(spike.shape)}; "
+            f"expected contiguous {current.dtype} of shape {list(shape)}"
+        )
     return Fused(
-        current.new_empty(shape),
+        spike,
         start.new_empty(shape) if "voltage" in names else None,
         torch.zeros_like(start, memory_format=torch.contiguous_format),
         torch.zeros_like(start, memory_format=torch.contiguous_format),

@@ -3,7 +3,7 @@
 from sigprop_snn.network.block import Block
 from sigprop_snn.network.build import NETWORKS, conv, mlp
 from sigprop_snn.network.loss import LOSSES, DotProductLoss, LocalLoss
-from sigprop_snn.network.network import LayerReport, Learned, Network, Stage, correct
+from sigprop_snn.network.network import LayerReport, Learned, Network, Predict, Stage, correct
 from sigprop_snn.network.norm import RunningNorm, RunningScale
 from sigprop_snn.network.readout import Readout
 from sigprop_snn.network.rule import RULES, Response, Rule, SurrogateRule, VoltageRule
@@ -20,6 +20,7 @@ __all__ = [
     "Learned",
     "LocalLoss",
     "Network",
+    "Predict",
     "ProjectedContext",
     "Readout",
     "Response",

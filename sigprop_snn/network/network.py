@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Literal, NamedTuple
 
 import torch
@@ -16,8 +16,8 @@ from sigprop_snn.network.rule import Response, Rule, VoltageRule
 from sigprop_snn.network.signal import ProjectedContext
 from sigprop_snn.neurons.filters import is_constant
 
-Predict = Literal["readout", "context"]
-PREDICTIONS: tuple[Predict, ...] = ("readout", "context")
+Predict = Literal["readout", "context", "vote"]
+PREDICTIONS: tuple[Predict, ...] = ("readout", "context", "vote")
 
 
 class Stage(NamedTuple):
@@ -72,7 +72,8 @@ class Network(nn.Module):
             by the nearest context.
         rule: the learning rule of every block that has none of its own.
         loss: the local loss of every block that has none of its own.
-        predict: "readout", or "context" for the nearest context at the last block.
+        predict: "readout", "context" for the nearest context at the last block, or "vote" for the
+            sum of all layers' log-probabilities.
 
     Raises:
         SigpropError: if there is no block, or the prediction needs a readout that is not there.
@@ -106,10 +107,9 @@ class Network(nn.Module):
     def forward(self, inputs: Tensor) -> Tensor:
         """Return the class scores `[B, C]` for inputs `[T, B, ...]`."""
         _check_inputs(inputs)
-        if self.predict == "context":
+        if self.predict != "readout":
             with torch.no_grad():
-                stages = {stage.name: stage for stage in self.stages(inputs)}
-            return stages[self.predicting_layer].scores
+                return self.predicted({s.name: s.scores for s in self.stages(inputs)})
         with torch.no_grad():
             for index, block in enumerate(self._blocks()):
                 response = self._respond(block, inputs, rows=inputs.shape[1], first=index == 0)
@@ -133,18 +133,17 @@ class Network(nn.Module):
         """
         self._check_labels(inputs, labels)
         reports: list[LayerReport] = []
+        by_layer: dict[str, Tensor] = {}
         for stage in self.stages(inputs, labels):
             assert stage.loss is not None  # labels were given
             if stage.loss.requires_grad:
                 stage.loss.backward()  # type: ignore[no-untyped-call]
                 if update is not None:
                     update(stage.name)
-            scores = stage.scores.detach()
+            scores = by_layer[stage.name] = stage.scores.detach()
             hits = int(correct(scores, labels).sum())
             reports.append(LayerReport(stage.name, float(stage.loss.detach()), hits))
-            if stage.name == self.predicting_layer:
-                predicted = scores
-        return Learned(reports, predicted)
+        return Learned(reports, self.predicted(by_layer))
 
     def stages(
         self, inputs: Tensor, labels: Tensor | None = None, *, record: tuple[str, ...] = ()
@@ -176,10 +175,33 @@ class Network(nn.Module):
             loss = self.readout.loss(scores, labels) if labels is not None else None
             yield Stage("readout", scores, loss, None)
 
-    @property
-    def predicting_layer(self) -> str:
-        """The name of the layer whose scores are the network's."""
-        return "readout" if self.predict == "readout" else f"block{len(self.blocks)}"
+    def record(self, inputs: Tensor, names: Iterable[str]) -> dict[str, dict[str, Tensor]]:
+        """Return what every block does at every step.
+
+        Args:
+            inputs: `[T, B, ...]`.
+            names: "spike", "voltage" (before the reset), or a tensor of the neuron's state.
+
+        Returns:
+            By block and name, `[T, B, ...]`, detached, without the contexts.
+        """
+        names = tuple(names)
+        rows = inputs.shape[1] if inputs.dim() > 1 else 0
+        kept: dict[str, dict[str, Tensor]] = {}
+        with torch.no_grad():
+            for stage in self.stages(inputs, record=names):
+                if stage.response is not None:
+                    recorded = stage.response.run.recorded
+                    kept[stage.name] = {name: recorded[name][:, :rows] for name in names}
+        return kept
+
+    def predicted(self, by_layer: Mapping[str, Tensor]) -> Tensor:
+        """Return the network's own scores `[B, C]`, given those of its layers by name."""
+        if self.predict == "readout":
+            return by_layer["readout"]
+        if self.predict == "context":
+            return by_layer[f"block{len(self.blocks)}"]
+        return torch.stack([scores.log_softmax(dim=1) for scores in by_layer.values()]).sum(dim=0)
 
     def local_parameters(self) -> dict[str, list[nn.Parameter]]:
         """Return the parameters that learn together, by layer; the signal goes with block1."""

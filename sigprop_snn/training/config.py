@@ -13,7 +13,7 @@ import torch
 from sigprop_snn.data import DATASETS
 from sigprop_snn.encoding import ENCODINGS
 from sigprop_snn.errors import SigpropError, UnknownNameError
-from sigprop_snn.network import LOSSES, NETWORKS, RULES
+from sigprop_snn.network import LOSSES, NETWORKS, RULES, Predict
 from sigprop_snn.neurons import NEURONS
 from sigprop_snn.surrogates import SURROGATES
 
@@ -29,6 +29,7 @@ class Recipe:
         batch_size: samples in a batch.
         learning_rate: of Adam at the start; it falls linearly towards zero.
         augment: whether training samples are shifted by a few pixels, and colours mirrored.
+        predict: what the network's own scores come from; see `Network`.
     """
 
     network: str
@@ -37,6 +38,7 @@ class Recipe:
     batch_size: int
     learning_rate: float = 2e-3
     augment: bool = False
+    predict: Predict = "readout"
 
 
 # Tuned on validation samples set apart from the training samples, never on the test samples.
@@ -47,7 +49,7 @@ RECIPES: dict[str, Recipe] = {
     "fashion-mnist": Recipe("conv", epochs=10, steps=8, batch_size=32),
     "cifar10": Recipe("conv", epochs=10, steps=8, batch_size=32, augment=True),
     "imagefolder": Recipe("conv", epochs=10, steps=8, batch_size=32, augment=True),
-    "nmnist": Recipe("conv", epochs=20, steps=10, batch_size=32, augment=True),
+    "nmnist": Recipe("conv", epochs=30, steps=10, batch_size=32, augment=True, predict="vote"),
 }
 
 
@@ -68,7 +70,7 @@ class TrainConfig:
         surrogate: which surrogate function the neurons carry.
         loss: how the two streams are compared.
         encoding: how a picture enters: as direct current or as rate-coded spikes.
-        predict: by the trained readout, or by the nearest context at the last block.
+        predict: by the trained readout, the nearest context at the last block, or a vote of all.
         augment: shift the training samples by a few pixels, and mirror colour pictures.
         train_samples: how many training samples to use; all if not given.
         test_samples: how many test samples to use; all if not given.
@@ -89,7 +91,7 @@ class TrainConfig:
     surrogate: str = "fast-sigmoid"
     loss: str = "dot-product"
     encoding: str = "direct"
-    predict: Literal["readout", "context"] = "readout"
+    predict: Predict | None = None
     augment: bool | None = None
     train_samples: int | None = None
     test_samples: int | None = None

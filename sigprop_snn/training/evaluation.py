@@ -47,21 +47,24 @@ def evaluate(network: Network, batches: Iterable[tuple[Tensor, Tensor]]) -> Eval
     device = next(network.parameters()).device
     right: dict[str, int] = {}
     tallies: dict[str, _Tally] = {}
-    samples = 0
+    samples = predicted = 0
     for inputs, labels in batches:
         inputs, labels = to_device(inputs, device), labels.to(device)
         samples += len(labels)
+        by_layer: dict[str, Tensor] = {}
         for stage in network.stages(inputs):
+            by_layer[stage.name] = stage.scores
             hits = int(correct(stage.scores, labels).sum())
             right[stage.name] = right.get(stage.name, 0) + hits
             if stage.response is not None:
                 tallies.setdefault(stage.name, _Tally()).add(stage, len(labels), len(inputs))
+        predicted += int(correct(network.predicted(by_layer), labels).sum())
     network.train(was_training)
     layers = [
         LayerFigures(name, right[name] / samples, tally.spike_rate, tally.dead_fraction)
         for name, tally in tallies.items()
     ]
-    return Evaluation(right[network.predicting_layer] / samples, layers)
+    return Evaluation(predicted / samples, layers)
 
 
 def to_device(inputs: Tensor, device: torch.device) -> Tensor:

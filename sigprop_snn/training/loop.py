@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from sigprop_snn.data import Data, load
 from sigprop_snn.errors import SigpropError
-from sigprop_snn.network import LOSSES, NETWORKS, RULES, Network
+from sigprop_snn.network import LOSSES, NETWORKS, RULES, Network, correct
 from sigprop_snn.neurons import NEURONS
 from sigprop_snn.surrogates import SURROGATES
 from sigprop_snn.training.config import TrainConfig
@@ -144,7 +144,7 @@ def _epochs(
             tally.add(network, to_device(inputs, device), labels.to(device), optimizers)
         seconds = time.perf_counter() - started
         tested = evaluate(network, data.test)
-        record = tally.record(epoch, seconds, tested, network.predicting_layer)
+        record = tally.record(epoch, seconds, tested)
         if epoch == 1:
             folder.write_json(CONFIG, config.as_json())
         folder.save_checkpoint(
@@ -165,14 +165,14 @@ class _EpochTally:
     """Adds up what the layers report over an epoch."""
 
     def __init__(self) -> None:
-        self.samples = 0
+        self.samples = self.right = 0
         self.loss: dict[str, float] = {}
-        self.correct: dict[str, int] = {}
 
     def add(
         self, network: Network, inputs: Tensor, labels: Tensor, optimizers: LocalOptimizers
     ) -> None:
         learned = network.learn(inputs, labels, optimizers.step)
+        self.right += int(correct(learned.scores, labels).sum())
         self.samples += len(labels)
         for layer in learned.layers:
             if layer.loss != layer.loss:
@@ -180,16 +180,13 @@ class _EpochTally:
                     f"the loss of {layer.name} became NaN; a smaller learning_rate usually helps"
                 )
             self.loss[layer.name] = self.loss.get(layer.name, 0.0) + layer.loss * len(labels)
-            self.correct[layer.name] = self.correct.get(layer.name, 0) + layer.correct
 
-    def record(
-        self, epoch: int, seconds: float, tested: Evaluation, predicting: str
-    ) -> dict[str, Any]:
+    def record(self, epoch: int, seconds: float, tested: Evaluation) -> dict[str, Any]:
         return {
             "epoch": epoch,
-            "train_accuracy": self.correct[predicting] / self.samples,
+            "train_accuracy": self.right / self.samples,
             "test_accuracy": tested.accuracy,
-            "loss": self.loss[predicting] / self.samples,
+            "loss": sum(self.loss.values()) / self.samples / len(self.loss),
             "seconds": seconds,
             "layers": [
                 {**asdict(layer), "loss": self.loss[layer.name] / self.samples}

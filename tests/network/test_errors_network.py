@@ -21,7 +21,6 @@ from sigprop_snn.network import (
     mlp,
 )
 from sigprop_snn.neurons import LIF
-from sigprop_snn.neurons.base import State
 
 BOTH = [pytest.param(VoltageRule(), id="voltage"), pytest.param(SurrogateRule(), id="surrogate")]
 

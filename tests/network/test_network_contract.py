@@ -313,7 +313,6 @@ def test_learning_and_inference_see_the_same_scores(dense, batch, rule):
         network = trained(dense(rule, predict=predict), x, labels).eval()
         torch.testing.assert_close(network.learn(x, labels).scores, network(x))
         by_name = {stage.name: stage for stage in network.stages(x)}
-        assert network.predicting_layer == name
         torch.testing.assert_close(by_name[name].scores, network(x))
         assert all(stage.loss is None for stage in by_name.values())
 
@@ -371,3 +370,14 @@ def test_what_is_recorded_comes_back_for_samples_and_contexts(dense, batch):
                 voltage = stage.response.run.recorded["voltage"]
                 assert voltage.shape[:2] == (5, 12)
                 torch.testing.assert_close(voltage.mean(0), stage.response.run.mean_voltage)
+
+
+def test_a_vote_sums_the_log_probabilities_of_every_layer(dense, batch):
+    network = dense(predict="vote").eval()
+    inputs, labels = batch()
+    with torch.no_grad():
+        by_layer = [stage.scores for stage in network.stages(inputs)]
+        expected = sum(torch.log(torch.softmax(scores, 1)) for scores in by_layer)
+    assert len(by_layer) == 4
+    torch.testing.assert_close(network(inputs), expected)
+    torch.testing.assert_close(network.learn(inputs, labels).scores, expected)

@@ -18,10 +18,20 @@ from sigprop_snn.training.folder import RunFolder, free_name, write_whole
 from sigprop_snn.training.loop import build_network
 
 SMALL = {"epochs": 2, "train_samples": 120, "test_samples": 40}
-SUMMARY = (
-    "dataset rule network seed steps epochs train_samples test_samples test_accuracy "
-    "seconds_per_epoch peak_memory_mb layers"
-).split()
+SUMMARY = [
+    "dataset",
+    "rule",
+    "network",
+    "seed",
+    "steps",
+    "epochs",
+    "train_samples",
+    "test_samples",
+    "test_accuracy",
+    "seconds_per_epoch",
+    "peak_memory_mb",
+    "layers",
+]
 
 
 def quiet(_: str) -> None:

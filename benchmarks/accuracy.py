@@ -1,0 +1,62 @@
+"""Test accuracy of the default recipes over seeds: the rows of the README's table.
+
+    python benchmarks/accuracy.py digits digit-events
+    python benchmarks/accuracy.py mnist nmnist --data-root data --seeds 0 1 2
+
+Each figure is the last epoch's, from `sigprop-snn train DATASET --rule RULE --seed SEED`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import tempfile
+from pathlib import Path
+
+from sigprop_snn.training import RECIPES, TrainConfig, train
+
+
+def main() -> None:
+    """Train every data set under every rule and seed, and print a row for each pair."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("datasets", nargs="+", choices=RECIPES, metavar="DATASET")
+    parser.add_argument("--rules", nargs="+", default=["voltage", "surrogate"])
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--network")
+    parser.add_argument("--epochs", type=int)
+    parser.add_argument("--data-root", type=Path, default=Path("data"))
+    args = parser.parse_args()
+
+    for dataset in args.datasets:
+        for rule in args.rules:
+            summaries = []
+            for seed in args.seeds:
+                with tempfile.TemporaryDirectory() as folder:
+                    config = TrainConfig(
+                        dataset,
+                        rule=rule,
+                        seed=seed,
+                        network=args.network,
+                        epochs=args.epochs,
+                        data_root=args.data_root,
+                        out=Path(folder) / "run",
+                    )
+                    summaries.append(train(config, say=lambda _: None).summary)
+            print(_row(dataset, rule, args.seeds, summaries), flush=True)
+
+
+def _row(dataset: str, rule: str, seeds: list[int], summaries: list[dict[str, float]]) -> str:
+    found = [100 * summary["test_accuracy"] for summary in summaries]
+    first = summaries[0]
+    spread = f" ({min(found):.2f} to {max(found):.2f})" if len(found) > 1 else ""
+    return (
+        f"| {dataset} | {rule} | {first['network']}, T = {first['steps']}, "
+        f"{first['epochs']} epochs | {statistics.fmean(found):.2f}{spread} | "
+        f"{', '.join(map(str, seeds))} |"
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,54 @@
+"""Draw the voltage and the spikes of several neuron models under one current."""
+
+import argparse
+from pathlib import Path
+
+import torch
+
+from sigprop_snn import plots
+from sigprop_snn.neurons import (
+    ALIF,
+    IF,
+    LIF,
+    CurrentLIF,
+    Izhikevich,
+    Neuron,
+    OneToOne,
+    Recurrent,
+    Refractory,
+    decay,
+    run,
+)
+
+MODELS: dict[str, Neuron] = {
+    "IF": IF(),
+    "LIF": LIF(beta=decay(tau=10.0, dt=1.0)),
+    "LIF, refractory": Refractory(LIF(beta=decay(tau=10.0, dt=1.0)), steps=8),
+    "CuBa": CurrentLIF(alpha=0.7, beta=0.7),
+    "ALIF": ALIF(),
+    "recurrent LIF": Recurrent(LIF(beta=decay(tau=10.0, dt=1.0)), OneToOne((1,))),
+    "Izhikevich": Izhikevich(dt=1.0, current_scale=100.0),
+}
+
+
+def main() -> None:
+    """Run the models through a step of current, and draw them."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--steps", type=int, default=120, help="time steps of 1 ms")
+    parser.add_argument("--current", type=float, default=0.2, help="of the step")
+    parser.add_argument("--out", type=Path, default=Path("neurons.png"))
+    args = parser.parse_args()
+
+    torch.manual_seed(0)
+    current = torch.zeros(args.steps, 1, 1)
+    current[args.steps // 8 : -args.steps // 8] = args.current
+    traces = {}
+    for name, neuron in MODELS.items():
+        with torch.no_grad():
+            ran = run(neuron, current, record=("voltage",))
+        traces[name] = (ran.recorded["voltage"].flatten(), ran.spike.flatten())
+    print(plots.save(plots.neuron_comparison(traces, current.flatten(), step_ms=1.0), args.out))
+
+
+if __name__ == "__main__":
+    main()
