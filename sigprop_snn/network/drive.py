@@ -55,11 +55,19 @@ def mean_of_currents(neuron: Neuron, current: Tensor, spike: Tensor) -> Tensor:
     return gain * mean
 
 
-def voltage_of_every_step(neuron: Neuron, current: Tensor, ran: Run) -> Tensor:
-    """Return the recorded voltage `[T, N, ...]` with a gradient into the currents."""
+def mean_of_surrogate(neuron: Neuron, current: Tensor, ran: Run) -> Tensor:
+    """Return the mean over time of f(U[t] - threshold), `[N, ...]`, from the recorded voltage.
+
+    Its gradient goes into the currents, df(U[t]) through the filter, and into what a surrogate's
+    learnable shape may be.
+    """
+    voltage = ran.recorded["voltage"]
     driving = _with_recurrence(neuron, current, ran.spike)
-    voltage: Tensor = _Membrane.apply(driving, ran.recorded["voltage"], neuron)
-    return voltage
+    if any(name.startswith("surrogate_") for name, _ in neuron.named_parameters()):
+        seen: Tensor = _Membrane.apply(driving, voltage, neuron)
+        return neuron.surrogate.f(neuron.above(seen)).mean(0)
+    mean: Tensor = _SurrogateMean.apply(driving, voltage, neuron)
+    return mean
 
 
 def unrolled(neuron: Neuron, current: Tensor, record: tuple[str, ...]) -> tuple[Run, Tensor]:
@@ -100,9 +108,37 @@ class _Membrane(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
-        (grad,) = grads
-        adjoint = filter_matrix(impulse_response(ctx.neuron, grad.shape[0])).t().to(grad)
-        return (adjoint @ grad.flatten(1)).view_as(grad), None, None
+        return _into_current(ctx.neuron, grads[0]), None, None
+
+
+class _SurrogateMean(torch.autograd.Function):
+    """The mean over time of the surrogate's primitive, with one voltage kept and nothing else."""
+
+    @staticmethod
+    def forward(ctx: Any, current: Tensor, voltage: Tensor, neuron: Neuron) -> Tensor:
+        ctx.neuron = neuron
+        ctx.save_for_backward(voltage)
+        # A step at a time, here and below: its intermediate values stay in the cache.
+        total = torch.zeros_like(voltage[0])
+        for at_step in voltage:
+            total += neuron.surrogate.f(neuron.above(at_step))
+        return total / len(voltage)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
+        (voltage,) = ctx.saved_tensors
+        neuron = ctx.neuron
+        share = grads[0] / (len(voltage) * neuron.unit)
+        grad = torch.empty_like(voltage)
+        for into, at_step in zip(grad, voltage, strict=True):
+            torch.mul(neuron.surrogate.df(neuron.above(at_step)), share, out=into)
+        return _into_current(neuron, grad), None, None
+
+
+def _into_current(neuron: Neuron, grad: Tensor) -> Tensor:
+    """Return the gradient of the currents, given that of the voltages, both `[T, N, ...]`."""
+    adjoint = filter_matrix(impulse_response(neuron, grad.shape[0])).t().to(grad)
+    return (adjoint @ grad.flatten(1)).view_as(grad)
 
 
 def _with_recurrence(neuron: Neuron, current: Tensor, spike: Tensor) -> Tensor:

@@ -82,8 +82,7 @@ class RunningNorm(nn.Module):
 
     def observe(self, current: Tensor) -> None:
         """Take a batch's current `[N, C, ...]` into the running figures."""
-        axes = [0, *range(2, current.dim())]
-        variance, mean = torch.var_mean(current.detach(), dim=axes, correction=0)
+        mean, variance = _channel_figures(current.detach())
         if not torch.isfinite(variance).all():
             raise SigpropError("the current's variance is not finite; expected smaller inputs")
         self.batches += 1
@@ -94,9 +93,18 @@ class RunningNorm(nn.Module):
     def forward(self, current: Tensor) -> Tensor:
         """Return the normalised current, same shape."""
         scale = self.gain * (self.variance + _FLOOR).rsqrt()
-        return current * _per_channel(scale, current) + _per_channel(
-            self.shift - scale * self.mean, current
-        )
+        offset = self.shift - scale * self.mean
+        return torch.addcmul(_per_channel(offset, current), current, _per_channel(scale, current))
+
+
+def _channel_figures(current: Tensor) -> tuple[Tensor, Tensor]:
+    """Return mean and variance of every channel of `[N, C, ...]`."""
+    wide = torch.promote_types(current.dtype, torch.float32)  # a sum leaves float16's range
+    flat = current.flatten(2) if current.dim() > 2 else current[:, :, None]
+    # Sums of squares row by row: many times faster than a variance over separated axes.
+    mean = flat.mean(2, dtype=wide).mean(0)
+    square = torch.linalg.vector_norm(flat, dim=2, dtype=wide).square().mean(0) / flat.shape[2]
+    return mean, (square - mean.square()).clamp(min=0)
 
 
 def _per_channel(values: Tensor, current: Tensor) -> Tensor:

@@ -19,8 +19,8 @@ from sigprop_snn.network.block import Block
 from sigprop_snn.network.drive import (
     mean_drive,
     mean_of_currents,
+    mean_of_surrogate,
     unrolled,
-    voltage_of_every_step,
     with_context,
 )
 from sigprop_snn.neurons import Neuron, Run, run
@@ -157,13 +157,10 @@ class SurrogateRule(Rule):
             current = with_context(current, context)
         if learn and not neuron.closed_form:
             ran, voltage = unrolled(neuron, current, record)
-        else:
-            with torch.no_grad():
-                ran = run(neuron, current, record=("voltage", *record))
-            voltage = ran.recorded["voltage"]
-            if learn:
-                voltage = voltage_of_every_step(neuron, current, ran)
-        return Response(ran, neuron.surrogate.f(neuron.above(voltage)).mean(0))
+            return Response(ran, neuron.surrogate.f(neuron.above(voltage)).mean(0))
+        with torch.no_grad():
+            ran = run(neuron, current, record=("voltage", *record))
+        return Response(ran, mean_of_surrogate(neuron, current, ran))
 
 
 RULES: dict[str, type[Rule]] = {
