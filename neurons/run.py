@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -11,6 +11,7 @@ from torch import Tensor
 from sigprop_snn.errors import SigpropError, UnknownNameError
 from sigprop_snn.neurons.base import AnyState, Neuron, State, state_tensors
 from sigprop_snn.neurons.kernels import Backend, Fused, fused_kernel
+from sigprop_snn.neurons.lif import LIF
 
 
 class Run(NamedTuple):
@@ -82,7 +83,8 @@ def run(
     if kernel is None:
         ran = _eager(neuron, current, riding, state, names, hold_spikes)
         return ran if into is None else ran._replace(spike=into.copy_(ran.spike))
-    return _fused(kernel(neuron, current, riding, state, names, into), current.shape[0], names)
+    lif = cast(LIF, neuron)  # the only model that kernels know
+    return _fused(kernel(lif, current, riding, state, names, into), current.shape[0], names)
 
 
 def run_parts(

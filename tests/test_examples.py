@@ -1,0 +1,74 @@
+"""The examples run as scripts, and the README shows what they hold."""
+
+import ast
+import runpy
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+EXAMPLES = sorted(path.name for path in (ROOT / "examples").glob("*.py"))
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*has no fixed linear filter")
+
+
+def run(name: str, *arguments: str) -> None:
+    before = sys.argv
+    sys.argv = [name, *arguments]
+    try:
+        runpy.run_path(str(ROOT / "examples" / name), run_name="__main__")
+    finally:
+        sys.argv = before
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_every_example_explains_itself(name, capsys):
+    with pytest.raises(SystemExit) as ended:
+        run(name, "--help")
+    assert ended.value.code == 0
+    assert "usage:" in capsys.readouterr().out
+
+
+def test_digits_and_its_events(capsys):
+    run("digits.py", "--epochs", "1", "--steps", "4")
+    run("digits.py", "--epochs", "1", "--steps", "4", "--events", "--rule", "surrogate")
+    assert capsys.readouterr().out.count("epoch 1: test accuracy 0.") == 2
+
+
+def test_a_neuron_and_a_surrogate_of_ones_own_learn(capsys):
+    run("custom_neuron.py", "--epochs", "2")
+    last = capsys.readouterr().out.split()[-1]
+    assert float(last) > 0.7
+
+
+def test_neurons_are_compared_in_a_picture(tmp_path):
+    run("compare_neurons.py", "--out", str(tmp_path / "neurons.png"))
+    assert (tmp_path / "neurons.png").stat().st_size > 10_000
+
+
+def bare(code: str) -> list[str]:
+    """The classes of some code, without docstrings, in one form."""
+    classes = [node for node in ast.parse(code).body if isinstance(node, ast.ClassDef)]
+    for owner in classes:
+        for node in [owner, *[part for part in owner.body if isinstance(part, ast.FunctionDef)]]:
+            if ast.get_docstring(node) is not None:
+                del node.body[0]
+    return [ast.unparse(owner) for owner in classes]
+
+
+def blocks() -> list[str]:
+    """The Python blocks of the README."""
+    parts = (ROOT / "README.md").read_text(encoding="utf-8").split("```python\n")[1:]
+    return [part.split("```")[0] for part in parts]
+
+
+def test_the_readmes_neuron_is_the_examples():
+    (shown,) = [block for block in blocks() if "class DoubleLeak" in block]
+    assert bare(shown) == bare((ROOT / "examples/custom_neuron.py").read_text(encoding="utf-8"))
+
+
+def test_the_readmes_program_runs(capsys):
+    (program,) = [block for block in blocks() if "network.learn(x, labels" in block]
+    exec(program.replace("range(10)", "range(1)"), {})
+    assert "Evaluation(accuracy=0." in capsys.readouterr().out
