@@ -8,6 +8,7 @@ from sigprop_snn.network.norm import RunningNorm, RunningScale
 from sigprop_snn.network.readout import Readout
 from sigprop_snn.network.rule import RULES, Response, Rule, SurrogateRule, VoltageRule
 from sigprop_snn.network.signal import SIGNALS, ProjectedContext
+from sigprop_snn.network.synapse import EventLinear
 
 __all__ = [
     "LOSSES",
@@ -16,6 +17,7 @@ __all__ = [
     "SIGNALS",
     "Block",
     "DotProductLoss",
+    "EventLinear",
     "LayerReport",
     "Learned",
     "LocalLoss",

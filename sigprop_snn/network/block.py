@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from sigprop_snn.errors import SigpropError
 from sigprop_snn.network.norm import RunningNorm, RunningScale
+from sigprop_snn.network.synapse import EventLinear
 from sigprop_snn.neurons import Neuron
 from sigprop_snn.neurons.filters import is_constant
 
@@ -17,8 +18,8 @@ if TYPE_CHECKING:
     from sigprop_snn.network.rule import Rule
 
 _AFFINE = (
-    nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d,
-    nn.Flatten, nn.Unflatten, nn.Identity, RunningScale, RunningNorm,
+    nn.Linear, EventLinear, nn.Conv1d, nn.Conv2d, nn.Conv3d,
+    nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d, nn.Flatten, nn.Unflatten, nn.Identity, RunningScale, RunningNorm,
 )  # fmt: skip
 
 
@@ -93,7 +94,14 @@ class Block(nn.Module):
             )
         if observed_rows and isinstance(self.norm, RunningScale | RunningNorm):
             self.norm.observe(current[:, :observed_rows].flatten(0, 1))
-        current = stepwise(self.norm, current)
+        # In place where nobody else holds the current: fresh memory costs more than the product.
+        # A synapse may hand its input through; that is not ours to overwrite.
+        ours = current.untyped_storage().data_ptr() != inputs.untyped_storage().data_ptr()
+        norm = self.norm if not torch.is_grad_enabled() and ours else None
+        if isinstance(norm, RunningScale | RunningNorm):
+            norm.normalise_(current.flatten(0, 1))
+        else:
+            current = stepwise(self.norm, current)
         return current.expand(steps, *current.shape[1:]) if distinct is not inputs else current
 
     def pooled(self, spike: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ from sigprop_snn.network.norm import RunningNorm, RunningScale
 from sigprop_snn.network.readout import Readout
 from sigprop_snn.network.rule import Rule
 from sigprop_snn.network.signal import ProjectedContext
+from sigprop_snn.network.synapse import EventLinear
 from sigprop_snn.neurons import LIF, Neuron, make_neuron
 
 
@@ -47,7 +48,7 @@ def mlp(
     blocks = []
     features = math.prod(shape)
     for index, size in enumerate(hidden):
-        linear = nn.Linear(features, size)
+        linear = EventLinear(features, size)
         synapse = nn.Sequential(nn.Flatten(), linear) if index == 0 else linear
         blocks.append(Block(synapse, make_neuron(neuron, (size,)), norm=RunningScale(size, gain)))
         features = size

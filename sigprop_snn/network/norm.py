@@ -52,7 +52,14 @@ class RunningScale(nn.Module):
 
     def forward(self, current: Tensor) -> Tensor:
         """Return the normalised current, same shape."""
-        return current * _per_channel(self.gain * (self.mean_square + _FLOOR).rsqrt(), current)
+        return current * _per_channel(self._scale(), current)
+
+    def normalise_(self, current: Tensor) -> Tensor:
+        """Normalise a current in place."""
+        return current.mul_(_per_channel(self._scale(), current))
+
+    def _scale(self) -> Tensor:
+        return self.gain * (self.mean_square + _FLOOR).rsqrt()
 
 
 class RunningNorm(nn.Module):
@@ -92,9 +99,18 @@ class RunningNorm(nn.Module):
 
     def forward(self, current: Tensor) -> Tensor:
         """Return the normalised current, same shape."""
+        scale, offset = self._scale_and_offset(current)
+        return torch.addcmul(offset, current, scale)
+
+    def normalise_(self, current: Tensor) -> Tensor:
+        """Normalise a current in place."""
+        scale, offset = self._scale_and_offset(current)
+        return torch.addcmul(offset, current, scale, out=current)
+
+    def _scale_and_offset(self, current: Tensor) -> tuple[Tensor, Tensor]:
         scale = self.gain * (self.variance + _FLOOR).rsqrt()
         offset = self.shift - scale * self.mean
-        return torch.addcmul(_per_channel(offset, current), current, _per_channel(scale, current))
+        return _per_channel(scale, current), _per_channel(offset, current)
 
 
 def _channel_figures(current: Tensor) -> tuple[Tensor, Tensor]:
