@@ -42,7 +42,6 @@ def run(
     record: Iterable[str] = (),
     backend: Backend = "auto",
     hold_spikes: bool = False,
-    into: Tensor | None = None,
 ) -> Run:
     """Run a neuron through a current.
 
@@ -61,7 +60,6 @@ def run(
             fused kernels that give the same; "auto" takes a kernel where one fits, else "eager".
         hold_spikes: whether the spikes are constants in any gradient; what is recorded then
             carries the gradient of the voltages, for rules that learn from them.
-        into: where to write the spikes, `[T, B, ...]`, contiguous; new memory if not given.
 
     Raises:
         SigpropError: if the current has no time or batch axis, a name can't be recorded, or the
@@ -81,62 +79,9 @@ def run(
     names = _checked_names(record, state)
     kernel = fused_kernel(neuron, current, riding, state, names, backend)
     if kernel is None:
-        ran = _eager(neuron, current, riding, state, names, hold_spikes)
-        return ran if into is None else ran._replace(spike=into.copy_(ran.spike))
+        return _eager(neuron, current, riding, state, names, hold_spikes)
     lif = cast(LIF, neuron)  # the only model that kernels know
-    return _fused(kernel(lif, current, riding, state, names, into), current.shape[0], names)
-
-
-def run_parts(
-    neuron: Neuron,
-    parts: Iterable[Tensor],
-    steps: int,
-    *,
-    riding: Tensor | None = None,
-    record: Iterable[str] = (),
-    backend: Backend = "auto",
-) -> Run:
-    """Run a neuron, without a gradient, through a current that comes in parts.
-
-    The same as one `run` (means within rounding), but the current is never there as a whole: what
-    one part takes, the next takes again.
-
-    Args:
-        neuron: any neuron model.
-        parts: the current's parts in order, each `[some steps, B, ...]`.
-        steps: T, of all parts together.
-        riding: the constant current of rows that ride behind the batch, `[C, ...]`.
-        record: as in `run`.
-        backend: as in `run`.
-
-    Raises:
-        SigpropError: as `run`, or if the parts do not make T steps.
-    """
-    names = tuple(record)
-    ran: Run | None = None
-    done = 0
-    recorded: dict[str, list[Tensor]] = {name: [] for name in names}
-    with torch.no_grad():
-        for part in parts:
-            count = part.shape[0]
-            if ran is None:
-                rows = part.shape[1] + (0 if riding is None else riding.shape[0])
-                spike = part.new_empty(steps, rows, *part.shape[2:])
-            state = None if ran is None else ran.state
-            into = spike[done : done + count]
-            last = run(neuron, part, state, riding=riding, record=names, backend=backend, into=into)
-            voltage = last.mean_voltage.mul_(count / steps)
-            if ran is not None:
-                voltage += ran.mean_voltage
-                last.spike_count.add_(ran.spike_count)
-            ran = last._replace(mean_voltage=voltage)
-            done += count
-            for name, kept in recorded.items():
-                kept.append(last.recorded[name])
-    if ran is None or done != steps:
-        raise SigpropError(f"the parts of the current have {done} steps; expected {steps}")
-    whole = {name: torch.cat(kept) for name, kept in recorded.items()}
-    return ran._replace(spike=spike, recorded=whole)
+    return _fused(kernel(lif, current, riding, state, names), current.shape[0], names)
 
 
 def _eager(

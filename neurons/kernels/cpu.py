@@ -29,10 +29,9 @@ def lif_cpu(
     riding: Tensor | None,
     state: State,
     names: tuple[str, ...],
-    into: Tensor | None = None,
 ) -> Fused:
     """Run LIF through a float32 or bfloat16 current on the CPU, on torch's number of threads."""
-    out = allocate(current, state, names, into)
+    out = allocate(current, state, names)
     steps, neurons = current.shape[0], out.last_voltage.numel()
     kernel = _compiled(current.dtype == torch.bfloat16)
     # Where the voltage is not kept, every step writes the same scratch row.

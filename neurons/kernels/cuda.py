@@ -23,10 +23,9 @@ def lif_triton(
     riding: Tensor | None,
     state: State,
     names: tuple[str, ...],
-    into: Tensor | None = None,
 ) -> Fused:
     """Run LIF through a float32, bfloat16 or float16 current, one thread block a chunk."""
-    out = allocate(current, state, names, into)
+    out = allocate(current, state, names)
     steps, neurons = current.shape[0], out.last_voltage.numel()
     for rows, place in parts(current, riding):
         size = rows.shape[1]

@@ -8,7 +8,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from sigprop_snn.errors import SigpropError
 from sigprop_snn.neurons.base import State
 from sigprop_snn.neurons.lif import LIF
 
@@ -31,19 +30,14 @@ class Fused(NamedTuple):
     last_voltage: Tensor
 
 
-Kernel = Callable[[LIF, Tensor, Tensor | None, State, tuple[str, ...], Tensor | None], Fused]
+Kernel = Callable[[LIF, Tensor, Tensor | None, State, tuple[str, ...]], Fused]
 
 
-def allocate(current: Tensor, state: State, names: tuple[str, ...], into: Tensor | None) -> Fused:
+def allocate(current: Tensor, state: State, names: tuple[str, ...]) -> Fused:
     """Return where a kernel writes: contiguous, sums at zero, the voltage at its start."""
     shape = (current.shape[0], *state.voltage.shape)
     start = state.voltage.detach()
-    spike = into if into is not None else current.new_empty(shape)
-    if spike.shape != shape or spike.dtype != current.dtype or not spike.is_contiguous():
-        raise SigpropError(
-            f"spikes go into {spike.dtype} of shape {list(spike.shape)}; "
-            f"expected contiguous {current.dtype} of shape {list(shape)}"
-        )
+    spike = current.new_empty(shape)
     return Fused(
         spike,
         start.new_empty(shape) if "voltage" in names else None,

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 _AFFINE = (
     nn.Linear, EventLinear, nn.Conv1d, nn.Conv2d, nn.Conv3d,
-    nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d, nn.Flatten, nn.Unflatten, nn.Identity, RunningScale, RunningNorm,
+    nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d, nn.Flatten, nn.Unflatten, nn.Identity,
+    RunningScale, RunningNorm,
 )  # fmt: skip
 
 

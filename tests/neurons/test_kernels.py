@@ -13,7 +13,7 @@ from sigprop_snn.errors import SigpropError, UnknownNameError
 from sigprop_snn.neurons import LIF, LeakyIntegrator, State
 from sigprop_snn.neurons.base import RESETS
 from sigprop_snn.neurons.kernels import choice, cpu
-from sigprop_snn.neurons.run import run, run_parts
+from sigprop_snn.neurons.run import run
 from sigprop_snn.surrogates import FastSigmoid
 
 SIZES = [1, 3, 17, 1025]
@@ -241,7 +241,7 @@ def test_an_unknown_backend_and_a_riding_current_that_does_not_fit_are_refused()
 TRITON = """
 import torch
 from sigprop_snn.neurons import LIF
-from sigprop_snn.neurons.run import run, run_parts
+from sigprop_snn.neurons.run import run
 
 for reset in ("subtract", "zero", "none"):
     for dtype in (torch.float32, torch.bfloat16, torch.float16):
@@ -287,21 +287,3 @@ def test_triton_equals_eager_on_cuda(dtype, reset):
     current = random_current(9, 4, 1025, dtype=dtype).cuda()
     riding = random_current(2, 1025, seed=1).cuda()
     compare("triton", LIF(reset=reset), current, riding=riding, record=("voltage",))
-
-
-@pytest.mark.parametrize("backend", ["eager", "cpu"])
-@pytest.mark.parametrize("lengths", [(11,), (1, 10), (3, 3, 5)])
-def test_a_current_in_parts_runs_like_the_whole(lengths, backend):
-    current, riding = random_current(11, 4, 6), random_current(2, 6, seed=1)
-    options = {"riding": riding, "record": ("voltage", "spike"), "backend": backend}
-    whole = run(LIF(), current, **options)
-    ran = run_parts(LIF(), iter(current.split(lengths)), 11, **options)
-    torch.testing.assert_close(ran.mean_voltage, whole.mean_voltage)
-    assert_same(ran._replace(mean_voltage=whole.mean_voltage), whole)
-
-
-def test_parts_that_do_not_make_the_steps_are_refused():
-    with pytest.raises(SigpropError, match="have 4 steps; expected 5"):
-        run_parts(LIF(), [torch.zeros(4, 2, 3)], 5)
-    with pytest.raises(SigpropError, match="spikes go into"):
-        run(LIF(), torch.zeros(4, 2, 3), into=torch.zeros(4, 2, 4))
