@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 import torch
 
 from benchmarks.tasks import Case, Task, make
+from sigprop_snn.training import keep_freed_memory
 
 _STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 _MIB = 1 << 20
@@ -114,6 +115,7 @@ def _ask(connection: Connection, question: tuple[str, Case | None]) -> Any:
 
 
 def _work(connection: Connection, device: str, cpu_time: bool) -> None:
+    keep_freed_memory()  # for every library alike
     warnings.filterwarnings("ignore")
     tasks: dict[Case, Task] = {}
     while True:

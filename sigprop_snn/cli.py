@@ -16,7 +16,7 @@ from sigprop_snn.figures import draw_run
 from sigprop_snn.network import LOSSES, NETWORKS, RULES, SIGNALS
 from sigprop_snn.neurons import NEURONS
 from sigprop_snn.surrogates import SURROGATES
-from sigprop_snn.training import TrainConfig, train
+from sigprop_snn.training import TrainConfig, keep_freed_memory, train
 
 _REFUSED, _INTERRUPTED = 2, 130  # what shells expect of a wrong argument and of Ctrl-C
 
@@ -64,6 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _train(config: TrainConfig) -> None:
+    keep_freed_memory()
     trained = train(config)
     pictures = draw_run(trained)
     print(f"test accuracy {trained.summary['test_accuracy']:.4f}")

@@ -4,6 +4,7 @@ from sigprop_snn.training.config import RECIPES, Recipe, TrainConfig
 from sigprop_snn.training.evaluation import Evaluation, LayerFigures, evaluate
 from sigprop_snn.training.folder import RunFolder, load_checkpoint
 from sigprop_snn.training.loop import Trained, build_network, train
+from sigprop_snn.training.memory import keep_freed_memory, peak_memory_mb
 from sigprop_snn.training.optimizers import LocalOptimizers
 
 __all__ = [
@@ -17,6 +18,8 @@ __all__ = [
     "Trained",
     "build_network",
     "evaluate",
+    "keep_freed_memory",
     "load_checkpoint",
+    "peak_memory_mb",
     "train",
 ]

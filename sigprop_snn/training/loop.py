@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import statistics
 import sys
 import time
@@ -24,6 +23,7 @@ from sigprop_snn.surrogates import SURROGATES
 from sigprop_snn.training.config import TrainConfig
 from sigprop_snn.training.evaluation import Evaluation, evaluate, to_device
 from sigprop_snn.training.folder import CONFIG, SUMMARY, RunFolder, free_name
+from sigprop_snn.training.memory import peak_memory_mb
 from sigprop_snn.training.optimizers import LocalOptimizers
 
 FINAL_RATE = 0.02  # share of the learning rate that is left at the last batch
@@ -237,11 +237,3 @@ def _summary(
         "peak_memory_mb": peak_memory_mb(device),
         "layers": [{key: layer[key] for key in kept} for layer in last["layers"]],
     }
-
-
-def peak_memory_mb(device: torch.device) -> float:
-    """Return the most memory held so far, in MiB: of the process, or of tensors on a GPU."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 2**20
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (2**20 if sys.platform == "darwin" else 2**10)
