@@ -10,9 +10,9 @@ from matplotlib.axes import Axes
 from torch import Tensor
 
 from sigprop_snn import plots
+from sigprop_snn.device import to_device
 from sigprop_snn.network import Block, Network
 from sigprop_snn.training import Trained
-from sigprop_snn.training.evaluation import to_device
 
 RASTER, VOLTAGE, CURVES = "raster.png", "voltage.png", "curves.png"
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from sigprop_snn.device import to_device
 from sigprop_snn.network import Network, Stage, correct
 
 
@@ -72,13 +73,6 @@ def evaluate(network: Network, batches: Iterable[tuple[Tensor, Tensor]]) -> Eval
         for name, tally in tallies.items()
     ]
     return Evaluation(predicted / samples, layers)
-
-
-def to_device(inputs: Tensor, device: torch.device) -> Tensor:
-    """Move `[T, B, ...]` to a device; an input that is constant in time moves one step only."""
-    if inputs.stride(0) == 0:
-        return inputs[0].to(device).expand_as(inputs)
-    return inputs.to(device)
 
 
 class _Tally:

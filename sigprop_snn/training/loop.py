@@ -16,13 +16,14 @@ from torch import Tensor
 from tqdm import tqdm
 
 from sigprop_snn.data import Data, load
+from sigprop_snn.device import to_device
 from sigprop_snn.errors import SigpropError
 from sigprop_snn.network import LOSSES, NETWORKS, SIGNALS, Network
 from sigprop_snn.neurons import NEURONS
 from sigprop_snn.rules import RULES
 from sigprop_snn.surrogates import SURROGATES
 from sigprop_snn.training.config import TrainConfig
-from sigprop_snn.training.evaluation import Evaluation, evaluate, to_device
+from sigprop_snn.training.evaluation import Evaluation, evaluate
 from sigprop_snn.training.folder import CONFIG, SUMMARY, RunFolder, free_name
 from sigprop_snn.training.memory import peak_memory_mb
 from sigprop_snn.training.optimizers import LocalOptimizers
