@@ -1,4 +1,4 @@
-"""The command line: `sigprop-snn train` and `sigprop-snn list`."""
+"""The command line: `sigprop-snn train`, `compare` and `list`."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import tyro
 
+from sigprop_snn.comparison import CompareConfig, as_text, compare
 from sigprop_snn.data import DATASETS
 from sigprop_snn.errors import SigpropError
 from sigprop_snn.figures import draw_run
@@ -32,6 +33,10 @@ _Command = (
         TrainConfig,
         tyro.conf.subcommand("train", description="Train a network and leave its run folder."),
     ]
+    | Annotated[
+        CompareConfig,
+        tyro.conf.subcommand("compare", description="Train every rule alike and compare them."),
+    ]
     | Annotated[ListNames, tyro.conf.subcommand("list")]
 )
 
@@ -53,6 +58,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if isinstance(command, ListNames):
             _list_names()
+        elif isinstance(command, CompareConfig):
+            _compare(command)
         else:
             _train(command)
     except SigpropError as error:
@@ -71,6 +78,11 @@ def _train(config: TrainConfig) -> None:
     print(f"test accuracy {trained.summary['test_accuracy']:.4f}")
     print(f"pictures: {', '.join(str(picture) for picture in pictures)}")
     print(f"run folder: {trained.folder.path}")
+
+
+def _compare(config: CompareConfig) -> None:
+    compared = compare(config)
+    print(f"\n{as_text(compared.rows)}\n\ncomparison folder: {compared.folder}")
 
 
 def _list_names() -> None:
