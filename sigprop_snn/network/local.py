@@ -102,7 +102,8 @@ class LocalRule(Rule):
             yield compared(network, f"block{index + 1}", block, inputs, entry, response)
             inputs = block.pooled(response.run.spike)
         if network.readout is not None and samples:
-            scores = network.readout(inputs[:, :samples])
+            # All rows, then the samples': a part of every step would have to be copied first.
+            scores = network.readout(inputs)[:samples]
             answers = entry.answers
             loss = network.readout.loss(scores, answers) if answers is not None else None
             yield Stage("readout", scores, loss, None, answers)
