@@ -33,10 +33,10 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--data-root", type=Path, default=Path("data"))
     parser.add_argument("--out", type=Path, default=Path("evidence.png"))
-    parser.add_argument("--quick", action="store_true", help="digits, a few batches, three points")
+    parser.add_argument("--quick", action="store_true", help="400 digits, two points")
     args = parser.parse_args()
     if args.quick:
-        args.dataset, args.train_samples, args.points = "digits", 400, 3
+        args.dataset, args.train_samples, args.points = "digits", 400, 1
 
     config = TrainConfig(
         args.dataset, rule=args.rule, epochs=args.epochs, seed=args.seed
