@@ -12,6 +12,7 @@ from torch import Tensor
 from sigprop_snn import plots
 from sigprop_snn.device import to_device
 from sigprop_snn.network import Block, Network
+from sigprop_snn.plots.style import plain
 from sigprop_snn.training import Trained
 
 RASTER, VOLTAGE, CURVES = "raster.png", "voltage.png", "curves.png"
@@ -79,9 +80,9 @@ def draw_run(trained: Trained, sample: int = 0) -> list[Path]:
         classes=classes,
         label=labels,
         winner=int(scores[0].argmax()),
-        title=f"{trained.summary['dataset']}, one test sample of class {classes[labels]}",
+        title=f"{trained.summary['dataset']}, one test sample of class {plain(classes[labels])}",
     )
-    traces = _draw_voltages(trained.network, observed)
+    traces = draw_voltages(trained.network, observed)
     curves = plots.learning_curves(trained.history, title=f"{trained.summary['rule']} rule")
     figures = trained.folder.figures
     figures.mkdir(exist_ok=True)
@@ -92,12 +93,25 @@ def draw_run(trained: Trained, sample: int = 0) -> list[Path]:
     ]
 
 
-def _draw_voltages(network: Network, observed: Observed) -> list[Axes]:
+def draw_voltages(
+    network: Network, observed: Observed, *, neurons: int = 5, ax: Axes | None = None
+) -> list[Axes]:
+    """Draw the membrane voltages of a few neurons of the first block.
+
+    Args:
+        network: the network that was observed.
+        observed: what one sample did to it.
+        neurons: how many neurons.
+        ax: an Axes whose place the lanes take; None makes a figure.
+
+    Returns:
+        The lanes from the top.
+    """
     name, voltage = next(iter(observed.voltages.items()))
     block = network.blocks[0]
     assert isinstance(block, Block)
     threshold = block.neuron.threshold
-    title = f"membrane voltage of five neurons of {name}"
+    title = f"membrane voltage of {neurons} neurons of {name}"
     if isinstance(threshold, Tensor) and threshold.numel() > 1:
         # Each neuron has its own threshold: only the distance to it has one common line.
         voltage, threshold = voltage - threshold.detach().cpu(), 0.0
@@ -106,7 +120,9 @@ def _draw_voltages(network: Network, observed: Observed) -> list[Axes]:
         voltage.flatten(1),
         observed.spikes[name].flatten(1),
         threshold=float(threshold),
+        neurons=neurons,
         title=title,
+        ax=ax,
     )
 
 
