@@ -13,8 +13,9 @@ import tyro
 from sigprop_snn.data import DATASETS
 from sigprop_snn.errors import SigpropError
 from sigprop_snn.figures import draw_run
-from sigprop_snn.network import LOSSES, NETWORKS, RULES, SIGNALS
+from sigprop_snn.network import LOSSES, NETWORKS, SIGNALS
 from sigprop_snn.neurons import NEURONS
+from sigprop_snn.rules import RULES
 from sigprop_snn.surrogates import SURROGATES
 from sigprop_snn.training import TrainConfig, keep_freed_memory, train
 
@@ -76,7 +77,7 @@ def _list_names() -> None:
     catalogues: dict[str, Mapping[str, object]] = {
         "data sets": {name: dataset.about for name, dataset in DATASETS.items()},
         "networks": NETWORKS,
-        "rules": RULES,
+        "rules": {name: rule.about for name, rule in RULES.items()},
         "losses": LOSSES,
         "signals": SIGNALS,
         "neurons": NEURONS,

@@ -5,8 +5,8 @@ import json
 import pytest
 
 from sigprop_snn.cli import main
-from sigprop_snn.network import RULES
 from sigprop_snn.neurons import NEURONS
+from sigprop_snn.rules import RULES
 from sigprop_snn.surrogates import SURROGATES
 
 TINY = ["--epochs", "1", "--train-samples", "60", "--test-samples", "20", "--steps", "4"]

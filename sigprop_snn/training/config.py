@@ -13,8 +13,9 @@ import torch
 from sigprop_snn.data import DATASETS
 from sigprop_snn.encoding import ENCODINGS
 from sigprop_snn.errors import SigpropError, UnknownNameError
-from sigprop_snn.network import LOSSES, NETWORKS, RULES, Predict
+from sigprop_snn.network import LOSSES, NETWORKS, SIGNALS, Predict
 from sigprop_snn.neurons import NEURONS
+from sigprop_snn.rules import RULES
 from sigprop_snn.surrogates import SURROGATES
 
 
@@ -59,16 +60,17 @@ class TrainConfig:
 
     Attributes:
         dataset: which data set to learn (`sigprop-snn list` names them).
-        rule: how a layer learns: from its voltage alone, or through the surrogate.
+        rule: how the network learns.
         network: which network.
         epochs: passes over the training samples.
         steps: time steps T of each sample.
         batch_size: samples in a batch.
         learning_rate: of Adam at the start; it falls linearly towards zero.
         seed: of the weights, the order and the draws.
-        neuron: which neuron model.
-        surrogate: which surrogate function the neurons carry.
-        loss: how the two streams are compared.
+        neuron: which neuron model; the rule's own, or lif, if not given.
+        surrogate: which surrogate function the neurons carry; the model's own if not given.
+        signal: how the target enters the front; the rule's own if not given.
+        loss: how the two streams are compared; the rule's own if not given.
         encoding: how a picture enters: as direct current or as rate-coded spikes.
         predict: by the trained readout, the nearest context at the last block, or a vote of all.
         augment: shift the training samples by a few pixels, and mirror colour pictures.
@@ -87,9 +89,10 @@ class TrainConfig:
     batch_size: int | None = None
     learning_rate: float | None = None
     seed: int = 0
-    neuron: str = "lif"
-    surrogate: str = "fast-sigmoid"
-    loss: str = "dot-product"
+    neuron: str | None = None
+    surrogate: str | None = None
+    signal: str | None = None
+    loss: str | None = None
     encoding: str = "direct"
     predict: Predict | None = None
     augment: bool | None = None
@@ -107,8 +110,13 @@ class TrainConfig:
         """
         if self.dataset not in DATASETS:
             raise UnknownNameError("data set", self.dataset, DATASETS)
-        recipe = RECIPES[self.dataset]
+        if self.rule not in RULES:
+            raise UnknownNameError("rule", self.rule, RULES)
+        recipe, rule = RECIPES[self.dataset], RULES[self.rule]
         gaps = {f.name: getattr(recipe, f.name) for f in fields(recipe)}
+        gaps |= {"signal": rule.signal, "loss": rule.loss, "neuron": rule.neuron or "lif"}
+        gaps["predict"] = rule.predict or recipe.predict
+        gaps |= rule.recipe
         whole = replace(self, **{k: v for k, v in gaps.items() if getattr(self, k) is None})
         whole._check()
         return whole
@@ -132,15 +140,15 @@ class TrainConfig:
 
     def _check(self) -> None:
         catalogues: dict[str, Iterable[str]] = {
-            "rule": RULES,
             "network": NETWORKS,
             "neuron": NEURONS,
             "surrogate": SURROGATES,
+            "signal": SIGNALS,
             "loss": LOSSES,
             "encoding": ENCODINGS,
         }
         for kind, known in catalogues.items():
-            if getattr(self, kind) not in set(known):
+            if getattr(self, kind) not in {None, *known}:
                 raise UnknownNameError(kind, getattr(self, kind), known)
         for name in ("epochs", "steps", "batch_size"):
             value = getattr(self, name)

@@ -18,8 +18,9 @@ from tqdm import tqdm
 from sigprop_snn.data import Data, load
 from sigprop_snn.device import to_device
 from sigprop_snn.errors import SigpropError
-from sigprop_snn.network import LOSSES, NETWORKS, RULES, Network, correct
+from sigprop_snn.network import LOSSES, NETWORKS, SIGNALS, Network
 from sigprop_snn.neurons import NEURONS
+from sigprop_snn.rules import RULES
 from sigprop_snn.surrogates import SURROGATES
 from sigprop_snn.training.config import TrainConfig
 from sigprop_snn.training.evaluation import Evaluation, evaluate
@@ -60,17 +61,21 @@ def build_network(config: TrainConfig, shape: tuple[int, ...], classes: int) -> 
         classes: C.
     """
     assert config.network is not None  # resolved
-    surrogate = SURROGATES[config.surrogate]()
-    neuron = partial(NEURONS[config.neuron], surrogate=surrogate)
+    assert config.neuron is not None and config.loss is not None and config.signal is not None
+    neuron, rule = NEURONS[config.neuron], RULES[config.rule]
+    if config.surrogate is not None:
+        neuron = partial(neuron, surrogate=SURROGATES[config.surrogate]())
     with torch.random.fork_rng():
         torch.manual_seed(config.seed)
         return NETWORKS[config.network](
             shape,
             classes,
             neuron=neuron,
-            rule=RULES[config.rule](),
+            rule=rule.make,
             loss=LOSSES[config.loss](),
+            signal=SIGNALS[config.signal],
             predict=config.predict,
+            **rule.options,
         )
 
 
@@ -173,25 +178,29 @@ class _EpochTally:
         self, network: Network, inputs: Tensor, labels: Tensor, optimizers: LocalOptimizers
     ) -> None:
         learned = network.learn(inputs, labels, optimizers.step)
-        self.right += int(correct(learned.scores, labels).sum())
+        self.right += learned.correct
         self.samples += len(labels)
         for layer in learned.layers:
+            if layer.loss is None:
+                continue
             if layer.loss != layer.loss:
                 raise SigpropError(
                     f"the loss of {layer.name} became NaN; a smaller learning_rate usually helps"
                 )
             self.loss[layer.name] = self.loss.get(layer.name, 0.0) + layer.loss * len(labels)
 
+    def _mean_loss(self, name: str) -> float | None:
+        return self.loss[name] / self.samples if name in self.loss else None
+
     def record(self, epoch: int, seconds: float, tested: Evaluation) -> dict[str, Any]:
         return {
             "epoch": epoch,
             "train_accuracy": self.right / self.samples,
             "test_accuracy": tested.accuracy,
-            "loss": sum(self.loss.values()) / self.samples / len(self.loss),
+            "loss": sum(self.loss.values()) / self.samples / max(1, len(self.loss)),
             "seconds": seconds,
             "layers": [
-                {**asdict(layer), "loss": self.loss[layer.name] / self.samples}
-                for layer in tested.layers
+                {**asdict(layer), "loss": self._mean_loss(layer.name)} for layer in tested.layers
             ],
         }
 
@@ -211,10 +220,12 @@ def _progress(
 
 
 def _line(record: dict[str, Any], config: TrainConfig) -> str:
-    layers = ", ".join(f"{layer['name']} {layer['accuracy']:.3f}" for layer in record["layers"])
+    guesses = [layer for layer in record["layers"] if layer["accuracy"] is not None]
+    layers = ", ".join(f"{layer['name']} {layer['accuracy']:.3f}" for layer in guesses)
     return (
         f"epoch {record['epoch']}/{config.epochs}: test accuracy {record['test_accuracy']:.4f} "
-        f"({layers}), train {record['train_accuracy']:.4f}, loss {record['loss']:.3f}, "
+        + (f"({layers}), " if layers else "")
+        + f"train {record['train_accuracy']:.4f}, loss {record['loss']:.3f}, "
         f"{record['seconds']:.1f} s"
     )
 

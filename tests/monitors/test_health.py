@@ -8,7 +8,7 @@ from torch import nn
 
 from sigprop_snn.monitors import HealthCheck, HealthWarning, Limits, examine
 from sigprop_snn.network import Block, Network, ProjectedContext, Readout, RunningNorm, correct
-from sigprop_snn.neurons import IF, LIF
+from sigprop_snn.neurons import IF, LIF, Rate
 from sigprop_snn.training import LocalOptimizers, TrainConfig, evaluate
 from sigprop_snn.training.loop import _load, build_network
 
@@ -127,6 +127,21 @@ def test_each_ill_is_said_once_as_a_line_or_as_a_warning():
     with pytest.warns(HealthWarning) as caught:
         warned.report()
     assert [str(warning.message) for warning in caught] == lines
+
+
+def test_a_graded_activity_can_be_dead_but_not_saturated():
+    assert ills(network(5.0, Rate())) == {}
+    found = ills(network(-5.0, Rate()))
+    assert set(found) == {("dead", "block2"), ("silent", "block2"), ("silent", "readout")}
+
+
+def test_a_layer_that_makes_no_guess_is_still_watched():
+    net = network(1.5, IF())
+    check = HealthCheck(net, say=lambda _: None)
+    for stage in net.stages(batch()[0]):
+        if stage.response is not None:
+            check.watch(stage._replace(scores=None), LABELS)
+    assert [finding.ill for finding in check.report()] == ["saturated"]
 
 
 def test_training_mode_is_left_as_it_was():
