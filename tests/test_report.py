@@ -27,7 +27,7 @@ SMALL = {"epochs": 2, "steps": 4, "train_samples": 100, "test_samples": 30}
 SECTIONS = [
     "Health", "Learning", "One sample", "Voltages", "Confusion", "Cost", "Configuration", "Files",
 ]  # fmt: skip
-HOSTILE = "<img src=x onerror=alert(1)> $\\frac \"quote' &amp;"
+HOSTILE = "<img src=x onerror=alert(1)> $\\frac$ \"quote' &amp;"
 
 
 def quiet(_: str) -> None:

@@ -258,7 +258,10 @@ def test_the_spikes_are_those_that_evaluation_sees():
 
 
 def test_a_graded_activity_is_multiplied_and_is_no_spike():
-    blocks = [Block(nn.Linear(8, 10), Rate()), Block(nn.Linear(10, 7), LIF())]
+    first = nn.Linear(8, 10)
+    for weight in first.parameters():
+        nn.init.ones_(weight)  # a graded activity may happen to be whole
+    blocks = [Block(first, Rate()), Block(nn.Linear(10, 7), LIF())]
     network = Network(ProjectedContext(3, (10,)), blocks, Readout(7, 3))
     found = count_operations(network, events(8))
     assert found["block1"].spikes.tolist() == [0.0] * ROWS

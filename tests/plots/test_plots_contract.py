@@ -18,7 +18,7 @@ from sigprop_snn.errors import SigpropError
 
 DOCS = Path(__file__).parents[2] / "docs"
 NO_PICTURE = {"save", "layer_colours"}
-NAMES = ("zero", "$\\frac", "a$b$c", "x" * 200)
+NAMES = ("zero", "$\\frac$", "a$b$c", "x" * 200)
 
 
 def spikes(*shape: int) -> torch.Tensor:
