@@ -79,10 +79,10 @@ def draw_run(trained: Trained, sample: int = 0) -> list[Path]:
         classes=classes,
         label=labels,
         winner=int(scores[0].argmax()),
-        title=f"{trained.summary['dataset']}, one test sample of class {classes[labels]}",
+        title=f"{trained.config.dataset}, one test sample of class {classes[labels]}",
     )
     traces = _draw_voltages(trained.network, observed)
-    curves = plots.learning_curves(trained.history, title=f"{trained.summary['rule']} rule")
+    curves = plots.learning_curves(trained.history, title=f"{trained.config.rule} rule")
     figures = trained.folder.figures
     figures.mkdir(exist_ok=True)
     return [

@@ -1,31 +1,39 @@
-"""The training loop: from a configuration to a run folder."""
+"""The training loop: from a configuration to a run folder, and on from where a run was left."""
 
 from __future__ import annotations
 
-import statistics
+import shlex
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from sigprop_snn.data import Data, load
-from sigprop_snn.errors import SigpropError
-from sigprop_snn.network import LOSSES, NETWORKS, RULES, Network, correct
+from sigprop_snn.config import TrainConfig
+from sigprop_snn.data import Data
+from sigprop_snn.data.source import derive_seed
+from sigprop_snn.errors import RunStoppedError
+from sigprop_snn.network import LOSSES, NETWORKS, RULES, Network
 from sigprop_snn.neurons import NEURONS
 from sigprop_snn.surrogates import SURROGATES
-from sigprop_snn.training.config import TrainConfig
+from sigprop_snn.training import randomness
 from sigprop_snn.training.evaluation import Evaluation, evaluate, to_device
-from sigprop_snn.training.folder import CONFIG, SUMMARY, RunFolder, free_name
+from sigprop_snn.training.folder import CHECKPOINT, CONFIG, SUMMARY, RunFolder, free_name
 from sigprop_snn.training.memory import peak_memory_mb
 from sigprop_snn.training.optimizers import LocalOptimizers
+from sigprop_snn.training.saved import SavedRun, identity, load_data, read_run
+from sigprop_snn.training.state import RunState
+from sigprop_snn.training.stopping import Stop, StopAskedError, stop_on_signals
+from sigprop_snn.training.tally import line_of, summary_of
 
+_LEARNING, _JUDGING = 1, 2  # streams of draws, besides those of the weights and of the data
 FINAL_RATE = 0.02  # share of the learning rate that is left at the last batch
 
 
@@ -34,6 +42,7 @@ class Trained:
     """A finished run.
 
     Attributes:
+        config: its configuration, with nothing left open.
         network: the trained network, in evaluation mode.
         data: what it was trained and tested on.
         history: the epochs' records, as in `metrics.jsonl`.
@@ -41,6 +50,7 @@ class Trained:
         folder: where the run was written.
     """
 
+    config: TrainConfig
     network: Network
     data: Data
     history: list[dict[str, Any]]
@@ -73,167 +83,229 @@ def build_network(config: TrainConfig, shape: tuple[int, ...], classes: int) -> 
         )
 
 
-def train(config: TrainConfig, say: Callable[[str], object] = print) -> Trained:
+def train(
+    config: TrainConfig, say: Callable[[str], object] = print, *, catch_signals: bool = False
+) -> Trained:
     """Train a network and write the run folder.
 
     Args:
         config: the run; what it leaves open comes from the data set's recipe.
         say: takes the lines that tell how it goes.
+        catch_signals: whether SIGINT and SIGTERM save the run and leave; a choice for the whole
+            process, so a program makes it.
 
     Raises:
         SigpropError: if the configuration, the data or the run folder can't be used. Nothing of
-            the run is left behind if it fails before its first epoch ends.
+            the run is left behind if it fails before its first checkpoint.
+        RunStoppedError: if a signal stopped it.
     """
     config = config.resolved()
-    device = config.torch_device()
-    data = _load(config)
-    network = build_network(config, data.shape, len(data.classes)).to(device)
+    data = load_data(config)
+    state = fresh_state(config, data)
     stem = f"{config.dataset}-{config.network}-{config.rule}-seed{config.seed}"
     folder = RunFolder.create(config.out or free_name(Path("runs"), stem))
-    say(
-        f"{config.dataset}: {data.train.samples} training and {data.test.samples} test samples, "
-        f"{config.steps} steps; network {config.network}, rule {config.rule}, on {device}"
-    )
-    history: list[dict[str, Any]] = []
-    try:
-        for record in _epochs(config, network, data, device, folder):
-            history.append(record)
-            say(_line(record, config))
-    except BaseException:
-        if not history:
-            folder.remove()
-        raise
-    summary = _summary(config, data, history, device)
-    folder.write_json(SUMMARY, summary)
-    network.eval()
-    return Trained(network, data, history, summary, folder)
-
-
-def _load(config: TrainConfig) -> Data:
-    assert config.steps is not None  # resolved
-    assert config.batch_size is not None
-    assert config.augment is not None
-    return load(
-        config.dataset,
-        root=config.data_root,
-        steps=config.steps,
-        encoding=config.encoding,
-        batch_size=config.batch_size,
-        train_samples=config.train_samples,
-        test_samples=config.test_samples,
-        seed=config.seed,
-        augment=config.augment,
-    )
-
-
-def _epochs(
-    config: TrainConfig, network: Network, data: Data, device: torch.device, folder: RunFolder
-) -> Iterator[dict[str, Any]]:
-    assert config.epochs is not None  # resolved
-    assert config.learning_rate is not None
-    optimizers = LocalOptimizers(network, partial(torch.optim.Adam, lr=config.learning_rate))
-    batches = config.epochs * len(data.train)
-    for epoch in range(1, config.epochs + 1):
-        started = time.perf_counter()
-        data.train.set_epoch(epoch - 1)
-        tally = _EpochTally()
-        for number, (inputs, labels) in enumerate(_progress(data.train, epoch, config.epochs)):
-            done = ((epoch - 1) * len(data.train) + number) / batches
-            optimizers.set_learning_rate(config.learning_rate * (1 - (1 - FINAL_RATE) * done))
-            network.train()
-            tally.add(network, to_device(inputs, device), labels.to(device), optimizers)
-        seconds = time.perf_counter() - started
-        tested = evaluate(network, data.test)
-        record = tally.record(epoch, seconds, tested)
-        if epoch == 1:
+    run = _Run(config, data, state, folder, say)
+    with folder.locked():
+        say(run.opening())
+        try:
             folder.write_json(CONFIG, config.as_json())
-        folder.save_checkpoint(
-            {
-                "epoch": epoch,
-                "config": config.as_json(),
-                "shape": list(data.shape),
-                "classes": list(data.classes),
-                "network": network.state_dict(),
-                "optimizers": optimizers.state_dict(),
-            }
+            return run.finish(catch_signals=catch_signals)
+        except BaseException:
+            if not folder.has(CHECKPOINT):
+                folder.remove()
+            raise
+
+
+def resume(
+    path: Path,
+    say: Callable[[str], object] = print,
+    *,
+    data_root: Path | None = None,
+    device: Literal["auto", "cpu", "cuda"] | None = None,
+    catch_signals: bool = False,
+) -> Trained:
+    """Go on with a run from where it was left, however it ended.
+
+    On a CPU, with the same torch and as many threads, it ends in the same weights to the last bit
+    as one that was never stopped. A run that is finished is given back as it is.
+
+    Args:
+        path: the run folder.
+        say: as in `train`.
+        data_root: where the data lie now, if not where the run says.
+        device: where to compute now, if not where the run says.
+        catch_signals: as in `train`.
+
+    Raises:
+        SigpropError: if no run lies there, a file of it is damaged or does not fit the others, or
+            the data are not those that it began with. Nothing is written then.
+        RunStoppedError: if a signal stopped it.
+    """
+    folder = RunFolder.existing(path)
+    with folder.locked():
+        saved = read_run(folder)
+        config = saved.config_for(data_root, device)
+        data = load_data(config)
+        saved.check_data(data)
+        state = fresh_state(config, data)
+        saved.restore(state)
+        run = _Run(config, data, state, folder, say)
+        say(run.opening())
+        say(run.where())
+        for note in saved.notes():
+            say(note)
+        folder.sweep()
+        if folder.metrics() != state.history:
+            folder.write_metrics(state.history)
+        return run.finish(saved, catch_signals=catch_signals)
+
+
+def judge(network: Network, data: Iterable[tuple[Tensor, Tensor]], seed: int) -> Evaluation:
+    """Return how a network does; a noisy one draws the same noise for the same seed.
+
+    The random states are left as they are, so that judging has no part in learning.
+    """
+    with randomness.seeded(derive_seed(seed, _JUDGING)):
+        return evaluate(network, data)
+
+
+def fresh_state(config: TrainConfig, data: Data) -> RunState:
+    """Return the state of a run before its first batch."""
+    assert config.learning_rate is not None  # resolved
+    network = build_network(config, data.shape, len(data.classes)).to(config.torch_device())
+    return RunState(
+        network, LocalOptimizers(network, partial(torch.optim.Adam, lr=config.learning_rate))
+    )
+
+
+@dataclass
+class _Run:
+    """A run that is under way."""
+
+    config: TrainConfig
+    data: Data
+    state: RunState
+    folder: RunFolder
+    say: Callable[[str], object]
+    saved_at: float = 0.0
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.state.network.parameters()).device
+
+    @property
+    def epochs(self) -> int:
+        assert self.config.epochs is not None  # resolved
+        return self.config.epochs
+
+    def opening(self) -> str:
+        config, data = self.config, self.data
+        return (
+            f"{config.dataset}: {data.train.samples} training and {data.test.samples} test "
+            f"samples, {config.steps} steps; network {config.network}, rule {config.rule}, on "
+            f"{self.device}"
         )
-        folder.append_metrics(record)
-        yield record
 
+    def where(self) -> str:
+        if self.over():
+            return f"all {len(self.state.history)} epochs are done"
+        return (
+            f"in epoch {len(self.state.history) + 1} of {self.epochs}, after {self.state.batch} "
+            f"of {len(self.data.train)} batches"
+        )
 
-class _EpochTally:
-    """Adds up what the layers report over an epoch."""
+    def over(self) -> bool:
+        return len(self.state.history) >= self.epochs
 
-    def __init__(self) -> None:
-        self.samples = self.right = 0
-        self.loss: dict[str, float] = {}
+    def finish(self, saved: SavedRun | None = None, *, catch_signals: bool) -> Trained:
+        """Learn until the run is over, and write the summary."""
+        drawn = randomness.seeded(derive_seed(self.config.seed, _LEARNING))
+        with drawn, stop_on_signals(catch_signals) as stop:
+            if saved is not None:
+                saved.restore_randomness()
+            self.saved_at = time.monotonic()
+            try:
+                while not self.over():
+                    self._epoch(stop)
+            except StopAskedError:
+                assert stop.asked is not None
+                self._save()
+                raise RunStoppedError(
+                    f"stopped {self.where()}; all of it is saved. Go on with: "
+                    f"sigprop-snn resume {shlex.quote(str(self.folder.path))}",
+                    stop.asked,
+                ) from None
+        return self._trained()
 
-    def add(
-        self, network: Network, inputs: Tensor, labels: Tensor, optimizers: LocalOptimizers
-    ) -> None:
-        learned = network.learn(inputs, labels, optimizers.step)
-        self.right += int(correct(learned.scores, labels).sum())
-        self.samples += len(labels)
-        for layer in learned.layers:
-            if layer.loss != layer.loss:
-                raise SigpropError(
-                    f"the loss of {layer.name} became NaN; a smaller learning_rate usually helps"
-                )
-            self.loss[layer.name] = self.loss.get(layer.name, 0.0) + layer.loss * len(labels)
+    def _epoch(self, stop: Stop) -> None:
+        state = self.state
+        number = len(state.history) + 1
+        self._learn(number, stop)
+        tested = judge(state.network, stop.watch(self.data.test), self.config.seed)
+        record = state.tally.record(number, tested)
+        state.finish_epoch(record)
+        # The checkpoint first: what the metrics lack, a resumed run writes from its history.
+        self._save()
+        self.folder.write_metrics(state.history)
+        self.say(line_of(record, self.config))
 
-    def record(self, epoch: int, seconds: float, tested: Evaluation) -> dict[str, Any]:
-        return {
-            "epoch": epoch,
-            "train_accuracy": self.right / self.samples,
-            "test_accuracy": tested.accuracy,
-            "loss": sum(self.loss.values()) / self.samples / len(self.loss),
-            "seconds": seconds,
-            "layers": [
-                {**asdict(layer), "loss": self.loss[layer.name] / self.samples}
-                for layer in tested.layers
-            ],
-        }
+    def _learn(self, number: int, stop: Stop) -> None:
+        """Learn from what is left of an epoch."""
+        state, device = self.state, self.device
+        self.data.train.set_epoch(number - 1)
+        batches = iter(self.data.train)
+        with randomness.kept():
+            next(islice(batches, state.batch, state.batch), None)  # those that were learned from
+        mark = time.perf_counter()
+        for inputs, labels in self._shown(stop.watch(batches), number):
+            self._set_learning_rate()
+            state.network.train()
+            inputs, labels = to_device(inputs, device), labels.to(device)
+            state.tally.add(state.network.learn(inputs, labels, state.optimizers.step), labels)
+            state.batch += 1
+            state.tally.seconds += time.perf_counter() - mark
+            if time.monotonic() - self.saved_at >= self.config.save_every:
+                self._save()
+            mark = time.perf_counter()
 
+    def _set_learning_rate(self) -> None:
+        assert self.config.learning_rate is not None  # resolved
+        batches = len(self.data.train)
+        done = (len(self.state.history) * batches + self.state.batch) / (self.epochs * batches)
+        self.state.optimizers.set_learning_rate(
+            self.config.learning_rate * (1 - (1 - FINAL_RATE) * done)
+        )
 
-def _progress(
-    batches: Iterable[tuple[Tensor, Tensor]], epoch: int, epochs: int
-) -> Iterable[tuple[Tensor, Tensor]]:
-    """Show a bar on a terminal; elsewhere the epoch's line is enough."""
-    bar: Iterable[tuple[Tensor, Tensor]] = tqdm(
-        batches,
-        desc=f"epoch {epoch}/{epochs}",
-        unit="batch",
-        leave=False,
-        disable=not sys.stderr.isatty(),
-    )
-    return bar
+    def _shown(
+        self, batches: Iterable[tuple[Tensor, Tensor]], number: int
+    ) -> Iterable[tuple[Tensor, Tensor]]:
+        """Show a bar on a terminal; elsewhere the epoch's line is enough."""
+        bar: Iterable[tuple[Tensor, Tensor]] = tqdm(
+            batches,
+            desc=f"epoch {number}/{self.epochs}",
+            unit="batch",
+            total=len(self.data.train),
+            initial=self.state.batch,
+            leave=False,
+            disable=not sys.stderr.isatty(),
+        )
+        return bar
 
+    def _save(self) -> None:
+        self.folder.save_checkpoint(identity(self.config, self.data) | self.state.as_dict())
+        self.saved_at = time.monotonic()
 
-def _line(record: dict[str, Any], config: TrainConfig) -> str:
-    layers = ", ".join(f"{layer['name']} {layer['accuracy']:.3f}" for layer in record["layers"])
-    return (
-        f"epoch {record['epoch']}/{config.epochs}: test accuracy {record['test_accuracy']:.4f} "
-        f"({layers}), train {record['train_accuracy']:.4f}, loss {record['loss']:.3f}, "
-        f"{record['seconds']:.1f} s"
-    )
-
-
-def _summary(
-    config: TrainConfig, data: Data, history: list[dict[str, Any]], device: torch.device
-) -> dict[str, Any]:
-    last = history[-1]
-    kept = ("name", "accuracy", "spike_rate", "dead_fraction")
-    return {
-        "dataset": config.dataset,
-        "rule": config.rule,
-        "network": config.network,
-        "seed": config.seed,
-        "steps": config.steps,
-        "epochs": config.epochs,
-        "train_samples": data.train.samples,
-        "test_samples": data.test.samples,
-        "test_accuracy": last["test_accuracy"],
-        "seconds_per_epoch": statistics.fmean(record["seconds"] for record in history),
-        "peak_memory_mb": peak_memory_mb(device),
-        "layers": [{key: layer[key] for key in kept} for layer in last["layers"]],
-    }
+    def _trained(self) -> Trained:
+        state, data = self.state, self.data
+        if self.folder.has(SUMMARY):
+            summary = self.folder.summary()
+        else:
+            summary = summary_of(
+                self.config,
+                state.history,
+                samples=(data.train.samples, data.test.samples),
+                peak_memory_mb=peak_memory_mb(self.device),
+            )
+            self.folder.write_json(SUMMARY, summary)
+        state.network.eval()
+        return Trained(self.config, state.network, data, state.history, summary, self.folder)

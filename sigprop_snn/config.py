@@ -1,4 +1,7 @@
-"""The choices that make a training run."""
+"""The choices that make a training run, and what each data set is trained with by default."""
+
+# The command line reads its flags off this file, and its help must come at once: torch and the
+# catalogues, which take seconds, are imported where they are used.
 
 from __future__ import annotations
 
@@ -6,16 +9,17 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-import torch
-
-from sigprop_snn.data import DATASETS
-from sigprop_snn.encoding import ENCODINGS
 from sigprop_snn.errors import SigpropError, UnknownNameError
-from sigprop_snn.network import LOSSES, NETWORKS, RULES, Predict
-from sigprop_snn.neurons import NEURONS
-from sigprop_snn.surrogates import SURROGATES
+
+if TYPE_CHECKING:
+    import torch
+
+Predict = Literal["readout", "context", "vote"]
+
+NOT_OF_THE_RESULT = ("out", "data_root", "device", "save_every")
+"""Settings that say where and how a run is computed, not what comes out of it."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +81,7 @@ class TrainConfig:
         data_root: the folder that holds the data sets, or where they are downloaded to.
         out: the run folder; a new one under `runs` if not given.
         device: where to compute; "auto" takes a GPU if there is one.
+        save_every: seconds between checkpoints within an epoch; its end always writes one.
     """
 
     dataset: str
@@ -98,6 +103,7 @@ class TrainConfig:
     data_root: Path = Path("data")
     out: Path | None = None
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    save_every: float = 300.0
 
     def resolved(self) -> TrainConfig:
         """Return the run with every open choice filled in from the data set's recipe.
@@ -105,6 +111,8 @@ class TrainConfig:
         Raises:
             SigpropError: if a name is unknown or a number can't be used.
         """
+        from sigprop_snn.data import DATASETS
+
         if self.dataset not in DATASETS:
             raise UnknownNameError("data set", self.dataset, DATASETS)
         recipe = RECIPES[self.dataset]
@@ -114,8 +122,8 @@ class TrainConfig:
         return whole
 
     def as_json(self) -> dict[str, Any]:
-        """Return the choices as plain values, ready for a file."""
-        plain = {f.name: getattr(self, f.name) for f in fields(self)}
+        """Return the choices as plain values, ready for a file; the run folder is not one."""
+        plain = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "out"}
         return {k: str(v) if isinstance(v, Path) else v for k, v in plain.items()}
 
     def torch_device(self) -> torch.device:
@@ -124,6 +132,8 @@ class TrainConfig:
         Raises:
             SigpropError: if a GPU is asked for and there is none.
         """
+        import torch
+
         if self.device == "cuda" and not torch.cuda.is_available():
             raise SigpropError("device is 'cuda' but torch finds no GPU; expected 'cpu' or 'auto'")
         if self.device == "auto":
@@ -131,6 +141,11 @@ class TrainConfig:
         return torch.device(self.device)
 
     def _check(self) -> None:
+        from sigprop_snn.encoding import ENCODINGS
+        from sigprop_snn.network import LOSSES, NETWORKS, RULES
+        from sigprop_snn.neurons import NEURONS
+        from sigprop_snn.surrogates import SURROGATES
+
         catalogues: dict[str, Iterable[str]] = {
             "rule": RULES,
             "network": NETWORKS,
@@ -152,4 +167,6 @@ class TrainConfig:
             raise SigpropError(f"learning_rate is {rate}; expected a positive number")
         if not 0 <= self.seed < 2**63:
             raise SigpropError(f"seed is {self.seed}; expected 0 or more")
+        if not (self.save_every >= 0 and math.isfinite(self.save_every)):
+            raise SigpropError(f"save_every is {self.save_every}; expected 0 seconds or more")
         self.torch_device()
