@@ -9,7 +9,9 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import tyro
 
 from sigprop_snn.errors import SigpropError, UnknownNameError
 
@@ -17,6 +19,10 @@ if TYPE_CHECKING:
     import torch
 
 Predict = Literal["readout", "context", "vote"]
+
+_RECIPE = "(default: the data set's)"
+_Count = Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint=_RECIPE)]
+_All = Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="")]
 
 NOT_OF_THE_RESULT = ("out", "data_root", "device", "save_every")
 """Settings that say where and how a run is computed, not what comes out of it."""
@@ -84,26 +90,33 @@ class TrainConfig:
         save_every: seconds between checkpoints within an epoch; its end always writes one.
     """
 
-    dataset: str
+    dataset: tyro.conf.Positional[str]
     rule: str = "voltage"
-    network: str | None = None
-    epochs: int | None = None
-    steps: int | None = None
-    batch_size: int | None = None
-    learning_rate: float | None = None
+    network: Annotated[str | None, tyro.conf.arg(metavar="NAME", help_behavior_hint=_RECIPE)] = None
+    epochs: _Count = None
+    steps: _Count = None
+    batch_size: _Count = None
+    learning_rate: Annotated[
+        float | None, tyro.conf.arg(metavar="FLOAT", help_behavior_hint=_RECIPE)
+    ] = None
     seed: int = 0
     neuron: str = "lif"
     surrogate: str = "fast-sigmoid"
     loss: str = "dot-product"
     encoding: str = "direct"
-    predict: Predict | None = None
-    augment: bool | None = None
-    train_samples: int | None = None
-    test_samples: int | None = None
-    data_root: Path = Path("data")
-    out: Path | None = None
+    predict: Annotated[
+        Predict | None,
+        tyro.conf.arg(metavar="{readout,context,vote}", help_behavior_hint=_RECIPE),
+    ] = None
+    augment: Annotated[
+        bool | None, tyro.conf.arg(metavar="{True,False}", help_behavior_hint=_RECIPE)
+    ] = None
+    train_samples: _All = None
+    test_samples: _All = None
+    data_root: Annotated[Path, tyro.conf.arg(metavar="DIR")] = Path("data")
+    out: Annotated[Path | None, tyro.conf.arg(metavar="RUN", help_behavior_hint="")] = None
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    save_every: float = 300.0
+    save_every: Annotated[float, tyro.conf.arg(metavar="SECONDS")] = 300.0
 
     def resolved(self) -> TrainConfig:
         """Return the run with every open choice filled in from the data set's recipe.

@@ -5,7 +5,7 @@ from sigprop_snn.errors import RunStoppedError
 from sigprop_snn.training.checkpoint import load_checkpoint
 from sigprop_snn.training.evaluation import Evaluation, LayerFigures, evaluate
 from sigprop_snn.training.folder import RunFolder
-from sigprop_snn.training.loop import Trained, build_network, resume, train
+from sigprop_snn.training.loop import Trained, build_network, judge, resume, train
 from sigprop_snn.training.memory import keep_freed_memory, peak_memory_mb
 from sigprop_snn.training.optimizers import LocalOptimizers
 from sigprop_snn.training.reading import load_run
@@ -22,6 +22,7 @@ __all__ = [
     "Trained",
     "build_network",
     "evaluate",
+    "judge",
     "keep_freed_memory",
     "load_checkpoint",
     "load_run",

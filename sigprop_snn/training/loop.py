@@ -48,6 +48,8 @@ class Trained:
         history: the epochs' records, as in `metrics.jsonl`.
         summary: as in `summary.json`.
         folder: where the run was written.
+        epoch: the last epoch that the network has learned from to its end.
+        batch: how many batches of the next one it has learned from, where it was stopped there.
     """
 
     config: TrainConfig
@@ -56,6 +58,8 @@ class Trained:
     history: list[dict[str, Any]]
     summary: dict[str, Any]
     folder: RunFolder
+    epoch: int
+    batch: int = 0
 
 
 def build_network(config: TrainConfig, shape: tuple[int, ...], classes: int) -> Network:
@@ -219,6 +223,7 @@ class _Run:
 
     def finish(self, saved: SavedRun | None = None, *, catch_signals: bool) -> Trained:
         """Learn until the run is over, and write the summary."""
+        was_over = self.over()
         drawn = randomness.seeded(derive_seed(self.config.seed, _LEARNING))
         with drawn, stop_on_signals(catch_signals) as stop:
             if saved is not None:
@@ -235,7 +240,7 @@ class _Run:
                     f"sigprop-snn resume {shlex.quote(str(self.folder.path))}",
                     stop.asked,
                 ) from None
-        return self._trained()
+        return self._trained(was_over)
 
     def _epoch(self, stop: Stop) -> None:
         state = self.state
@@ -295,9 +300,9 @@ class _Run:
         self.folder.save_checkpoint(identity(self.config, self.data) | self.state.as_dict())
         self.saved_at = time.monotonic()
 
-    def _trained(self) -> Trained:
+    def _trained(self, was_over: bool) -> Trained:
         state, data = self.state, self.data
-        if self.folder.has(SUMMARY):
+        if was_over and self.folder.has(SUMMARY):
             summary = self.folder.summary()
         else:
             summary = summary_of(
@@ -308,4 +313,12 @@ class _Run:
             )
             self.folder.write_json(SUMMARY, summary)
         state.network.eval()
-        return Trained(self.config, state.network, data, state.history, summary, self.folder)
+        return Trained(
+            self.config,
+            state.network,
+            data,
+            state.history,
+            summary,
+            self.folder,
+            epoch=len(state.history),
+        )

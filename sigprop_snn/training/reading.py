@@ -42,4 +42,13 @@ def load_run(
     state = fresh_state(config, data)
     saved.restore(state)
     summary = folder.summary() if folder.has(SUMMARY) else {}
-    return Trained(config, state.network.eval(), data, state.history, summary, folder)
+    return Trained(
+        config,
+        state.network.eval(),
+        data,
+        state.history,
+        summary,
+        folder,
+        epoch=len(state.history),
+        batch=state.batch,
+    )

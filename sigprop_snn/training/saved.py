@@ -110,8 +110,9 @@ class SavedRun:
             with randomness.kept():  # a state that can't be put back is found before any writing
                 self.restore_randomness()
         except (AttributeError, KeyError, IndexError, TypeError, ValueError, RuntimeError) as error:
+            reason = " ".join(str(error).split())  # torch tells it over several lines
             raise SigpropError(
-                f"checkpoint {self._checkpoint_path!r} does not fit the run ({error}); expected "
+                f"checkpoint {self._checkpoint_path!r} does not fit the run ({reason}); expected "
                 f"the state of the network that {CONFIG} describes"
             ) from error
 
