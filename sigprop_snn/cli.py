@@ -158,6 +158,7 @@ class ListNames:
         from sigprop_snn.network import LOSSES, NETWORKS, RULES, SIGNALS
         from sigprop_snn.neurons import NEURONS
         from sigprop_snn.surrogates import SURROGATES
+        from sigprop_snn.training import OPTIMIZERS, SCHEDULES
 
         catalogues: dict[str, Mapping[str, object]] = {
             "data sets": {name: dataset.about for name, dataset in DATASETS.items()},
@@ -167,6 +168,8 @@ class ListNames:
             "signals": SIGNALS,
             "neurons": NEURONS,
             "surrogates": SURROGATES,
+            "optimizers": OPTIMIZERS,
+            "schedules": SCHEDULES,
         }
         for title, entries in catalogues.items():
             print(title)

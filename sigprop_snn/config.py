@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -21,10 +21,11 @@ if TYPE_CHECKING:
 Predict = Literal["readout", "context", "vote"]
 
 _RECIPE = "(default: the data set's)"
+_Name = Annotated[str, tyro.conf.arg(metavar="NAME")]
 _Count = Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint=_RECIPE)]
 _All = Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="")]
 
-NOT_OF_THE_RESULT = ("out", "data_root", "device", "save_every")
+NOT_OF_THE_RESULT = ("out", "data_root", "device", "tensorboard", "save_every")
 """Settings that say where and how a run is computed, not what comes out of it."""
 
 
@@ -37,7 +38,7 @@ class Recipe:
         epochs: passes over the training samples.
         steps: T.
         batch_size: samples in a batch.
-        learning_rate: of Adam at the start; it falls linearly towards zero.
+        learning_rate: of Adam at the start.
         augment: whether training samples are shifted by a few pixels, and colours mirrored.
         predict: what the network's own scores come from; see `Network`.
     """
@@ -74,7 +75,11 @@ class TrainConfig:
         epochs: passes over the training samples.
         steps: time steps T of each sample.
         batch_size: samples in a batch.
-        learning_rate: of Adam at the start; it falls linearly towards zero.
+        learning_rate: at the start of the schedule.
+        optimizer: which optimizer of torch, one for each layer.
+        schedule: how the learning rate moves from the first batch to the last.
+        weight_decay: of the optimizer; its own default if not given.
+        layer_rates: factors on the learning rate of single layers, as in: block1 0.5 readout 2.
         seed: of the weights, the order and the draws.
         neuron: which neuron model.
         surrogate: which surrogate function the neurons carry.
@@ -84,14 +89,17 @@ class TrainConfig:
         augment: shift the training samples by a few pixels, and mirror colour pictures.
         train_samples: how many training samples to use; all if not given.
         test_samples: how many test samples to use; all if not given.
+        validation: fraction of the training samples to set apart and choose the best epoch by.
+        patience: stop after so many epochs without a better one on the validation samples.
         data_root: the folder that holds the data sets, or where they are downloaded to.
         out: the run folder; a new one under `runs` if not given.
         device: where to compute; "auto" takes a GPU if there is one.
+        tensorboard: write the records for TensorBoard as well, into the run folder.
         save_every: seconds between checkpoints within an epoch; its end always writes one.
     """
 
-    dataset: tyro.conf.Positional[str]
-    rule: str = "voltage"
+    dataset: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="DATASET")]
+    rule: _Name = "voltage"
     network: Annotated[str | None, tyro.conf.arg(metavar="NAME", help_behavior_hint=_RECIPE)] = None
     epochs: _Count = None
     steps: _Count = None
@@ -99,11 +107,19 @@ class TrainConfig:
     learning_rate: Annotated[
         float | None, tyro.conf.arg(metavar="FLOAT", help_behavior_hint=_RECIPE)
     ] = None
+    optimizer: _Name = "adam"
+    schedule: _Name = "linear"
+    weight_decay: Annotated[float | None, tyro.conf.arg(metavar="FLOAT", help_behavior_hint="")] = (
+        None
+    )
+    layer_rates: Annotated[
+        dict[str, float], tyro.conf.arg(metavar="LAYER FACTOR ...", help_behavior_hint="")
+    ] = field(default_factory=dict)
     seed: int = 0
-    neuron: str = "lif"
-    surrogate: str = "fast-sigmoid"
-    loss: str = "dot-product"
-    encoding: str = "direct"
+    neuron: _Name = "lif"
+    surrogate: _Name = "fast-sigmoid"
+    loss: _Name = "dot-product"
+    encoding: _Name = "direct"
     predict: Annotated[
         Predict | None,
         tyro.conf.arg(metavar="{readout,context,vote}", help_behavior_hint=_RECIPE),
@@ -113,9 +129,12 @@ class TrainConfig:
     ] = None
     train_samples: _All = None
     test_samples: _All = None
+    validation: Annotated[float, tyro.conf.arg(metavar="FRACTION")] = 0.0
+    patience: Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="")] = None
     data_root: Annotated[Path, tyro.conf.arg(metavar="DIR")] = Path("data")
     out: Annotated[Path | None, tyro.conf.arg(metavar="RUN", help_behavior_hint="")] = None
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    tensorboard: bool = False
     save_every: Annotated[float, tyro.conf.arg(metavar="SECONDS")] = 300.0
 
     def resolved(self) -> TrainConfig:
@@ -153,11 +172,23 @@ class TrainConfig:
             return torch.device("cuda" if torch.cuda.is_available() else "cpu")
         return torch.device(self.device)
 
+    @property
+    def chooses_epoch(self) -> bool:
+        """Whether the best epoch on validation samples is chosen, rather than the last."""
+        return self.validation > 0 or self.patience is not None
+
     def _check(self) -> None:
+        self._check_names()
+        self._check_numbers()
+        self.torch_device()
+
+    def _check_names(self) -> None:
         from sigprop_snn.encoding import ENCODINGS
         from sigprop_snn.network import LOSSES, NETWORKS, RULES
         from sigprop_snn.neurons import NEURONS
         from sigprop_snn.surrogates import SURROGATES
+        from sigprop_snn.training.optimizers import OPTIMIZERS
+        from sigprop_snn.training.schedule import SCHEDULES
 
         catalogues: dict[str, Iterable[str]] = {
             "rule": RULES,
@@ -166,13 +197,17 @@ class TrainConfig:
             "surrogate": SURROGATES,
             "loss": LOSSES,
             "encoding": ENCODINGS,
+            "optimizer": OPTIMIZERS,
+            "schedule": SCHEDULES,
         }
         for kind, known in catalogues.items():
             if getattr(self, kind) not in set(known):
                 raise UnknownNameError(kind, getattr(self, kind), known)
-        for name in ("epochs", "steps", "batch_size"):
+
+    def _check_numbers(self) -> None:
+        for name in ("epochs", "steps", "batch_size", "patience"):
             value = getattr(self, name)
-            if value < 1:
+            if value is not None and value < 1:
                 raise SigpropError(f"{name} is {value}; expected 1 or more")
         rate = self.learning_rate
         assert rate is not None  # resolved from the recipe
@@ -180,6 +215,13 @@ class TrainConfig:
             raise SigpropError(f"learning_rate is {rate}; expected a positive number")
         if not 0 <= self.seed < 2**63:
             raise SigpropError(f"seed is {self.seed}; expected 0 or more")
-        if not (self.save_every >= 0 and math.isfinite(self.save_every)):
-            raise SigpropError(f"save_every is {self.save_every}; expected 0 seconds or more")
-        self.torch_device()
+        if not 0 <= self.validation < 1:
+            raise SigpropError(f"validation is {self.validation}; expected a fraction in [0, 1)")
+        several = {f"layer_rates of {name!r}": value for name, value in self.layer_rates.items()}
+        for name, value in {
+            "save_every": self.save_every,
+            "weight_decay": self.weight_decay or 0.0,
+            **several,
+        }.items():
+            if not (value >= 0 and math.isfinite(value)):
+                raise SigpropError(f"{name} is {value}; expected 0 or more")

@@ -15,7 +15,7 @@ from sigprop_snn.cli import main
 from sigprop_snn.network import RULES
 from sigprop_snn.neurons import NEURONS
 from sigprop_snn.surrogates import SURROGATES
-from sigprop_snn.training import load_checkpoint
+from sigprop_snn.training import OPTIMIZERS, SCHEDULES, load_checkpoint
 
 TINY = ["--epochs", "1", "--train-samples", "60", "--test-samples", "20", "--steps", "4"]
 
@@ -83,9 +83,11 @@ def _no_network(*_: object, **__: object) -> None:
 def test_list_names_everything_with_a_line(capsys):
     assert main(["list"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    for name in [*NEURONS, *SURROGATES, *RULES, "digits", "nmnist", "mlp", "conv"]:
-        (line,) = [line for line in lines if line.split()[0] == name and line.startswith("  ")]
-        assert len(line.split()) > 2, name
+    names = [*NEURONS, *SURROGATES, *RULES, *OPTIMIZERS, *SCHEDULES, "digits", "nmnist", "conv"]
+    for name in names:
+        found = [line for line in lines if line.split()[0] == name and line.startswith("  ")]
+        assert found, name
+        assert all(len(line.split()) > 2 for line in found), name
 
 
 @pytest.fixture(scope="module")

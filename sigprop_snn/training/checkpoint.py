@@ -7,6 +7,7 @@ comment, at its very end, where `torch.load` and every zip program leave it alon
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 from pathlib import Path
@@ -22,8 +23,15 @@ _CHUNK = 1 << 20
 
 
 def write_checkpoint(path: Path, state: dict[str, Any]) -> None:
-    """Write plain values and tensors, and the checksum behind them."""
-    torch.save(state, path)
+    """Write plain values and tensors, and the checksum behind them.
+
+    Raises:
+        OSError: if there is no room.
+    """
+    try:
+        torch.save(state, path)
+    except RuntimeError as error:  # torch's own way to say it
+        raise OSError(errno.EIO, "torch can't write it; is the disk full?") from error
     with path.open("r+b") as file:
         # An archive without a comment ends with the comment's length: two zero bytes.
         file.seek(-2, os.SEEK_END)

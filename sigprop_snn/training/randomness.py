@@ -22,9 +22,10 @@ def capture() -> dict[str, Any]:
     assert isinstance(numpy_state, dict)
     words = numpy_state["state"]["key"].astype(np.int64)
     version, internal, gauss = random.getstate()
+    on_gpu = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
     return {
         "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else [],
+        "cuda": torch.cuda.get_rng_state_all() if on_gpu else [],
         "numpy": {
             "key": torch.from_numpy(words),
             "pos": int(numpy_state["state"]["pos"]),

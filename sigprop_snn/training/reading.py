@@ -7,8 +7,9 @@ from typing import Literal
 
 from sigprop_snn.errors import SigpropError
 from sigprop_snn.training.folder import CHECKPOINT, SUMMARY, RunFolder
-from sigprop_snn.training.loop import Trained, fresh_state
+from sigprop_snn.training.loop import fresh_state
 from sigprop_snn.training.saved import load_data, read_run
+from sigprop_snn.training.trained import Trained
 
 
 def load_run(
@@ -21,7 +22,7 @@ def load_run(
 
     Args:
         path: the run folder. The run may be unfinished: the network is then that of its last
-            checkpoint, and the summary is empty.
+            checkpoint, or of the best epoch so far, and the summary is empty.
         data_root: where the data lie now, if not where the run says.
         device: where to compute now, if not where the run says.
 
@@ -41,14 +42,14 @@ def load_run(
     saved.check_data(data)
     state = fresh_state(config, data)
     saved.restore(state)
-    summary = folder.summary() if folder.has(SUMMARY) else {}
+    epoch = state.choose_epoch()
     return Trained(
         config,
         state.network.eval(),
         data,
         state.history,
-        summary,
+        folder.summary() if folder.has(SUMMARY) else {},
         folder,
-        epoch=len(state.history),
-        batch=state.batch,
+        epoch,
+        batch=state.batch if state.best is None else 0,
     )

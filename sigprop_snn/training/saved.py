@@ -29,6 +29,7 @@ _CONTENT: dict[str, type] = {
     "history": list,
     "network": dict,
     "optimizers": dict,
+    "schedules": dict,
     "random": dict,
 }
 
@@ -40,7 +41,11 @@ def identity(config: TrainConfig, data: Data) -> dict[str, Any]:
         "config": config.as_json(),
         "shape": list(data.shape),
         "classes": list(data.classes),
-        "data": {"train": _fingerprint(data.train), "test": _fingerprint(data.test)},
+        "data": {
+            "train": _fingerprint(data.train),
+            "test": _fingerprint(data.test),
+            "validation": _fingerprint(data.validation),
+        },
         "made_with": made_with(),
     }
 
@@ -50,7 +55,7 @@ def load_data(config: TrainConfig) -> Data:
     assert config.steps is not None  # resolved
     assert config.batch_size is not None
     assert config.augment is not None
-    return load(
+    data = load(
         config.dataset,
         root=config.data_root,
         steps=config.steps,
@@ -58,9 +63,16 @@ def load_data(config: TrainConfig) -> Data:
         batch_size=config.batch_size,
         train_samples=config.train_samples,
         test_samples=config.test_samples,
+        validation=config.validation,
         seed=config.seed,
         augment=config.augment,
     )
+    if config.chooses_epoch and data.validation is None:
+        raise SigpropError(
+            f"patience is {config.patience} but {config.dataset!r} sets no validation samples "
+            "apart; expected a fraction of the training samples with --validation"
+        )
+    return data
 
 
 @dataclass(frozen=True)
@@ -201,7 +213,9 @@ def _check_metrics(history: list[Any], folder: RunFolder) -> None:
             )
 
 
-def _fingerprint(batches: Batches) -> dict[str, Any]:
+def _fingerprint(batches: Batches | None) -> dict[str, Any] | None:
     """Return what tells the samples of one draw from those of another, at no cost to speak of."""
+    if batches is None:
+        return None
     labels = batches.labels.to(torch.int64).numpy().tobytes()
     return {"samples": batches.samples, "labels": hashlib.sha256(labels).hexdigest()}

@@ -46,11 +46,21 @@ class EpochTally:
                 )
             self.loss[layer.name] = self.loss.get(layer.name, 0.0) + layer.loss * len(labels)
 
-    def record(self, epoch: int, tested: Evaluation) -> dict[str, Any]:
-        """Return the epoch's record, a line of `metrics.jsonl`."""
+    def record(
+        self, epoch: int, tested: Evaluation, chosen_by: Evaluation | None = None
+    ) -> dict[str, Any]:
+        """Return the epoch's record, a line of `metrics.jsonl`.
+
+        Args:
+            epoch: its number, from 1.
+            tested: how the network does on the test samples.
+            chosen_by: how it does on the validation samples, where the best epoch is chosen.
+        """
+        held = {} if chosen_by is None else {"validation_accuracy": chosen_by.accuracy}
         return {
             "epoch": epoch,
             "train_accuracy": self.right / self.samples,
+            **held,
             "test_accuracy": tested.accuracy,
             "loss": sum(self.loss.values()) / self.samples / len(self.loss),
             "seconds": self.seconds,
@@ -61,12 +71,14 @@ class EpochTally:
         }
 
 
-def line_of(record: dict[str, Any], config: TrainConfig) -> str:
+def line_of(record: dict[str, Any], epochs: int) -> str:
     """Return an epoch's record as a line for people."""
+    held = record.get("validation_accuracy")
+    validation = "" if held is None else f"validation {held:.4f}, "
     layers = ", ".join(f"{layer['name']} {layer['accuracy']:.3f}" for layer in record["layers"])
     return (
-        f"epoch {record['epoch']}/{config.epochs}: test accuracy {record['test_accuracy']:.4f} "
-        f"({layers}), train {record['train_accuracy']:.4f}, loss {record['loss']:.3f}, "
+        f"epoch {record['epoch']}/{epochs}: test accuracy {record['test_accuracy']:.4f} "
+        f"({layers}), {validation}train {record['train_accuracy']:.4f}, loss {record['loss']:.3f}, "
         f"{record['seconds']:.1f} s"
     )
 
@@ -74,6 +86,7 @@ def line_of(record: dict[str, Any], config: TrainConfig) -> str:
 def summary_of(
     config: TrainConfig,
     history: Sequence[dict[str, Any]],
+    epoch: int,
     *,
     samples: tuple[int, int],
     peak_memory_mb: float,
@@ -83,10 +96,16 @@ def summary_of(
     Args:
         config: the run.
         history: the epochs' records.
+        epoch: the epoch whose network was kept; which it is is said where it was chosen.
         samples: how many there were to learn from and to be tested on.
         peak_memory_mb: the most memory held.
     """
-    last = history[-1]
+    kept_record = history[epoch - 1]
+    chosen = (
+        {"chosen_epoch": epoch, "validation_accuracy": kept_record["validation_accuracy"]}
+        if config.chooses_epoch
+        else {}
+    )
     kept = ("name", "accuracy", "spike_rate", "dead_fraction")
     return {
         "dataset": config.dataset,
@@ -97,8 +116,9 @@ def summary_of(
         "epochs": len(history),
         "train_samples": samples[0],
         "test_samples": samples[1],
-        "test_accuracy": last["test_accuracy"],
+        "test_accuracy": kept_record["test_accuracy"],
         "seconds_per_epoch": statistics.fmean(record["seconds"] for record in history),
         "peak_memory_mb": peak_memory_mb,
-        "layers": [{key: layer[key] for key in kept} for layer in last["layers"]],
+        "layers": [{key: layer[key] for key in kept} for layer in kept_record["layers"]],
+        **chosen,
     }

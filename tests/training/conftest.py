@@ -1,10 +1,12 @@
 """A small finished run that tests read, copy and damage."""
 
+import os
 import shutil
 
 import pytest
 
-from sigprop_snn.training import TrainConfig, train
+from sigprop_snn.network import Network
+from sigprop_snn.training import LocalOptimizers, TrainConfig, train
 
 
 @pytest.fixture(scope="session")
@@ -36,3 +38,28 @@ def content_of():
         }
 
     return content
+
+
+@pytest.fixture
+def send_at(monkeypatch):
+    """Sends a signal to this process at the n-th update of a layer, or sample batch judged."""
+
+    def set_up(number, *, update=None, judged=None):
+        def after(owner, name, call, counts):
+            real, calls = getattr(owner, name), [0]
+
+            def sending(self, *args, **kwargs):
+                calls[0] += counts(self)
+                if calls[0] == call and counts(self):
+                    calls[0] += 1
+                    os.kill(os.getpid(), number)
+                return real(self, *args, **kwargs)
+
+            monkeypatch.setattr(owner, name, sending)
+
+        if update is not None:
+            after(LocalOptimizers, "step", update, lambda _: True)
+        if judged is not None:
+            after(Network, "stages", judged, lambda network: not network.training)
+
+    return set_up

@@ -7,8 +7,7 @@ import pytest
 import torch
 
 from sigprop_snn.errors import RunStoppedError
-from sigprop_snn.network import Network
-from sigprop_snn.training import LocalOptimizers, TrainConfig, resume, train
+from sigprop_snn.training import TrainConfig, resume, train
 from sigprop_snn.training.stopping import StopAskedError, stop_on_signals
 
 SMALL = {
@@ -31,31 +30,6 @@ def quiet(_):
 def undisturbed(tmp_path_factory):
     out = tmp_path_factory.mktemp("runs") / "run"
     return train(TrainConfig("digits", out=out, **SMALL), say=quiet)
-
-
-@pytest.fixture
-def send_at(monkeypatch):
-    """Sends a signal to this process at the n-th update of a layer, or sample batch judged."""
-
-    def set_up(number, *, update=None, judged=None):
-        def after(owner, name, call, counts):
-            real, calls = getattr(owner, name), [0]
-
-            def sending(self, *args, **kwargs):
-                calls[0] += counts(self)
-                if calls[0] == call and counts(self):
-                    calls[0] += 1
-                    os.kill(os.getpid(), number)
-                return real(self, *args, **kwargs)
-
-            monkeypatch.setattr(owner, name, sending)
-
-        if update is not None:
-            after(LocalOptimizers, "step", update, lambda _: True)
-        if judged is not None:
-            after(Network, "stages", judged, lambda network: not network.training)
-
-    return set_up
 
 
 def assert_resumed_alike(path, undisturbed):
