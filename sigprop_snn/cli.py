@@ -99,10 +99,8 @@ class Evaluate:
         """Evaluate and print."""
         from sigprop_snn.training import judge, keep_freed_memory, load_run
 
-        if self.out is not None and self.out.exists():
-            raise SigpropError(
-                f"{str(self.out)!r} is there already; expected the name of a new file"
-            )
+        if self.out is not None:
+            _refuse_existing(self.out)
         keep_freed_memory()
         run = load_run(self.folder, data_root=self.data_root, device=self.device)
         found = judge(run.network, run.data.test, run.config.seed)
@@ -242,6 +240,15 @@ def _finish(trained: Trained) -> None:
     print(f"test accuracy {trained.summary['test_accuracy']:.4f}")
     print(f"pictures: {', '.join(str(picture) for picture in pictures)}")
     print(f"run folder: {trained.folder.path}")
+
+
+def _refuse_existing(path: Path) -> None:
+    try:
+        if not path.exists():
+            return
+    except OSError as error:
+        raise SigpropError(f"{str(path)!r} can't be written ({error.strerror})") from error
+    raise SigpropError(f"{str(path)!r} is there already; expected the name of a new file")
 
 
 def _write_figures(path: Path, run: Trained, found: Evaluation) -> None:

@@ -97,7 +97,6 @@ def _draw(trained: Trained, sample: int) -> list[Path]:
     traces = _draw_voltages(trained.network, observed)
     curves = plots.learning_curves(trained.history, title=f"{trained.config.rule} rule")
     figures = trained.folder.figures
-    figures.mkdir(exist_ok=True)
     return [
         plots.save(raster, figures / RASTER),
         plots.save(traces, figures / VOLTAGE),

@@ -10,12 +10,14 @@ import time
 
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from sigprop_snn.cli import main
 from sigprop_snn.network import RULES
 from sigprop_snn.neurons import NEURONS
 from sigprop_snn.surrogates import SURROGATES
-from sigprop_snn.training import OPTIMIZERS, SCHEDULES, load_checkpoint
+from sigprop_snn.training import OPTIMIZERS, SCHEDULES, TrainConfig, load_checkpoint
 
 TINY = ["--epochs", "1", "--train-samples", "60", "--test-samples", "20", "--steps", "4"]
 
@@ -161,6 +163,59 @@ def test_a_wrong_config_is_refused(tmp_path, capsys):
     said = capsys.readouterr().err
     assert f"unknown key in config file '{config}': 'epocs'. Did you mean 'epochs'?" in said
     assert not (tmp_path / "run").exists()
+
+
+NAMES = ["", "a", "volts", "None", "True", "-1", "0", "1", "1.5", "1e400", "nan", "9" * 400, "x/y"]
+FLAGS = [f"--{name.replace('_', '-')}" for name in TrainConfig.__dataclass_fields__]
+
+
+@settings(
+    max_examples=80,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(
+    flag=st.sampled_from([*FLAGS, "--config", "--epocs"]),
+    values=st.lists(st.sampled_from(NAMES) | st.text("ab1.-= é", max_size=6), max_size=2),
+)
+def test_any_flag_is_taken_or_refused_in_words(tmp_path, monkeypatch, capsys, flag, values):
+    """Up to where the data would be loaded: nothing may fail but by a message."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sigprop_snn.training.train", lambda config, **_: config.resolved())
+    monkeypatch.setattr("sigprop_snn.cli._finish", lambda config: print("taken"))
+    try:
+        code = main(["train", "digits", flag, *values])
+    except SystemExit as refused:
+        code = refused.code
+    said = capsys.readouterr()
+    if code == 0:
+        assert said.out == "taken\n"
+    else:
+        assert code == 2
+        assert said.err.strip()
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("command", ["resume", "evaluate", "plot"])
+@pytest.mark.parametrize("name", ["", "x" * 5000, "file/run"])
+def test_a_name_that_is_no_folder_is_refused(tmp_path, monkeypatch, capsys, command, name):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").write_text("")
+    assert main([command, name]) == 2
+    assert capsys.readouterr().err.startswith(("sigprop-snn: no run at", "sigprop-snn: run folder"))
+
+
+def test_figures_that_cannot_be_written_are_named(finished, tmp_path, capsys):
+    run = shutil.copytree(finished, tmp_path / "run")
+    shutil.rmtree(run / "figures")
+    (run / "figures").write_text("a file")
+    assert main(["plot", str(run)]) == 2
+    assert "figures" in capsys.readouterr().err
+    assert main(["evaluate", str(run), "--out", str(tmp_path / "no" / "such.json")]) == 2
+    assert "such.json' can't be written" in capsys.readouterr().err
+    assert main(["evaluate", str(run), "--out", "x" * 5000]) == 2
+    assert "can't be written" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("command", ["resume", "evaluate", "plot"])

@@ -68,7 +68,14 @@ class RunFolder:
         Raises:
             SigpropError: if no run lies there.
         """
-        if not (path / CONFIG).is_file():
+        try:
+            there = (path / CONFIG).is_file()
+        except OSError as error:
+            raise SigpropError(
+                f"run folder {str(path)!r} can't be read ({error.strerror}); expected a folder "
+                "that `sigprop-snn train` made"
+            ) from error
+        if not there:
             raise SigpropError(
                 f"no run at {str(path)!r}; expected a folder that `sigprop-snn train` made, "
                 f"with a {CONFIG}"

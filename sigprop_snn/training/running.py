@@ -19,7 +19,7 @@ from sigprop_snn.data.source import derive_seed
 from sigprop_snn.errors import RunStoppedError
 from sigprop_snn.network import Network
 from sigprop_snn.training import randomness
-from sigprop_snn.training.board import board_of
+from sigprop_snn.training.board import TensorBoard, board_of
 from sigprop_snn.training.evaluation import Evaluation, evaluate, to_device
 from sigprop_snn.training.folder import SUMMARY, RunFolder
 from sigprop_snn.training.memory import peak_memory_mb
@@ -119,9 +119,7 @@ class Run:
         with board_there as board, stop_on_signals(catch_signals) as stop:
             try:
                 while not self.over():
-                    record = self._epoch(stop)
-                    if board is not None:
-                        board.add(record)
+                    self._epoch(stop, board)
             except StopAskedError:
                 assert stop.asked is not None
                 self._save()
@@ -131,7 +129,7 @@ class Run:
                     stop.asked,
                 ) from None
 
-    def _epoch(self, stop: Stop) -> dict[str, object]:
+    def _epoch(self, stop: Stop, board: TensorBoard | None) -> None:
         """Learn what is left of an epoch, judge it, and save."""
         state, config, held = self.state, self.config, self.data.validation
         number = len(state.history) + 1
@@ -144,11 +142,13 @@ class Run:
         tested = judge(state.network, stop.watch(self.data.test), config.seed)
         record = state.tally.record(number, tested, chosen_by)
         state.finish_epoch(record)
-        # The checkpoint first: what the metrics lack, a resumed run writes from its history.
+        # The board before the checkpoint and the metrics behind it: a resumed run withdraws what
+        # the board has too much, and writes from its history what the metrics lack.
+        if board is not None:
+            board.add(record)
         self._save()
         self.folder.write_metrics(state.history)
         self.say(line_of(record, self.epochs))
-        return record
 
     def _batches(self, number: int, stop: Stop) -> None:
         """Learn from what is left of an epoch's batches."""

@@ -63,7 +63,7 @@ MOMENTS = {
     "first-checkpoint": lambda: die_at(folder, "write_checkpoint", 1, half=half_a_checkpoint),
     "second-checkpoint": lambda: die_at(folder, "write_checkpoint", 2, half=half_a_checkpoint),
     "before-the-move": lambda: die_at(Path, "replace", 4),
-    "before-the-metrics": lambda: die_at(folder.RunFolder, "write_metrics", 2),
+    "before-the-metrics": lambda: die_at(folder.RunFolder, "write_metrics", EPOCHS),
     "before-the-summary": lambda: die_at(folder.RunFolder, "write_json", 2),
 }
 OFTEN = ("first-epoch", "second-checkpoint")

@@ -1,11 +1,9 @@
 """Records for TensorBoard."""
 
-import signal
-
 import pytest
 
-from sigprop_snn.errors import RunStoppedError, SigpropError
-from sigprop_snn.training import TrainConfig, resume, train
+from sigprop_snn.errors import SigpropError
+from sigprop_snn.training import RunFolder, TrainConfig, resume, train
 from sigprop_snn.training.board import scalars
 
 SMALL = {
@@ -18,14 +16,20 @@ def quiet(_):
     """Says nothing."""
 
 
-def test_the_records_of_a_stopped_and_resumed_run_stand_once_each(tmp_path, monkeypatch, send_at):
+def test_the_records_of_a_killed_and_resumed_run_stand_once_each(tmp_path, monkeypatch):
     pytest.importorskip("tensorboard", reason="tensorboard is not installed")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    out = tmp_path / "run"
-    send_at(signal.SIGTERM, update=3 * 3)
-    with pytest.raises(RunStoppedError):
-        train(TrainConfig("digits", out=out, **SMALL), say=quiet, catch_signals=True)
+    out, real = tmp_path / "run", RunFolder.save_checkpoint
+
+    def save_until_the_second(folder, state):
+        if state["epoch"] == 2:
+            raise KeyboardInterrupt  # the second epoch stands on the board, but is not saved
+        real(folder, state)
+
+    monkeypatch.setattr(RunFolder, "save_checkpoint", save_until_the_second)
+    with pytest.raises(KeyboardInterrupt):
+        train(TrainConfig("digits", out=out, **SMALL), say=quiet)
     monkeypatch.undo()
     run = resume(out, say=quiet)
     events = EventAccumulator(str(out / "tensorboard"))
