@@ -82,11 +82,11 @@ def _precision(case: Case, device: str) -> contextlib.AbstractContextManager[Any
 
 def _ours(case: Case, device: str) -> Task:
     from sigprop_snn.network import conv, mlp
-    from sigprop_snn.network.rule import RULES
+    from sigprop_snn.rules import RULES
     from sigprop_snn.training.optimizers import LocalOptimizers
 
     spikes, labels = inputs_for(case, device)
-    rule = RULES[case.rule]() if case.rule in RULES else None
+    rule = RULES[case.rule].make if case.rule in RULES else None
     torch.manual_seed(0)
     if case.network == "mlp":
         net = mlp((784,), CLASSES, hidden=[WIDTH] * case.depth, rule=rule)

@@ -10,9 +10,19 @@ import torch
 from torch import nn
 
 from sigprop_snn.data import load
-from sigprop_snn.network import RULES, Block, Network, ProjectedContext, Readout, RunningNorm
+from sigprop_snn.network import (
+    Block,
+    Network,
+    ProjectedContext,
+    Readout,
+    RunningNorm,
+    SurrogateRule,
+    VoltageRule,
+)
 from sigprop_snn.neurons import LIF
 from sigprop_snn.training import LocalOptimizers, evaluate
+
+RULES = {"voltage": VoltageRule(), "surrogate": SurrogateRule()}
 
 
 def block(maps_in: int, maps: int, pool: nn.Module | None = None) -> Block:
@@ -51,7 +61,7 @@ def main() -> None:
             block(2 * maps, 4 * maps, nn.MaxPool2d(2)),
         ],
         Readout(4 * maps * (height // 8) * (width // 8), classes),
-        rule=RULES[args.rule](),
+        rule=RULES[args.rule],
     )
     optimizers = LocalOptimizers(network, lambda weights: torch.optim.Adam(weights, lr=2e-3))
     for epoch in range(1, args.epochs + 1):

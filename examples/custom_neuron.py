@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from sigprop_snn.data import load
-from sigprop_snn.network import RULES, mlp
+from sigprop_snn.network import SurrogateRule, VoltageRule, mlp
 from sigprop_snn.neurons import Neuron, State
 from sigprop_snn.surrogates import Surrogate
 from sigprop_snn.training import LocalOptimizers, evaluate
@@ -40,6 +40,9 @@ class Cubic(Surrogate):
         return 3 * s * (1 - s) / self.width
 
 
+RULES = {"voltage": VoltageRule(), "surrogate": SurrogateRule()}
+
+
 def main() -> None:
     """Train, and print how every layer does."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -50,7 +53,7 @@ def main() -> None:
     torch.manual_seed(0)
     data = load("digits", steps=8, batch_size=32)
     neuron = partial(DoubleLeak, surrogate=Cubic(width=2.0))
-    network = mlp(data.shape, 10, hidden=(200, 200), neuron=neuron, rule=RULES[args.rule]())
+    network = mlp(data.shape, 10, hidden=(200, 200), neuron=neuron, rule=RULES[args.rule])
     optimizers = LocalOptimizers(network, lambda weights: torch.optim.Adam(weights, lr=2e-3))
     for epoch in range(1, args.epochs + 1):
         for x, labels in data.train:

@@ -8,8 +8,10 @@ import argparse
 import torch
 
 from sigprop_snn.data import load
-from sigprop_snn.network import RULES, mlp
+from sigprop_snn.network import SurrogateRule, VoltageRule, mlp
 from sigprop_snn.training import LocalOptimizers, evaluate
+
+RULES = {"voltage": VoltageRule(), "surrogate": SurrogateRule()}
 
 
 def main() -> None:
@@ -29,7 +31,7 @@ def main() -> None:
         batch_size=32,
         seed=args.seed,
     )
-    network = mlp(data.shape, len(data.classes), hidden=(400, 400), rule=RULES[args.rule]())
+    network = mlp(data.shape, len(data.classes), hidden=(400, 400), rule=RULES[args.rule])
     optimizers = LocalOptimizers(network, lambda weights: torch.optim.Adam(weights, lr=2e-3))
 
     for epoch in range(1, args.epochs + 1):

@@ -22,6 +22,7 @@ from sigprop_snn.neurons.lif import LIF
 from sigprop_snn.neurons.parametric_lif import ParametricLIF
 from sigprop_snn.neurons.parts import EscapeNoise, GaussianNoise, Refractory, VoltageFloor
 from sigprop_snn.neurons.quadratic import QIF
+from sigprop_snn.neurons.rate import Rate
 from sigprop_snn.neurons.recurrent import AllToAll, OneToOne, Recurrent, RecurrentState
 from sigprop_snn.neurons.run import Run, run
 from sigprop_snn.neurons.snntorch_adapter import SnnTorch, SnnTorchStyle
@@ -49,6 +50,7 @@ __all__ = [
     "Neuron",
     "OneToOne",
     "ParametricLIF",
+    "Rate",
     "Recurrent",
     "RecurrentState",
     "Refractory",

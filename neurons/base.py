@@ -76,6 +76,9 @@ class Neuron(nn.Module):
     #: nothing in it that learns. The closed form of the voltage rule needs `linear` and this.
     fixed_filter: bool = True
 
+    #: Whether what it sends on is a graded activity rather than spikes of 0 and 1.
+    graded: bool = False
+
     #: Whether `integrate` resets by itself, so that a part around it must not change the spikes.
     resets_itself: bool = False
 

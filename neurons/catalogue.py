@@ -18,6 +18,7 @@ from sigprop_snn.neurons.lif import LIF
 from sigprop_snn.neurons.parametric_lif import ParametricLIF
 from sigprop_snn.neurons.parts import EscapeNoise, GaussianNoise, Refractory, VoltageFloor
 from sigprop_snn.neurons.quadratic import QIF
+from sigprop_snn.neurons.rate import Rate
 from sigprop_snn.neurons.recurrent import (
     recurrent_alif,
     recurrent_current_lif,
@@ -94,6 +95,7 @@ NEURONS: dict[str, Callable[..., Neuron]] = {
     "lif-noise": noisy_lif,
     "lif-escape": escape_lif,
     "leaky-integrator": LeakyIntegrator,
+    "rate": Rate,
     "snntorch-leaky": snntorch_leaky,
 }
 

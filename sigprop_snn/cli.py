@@ -111,8 +111,9 @@ class Evaluate:
         )
         print(f"{'':10}  accuracy  spikes a step  silent neurons")
         for layer in found.layers:
+            accuracy = "" if layer.accuracy is None else f"{layer.accuracy:.4f}"
             print(
-                f"{layer.name:10}  {layer.accuracy:8.4f}  {layer.spike_rate:13.4f}  "
+                f"{layer.name:10}  {accuracy:>8}  {layer.spike_rate:13.4f}  "
                 f"{layer.dead_fraction:14.4f}"
             )
         print(f"{'network':10}  {found.accuracy:8.4f}")
@@ -153,15 +154,16 @@ class ListNames:
     def run(self) -> None:
         """Print the catalogues."""
         from sigprop_snn.data import DATASETS
-        from sigprop_snn.network import LOSSES, NETWORKS, RULES, SIGNALS
+        from sigprop_snn.network import LOSSES, NETWORKS, SIGNALS
         from sigprop_snn.neurons import NEURONS
+        from sigprop_snn.rules import RULES
         from sigprop_snn.surrogates import SURROGATES
         from sigprop_snn.training import OPTIMIZERS, SCHEDULES
 
         catalogues: dict[str, Mapping[str, object]] = {
             "data sets": {name: dataset.about for name, dataset in DATASETS.items()},
             "networks": NETWORKS,
-            "rules": RULES,
+            "rules": {name: rule.about for name, rule in RULES.items()},
             "losses": LOSSES,
             "signals": SIGNALS,
             "neurons": NEURONS,

@@ -22,6 +22,7 @@ Predict = Literal["readout", "context", "vote"]
 
 _RECIPE = "(default: the data set's)"
 _Name = Annotated[str, tyro.conf.arg(metavar="NAME")]
+_Own = Annotated[str | None, tyro.conf.arg(metavar="NAME", help_behavior_hint="")]
 _Count = Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint=_RECIPE)]
 _All = Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="")]
 
@@ -70,7 +71,7 @@ class TrainConfig:
 
     Attributes:
         dataset: which data set to learn (`sigprop-snn list` names them).
-        rule: how a layer learns: from its voltage alone, or through the surrogate.
+        rule: how the network learns.
         network: which network.
         epochs: passes over the training samples.
         steps: time steps T of each sample.
@@ -81,9 +82,10 @@ class TrainConfig:
         weight_decay: of the optimizer; its own default if not given.
         layer_rates: factors on the learning rate of single layers, as in: block1 0.5 readout 2.
         seed: of the weights, the order and the draws.
-        neuron: which neuron model.
-        surrogate: which surrogate function the neurons carry.
-        loss: how the two streams are compared.
+        neuron: which neuron model; the rule's own, or lif, if not given.
+        surrogate: which surrogate function the neurons carry; the model's own if not given.
+        signal: how the target enters the front; the rule's own if not given.
+        loss: how the two streams are compared; the rule's own if not given.
         encoding: how a picture enters: as direct current or as rate-coded spikes.
         predict: by the trained readout, the nearest context at the last block, or a vote of all.
         augment: shift the training samples by a few pixels, and mirror colour pictures.
@@ -116,9 +118,10 @@ class TrainConfig:
         dict[str, float], tyro.conf.arg(metavar="LAYER FACTOR ...", help_behavior_hint="")
     ] = field(default_factory=dict)
     seed: int = 0
-    neuron: _Name = "lif"
-    surrogate: _Name = "fast-sigmoid"
-    loss: _Name = "dot-product"
+    neuron: _Own = None
+    surrogate: _Own = None
+    signal: _Own = None
+    loss: _Own = None
     encoding: _Name = "direct"
     predict: Annotated[
         Predict | None,
@@ -144,11 +147,17 @@ class TrainConfig:
             SigpropError: if a name is unknown or a number can't be used.
         """
         from sigprop_snn.data import DATASETS
+        from sigprop_snn.rules import RULES
 
         if self.dataset not in DATASETS:
             raise UnknownNameError("data set", self.dataset, DATASETS)
-        recipe = RECIPES[self.dataset]
+        if self.rule not in RULES:
+            raise UnknownNameError("rule", self.rule, RULES)
+        recipe, rule = RECIPES[self.dataset], RULES[self.rule]
         gaps = {f.name: getattr(recipe, f.name) for f in fields(recipe)}
+        gaps |= {"signal": rule.signal, "loss": rule.loss, "neuron": rule.neuron or "lif"}
+        gaps["predict"] = rule.predict or recipe.predict
+        gaps |= rule.recipe
         whole = replace(self, **{k: v for k, v in gaps.items() if getattr(self, k) is None})
         whole._check()
         return whole
@@ -184,24 +193,24 @@ class TrainConfig:
 
     def _check_names(self) -> None:
         from sigprop_snn.encoding import ENCODINGS
-        from sigprop_snn.network import LOSSES, NETWORKS, RULES
+        from sigprop_snn.network import LOSSES, NETWORKS, SIGNALS
         from sigprop_snn.neurons import NEURONS
         from sigprop_snn.surrogates import SURROGATES
         from sigprop_snn.training.optimizers import OPTIMIZERS
         from sigprop_snn.training.schedule import SCHEDULES
 
         catalogues: dict[str, Iterable[str]] = {
-            "rule": RULES,
             "network": NETWORKS,
             "neuron": NEURONS,
             "surrogate": SURROGATES,
+            "signal": SIGNALS,
             "loss": LOSSES,
             "encoding": ENCODINGS,
             "optimizer": OPTIMIZERS,
             "schedule": SCHEDULES,
         }
         for kind, known in catalogues.items():
-            if getattr(self, kind) not in set(known):
+            if getattr(self, kind) not in {None, *known}:
                 raise UnknownNameError(kind, getattr(self, kind), known)
 
     def _check_numbers(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from sigprop_snn.surrogates.base import Surrogate
 from sigprop_snn.surrogates.gaussians import Erf, Gaussian, MultiGaussian
 from sigprop_snn.surrogates.piecewise import Rectangle, StraightThrough, Triangle
+from sigprop_snn.surrogates.rectifiers import LeakyRelu, Relu
 from sigprop_snn.surrogates.sigmoids import Arctan, Exponential, FastSigmoid, Sigmoid, Tanh
 
 SURROGATES: dict[str, type[Surrogate]] = {
@@ -19,4 +20,6 @@ SURROGATES: dict[str, type[Surrogate]] = {
     "erf": Erf,
     "exponential": Exponential,
     "straight-through": StraightThrough,
+    "relu": Relu,
+    "leaky-relu": LeakyRelu,
 }

@@ -14,8 +14,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sigprop_snn.cli import main
-from sigprop_snn.network import RULES
 from sigprop_snn.neurons import NEURONS
+from sigprop_snn.rules import RULES
 from sigprop_snn.surrogates import SURROGATES
 from sigprop_snn.training import OPTIMIZERS, SCHEDULES, TrainConfig, load_checkpoint
 

@@ -2,26 +2,35 @@
 
 from sigprop_snn.network.block import Block
 from sigprop_snn.network.build import NETWORKS, conv, mlp
+from sigprop_snn.network.layout import Layout
+from sigprop_snn.network.local import LocalRule, SurrogateRule, VoltageRule
 from sigprop_snn.network.loss import LOSSES, DotProductLoss, LocalLoss
-from sigprop_snn.network.network import LayerReport, Learned, Network, Predict, Stage, correct
+from sigprop_snn.network.network import Network, Predict
 from sigprop_snn.network.norm import RunningNorm, RunningScale
+from sigprop_snn.network.online import Online, learn_in_parts
 from sigprop_snn.network.readout import Readout
-from sigprop_snn.network.rule import RULES, Response, Rule, SurrogateRule, VoltageRule
-from sigprop_snn.network.signal import SIGNALS, ProjectedContext
+from sigprop_snn.network.rule import Needs, Rule, Update
+from sigprop_snn.network.signal import Entry, ProjectedContext, Signal
+from sigprop_snn.network.signals import SIGNALS
+from sigprop_snn.network.stage import LayerReport, Learned, Response, Stage, correct
 from sigprop_snn.network.synapse import EventLinear
 
 __all__ = [
     "LOSSES",
     "NETWORKS",
-    "RULES",
     "SIGNALS",
     "Block",
     "DotProductLoss",
+    "Entry",
     "EventLinear",
     "LayerReport",
+    "Layout",
     "Learned",
     "LocalLoss",
+    "LocalRule",
+    "Needs",
     "Network",
+    "Online",
     "Predict",
     "ProjectedContext",
     "Readout",
@@ -29,10 +38,13 @@ __all__ = [
     "Rule",
     "RunningNorm",
     "RunningScale",
+    "Signal",
     "Stage",
     "SurrogateRule",
+    "Update",
     "VoltageRule",
     "conv",
     "correct",
+    "learn_in_parts",
     "mlp",
 ]

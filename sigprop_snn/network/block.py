@@ -14,8 +14,8 @@ from sigprop_snn.neurons import Neuron
 from sigprop_snn.neurons.filters import is_constant
 
 if TYPE_CHECKING:
+    from sigprop_snn.network.local import LocalRule
     from sigprop_snn.network.loss import LocalLoss
-    from sigprop_snn.network.rule import Rule
 
 _AFFINE = (
     nn.Linear, EventLinear, nn.Conv1d, nn.Conv2d, nn.Conv3d,
@@ -45,7 +45,7 @@ class Block(nn.Module):
         *,
         norm: nn.Module | None = None,
         pool: nn.Module | None = None,
-        rule: Rule | None = None,
+        rule: LocalRule | None = None,
         loss: LocalLoss | None = None,
         frozen: bool = False,
     ) -> None:

@@ -5,17 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
-import torch
 from torch import nn
 
 from sigprop_snn.errors import SigpropError
 from sigprop_snn.network.block import Block
+from sigprop_snn.network.layout import Layout
 from sigprop_snn.network.loss import LocalLoss
 from sigprop_snn.network.network import Network, Predict
 from sigprop_snn.network.norm import RunningNorm, RunningScale
 from sigprop_snn.network.readout import Readout
 from sigprop_snn.network.rule import Rule
-from sigprop_snn.network.signal import ProjectedContext
+from sigprop_snn.network.signal import Signal
+from sigprop_snn.network.signals import projected_context
 from sigprop_snn.network.synapse import EventLinear
 from sigprop_snn.neurons import LIF, Neuron, make_neuron
 
@@ -27,8 +28,9 @@ def mlp(
     hidden: Sequence[int] = (800, 800),
     neuron: Callable[..., Neuron] = LIF,
     gain: float = 2.0,
-    rule: Rule | None = None,
+    rule: Rule | Callable[[Layout], Rule] | None = None,
     loss: LocalLoss | None = None,
+    signal: Callable[[Layout], Signal] | None = None,
     predict: Predict | None = None,
 ) -> Network:
     """Return a fully connected network.
@@ -39,9 +41,12 @@ def mlp(
         hidden: neurons of each block.
         neuron: makes the neuron of each block; told its shape if it has to know it.
         gain: root mean square of the current at the start, in units of voltage.
-        rule: the learning rule; the voltage rule if not given.
+        rule: the learning rule, or what makes one that fits the network; the voltage rule if not
+            given.
         loss: the local loss; the dot-product loss if not given.
-        predict: "readout" or "context".
+        signal: what makes a learning signal that fits the network; a projected context if not
+            given.
+        predict: "readout", "context" or "vote".
     """
     if not hidden:
         raise SigpropError("mlp got no hidden sizes; expected at least one")
@@ -52,7 +57,8 @@ def mlp(
         synapse = nn.Sequential(nn.Flatten(), linear) if index == 0 else linear
         blocks.append(Block(synapse, make_neuron(neuron, (size,)), norm=RunningScale(size, gain)))
         features = size
-    return _with_signal_and_readout(shape, classes, blocks, gain, rule, loss, predict)
+    layout = Layout.of(blocks, shape, classes, gain)
+    return _assembled(layout, blocks, rule, loss, signal, predict)
 
 
 def conv(
@@ -64,8 +70,9 @@ def conv(
     neuron: Callable[..., Neuron] = LIF,
     gain: float = 1.0,
     shift: float = -0.5,
-    rule: Rule | None = None,
+    rule: Rule | Callable[[Layout], Rule] | None = None,
     loss: LocalLoss | None = None,
+    signal: Callable[[Layout], Signal] | None = None,
     predict: Predict | None = None,
 ) -> Network:
     """Return a convolutional network; spikes are pooled 2x2 behind every block that can be.
@@ -78,9 +85,12 @@ def conv(
         neuron: makes the neuron of each block; told its shape if it has to know it.
         gain: standard deviation of the current at the start, in units of voltage.
         shift: mean of the current at the start; below zero it keeps the maps sparse.
-        rule: the learning rule; the voltage rule if not given.
+        rule: the learning rule, or what makes one that fits the network; the voltage rule if not
+            given.
         loss: the local loss; the dot-product loss if not given.
-        predict: "readout" or "context".
+        signal: what makes a learning signal that fits the network; a projected context if not
+            given.
+        predict: "readout", "context" or "vote".
 
     Raises:
         SigpropError: if the shape is not a picture's.
@@ -98,31 +108,24 @@ def conv(
         blocks.append(Block(synapse, layer, norm=RunningNorm(size, gain, shift), pool=pool))
         features = size
         height, width = (height // 2, width // 2) if pool is not None else (height, width)
-    return _with_signal_and_readout(shape, classes, blocks, gain, rule, loss, predict)
+    layout = Layout.of(blocks, shape, classes, gain)
+    return _assembled(layout, blocks, rule, loss, signal, predict)
 
 
-def _with_signal_and_readout(
-    shape: tuple[int, ...],
-    classes: int,
+def _assembled(
+    layout: Layout,
     blocks: Sequence[Block],
-    gain: float,
-    rule: Rule | None,
+    rule: Rule | Callable[[Layout], Rule] | None,
     loss: LocalLoss | None,
+    signal: Callable[[Layout], Signal] | None,
     predict: Predict | None,
 ) -> Network:
-    """Fit the signal to the first block's current and the readout to the last block's spikes."""
-    with torch.no_grad():
-        sizes = torch.zeros(1, *shape)
-        for index, block in enumerate(blocks):
-            sizes = block.synapse(sizes)
-            if index == 0:
-                first = tuple(sizes.shape[1:])
-            sizes = block.pool(sizes)
+    """Fit the signal, the rule and the readout to the blocks."""
     return Network(
-        ProjectedContext(classes, first, gain=gain),
+        projected_context(layout) if signal is None else signal(layout),
         blocks,
-        Readout(sizes.numel(), classes),
-        rule=rule,
+        Readout(math.prod(layout.outputs[-1]), layout.classes),
+        rule=rule if rule is None or isinstance(rule, Rule) else rule(layout),
         loss=loss,
         predict=predict,
     )

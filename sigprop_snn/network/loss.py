@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -16,11 +17,36 @@ class LocalLoss(ABC):
 
     @abstractmethod
     def scores(self, samples: Tensor, contexts: Tensor) -> Tensor:
-        """Return how near each sample `[B, ...]` is to each context `[C, ...]`, as `[B, C]`."""
+        """Return how near each sample is to each context.
+
+        Args:
+            samples: the samples' representations, `[B, ...]`.
+            contexts: the shared contexts' `[M, ...]`, or `[B, K, ...]` where every sample has
+                contexts of its own.
+
+        Returns:
+            `[B, M]` or `[B, K]`.
+        """
 
     @abstractmethod
     def loss(self, scores: Tensor, labels: Tensor) -> Tensor:
-        """Return the loss for `scores` `[B, C]` and labels `[B]`, a scalar."""
+        """Return the loss, a scalar.
+
+        Args:
+            scores: `[B, M]`.
+            labels: the right context's column for every sample, `[B]`, or each context's share
+                of what is right, `[B, M]`.
+        """
+
+    def targets(self, labels: Tensor, incoming: Tensor | None) -> Tensor:
+        """Return what the scores are compared with, given the labels.
+
+        Args:
+            labels: as `loss` takes them.
+            incoming: the activity of the shared contexts that comes into the layer,
+                `[T, M, ...]`; None at the front and for contexts of a sample's own.
+        """
+        return labels
 
 
 @dataclass(frozen=True)
@@ -54,7 +80,10 @@ class DotProductLoss(LocalLoss):
             )
 
     def scores(self, samples: Tensor, contexts: Tensor) -> Tensor:
-        """Return the scaled cosines `[B, C]`."""
+        """Return the scaled cosines."""
+        if contexts.dim() > samples.dim():  # each sample has contexts of its own
+            own = self._directions(contexts.flatten(0, 1)).view(*contexts.shape[:2], -1)
+            return self.scale * torch.einsum("bd,bkd->bk", self._directions(samples), own)
         return self.scale * self._directions(samples) @ self._directions(contexts).t()
 
     def loss(self, scores: Tensor, labels: Tensor) -> Tensor:

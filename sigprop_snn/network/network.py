@@ -2,71 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Literal, NamedTuple
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from sigprop_snn.errors import SigpropError, UnknownNameError
 from sigprop_snn.network.block import Block
+from sigprop_snn.network.local import VoltageRule
 from sigprop_snn.network.loss import DotProductLoss, LocalLoss
 from sigprop_snn.network.readout import Readout
-from sigprop_snn.network.rule import Response, Rule, VoltageRule
-from sigprop_snn.network.signal import ProjectedContext
+from sigprop_snn.network.rule import Rule, Update, plain_run
+from sigprop_snn.network.signal import Signal
+from sigprop_snn.network.stage import Learned, Stage
 from sigprop_snn.neurons.filters import is_constant
 
 Predict = Literal["readout", "context", "vote"]
 PREDICTIONS: tuple[Predict, ...] = ("readout", "context", "vote")
 
 
-class Stage(NamedTuple):
-    """One layer's part in a forward pass with the contexts riding along.
-
-    Attributes:
-        name: "block1" for the first block, "readout" for the readout.
-        scores: how near each sample is to each class here, `[B, C]`.
-        loss: the local loss, if labels were given.
-        response: a block's spikes and voltages, samples first, contexts behind them; the readout
-            has none.
-    """
-
-    name: str
-    scores: Tensor
-    loss: Tensor | None
-    response: Response | None
-
-
-class LayerReport(NamedTuple):
-    """How one layer did on a batch.
-
-    Attributes:
-        name: "block1" for the first block; the readout is "readout".
-        loss: the local loss.
-        correct: how many samples it alone would have classified rightly.
-    """
-
-    name: str
-    loss: float
-    correct: int
-
-
-class Learned(NamedTuple):
-    """What a learning pass reports: every layer in order, and the network's own scores."""
-
-    layers: list[LayerReport]
-    scores: Tensor
-
-
 class Network(nn.Module):
     """Blocks in a row, a learning signal at the front, a readout at the end.
 
-    `network(x)` predicts. `network.learn(x, labels)` is the same forward pass with the contexts
-    riding along: every block leaves its gradient in its parameters' `.grad` on the way, ready for
-    any `torch.optim` optimizer. No gradient passes from one block to another.
+    `network(x)` predicts. `network.learn(x, labels)` learns by the network's rule. Under the rules
+    of signal propagation it is the same forward pass with the contexts riding along: every block
+    leaves its gradient in its parameters' `.grad` on the way, ready for any `torch.optim`
+    optimizer, and no gradient passes from one block to another.
 
     Args:
-        signal: the learning signal; it drives the first block.
+        signal: the learning signal; it enters at the first block.
         blocks: the blocks, in order.
         readout: what reads the classes off the last block's spikes; without one, prediction is
             by the nearest context.
@@ -81,7 +46,7 @@ class Network(nn.Module):
 
     def __init__(
         self,
-        signal: ProjectedContext,
+        signal: Signal,
         blocks: Sequence[Block],
         readout: Readout | None = None,
         *,
@@ -106,74 +71,50 @@ class Network(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Return the class scores `[B, C]` for inputs `[T, B, ...]`."""
-        _check_inputs(inputs)
-        if self.predict != "readout":
-            with torch.no_grad():
-                return self.predicted({s.name: s.scores for s in self.stages(inputs)})
+        check_inputs(inputs)
         with torch.no_grad():
-            for index, block in enumerate(self._blocks()):
-                response = self._respond(block, inputs, rows=inputs.shape[1], first=index == 0)
-                inputs = block.pooled(response.run.spike)
-            scores: Tensor = self._readout()(inputs)
+            if self.predict != "readout":
+                return self.predicted(_scored(self.stages(inputs)))
+            inputs = self.signal.plain(inputs)
+            for index, block in enumerate(self.each_block()):
+                ran = plain_run(block, inputs, self.signal if index == 0 else None)
+                inputs = block.pooled(ran.spike)
+            assert self.readout is not None  # the constructor saw to it
+            scores: Tensor = self.readout(inputs)
         return scores
 
-    def learn(
-        self, inputs: Tensor, labels: Tensor, update: Callable[[str], object] | None = None
-    ) -> Learned:
-        """Pass a batch through; every layer learns from it on the way.
+    def learn(self, inputs: Tensor, labels: Tensor, update: Update | None = None) -> Learned:
+        """Pass a batch through; the network learns from it by its rule.
 
         Args:
             inputs: `[T, B, ...]`.
-            labels: the class of every sample, `[B]`, from 0 to C - 1.
-            update: called with a layer's name as soon as its gradient is there, so that the layer
-                can be updated before the next one runs; see `local_parameters`.
+            labels: the class of every sample, `[B]`, from 0 to C - 1, or what else the signal
+                takes.
+            update: called with a layer's name as soon as its gradient is there and nothing waits
+                for its weights, under a local rule before the next layer runs; see
+                `local_parameters`.
 
         Raises:
             SigpropError: if the shapes, the labels or the values can't be learned from.
         """
-        self._check_labels(inputs, labels)
-        reports: list[LayerReport] = []
-        by_layer: dict[str, Tensor] = {}
-        for stage in self.stages(inputs, labels):
-            assert stage.loss is not None  # labels were given
-            if stage.loss.requires_grad:
-                stage.loss.backward()  # type: ignore[no-untyped-call]
-                if update is not None:
-                    update(stage.name)
-            scores = by_layer[stage.name] = stage.scores.detach()
-            hits = int(correct(scores, labels).sum())
-            reports.append(LayerReport(stage.name, float(stage.loss.detach()), hits))
-        return Learned(reports, self.predicted(by_layer))
+        self.signal.check(inputs, labels)
+        check_inputs(inputs)
+        return self.rule.learn(self, inputs.detach(), _as_targets(labels), update)
 
     def stages(
         self, inputs: Tensor, labels: Tensor | None = None, *, record: tuple[str, ...] = ()
     ) -> Iterator[Stage]:
         """Pass samples and contexts through, yielding every layer's stage as it is reached.
 
-        With labels each stage carries its local loss with a gradient; a caller that stops asking
-        stops the pass. `record` names what each run keeps of every step.
+        With labels, and under a rule of local losses, each stage carries its loss with a
+        gradient; a caller that stops asking stops the pass. `record` names what each run keeps
+        of every step.
         """
-        _check_inputs(inputs)
+        check_inputs(inputs)
         if labels is not None:
-            self._check_labels(inputs, labels)
-            labels = labels.long()
-        inputs = inputs.detach()
-        rows = inputs.shape[1]
-        learn = labels is not None
-        for index, block in enumerate(self._blocks()):
-            response = self._respond(
-                block, inputs, rows=rows, first=index == 0, riding=True, learn=learn, record=record
-            )
-            local = block.loss if block.loss is not None else self.loss
-            samples, contexts = response.representation[:rows], response.representation[rows:]
-            scores = local.scores(samples, contexts)
-            loss = local.loss(scores, labels) if labels is not None else None
-            yield Stage(f"block{index + 1}", scores, loss, response)
-            inputs = block.pooled(response.run.spike)
-        if self.readout is not None:
-            scores = self.readout(inputs[:, :rows])
-            loss = self.readout.loss(scores, labels) if labels is not None else None
-            yield Stage("readout", scores, loss, None)
+            self.signal.check(inputs, labels)
+            labels = _as_targets(labels)
+        yield from self.rule.stages(self, inputs.detach(), labels, record=record)
 
     def record(self, inputs: Tensor, names: Iterable[str]) -> dict[str, dict[str, Tensor]]:
         """Return what every block does at every step.
@@ -204,91 +145,43 @@ class Network(nn.Module):
         return torch.stack([scores.log_softmax(dim=1) for scores in by_layer.values()]).sum(dim=0)
 
     def local_parameters(self) -> dict[str, list[nn.Parameter]]:
-        """Return the parameters that learn together, by layer; the signal goes with block1."""
+        """Return the parameters that learn together, by layer; the signal goes with block1.
+
+        What the rule itself learns goes with the layer that it names.
+        """
         groups = {
             f"block{index + 1}": [p for p in block.parameters() if p.requires_grad]
-            for index, block in enumerate(self._blocks())
+            for index, block in enumerate(self.each_block())
         }
         groups["block1"] += [p for p in self.signal.parameters() if p.requires_grad]
         if self.readout is not None:
             groups["readout"] = [p for p in self.readout.parameters() if p.requires_grad]
+        for name, own in self.rule.local_parameters().items():
+            groups.setdefault(name, []).extend(own)
         return groups
 
-    def _blocks(self) -> Iterator[Block]:
+    def each_block(self) -> Iterator[Block]:
+        """Yield the blocks in order, with their type."""
         for block in self.blocks:
             assert isinstance(block, Block)
             yield block
 
-    def _readout(self) -> Readout:
-        assert self.readout is not None  # the constructor saw to it
-        return self.readout
 
-    def _respond(
-        self,
-        block: Block,
-        inputs: Tensor,
-        *,
-        rows: int,
-        first: bool,
-        riding: bool = False,
-        learn: bool = False,
-        record: tuple[str, ...] = (),
-    ) -> Response:
-        rule = block.rule if block.rule is not None else self.rule
-        context = self.signal() if first and riding else None
-        try:
-            response = rule.respond(
-                block, inputs, context=context, rows=rows, learn=learn, record=record
-            )
-        except torch.OutOfMemoryError:
-            raise
-        except RuntimeError as error:
-            if not first:
-                raise
-            raise SigpropError(
-                f"input of shape {list(inputs.shape)} does not fit the first block: {error}"
-            ) from error
-        # NaN never exceeds a threshold: unchecked, it would pass for silence.
-        if first and not torch.isfinite(response.run.mean_voltage).all():
-            raise SigpropError(
-                "the first block's membrane voltage is not finite; "
-                "expected smaller inputs or weights"
-            )
-        if first and response.run.mean_voltage.shape[1:] != self.signal.shape:
-            raise SigpropError(
-                f"input of shape {list(inputs.shape)} gives the first block a current of shape "
-                f"{list(response.run.mean_voltage.shape[1:])}; "
-                f"expected {list(self.signal.shape)}, the signal's"
-            )
-        return response
-
-    def _check_labels(self, inputs: Tensor, labels: Tensor) -> None:
-        if labels.dim() != 1 or inputs.dim() < 2 or labels.shape[0] != inputs.shape[1]:
-            raise SigpropError(
-                f"labels have shape {list(labels.shape)} beside an input of shape "
-                f"{list(inputs.shape)}; expected [B] beside [T, B, ...]"
-            )
-        if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
-            raise SigpropError(f"labels are {labels.dtype}; expected integers")
-        classes = self.signal.classes
-        wrong = labels[(labels < 0) | (labels >= classes)]
-        if len(wrong):
-            raise SigpropError(
-                f"label {int(wrong[0])} is out of range; expected 0 to {classes - 1}, "
-                f"for {classes} classes"
-            )
+def _scored(stages: Iterable[Stage]) -> dict[str, Tensor]:
+    """Return the scores of the layers that guess, by name."""
+    return {stage.name: stage.scores for stage in stages if stage.scores is not None}
 
 
-def correct(scores: Tensor, labels: Tensor) -> Tensor:
-    """Return which samples are classified rightly, `[B]`, for scores `[B, C]`.
+def _as_targets(labels: Tensor) -> Tensor:
+    return labels if labels.is_floating_point() else labels.long()
 
-    A tie for the highest score never counts, so that a silent network scores nothing.
+
+def check_inputs(inputs: Tensor) -> None:
+    """Check samples `[T, B, ...]`.
+
+    Raises:
+        SigpropError: if an axis is missing or empty, or a value is not finite.
     """
-    best = scores.topk(2, dim=1)
-    return (best.indices[:, 0] == labels) & (best.values[:, 0] > best.values[:, 1])
-
-
-def _check_inputs(inputs: Tensor) -> None:
     if inputs.dim() < 3 or min(inputs.shape) < 1:
         raise SigpropError(
             f"input has shape {list(inputs.shape)}; expected [T, B, ...], none of them empty"

@@ -1,169 +1,143 @@
-"""Rules: how the voltage of a layer becomes a representation with a gradient.
-
-Both rules attach the local loss *before* the spike. Neither goes through the spike function, and
-the input of a block is always held constant, so no gradient leaves the layer.
-"""
+"""Rules: how a comparison with the target becomes changes of the weights."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
-from sigprop_snn.errors import UnknownNameError
+from sigprop_snn.errors import SigpropError
 from sigprop_snn.network.block import Block
-from sigprop_snn.network.drive import (
-    mean_drive,
-    mean_of_currents,
-    mean_of_surrogate,
-    unrolled,
-    with_context,
-)
-from sigprop_snn.neurons import Neuron, Run, run
+from sigprop_snn.network.signal import Signal
+from sigprop_snn.network.stage import Learned, Response, Stage
+from sigprop_snn.neurons import Run, run
 
-Statistic = Literal["rectified", "mean", "sigmoid"]
-STATISTICS: tuple[Statistic, ...] = ("rectified", "mean", "sigmoid")
+if TYPE_CHECKING:
+    from sigprop_snn.network.network import Network
+
+Update = Callable[[str], object]
+"""Takes a layer's name as soon as the layer's gradient is there."""
 
 
-class Response(NamedTuple):
-    """How a block responds to its input.
+@dataclass(frozen=True)
+class Needs:
+    """What a rule asks of the machine that learns.
 
     Attributes:
-        run: spikes and voltages, without a gradient.
-        representation: what the loss compares, `[N, ...]`; its gradient reaches this block's
-            weights (and the signal's, in the first block) and nothing else.
+        backward_pass: whether an error travels back through the layers.
+        symmetric_weights: whether it travels through the forward weights, transposed.
+        feedback_weights: whether there are weights for it alone.
+        stored_activations: whether activity is kept until it comes: of all "layers", all "steps"
+            of one layer, or "both"; "" where nothing waits.
     """
 
-    run: Run
-    representation: Tensor
+    backward_pass: bool = False
+    symmetric_weights: bool = False
+    feedback_weights: bool = False
+    stored_activations: str = ""
 
 
 class Rule(ABC):
-    """How a block's voltage becomes a representation that a local loss can learn from."""
+    """How a network learns from a batch.
+
+    A rule with weights of its own (feedback, local readouts) is an `nn.Module` as well: the
+    network then holds it as a submodule, so that they move, save and load with the rest.
+    """
+
+    needs: ClassVar[Needs] = Needs()
 
     @abstractmethod
-    def respond(
-        self,
-        block: Block,
-        inputs: Tensor,
-        *,
-        context: Tensor | None = None,
-        rows: int,
-        learn: bool,
-        record: tuple[str, ...] = (),
-    ) -> Response:
-        """Run the block on `inputs` and return its response.
+    def learn(
+        self, network: Network, inputs: Tensor, labels: Tensor, update: Update | None
+    ) -> Learned:
+        """Pass a checked batch through; leave gradients in `.grad`, and call `update` for them.
 
         Args:
-            block: the layer.
-            inputs: what it receives, `[T, N, ...]`.
-            context: the current of the learning signal, `[C, ...]`, in the first block.
-            rows: how many of the rows are samples; the others are contexts.
-            learn: whether the representation carries a gradient.
-            record: what the run keeps of every step.
+            network: the network that this rule belongs to.
+            inputs: `[T, B, ...]`.
+            labels: as the network's signal takes them.
+            update: called with the name of every layer whose gradient is there, as soon as no
+                other layer needs the layer's weights as they are; see `local_parameters`.
         """
 
+    def stages(
+        self,
+        network: Network,
+        inputs: Tensor,
+        labels: Tensor | None = None,
+        *,
+        record: tuple[str, ...] = (),
+    ) -> Iterator[Stage]:
+        """Yield every layer's stage of a forward pass as it is reached.
 
-@dataclass(frozen=True)
-class VoltageRule(Rule):
-    """Learning from the membrane voltage alone: no spike derivative anywhere.
+        Here no layer but the readout guesses or has a loss; rules with local losses say more.
+        """
+        with torch.no_grad():
+            inputs = network.signal.plain(inputs)
+            for index, block in enumerate(network.each_block()):
+                ran = plain_run(block, inputs, network.signal if index == 0 else None, record)
+                yield Stage(f"block{index + 1}", None, None, Response(ran, None))
+                inputs = block.pooled(ran.spike)
+            if network.readout is not None:
+                yield Stage("readout", network.readout(inputs), None, None, labels)
 
-    The representation is a pointwise function of the voltage's mean over time. With the reset
-    held constant the mean voltage is `gain * (W xbar + b)` plus constants, where xbar is the mean
-    presynaptic trace, so one static pass over xbar carries the exact gradient of the layer's
-    unrolled graph: one weight-gradient product for a layer and batch, and no graph in time.
+    def local_parameters(self) -> dict[str, list[nn.Parameter]]:
+        """Return the rule's own parameters that learn, by the layer that they learn with."""
+        return {}
 
-    Where the closed form does not apply, the gradient is the same and costs more: over the
-    currents of all steps behind a synapse or normaliser that is not affine, over the layer's own
-    dynamics for a neuron without a fixed linear filter (said once, as a warning).
+
+def plain_run(
+    block: Block, inputs: Tensor, front: Signal | None = None, record: tuple[str, ...] = ()
+) -> Run:
+    """Return what a block does with inputs `[T, B, ...]`, without a context.
 
     Args:
-        statistic: "rectified" max(0, mean U), "mean", or "sigmoid" f(mean U - threshold) with the
-            neuron's surrogate.
+        block: the layer.
+        inputs: what it receives.
+        front: the network's signal if the block is the first, for what only shows there.
+        record: what the run keeps of every step.
+
+    Raises:
+        SigpropError: if the input does not fit the first block, or drives it out of range.
     """
-
-    statistic: Statistic = "rectified"
-
-    def __post_init__(self) -> None:
-        if self.statistic not in STATISTICS:
-            raise UnknownNameError("statistic", self.statistic, STATISTICS)
-
-    def respond(
-        self,
-        block: Block,
-        inputs: Tensor,
-        *,
-        context: Tensor | None = None,
-        rows: int,
-        learn: bool,
-        record: tuple[str, ...] = (),
-    ) -> Response:
-        """Run the block; let a gradient into the mean voltage through one static pass."""
-        observed = rows if block.training and learn else 0
-        neuron = block.neuron
-        closed = neuron.closed_form and block.affine
-        with torch.set_grad_enabled(learn and not closed and torch.is_grad_enabled()):
-            current = block.current(inputs, like=context, observed_rows=observed)
-        if learn and not neuron.closed_form:
-            ran, voltages = unrolled(neuron, with_context(current, context), record)
-            return Response(ran, self._representation(voltages.mean(0), neuron))
-        with torch.no_grad():
-            ran = run(neuron, current, riding=context, record=record)
-        voltage = ran.mean_voltage
-        if learn:
-            driven = (
-                mean_drive(block, inputs, context, ran.spike)
-                if closed
-                else mean_of_currents(neuron, with_context(current, context), ran.spike)
-            )
-            voltage = voltage + (driven - driven.detach())
-        return Response(ran, self._representation(voltage, neuron))
-
-    def _representation(self, voltage: Tensor, neuron: Neuron) -> Tensor:
-        if self.statistic == "rectified":
-            return F.relu(neuron.depolarisation(voltage))
-        if self.statistic == "sigmoid":
-            return neuron.surrogate.f(neuron.above(voltage))
-        return neuron.depolarisation(voltage)
+    try:
+        ran = run(block.neuron, block.current(inputs), record=record)
+    except torch.OutOfMemoryError:
+        raise
+    except RuntimeError as error:
+        if front is None:
+            raise
+        raise misfit(inputs, error) from error
+    if front is not None:
+        check_front(inputs, ran, front)
+    return ran
 
 
-@dataclass(frozen=True)
-class SurrogateRule(Rule):
-    """Learning through the neuron's surrogate, attached to the voltage before the spike.
+def misfit(inputs: Tensor, error: Exception) -> SigpropError:
+    """Return the error for an input that the first block can't take."""
+    return SigpropError(
+        f"input of shape {list(inputs.shape)} does not fit the first block: {error}"
+    )
 
-    The representation is the mean over time of f(U[t] - threshold); the update is
-    dL/df * df(U[t]) * presynaptic trace, summed over the steps.
+
+def check_front(inputs: Tensor, ran: Run, signal: Signal) -> None:
+    """Check the first block's run.
+
+    Raises:
+        SigpropError: if its voltage is not finite, or its shape is not that of the signal.
     """
-
-    def respond(
-        self,
-        block: Block,
-        inputs: Tensor,
-        *,
-        context: Tensor | None = None,
-        rows: int,
-        learn: bool,
-        record: tuple[str, ...] = (),
-    ) -> Response:
-        """Run the block; let the gradient of every step's voltage into the current."""
-        observed = rows if block.training and learn else 0
-        neuron = block.neuron
-        with torch.set_grad_enabled(learn and torch.is_grad_enabled()):
-            current = block.current(inputs, like=context, observed_rows=observed)
-            current = with_context(current, context)
-        if learn and not neuron.closed_form:
-            ran, voltage = unrolled(neuron, current, record)
-            return Response(ran, neuron.surrogate.f(neuron.above(voltage)).mean(0))
-        with torch.no_grad():
-            ran = run(neuron, current, record=("voltage", *record))
-        return Response(ran, mean_of_surrogate(neuron, current, ran))
-
-
-RULES: dict[str, type[Rule]] = {
-    "voltage": VoltageRule,
-    "surrogate": SurrogateRule,
-}
+    # NaN never exceeds a threshold: unchecked, it would pass for silence.
+    if not torch.isfinite(ran.mean_voltage).all():
+        raise SigpropError(
+            "the first block's membrane voltage is not finite; expected smaller inputs or weights"
+        )
+    found = ran.mean_voltage.shape[1:]
+    if signal.shape is not None and found != signal.shape:
+        raise SigpropError(
+            f"input of shape {list(inputs.shape)} gives the first block a current of shape "
+            f"{list(found)}; expected {list(signal.shape)}, the signal's"
+        )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -15,7 +17,77 @@ from sigprop_snn.errors import SigpropError
 _DRAWN = 0.1
 
 
-class ProjectedContext(nn.Module):
+class Entry(NamedTuple):
+    """What enters the first block: the rows of the samples, and those of the contexts behind.
+
+    Contexts are shared, the same for every sample, or each sample has `own` contexts: then the
+    first context of every sample comes first, `[own * B]` rows in all.
+
+    Attributes:
+        inputs: rows that pass through the first block's synapse, `[T, N, ...]`.
+        riding: the constant current of contexts that pass it by, `[M, ...]`, or none.
+        samples: how many of the first rows are samples.
+        observed: how many of the first rows the normalisers take into their running figures.
+        own: how many contexts each sample has of its own; 0 where they are shared.
+        targets: what a loss compares the scores with, if labels were given: the right context's
+            column for every sample, `[B]`, or each context's share of it, `[B, M]`.
+        answers: what the readout learns, if labels were given.
+    """
+
+    inputs: Tensor
+    riding: Tensor | None
+    samples: int
+    observed: int
+    own: int = 0
+    targets: Tensor | None = None
+    answers: Tensor | None = None
+
+
+class Signal(nn.Module, ABC):
+    """A learning signal: how targets enter the front of the network.
+
+    Attributes:
+        classes: C.
+        shape: shape of the first block's current, without time and batch, where the signal has
+            to fit it.
+    """
+
+    classes: int
+    shape: tuple[int, ...] | None = None
+
+    @abstractmethod
+    def enter(self, inputs: Tensor, labels: Tensor | None) -> Entry:
+        """Return what enters the first block for samples `[T, B, ...]`.
+
+        Without labels the contexts are those of every class, so that each layer can guess.
+        """
+
+    def plain(self, inputs: Tensor) -> Tensor:
+        """Return the samples as they enter without any target, `[T, B, ...]`."""
+        return inputs
+
+    def check(self, inputs: Tensor, labels: Tensor) -> None:
+        """Check the labels of samples `[T, B, ...]`: integers from 0 to C - 1, `[B]`.
+
+        Raises:
+            SigpropError: naming the label and what was expected.
+        """
+        if labels.dim() != 1 or inputs.dim() < 2 or labels.shape[0] != inputs.shape[1]:
+            raise SigpropError(
+                f"labels have shape {list(labels.shape)} beside an input of shape "
+                f"{list(inputs.shape)}; expected [B] beside [T, B, ...]"
+            )
+        if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
+            raise SigpropError(f"labels are {labels.dtype}; expected integers")
+        wrong = labels[(labels < 0) | (labels >= self.classes)]
+        if len(wrong):
+            raise SigpropError(
+                f"label {int(wrong[0])} is out of range; expected 0 to {self.classes - 1}, "
+                f"for {self.classes} classes"
+            )
+
+
+class ProjectedContext(Signal):
     """Each class's context, projected to a current for the first block's neurons.
 
     t1 = f(S1 c) (arXiv 2204.01723, equation 2): a one-hot context c passes through the signal's
@@ -32,13 +104,15 @@ class ProjectedContext(nn.Module):
         SigpropError: if there are fewer than two classes, or the shape is empty.
     """
 
+    shape: tuple[int, ...]
+
     def __init__(
         self, classes: int, shape: tuple[int, ...], *, learned: bool = True, gain: float = 1.0
     ) -> None:
         super().__init__()
         if classes < 2 or not shape or min(shape) < 1:
             raise SigpropError(
-                f"ProjectedContext got {classes} classes and shape {list(shape)}; "
+                f"{type(self).__name__} got {classes} classes and shape {list(shape)}; "
                 "expected at least 2 classes and positive sizes"
             )
         self.classes = classes
@@ -53,12 +127,12 @@ class ProjectedContext(nn.Module):
         current = F.layer_norm(self.projection, self.projection.shape[1:], eps=1e-10)
         return self.gain * current.view(self.classes, *self.shape)
 
+    def enter(self, inputs: Tensor, labels: Tensor | None) -> Entry:
+        """Return the samples, with one context a class riding behind them."""
+        rows = inputs.shape[1]
+        return Entry(inputs, self(), rows, observed=rows, targets=labels, answers=labels)
+
     def extra_repr(self) -> str:
         """Return the settings for `print(signal)`."""
         learned = self.projection.requires_grad
         return f"classes={self.classes}, shape={self.shape}, learned={learned}, gain={self.gain}"
-
-
-SIGNALS: dict[str, type[nn.Module]] = {
-    "context": ProjectedContext,
-}

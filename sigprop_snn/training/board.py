@@ -48,7 +48,7 @@ def scalars(record: dict[str, Any]) -> dict[str, float]:
     for layer in record["layers"]:
         for key in ("accuracy", "loss", "spike_rate", "dead_fraction"):
             shown[f"{key}/{layer['name']}"] = layer[key]
-    return shown
+    return {name: value for name, value in shown.items() if value is not None}
 
 
 def require_tensorboard() -> None:

@@ -17,13 +17,14 @@ class LayerFigures:
 
     Attributes:
         name: "block1" for the first.
-        accuracy: share of samples whose nearest context here is their class's.
+        accuracy: share of samples whose nearest context here is their class's; None where the
+            layer makes no guess.
         spike_rate: spikes per neuron and step.
         dead_fraction: share of the neurons that never fired.
     """
 
     name: str
-    accuracy: float
+    accuracy: float | None
     spike_rate: float
     dead_fraction: float
 
@@ -53,15 +54,21 @@ def evaluate(network: Network, batches: Iterable[tuple[Tensor, Tensor]]) -> Eval
         samples += len(labels)
         by_layer: dict[str, Tensor] = {}
         for stage in network.stages(inputs):
-            by_layer[stage.name] = stage.scores
-            hits = int(correct(stage.scores, labels).sum())
-            right[stage.name] = right.get(stage.name, 0) + hits
+            if stage.scores is not None:
+                by_layer[stage.name] = stage.scores
+                hits = int(correct(stage.scores, labels).sum())
+                right[stage.name] = right.get(stage.name, 0) + hits
             if stage.response is not None:
                 tallies.setdefault(stage.name, _Tally()).add(stage, len(labels), len(inputs))
         predicted += int(correct(network.predicted(by_layer), labels).sum())
     network.train(was_training)
     layers = [
-        LayerFigures(name, right[name] / samples, tally.spike_rate, tally.dead_fraction)
+        LayerFigures(
+            name,
+            right[name] / samples if name in right else None,
+            tally.spike_rate,
+            tally.dead_fraction,
+        )
         for name, tally in tallies.items()
     ]
     return Evaluation(predicted / samples, layers)

@@ -11,8 +11,9 @@ import torch
 
 from sigprop_snn.config import TrainConfig
 from sigprop_snn.data import Data
-from sigprop_snn.network import LOSSES, NETWORKS, RULES, Network
+from sigprop_snn.network import LOSSES, NETWORKS, SIGNALS, Network
 from sigprop_snn.neurons import NEURONS
+from sigprop_snn.rules import RULES
 from sigprop_snn.surrogates import SURROGATES
 from sigprop_snn.training.board import require_tensorboard
 from sigprop_snn.training.folder import CHECKPOINT, CONFIG, RunFolder, free_name
@@ -35,17 +36,21 @@ def build_network(config: TrainConfig, shape: tuple[int, ...], classes: int) -> 
         classes: C.
     """
     assert config.network is not None  # resolved
-    surrogate = SURROGATES[config.surrogate]()
-    neuron = partial(NEURONS[config.neuron], surrogate=surrogate)
+    assert config.neuron is not None and config.loss is not None and config.signal is not None
+    neuron, rule = NEURONS[config.neuron], RULES[config.rule]
+    if config.surrogate is not None:
+        neuron = partial(neuron, surrogate=SURROGATES[config.surrogate]())
     with torch.random.fork_rng():
         torch.manual_seed(config.seed)
         return NETWORKS[config.network](
             shape,
             classes,
             neuron=neuron,
-            rule=RULES[config.rule](),
+            rule=rule.make,
             loss=LOSSES[config.loss](),
+            signal=SIGNALS[config.signal],
             predict=config.predict,
+            **rule.options,
         )
 
 

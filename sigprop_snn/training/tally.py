@@ -11,7 +11,7 @@ from torch import Tensor
 
 from sigprop_snn.config import TrainConfig
 from sigprop_snn.errors import SigpropError
-from sigprop_snn.network import Learned, correct
+from sigprop_snn.network import Learned
 from sigprop_snn.training.evaluation import Evaluation
 
 
@@ -37,9 +37,11 @@ class EpochTally:
         Raises:
             SigpropError: if a layer's loss is NaN.
         """
-        self.right += int(correct(learned.scores, labels).sum())
+        self.right += learned.correct
         self.samples += len(labels)
         for layer in learned.layers:
+            if layer.loss is None:
+                continue
             if layer.loss != layer.loss:
                 raise SigpropError(
                     f"the loss of {layer.name} became NaN; a smaller learning_rate usually helps"
@@ -62,23 +64,27 @@ class EpochTally:
             "train_accuracy": self.right / self.samples,
             **held,
             "test_accuracy": tested.accuracy,
-            "loss": sum(self.loss.values()) / self.samples / len(self.loss),
+            "loss": sum(self.loss.values()) / self.samples / max(1, len(self.loss)),
             "seconds": self.seconds,
             "layers": [
-                {**asdict(layer), "loss": self.loss[layer.name] / self.samples}
-                for layer in tested.layers
+                {**asdict(layer), "loss": self._mean_loss(layer.name)} for layer in tested.layers
             ],
         }
+
+    def _mean_loss(self, name: str) -> float | None:
+        return self.loss[name] / self.samples if name in self.loss else None
 
 
 def line_of(record: dict[str, Any], epochs: int) -> str:
     """Return an epoch's record as a line for people."""
     held = record.get("validation_accuracy")
     validation = "" if held is None else f"validation {held:.4f}, "
-    layers = ", ".join(f"{layer['name']} {layer['accuracy']:.3f}" for layer in record["layers"])
+    guesses = [layer for layer in record["layers"] if layer["accuracy"] is not None]
+    layers = ", ".join(f"{layer['name']} {layer['accuracy']:.3f}" for layer in guesses)
     return (
         f"epoch {record['epoch']}/{epochs}: test accuracy {record['test_accuracy']:.4f} "
-        f"({layers}), {validation}train {record['train_accuracy']:.4f}, loss {record['loss']:.3f}, "
+        + (f"({layers}), " if layers else "")
+        + f"{validation}train {record['train_accuracy']:.4f}, loss {record['loss']:.3f}, "
         f"{record['seconds']:.1f} s"
     )
 

@@ -10,7 +10,7 @@ from torch import nn
 
 from sigprop_snn.errors import SigpropError
 from sigprop_snn.network import LOSSES, DotProductLoss
-from sigprop_snn.network.network import correct
+from sigprop_snn.network.stage import correct
 
 
 def test_scores_are_scaled_cosines():
@@ -102,3 +102,13 @@ def test_settings_that_make_no_sense_are_refused_by_value(settings, found):
 
 def test_the_catalogue_makes_losses():
     assert isinstance(LOSSES["dot-product"](), DotProductLoss)
+
+
+def test_contexts_of_a_samples_own_are_compared_with_that_sample_alone():
+    made = torch.Generator().manual_seed(0)
+    samples = torch.randn(4, 6, generator=made)
+    own = torch.randn(4, 3, 6, generator=made)
+    scores = DotProductLoss(scale=2.0).scores(samples, own)
+    for row in range(4):
+        alone = DotProductLoss(scale=2.0).scores(samples[row : row + 1], own[row])
+        torch.testing.assert_close(scores[row : row + 1], alone)

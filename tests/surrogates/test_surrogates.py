@@ -40,6 +40,8 @@ class Sine(Surrogate):
         return torch.where(u.abs() < 1.5707963, 0.5 * torch.cos(u), 0.0)
 
 
+# The others have no shape to set.
+SHAPED = [n for n in SURROGATES if n not in ("straight-through", "relu")]
 ALL = {**SURROGATES, "a user's own": Sine}
 DTYPES = [torch.float16, torch.bfloat16, torch.float32, torch.float64]
 WIDE = torch.cat([torch.linspace(-1e4, 1e4, 4001), torch.linspace(-3, 3, 4001), torch.zeros(1)])
@@ -58,7 +60,7 @@ def test_the_derivative_is_the_finite_difference_of_the_primitive(surrogate):
     torch.testing.assert_close(surrogate.df(SMOOTH), difference, rtol=1e-6, atol=1e-8)
 
 
-@pytest.mark.parametrize("name", [n for n in SURROGATES if n != "straight-through"])
+@pytest.mark.parametrize("name", SHAPED)
 @settings(max_examples=25, deadline=None, derandomize=True)
 @given(shape=st.floats(0.05, 20.0), u=st.floats(-5.0, 5.0))
 def test_the_derivative_holds_for_every_shape(name, shape, u):
@@ -93,9 +95,11 @@ def test_it_rises_from_0_to_1_where_it_says_so(surrogate):
         assert (slopes < 0).any() or ends[1] > 1
 
 
-def test_the_two_that_do_not_rise_are_the_ones_that_say_so():
+def test_those_that_do_not_rise_from_0_to_1_are_the_ones_that_say_so():
     assert {n for n, s in SURROGATES.items() if not s.rises} == {
+        "leaky-relu",
         "multi-gaussian",
+        "relu",
         "straight-through",
     }
     ends = MultiGaussian().f(torch.tensor([-100.0, 100.0], dtype=torch.float64))
@@ -117,7 +121,7 @@ def test_dtype_is_kept_and_nothing_is_nan_or_infinite(surrogate, dtype):
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
-@pytest.mark.parametrize("name", [n for n in SURROGATES if n != "straight-through"])
+@pytest.mark.parametrize("name", SHAPED)
 def test_steep_and_flat_shapes_stay_finite(name, dtype):
     for shape in (0.01, 100.0):
         u = WIDE.to(dtype).requires_grad_()
@@ -176,13 +180,13 @@ def test_two_ways_of_writing_one_function_agree():
 
 def test_the_density_integrates_to_what_the_primitive_ends_at(surrogate):
     if not surrogate.rises and surrogate != MultiGaussian():
-        pytest.skip("a straight-through derivative has no finite integral")
+        pytest.skip("an unbounded primitive has no finite end")
     u = torch.linspace(-2000, 2000, 4_000_001, dtype=torch.float64)
     area = float(np.trapezoid(surrogate.df(u).numpy(), u.numpy()))
     assert area == pytest.approx(1.0 if surrogate.rises else 0.85, abs=1e-3)
 
 
-@pytest.mark.parametrize("name", [n for n in SURROGATES if n != "straight-through"])
+@pytest.mark.parametrize("name", SHAPED)
 def test_a_learnable_shape_gets_the_gradient_of_the_primitive(name):
     start, step = 0.7, 1e-6
     u = torch.linspace(-1, 1, 41, dtype=torch.float64) + 1e-3
@@ -192,7 +196,7 @@ def test_a_learnable_shape_gets_the_gradient_of_the_primitive(name):
     torch.testing.assert_close(shape.grad, (up - down) / (2 * step), rtol=1e-6, atol=1e-8)
 
 
-@pytest.mark.parametrize("name", [n for n in SURROGATES if n != "straight-through"])
+@pytest.mark.parametrize("name", SHAPED)
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 def test_a_shape_for_each_neuron_broadcasts_and_keeps_the_dtype(name, dtype):
     shapes = torch.tensor([0.5, 1.0, 2.0])
@@ -234,7 +238,7 @@ def test_loading_a_state_changes_the_surrogate():
 
 
 @pytest.mark.parametrize("shape", [0.0, -1.0, float("nan"), torch.tensor([1.0, -1.0])])
-@pytest.mark.parametrize("name", [n for n in SURROGATES if n != "straight-through"])
+@pytest.mark.parametrize("name", SHAPED)
 def test_a_shape_that_is_not_positive_is_refused(name, shape):
     with pytest.raises(SigpropError, match="expected a positive number"):
         SURROGATES[name](shape)

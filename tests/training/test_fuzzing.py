@@ -1,12 +1,15 @@
 """Files that are cut, flipped or made up: refused with a clear error, and left as they were."""
 
 import json
+from typing import get_args
 
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from sigprop_snn import config as config_module
+from sigprop_snn import network as network_module
 from sigprop_snn.config import TrainConfig
 from sigprop_snn.config_file import read_config, read_settings
 from sigprop_snn.errors import SigpropError
@@ -171,3 +174,8 @@ def test_a_config_that_is_no_file_is_named(tmp_path):
         path = tmp_path / "config.json"
         path.write_text("{}")
         read_config(path)
+
+
+def test_the_settings_know_every_way_to_predict():
+    """They are written out there, so that reading the flags needs no torch."""
+    assert get_args(config_module.Predict) == get_args(network_module.Predict)

@@ -1,0 +1,45 @@
+"""The shapes of a network, for whatever has to fit them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from sigprop_snn.network.block import Block
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where everything in a row of blocks has its place; all shapes without time and batch.
+
+    Attributes:
+        classes: C.
+        inputs: shape of what every block receives; the first is a sample's.
+        currents: shape of every block's current, and so of its neurons.
+        outputs: shape of what every block sends on, behind its pool.
+        gain: root mean square of the first block's current at the start, in units of voltage.
+    """
+
+    classes: int
+    inputs: tuple[tuple[int, ...], ...]
+    currents: tuple[tuple[int, ...], ...]
+    outputs: tuple[tuple[int, ...], ...]
+    gain: float = 1.0
+
+    @classmethod
+    def of(
+        cls, blocks: Sequence[Block], shape: tuple[int, ...], classes: int, gain: float = 1.0
+    ) -> Layout:
+        """Return the layout of blocks for samples of `shape`, found by passing zeros through."""
+        inputs, currents, outputs = [], [], []
+        with torch.no_grad():
+            rows = torch.zeros(1, *shape)
+            for block in blocks:
+                inputs.append(tuple(rows.shape[1:]))
+                rows = block.synapse(rows)
+                currents.append(tuple(rows.shape[1:]))
+                rows = block.pool(rows)
+                outputs.append(tuple(rows.shape[1:]))
+        return cls(classes, tuple(inputs), tuple(currents), tuple(outputs), gain)

@@ -1,0 +1,266 @@
+"""Signal propagation's own rules: how the voltage of a layer becomes what its loss compares.
+
+Both rules attach the local loss *before* the spike. Neither goes through the spike function, and
+the input of a block is always held constant, so no gradient leaves the layer.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from sigprop_snn.errors import UnknownNameError
+from sigprop_snn.network.block import Block
+from sigprop_snn.network.drive import (
+    mean_drive,
+    mean_of_currents,
+    mean_of_surrogate,
+    unrolled,
+    with_context,
+)
+from sigprop_snn.network.rule import Rule, Update, check_front, misfit
+from sigprop_snn.network.signal import Entry
+from sigprop_snn.network.stage import LayerReport, Learned, Response, Stage, hits
+from sigprop_snn.neurons import Neuron, run
+
+if TYPE_CHECKING:
+    from sigprop_snn.network.network import Network
+
+Statistic = Literal["rectified", "mean", "sigmoid"]
+STATISTICS: tuple[Statistic, ...] = ("rectified", "mean", "sigmoid")
+
+
+class LocalRule(Rule):
+    """A rule by which every layer compares the two streams by itself, and learns at once.
+
+    Attributes:
+        of_mean: whether what is compared is a function of the mean voltage alone, so that the
+            mean presynaptic trace is all it learns from.
+    """
+
+    of_mean: ClassVar[bool] = False
+
+    def learn(
+        self, network: Network, inputs: Tensor, labels: Tensor, update: Update | None
+    ) -> Learned:
+        """Pass samples and contexts through; every layer learns on the way."""
+        reports: list[LayerReport] = []
+        by_layer: dict[str, Tensor] = {}
+        for stage in self.stages(network, inputs, labels):
+            assert stage.loss is not None and stage.scores is not None  # labels were given
+            assert stage.targets is not None
+            if stage.loss.requires_grad:
+                stage.loss.backward()  # type: ignore[no-untyped-call]
+                if update is not None:
+                    update(stage.name)
+            scores = by_layer[stage.name] = stage.scores.detach()
+            reports.append(
+                LayerReport(stage.name, float(stage.loss.detach()), hits(scores, stage.targets))
+            )
+            targets = stage.targets
+        scores = network.predicted(by_layer)
+        return Learned(reports, scores, hits(scores, targets))
+
+    def stages(
+        self,
+        network: Network,
+        inputs: Tensor,
+        labels: Tensor | None = None,
+        *,
+        record: tuple[str, ...] = (),
+    ) -> Iterator[Stage]:
+        """Pass samples and contexts through, yielding every layer's stage as it is reached."""
+        entry = network.signal.enter(inputs, labels)
+        learn = labels is not None
+        inputs, samples = entry.inputs, entry.samples
+        for index, block in enumerate(network.each_block()):
+            rule = block.rule if block.rule is not None else self
+            context = entry.riding if index == 0 else None
+            try:
+                response = rule.respond(
+                    block,
+                    inputs,
+                    context=context,
+                    rows=entry.observed,
+                    learn=learn,
+                    record=record,
+                )
+            except torch.OutOfMemoryError:
+                raise
+            except RuntimeError as error:
+                if index > 0:
+                    raise
+                raise misfit(inputs, error) from error
+            if index == 0:
+                check_front(inputs, response.run, network.signal)
+            yield compared(network, f"block{index + 1}", block, inputs, entry, response)
+            inputs = block.pooled(response.run.spike)
+        if network.readout is not None and samples:
+            scores = network.readout(inputs[:, :samples])
+            answers = entry.answers
+            loss = network.readout.loss(scores, answers) if answers is not None else None
+            yield Stage("readout", scores, loss, None, answers)
+
+    @abstractmethod
+    def represent(self, voltage: Tensor, neuron: Neuron) -> Tensor:
+        """Return what the loss compares, `[N, ...]`, for the voltages of some steps `[T, N, ...]`.
+
+        Args:
+            voltage: before the reset, with whatever gradient it carries.
+            neuron: the block's.
+        """
+
+    @abstractmethod
+    def respond(
+        self,
+        block: Block,
+        inputs: Tensor,
+        *,
+        context: Tensor | None = None,
+        rows: int,
+        learn: bool,
+        record: tuple[str, ...] = (),
+    ) -> Response:
+        """Run the block on `inputs` and return its response.
+
+        Args:
+            block: the layer.
+            inputs: what it receives, `[T, N, ...]`.
+            context: the current of the learning signal, `[C, ...]`, in the first block.
+            rows: how many of the first rows the normaliser takes into its running figures.
+            learn: whether the representation carries a gradient.
+            record: what the run keeps of every step.
+        """
+
+
+def compared(
+    network: Network,
+    name: str,
+    block: Block,
+    inputs: Tensor,
+    entry: Entry,
+    response: Response,
+) -> Stage:
+    """Return the stage of one block, whose representation holds both streams."""
+    local = block.loss if block.loss is not None else network.loss
+    assert response.representation is not None
+    samples, contexts = response.representation.tensor_split([entry.samples])
+    if entry.own:
+        contexts = contexts.reshape(entry.own, -1, *contexts.shape[1:]).transpose(0, 1)
+    elif not len(contexts):
+        return Stage(name, None, None, response)
+    scores = local.scores(samples, contexts)
+    if entry.targets is None:
+        return Stage(name, scores, None, response)
+    incoming = inputs[:, entry.samples :] if name != "block1" and not entry.own else None
+    targets = local.targets(entry.targets, incoming)
+    return Stage(name, scores, local.loss(scores, targets), response, entry.targets)
+
+
+@dataclass(frozen=True)
+class VoltageRule(LocalRule):
+    """Learning from the membrane voltage alone: no spike derivative anywhere.
+
+    The representation is a pointwise function of the voltage's mean over time. With the reset
+    held constant the mean voltage is `gain * (W xbar + b)` plus constants, where xbar is the mean
+    presynaptic trace, so one static pass over xbar carries the exact gradient of the layer's
+    unrolled graph: one weight-gradient product for a layer and batch, and no graph in time.
+
+    Where the closed form does not apply, the gradient is the same and costs more: over the
+    currents of all steps behind a synapse or normaliser that is not affine, over the layer's own
+    dynamics for a neuron without a fixed linear filter (said once, as a warning).
+
+    Args:
+        statistic: "rectified" max(0, mean U), "mean", or "sigmoid" f(mean U - threshold) with the
+            neuron's surrogate.
+    """
+
+    of_mean: ClassVar[bool] = True
+
+    statistic: Statistic = "rectified"
+
+    def __post_init__(self) -> None:
+        if self.statistic not in STATISTICS:
+            raise UnknownNameError("statistic", self.statistic, STATISTICS)
+
+    def respond(
+        self,
+        block: Block,
+        inputs: Tensor,
+        *,
+        context: Tensor | None = None,
+        rows: int,
+        learn: bool,
+        record: tuple[str, ...] = (),
+    ) -> Response:
+        """Run the block; let a gradient into the mean voltage through one static pass."""
+        observed = rows if block.training and learn else 0
+        neuron = block.neuron
+        closed = neuron.closed_form and block.affine
+        with torch.set_grad_enabled(learn and not closed and torch.is_grad_enabled()):
+            current = block.current(inputs, like=context, observed_rows=observed)
+        if learn and not neuron.closed_form:
+            ran, voltages = unrolled(neuron, with_context(current, context), record)
+            return Response(ran, self.represent(voltages, neuron))
+        with torch.no_grad():
+            ran = run(neuron, current, riding=context, record=record)
+        voltage = ran.mean_voltage
+        if learn:
+            driven = (
+                mean_drive(block, inputs, context, ran.spike)
+                if closed
+                else mean_of_currents(neuron, with_context(current, context), ran.spike)
+            )
+            voltage = voltage + (driven - driven.detach())
+        return Response(ran, self.represent(voltage.unsqueeze(0), neuron))
+
+    def represent(self, voltage: Tensor, neuron: Neuron) -> Tensor:
+        """Return the pointwise function of the mean voltage."""
+        voltage = voltage.mean(0)
+        if self.statistic == "rectified":
+            return F.relu(neuron.depolarisation(voltage))
+        if self.statistic == "sigmoid":
+            return neuron.surrogate.f(neuron.above(voltage))
+        return neuron.depolarisation(voltage)
+
+
+@dataclass(frozen=True)
+class SurrogateRule(LocalRule):
+    """Learning through the neuron's surrogate, attached to the voltage before the spike.
+
+    The representation is the mean over time of f(U[t] - threshold); the update is
+    dL/df * df(U[t]) * presynaptic trace, summed over the steps.
+    """
+
+    def respond(
+        self,
+        block: Block,
+        inputs: Tensor,
+        *,
+        context: Tensor | None = None,
+        rows: int,
+        learn: bool,
+        record: tuple[str, ...] = (),
+    ) -> Response:
+        """Run the block; let the gradient of every step's voltage into the current."""
+        observed = rows if block.training and learn else 0
+        neuron = block.neuron
+        with torch.set_grad_enabled(learn and torch.is_grad_enabled()):
+            current = block.current(inputs, like=context, observed_rows=observed)
+            current = with_context(current, context)
+        if learn and not neuron.closed_form:
+            ran, voltage = unrolled(neuron, current, record)
+            return Response(ran, self.represent(voltage, neuron))
+        with torch.no_grad():
+            ran = run(neuron, current, record=("voltage", *record))
+        return Response(ran, mean_of_surrogate(neuron, current, ran))
+
+    def represent(self, voltage: Tensor, neuron: Neuron) -> Tensor:
+        """Return the mean over time of the surrogate's primitive."""
+        return neuron.surrogate.f(neuron.above(voltage)).mean(0)
