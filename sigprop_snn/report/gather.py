@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from sigprop_snn.errors import SigpropError
 from sigprop_snn.monitors import EnergyModel
 from sigprop_snn.report.folder import Contents, read_contents
 from sigprop_snn.report.measure import Measured, measure
-from sigprop_snn.report.reading import load_run
-from sigprop_snn.training import Trained
+from sigprop_snn.training import Trained, load_run, randomness
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,12 @@ class Gathered:
 
 
 def gather(
-    path: Path, *, data_root: Path | None, samples: int, model: EnergyModel | None
+    path: Path,
+    *,
+    data_root: Path | None,
+    device: Literal["auto", "cpu", "cuda"] | None,
+    samples: int,
+    model: EnergyModel | None,
 ) -> Gathered:
     """Return what there is to say of a run.
 
@@ -40,8 +45,9 @@ def gather(
     """
     contents = read_contents(path)
     try:
-        trained = load_run(path, data_root=data_root)
+        trained = load_run(path, data_root=data_root, device=device)
     except (SigpropError, OSError) as error:
         return Gathered(contents, None, None, str(error))
-    measured = measure(trained.network, trained.data, samples, model)
+    with randomness.seeded(trained.config.seed):  # a noisy neuron gives the same report again
+        measured = measure(trained.network, trained.data, samples, model)
     return Gathered(contents, trained, measured, "")

@@ -35,9 +35,10 @@ def subtitle(run: Gathered) -> str:
         said.append(f"{config['steps']} time steps")
     epochs = len(run.contents.history)
     asked = config.get("epochs")
-    said.append(
-        f"{epochs} of {asked} epochs" if asked not in (None, epochs) else f"{epochs} epochs"
-    )
+    part = "" if asked in (None, epochs) else f" of {asked}"
+    said.append(f"{epochs}{part} epochs")
+    if run.trained is not None and run.trained.epoch != epochs:
+        said.append(f"weights of epoch {run.trained.epoch}")
     metrics = run.contents.path / METRICS
     if metrics.exists():
         written = time.localtime(metrics.stat().st_mtime)

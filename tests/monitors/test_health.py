@@ -10,7 +10,8 @@ from sigprop_snn.monitors import HealthCheck, HealthWarning, Limits, examine
 from sigprop_snn.network import Block, Network, ProjectedContext, Readout, RunningNorm, correct
 from sigprop_snn.neurons import IF, LIF, Rate
 from sigprop_snn.training import LocalOptimizers, TrainConfig, evaluate
-from sigprop_snn.training.loop import _load, build_network
+from sigprop_snn.training.loop import build_network
+from sigprop_snn.training.saved import load_data
 
 CLASSES = ("zero", "one", "two")
 LABELS = torch.arange(6) % 3
@@ -156,7 +157,7 @@ def test_training_mode_is_left_as_it_was():
 @pytest.mark.parametrize(("name", "rule"), [("digits", "voltage"), ("digit-events", "surrogate")])
 def test_a_healthy_run_raises_no_alarm_at_any_epoch(name, rule):
     config = TrainConfig(name, rule=rule, train_samples=600, test_samples=100).resolved()
-    data = _load(config)
+    data = load_data(config)
     net = build_network(config, data.shape, len(data.classes))
     optimizers = LocalOptimizers(net, lambda weights: torch.optim.Adam(weights, lr=2e-3))
     with warnings.catch_warnings():
