@@ -15,6 +15,7 @@ import pytest
 import torch
 from PIL import Image
 
+from sigprop_snn.cli import main
 from sigprop_snn.errors import SigpropError
 from sigprop_snn.report import write_report
 from sigprop_snn.report.folder import read_contents
@@ -236,6 +237,24 @@ def test_the_page_is_written_whole_or_not_at_all(tmp_path, run, monkeypatch):
         write_report(run.folder.path, out)
     assert out.read_text() == "old"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["folder.html", "page.html"]
+
+
+def test_the_command_writes_it_and_refuses_in_a_line(tmp_path, run, capsys):
+    out = tmp_path / "page.html"
+    assert main(["report", str(run.folder.path), "--out", str(out), "--samples", "10"]) == 0
+    assert capsys.readouterr().out == f"report: {out}\n"
+    assert "samples" in out.read_text(encoding="utf-8")
+    for arguments, message in (
+        ([str(tmp_path / "nowhere")], "no run at"),
+        ([str(run.folder.path), "--samples", "0"], "samples is 0; expected 1 or more"),
+        ([str(run.folder.path), "--out", "page.pdf"], "expected a name that ends in '.html'"),
+    ):
+        assert main(["report", *arguments]) == 2
+        said = capsys.readouterr().err
+        assert said.startswith("sigprop-snn: ")
+        assert message in said
+        assert said.count("\n") == 1
+    assert not (tmp_path / "nowhere").exists()
 
 
 def test_ties_stand_in_no_column():

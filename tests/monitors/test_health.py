@@ -9,7 +9,7 @@ from torch import nn
 from sigprop_snn.monitors import HealthCheck, HealthWarning, Limits, examine
 from sigprop_snn.network import Block, Network, ProjectedContext, Readout, RunningNorm, correct
 from sigprop_snn.neurons import IF, LIF, Rate
-from sigprop_snn.training import LocalOptimizers, TrainConfig, evaluate
+from sigprop_snn.training import LocalOptimizers, TrainConfig, evaluate, train
 from sigprop_snn.training.loop import build_network
 from sigprop_snn.training.saved import load_data
 
@@ -172,3 +172,17 @@ def test_a_healthy_run_raises_no_alarm_at_any_epoch(name, rule):
                 for stage in net.stages(inputs):
                     check.watch(stage, labels)
             assert check.report() == []
+
+
+def test_training_says_each_ill_once_and_leaves_the_run_as_it_is(tmp_path):
+    said: list[str] = []
+    small = {"epochs": 2, "steps": 4, "train_samples": 6, "test_samples": 10}
+    trained = train(TrainConfig("digits", out=tmp_path / "run", **small), say=said.append)
+    told = [line for line in said if line.startswith("data: ")]
+    assert told == [line for line in told if "4 of 10 classes never occur" in line]
+    assert len(told) == 1
+    assert len(set(said)) == len(said)
+    assert (
+        evaluate(trained.network, trained.data.test).accuracy
+        == (trained.history[-1]["test_accuracy"])
+    )
