@@ -13,12 +13,13 @@ from typing import Any
 import torch
 
 from sigprop_snn import plots
+from sigprop_snn.compare_config import CompareConfig
 from sigprop_snn.comparison.cell import run_cell
-from sigprop_snn.comparison.config import CompareConfig
+from sigprop_snn.comparison.plan import trainings
 from sigprop_snn.comparison.store import Store, as_json
 from sigprop_snn.comparison.table import RuleRow, as_csv, rows_of
+from sigprop_snn.config import TrainConfig
 from sigprop_snn.processes import CallFailedError, FreshProcesses
-from sigprop_snn.training import TrainConfig
 from sigprop_snn.training.folder import free_name
 
 TABLE, RESULTS, FIGURE = "compare.csv", "compare.json", "compare.png"
@@ -63,18 +64,18 @@ def compare(
     Raises:
         SigpropError: if the choices can't be used, or the folder holds other ones.
     """
-    trainings = config.trainings()
+    planned = trainings(config)
     store = Store(config.out or free_name(Path("runs"), f"compare-{config.dataset}"))
-    found = {place: store.load(training) for place, training in enumerate(trainings)}
-    say(_opening(config, trainings, sum(record is not None for record in found.values())))
+    found = {place: store.load(training) for place, training in enumerate(planned)}
+    say(_opening(config, planned, sum(record is not None for record in found.values())))
     done = [record for record in found.values() if record is not None]
     try:
         with FreshProcesses(_PRELOADED) as processes:
-            for place, training in enumerate(trainings):
+            for place, training in enumerate(planned):
                 if found[place] is None:
                     outcome = _outcome(training, run or partial(processes.call, run_cell))
                     done.append(store.save(training, outcome))
-                    say(f"{place + 1} of {len(trainings)}: {_line(done[-1])}")
+                    say(f"{place + 1} of {len(planned)}: {_line(done[-1])}")
     finally:
         rows = rows_of(done)
         if rows:
@@ -89,13 +90,13 @@ def _outcome(training: TrainConfig, run: Run) -> Mapping[str, Any]:
         return {"error": str(error)}
 
 
-def _opening(config: CompareConfig, trainings: list[TrainConfig], found: int) -> str:
-    first = trainings[0]
-    rules = len(trainings) // config.seeds
+def _opening(config: CompareConfig, planned: list[TrainConfig], found: int) -> str:
+    first = planned[0]
+    rules = len(planned) // config.seeds
     recipe = "the data set's recipe for all" if config.same_recipe else "each rule's own recipe"
     return (
         f"{config.dataset}: {rules} rules, {config.seeds} seeds, network {first.network}, "
-        f"{first.epochs} epochs, {recipe}; {len(trainings)} runs"
+        f"{first.epochs} epochs, {recipe}; {len(planned)} runs"
         + (f", {found} of them done before" if found else "")
     )
 
@@ -106,7 +107,7 @@ def _line(record: Mapping[str, Any]) -> str:
         return f"{name}: failed: {record['error']}"
     return (
         f"{name}: {100 * record['test_accuracy']:.2f} %, {record['seconds_per_epoch']:.2f} s an "
-        f"epoch, {record['memory_mb']:.0f} MiB"
+        f"epoch, {record['memory_mb']:.1f} MiB a step"
     )
 
 

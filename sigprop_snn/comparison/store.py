@@ -7,12 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from sigprop_snn.config import NOT_OF_THE_RESULT, TrainConfig
 from sigprop_snn.errors import SigpropError
-from sigprop_snn.training import TrainConfig
 from sigprop_snn.training.folder import write_whole
 
 _CELLS = "cells"
-_ELSEWHERE = ("out", "data_root")  # where things lie has no part in what comes out
 
 
 class Store:
@@ -86,7 +85,7 @@ class Store:
 
 def choices(training: TrainConfig) -> dict[str, Any]:
     """Return what makes two runs the same, as plain values."""
-    return {k: v for k, v in training.as_json().items() if k not in _ELSEWHERE}
+    return {k: v for k, v in training.as_json().items() if k not in NOT_OF_THE_RESULT}
 
 
 def as_json(content: Mapping[str, Any]) -> str:

@@ -23,9 +23,9 @@ class RuleRow:
         accuracy_min: of the worst seed.
         accuracy_max: of the best seed.
         seconds: of learning, an epoch.
-        memory_mb: peak of the process while learning above what the started program held, in
-            MiB: data, network, optimizer and what learning keeps.
-        process_mb: the peak with the program itself.
+        memory_mb: what a learning step takes at its peak beyond what stays (weights, gradients,
+            optimizer, input), in MiB.
+        process_mb: peak of the whole process while training, in MiB.
         spikes: fired by all blocks for one test sample; None where neurons are graded.
         operations: additions and multiply-accumulates for one test sample.
         additions: those for a spike that meets a weight.
@@ -91,15 +91,15 @@ def as_csv(rows: Sequence[RuleRow]) -> str:
 
 def as_text(rows: Sequence[RuleRow]) -> str:
     """Return the rows as a table for the terminal, the errors below it."""
-    head = ("", "accuracy", "s an", "memory", "spikes", "operations", "", "back-", "transposed",
-            "feedback", "stored")  # fmt: skip
-    under = ("rule", "%", "epoch", "MiB", "a sample", "a sample", "T", "ward", "weights",
-             "weights", "activity")  # fmt: skip
+    head = ("", "accuracy", "s an", "MiB", "MiB", "spikes", "operations", "para-", "", "back-",
+            "transposed", "feedback", "stored")  # fmt: skip
+    under = ("rule", "%", "epoch", "a step", "in all", "a sample", "a sample", "meters", "T",
+             "ward", "weights", "weights", "activity")  # fmt: skip
     lines = [head, under, *(_cells(row) for row in rows)]
     widths = [max(len(line[place]) for line in lines) for place in range(len(head))]
     table = [
         "  ".join(
-            cell.rjust(width) if 0 < place < 7 else cell.ljust(width)
+            cell.rjust(width) if 0 < place < 9 else cell.ljust(width)
             for place, (cell, width) in enumerate(zip(line, widths, strict=True))
         ).rstrip()
         for line in lines
@@ -154,9 +154,11 @@ def _cells(row: RuleRow) -> tuple[str, ...]:
         row.rule,
         _accuracy(row),
         _number(row.seconds, ".2f"),
-        _number(row.memory_mb, ",.0f"),
+        _number(row.memory_mb, ",.1f"),
+        _number(row.process_mb, ",.0f"),
         _number(row.spikes, ",.0f"),
         _number(row.operations, ",.0f"),
+        _number(row.parameters, ",.0f"),
         str(row.steps),
         _mark(row.backward_pass),
         _mark(row.symmetric_weights),

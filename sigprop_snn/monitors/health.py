@@ -90,18 +90,21 @@ class HealthCheck:
         """Take in what one layer did for a batch with these labels `[B]`."""
         rows = len(labels)
         seen = self._seen.setdefault(stage.name, _Seen())
-        quiet = (stage.scores == stage.scores[:, :1]).all(1)
-        if stage.response is None:
-            # Without a spike to read, only the readout's own bias speaks.
-            quiet = quiet | self._unheard if self._unheard is not None else quiet
-        else:
+        if stage.response is not None:
             ran = stage.response.run
             block = self._network.blocks[int(stage.name.removeprefix("block")) - 1]
             assert isinstance(block, Block)
             counts = ran.spike_count[:rows]
             self._unheard = counts.flatten(1).sum(1) == 0
-            seen.add_run(counts, block.neuron.above(ran.mean_voltage[:rows]), len(ran.spike))
+            # A graded activity has no rate: it can be dead, not saturated.
+            steps = len(ran.spike) if not block.neuron.graded else 0
+            seen.add_run(counts, block.neuron.above(ran.mean_voltage[:rows]), steps)
         seen.samples += rows
+        if stage.scores is None:
+            return
+        quiet = (stage.scores == stage.scores[:, :1]).all(1)
+        if stage.response is None and self._unheard is not None:
+            quiet = quiet | self._unheard  # only the readout's own bias speaks
         seen.silent += int(quiet.sum())
         seen.not_finite += int((~stage.scores.isfinite()).sum())
 
@@ -220,7 +223,8 @@ def _spiking_findings(name: str, seen: _Seen, counts: Tensor, limits: Limits) ->
     units = "maps" if maps else "neurons"
     # Positions of a map that see no input are not ill: the map is, if it is silent everywhere.
     dead = float((counts.flatten(1).sum(1) if maps else counts).eq(0).double().mean())
-    busy = float((counts / seen.chances >= limits.busy).double().mean())
+    rates = counts / seen.chances if seen.chances else torch.zeros_like(counts)
+    busy = float((rates >= limits.busy).double().mean())
     volts = (seen.square / max(seen.volts, 1)) ** 0.5
     found: list[Finding] = []
     if dead > limits.dead:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +12,8 @@ from torch import Tensor, nn
 from sigprop_snn.errors import SigpropError
 from sigprop_snn.monitors.wiring import normaliser_macs, parts_of, split_at_choice, wiring
 from sigprop_snn.network import Block, Network
+from sigprop_snn.network.rule import plain_run
+from sigprop_snn.neurons.filters import is_constant
 
 
 @dataclass(frozen=True)
@@ -19,7 +22,8 @@ class Operations:
 
     Attributes:
         neurons: neurons of the layer.
-        spikes: spikes it fired, float64 `[B]`. The readout's integrators fire none.
+        spikes: spikes it fired, float64 `[B]`. The readout's integrators fire none, nor do
+            neurons that send a graded activity.
         additions: synaptic operations: a weight added because a spike arrived, float64 `[B]`.
         macs: multiply-accumulates, where what arrives is graded, float64 `[B]`.
         updates: steps of the membranes, for each sample.
@@ -46,7 +50,8 @@ def count_operations(network: Network, inputs: Tensor) -> dict[str, Operations]:
       through is counted.
     * Input of whole numbers is events, each of them a spike. Other input is graded: every weight
       takes a multiply-accumulate for every value, once a sample where the input is constant in
-      time (direct current), else at every step. So do weights behind others in one synapse.
+      time (direct current), else at every step. So do weights behind others in one synapse, and
+      weights behind neurons that send a graded activity.
     * Normalisers by running figures, and batch normalisation, are in the weights and cost
       nothing. Layer, group and instance normalisation take two multiply-accumulates a value.
     * Every neuron takes one update a step. Biases are in it.
@@ -54,73 +59,94 @@ def count_operations(network: Network, inputs: Tensor) -> dict[str, Operations]:
     The network is put into evaluation mode and back.
 
     Raises:
-        SigpropError: if a synapse has weights of a kind that can't be counted.
+        SigpropError: if a synapse has weights of a kind that can't be counted, or the input does
+            not fit.
     """
     was_training = network.training
     network.eval()
-    rows = inputs.shape[1] if inputs.dim() > 1 else 0
     counted: dict[str, Operations] = {}
-    arriving, pool = inputs, nn.Identity()
-    for stage in network.stages(inputs):
-        if stage.response is None:
-            assert network.readout is not None  # it alone has no response
-            weights = [nn.Flatten(), network.readout.synapse]
-            classes = network.readout.synapse.out_features
-            counted[stage.name] = _count(stage.name, arriving, [pool, *weights], (classes,))
-            continue
-        block = network.blocks[len(counted)]
-        assert isinstance(block, Block)
-        spike = stage.response.run.spike[:, :rows]
-        parts = [pool, block.synapse]
-        counted[stage.name] = _count(
-            stage.name, arriving, parts, spike.shape[2:], spike, block.norm, block.neuron.recurrence
+    inputs = network.signal.plain(inputs)
+    arriving = _Arriving(inputs, nn.Identity(), constant=len(inputs) > 1 and is_constant(inputs))
+    for index, block in enumerate(network.each_block()):
+        ran = plain_run(block, inputs, network.signal if index == 0 else None)
+        counted[f"block{index + 1}"] = _count_block(f"block{index + 1}", block, arriving, ran.spike)
+        inputs = block.pooled(ran.spike)
+        arriving = _Arriving(ran.spike, block.pool, graded=block.neuron.graded)
+    if network.readout is not None:
+        parts = parts_of(arriving.pool, nn.Flatten(), network.readout.synapse)
+        classes = network.readout.synapse.out_features
+        rows = torch.zeros(inputs.shape[1], dtype=torch.float64)
+        met = _met("readout", arriving, parts)
+        updates = classes * len(inputs)
+        counted["readout"] = Operations(
+            classes, rows, met.additions, met.macs, updates, met.connections
         )
-        arriving, pool = spike, block.pool
     network.train(was_training)
     return counted
 
 
-def _count(
-    name: str,
-    arriving: Tensor,
-    modules: list[nn.Module],
-    shape: tuple[int, ...],
-    spike: Tensor | None = None,
-    norm: nn.Module | None = None,
-    recurrence: nn.Module | None = None,
-) -> Operations:
-    steps, rows = arriving.shape[:2]
-    chosen, linear = split_at_choice(parts_of(*modules))
-    constant = steps > 1 and arriving.stride(0) == 0
-    seen = _through(chosen, arriving[:1] if constant else arriving)
+class _Arriving(NamedTuple):
+    """What a layer receives: values `[T, B, ...]`, and the pool that they pass first."""
+
+    values: Tensor
+    pool: nn.Module
+    graded: bool = False
+    constant: bool = False
+
+
+class _Met(NamedTuple):
+    """What arriving values cost at the weights they meet, `[B]`, and how often they were met."""
+
+    additions: Tensor
+    macs: Tensor
+    connections: int
+    times: int
+
+
+def _count_block(name: str, block: Block, arriving: _Arriving, spike: Tensor) -> Operations:
+    shape = tuple(spike.shape[2:])
+    neurons, steps = math.prod(shape), len(spike)
+    graded = block.neuron.graded
+    met = _met(name, arriving, parts_of(arriving.pool, block.synapse))
+    additions, macs = met.additions, met.macs
+    macs = macs + float(
+        sum(normaliser_macs(part, neurons) for part in parts_of(block.norm)) * met.times
+    )
+    if block.neuron.recurrence is not None and steps > 1:
+        own = _Arriving(spike[:-1], nn.Identity(), graded=graded)
+        back = _met(name, own, parts_of(block.neuron.recurrence))
+        additions, macs = additions + back.additions, macs + back.macs
+    fired = torch.zeros_like(additions) if graded else _total(spike)
+    return Operations(neurons, fired, additions, macs, neurons * steps, met.connections)
+
+
+def _met(name: str, arriving: _Arriving, parts: list[nn.Module]) -> _Met:
+    chosen, linear = split_at_choice(parts)
+    seen = _through(chosen, arriving.values[:1] if arriving.constant else arriving.values)
+    times, rows = seen.shape[:2]
+    shape = seen.shape[2:]
     try:
-        wired = wiring(linear, seen.shape[2:])
-        back = wiring(parts_of(recurrence), shape) if recurrence is not None else None
+        wired = wiring(linear, shape)
     except SigpropError as error:
         raise SigpropError(f"{name}: {error}") from error
+    measured = sum(normaliser_macs(part, math.prod(shape)) for part in chosen)
+    macs = (wired.behind + measured) * times
     additions = torch.zeros(rows, dtype=torch.float64)
-    macs = torch.full((rows,), float(wired.behind * len(seen)), dtype=torch.float64)
-    if constant or not bool((seen == seen.round()).all()):
-        macs += float(wired.connections * len(seen))
+    if arriving.graded or arriving.constant or not bool((seen == seen.round()).all()):
+        macs += wired.connections * times
     else:
-        additions += _weighed(seen, wired.fan_out)
-    if spike is not None and back is not None:
-        additions += _weighed(spike[:-1], back.fan_out)
-        macs += float(back.behind * steps)
-    neurons = math.prod(shape)
-    for part in chosen:
-        macs += float(normaliser_macs(part, math.prod(seen.shape[2:])) * len(seen))
-    for part in parts_of(norm) if norm is not None else []:
-        macs += float(normaliser_macs(part, neurons) * len(seen))
-    fired = spike.sum(0, dtype=torch.float64).flatten(1).sum(1).cpu() if spike is not None else None
-    return Operations(
-        neurons,
-        fired if fired is not None else torch.zeros(rows, dtype=torch.float64),
+        places = seen.abs().sum(0, dtype=torch.float64).flatten(1).cpu()
+        additions = places @ wired.fan_out.flatten()
+    return _Met(
         additions,
-        macs,
-        neurons * steps,
+        torch.full_like(additions, float(macs)),
         wired.connections + wired.behind,
+        times,
     )
+
+
+def _total(spike: Tensor) -> Tensor:
+    return spike.sum(0, dtype=torch.float64).flatten(1).sum(1).cpu()
 
 
 def _through(parts: list[nn.Module], values: Tensor) -> Tensor:
@@ -129,9 +155,3 @@ def _through(parts: list[nn.Module], values: Tensor) -> Tensor:
     for part in parts:
         flat = part(flat)
     return flat.view(*values.shape[:2], *flat.shape[1:])
-
-
-def _weighed(spikes: Tensor, fan_out: Tensor) -> Tensor:
-    """Return the additions for spikes `[T, B, ...]`, `[B]`."""
-    places = spikes.abs().sum(0, dtype=torch.float64).flatten(1).cpu()
-    return places @ fan_out.flatten()

@@ -8,6 +8,7 @@ from sigprop_snn.plots.animation import animate_layers
 from sigprop_snn.plots.curves import learning_curves
 from sigprop_snn.plots.events import event_cloud, event_frames
 from sigprop_snn.plots.evidence import separability, stream_alignment, update_angles
+from sigprop_snn.plots.histograms import voltage_histogram
 from sigprop_snn.plots.maps import rate_maps, weights_as_pictures
 from sigprop_snn.plots.network import network_raster
 from sigprop_snn.plots.rasters import raster
@@ -36,6 +37,7 @@ __all__ = [
     "stream_alignment",
     "surrogate_comparison",
     "update_angles",
+    "voltage_histogram",
     "voltage_traces",
     "weights_as_pictures",
 ]

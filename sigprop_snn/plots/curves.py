@@ -17,10 +17,13 @@ from sigprop_snn.plots.style import (
     TITLE_SIZE,
     axes_for,
     dress,
+    figure_of,
     label_ends,
     layer_colours,
     ticks,
 )
+
+_SIDE_BY_SIDE = 6.0  # inches that two panels and their labels need
 
 
 def learning_curves(
@@ -32,7 +35,8 @@ def learning_curves(
         history: A record for each epoch as in ``metrics.jsonl``: ``epoch``, ``train_accuracy``,
             ``test_accuracy``, ``loss`` and ``layers``, a list of ``name``, ``accuracy`` and
             ``loss``. Accuracies are fractions. A value that is missing or None is a gap.
-        ax: An Axes whose place the two panels take; None makes a figure.
+        ax: An Axes whose place the two panels take, side by side or, where it is narrow, one
+            below the other; None makes a figure.
         title: Title of the picture.
 
     Returns:
@@ -50,7 +54,7 @@ def learning_curves(
     host.set_axis_off()
     if title is not None:
         host.set_title(title, loc="left", fontsize=TITLE_SIZE + 1, color=INK, pad=22)
-    panels = [host.inset_axes((0.0, 0.0, 0.37, 1.0)), host.inset_axes((0.60, 0.0, 0.37, 1.0))]
+    panels = [host.inset_axes(place) for place in _two_places(host)]
     dress(panels[0], title="accuracy (%)", x_label="epoch", grid="y")
     dress(panels[1], title="loss", x_label="epoch", grid="y")
     ends: tuple[list[tuple[float, str, str]], list[tuple[float, str, str]]] = ([], [])
@@ -82,11 +86,22 @@ def learning_curves(
     return panels
 
 
-def _number(record: Mapping[str, Any], key: str, place: int, where: str, missing: float) -> float:
+def _two_places(host: Axes) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return the places of two panels in their host, with room for labels at their right ends."""
+    figure = figure_of(host)
+    figure.draw_without_rendering()
+    if host.bbox.width / figure.dpi >= _SIDE_BY_SIDE:
+        return (0.0, 0.0, 0.37, 1.0), (0.60, 0.0, 0.37, 1.0)
+    return (0.0, 0.58, 0.70, 0.42), (0.0, 0.0, 0.70, 0.42)
+
+
+def _number(
+    record: Mapping[str, Any], key: str, place: int, where: str, missing: float, name: str = ""
+) -> float:
     value = record.get(key)
     if value is None:
         return missing
-    spot = f"history[{place}]{where}[{key!r}]"
+    spot = f"{name or 'history'}[{place}]{where}[{key!r}]"
     try:
         number = float(value)
     except (TypeError, ValueError) as error:
@@ -96,8 +111,8 @@ def _number(record: Mapping[str, Any], key: str, place: int, where: str, missing
     return number
 
 
-def _series(records: Sequence[Mapping[str, Any]], key: str) -> Array:
-    return np.array([_number(r, key, i, "", np.nan) for i, r in enumerate(records)])
+def _series(records: Sequence[Mapping[str, Any]], key: str, name: str = "history") -> Array:
+    return np.array([_number(r, key, i, "", np.nan, name) for i, r in enumerate(records)])
 
 
 def _layer_names(history: Sequence[Mapping[str, Any]]) -> list[str]:

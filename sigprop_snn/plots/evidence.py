@@ -19,6 +19,7 @@ from sigprop_snn.plots.style import (
     dress,
     label_ends,
     layer_colours,
+    plain,
     ticks,
 )
 
@@ -180,7 +181,7 @@ def _lines(
             label=name,
         )
         last = float(heights[np.isfinite(heights)][-1])
-        ends.append((last, f"{name}  {form.format(last)}", colour))
+        ends.append((last, f"{plain(name)}  {form.format(last)}", colour))
     ax.xaxis.set_major_locator(ticks(5))
     ax.xaxis.set_major_formatter("{x:,.0f}")
     return ax, ends

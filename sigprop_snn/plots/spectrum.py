@@ -20,13 +20,14 @@ from sigprop_snn.plots.style import (
     TITLE_SIZE,
     axes_for,
     dress,
+    plain,
     ticks,
 )
 
 # The title of each, and what stands where a row does not know it.
 _COSTS = {
     "seconds": ("seconds an epoch", "not measured"),
-    "memory_mb": ("peak memory (MiB)", "not measured"),
+    "memory_mb": ("memory a step (MiB)", "not measured"),
     "operations": ("operations a sample", "not measured"),
     "spikes": ("spikes a sample", "none"),
 }
@@ -49,9 +50,10 @@ def rule_spectrum(
 
     Args:
         rows: For each rule ``rule`` (its name), ``accuracy`` (the mean, a fraction) and, where
-            known, ``accuracy_std``, ``seconds`` (for an epoch), ``memory_mb`` (the peak),
-            ``operations`` and ``spikes`` (for a sample), and what it needs: ``backward_pass``,
-            ``symmetric_weights``, ``feedback_weights`` and ``stored_activations``.
+            known, ``accuracy_std``, ``seconds`` (for an epoch), ``memory_mb`` (of a learning step,
+            at its peak), ``operations`` and ``spikes`` (for a sample), and what it needs:
+            ``backward_pass``, ``symmetric_weights``, ``feedback_weights`` and
+            ``stored_activations``.
         ax: An Axes whose place the panels take; None makes a figure.
         title: Title of the picture.
 
@@ -88,7 +90,7 @@ def rule_spectrum(
     if needs:
         _marks(panels[-1], rows, colours)
     for panel in panels:
-        _name_rules(panel, [str(row["rule"]) for row in rows], named=panel is panels[0])
+        _name_rules(panel, [plain(str(row["rule"])) for row in rows], named=panel is panels[0])
     panels[0].spines["left"].set_visible(False)
     return panels
 

@@ -8,9 +8,10 @@ from torch import nn
 
 from sigprop_snn.monitors import HealthCheck, HealthWarning, Limits, examine
 from sigprop_snn.network import Block, Network, ProjectedContext, Readout, RunningNorm, correct
-from sigprop_snn.neurons import IF, LIF
-from sigprop_snn.training import LocalOptimizers, TrainConfig, evaluate
-from sigprop_snn.training.loop import _load, build_network
+from sigprop_snn.neurons import IF, LIF, Rate
+from sigprop_snn.training import LocalOptimizers, TrainConfig, evaluate, train
+from sigprop_snn.training.loop import build_network
+from sigprop_snn.training.saved import load_data
 
 CLASSES = ("zero", "one", "two")
 LABELS = torch.arange(6) % 3
@@ -129,6 +130,21 @@ def test_each_ill_is_said_once_as_a_line_or_as_a_warning():
     assert [str(warning.message) for warning in caught] == lines
 
 
+def test_a_graded_activity_can_be_dead_but_not_saturated():
+    assert ills(network(5.0, Rate())) == {}
+    found = ills(network(-5.0, Rate()))
+    assert set(found) == {("dead", "block2"), ("silent", "block2"), ("silent", "readout")}
+
+
+def test_a_layer_that_makes_no_guess_is_still_watched():
+    net = network(1.5, IF())
+    check = HealthCheck(net, say=lambda _: None)
+    for stage in net.stages(batch()[0]):
+        if stage.response is not None:
+            check.watch(stage._replace(scores=None), LABELS)
+    assert [finding.ill for finding in check.report()] == ["saturated"]
+
+
 def test_training_mode_is_left_as_it_was():
     net = network(0.3).train()
     net.blocks[0].norm = RunningNorm(10)
@@ -141,7 +157,7 @@ def test_training_mode_is_left_as_it_was():
 @pytest.mark.parametrize(("name", "rule"), [("digits", "voltage"), ("digit-events", "surrogate")])
 def test_a_healthy_run_raises_no_alarm_at_any_epoch(name, rule):
     config = TrainConfig(name, rule=rule, train_samples=600, test_samples=100).resolved()
-    data = _load(config)
+    data = load_data(config)
     net = build_network(config, data.shape, len(data.classes))
     optimizers = LocalOptimizers(net, lambda weights: torch.optim.Adam(weights, lr=2e-3))
     with warnings.catch_warnings():
@@ -156,3 +172,17 @@ def test_a_healthy_run_raises_no_alarm_at_any_epoch(name, rule):
                 for stage in net.stages(inputs):
                     check.watch(stage, labels)
             assert check.report() == []
+
+
+def test_training_says_each_ill_once_and_leaves_the_run_as_it_is(tmp_path):
+    said: list[str] = []
+    small = {"epochs": 2, "steps": 4, "train_samples": 6, "test_samples": 10}
+    trained = train(TrainConfig("digits", out=tmp_path / "run", **small), say=said.append)
+    told = [line for line in said if line.startswith("data: ")]
+    assert told == [line for line in told if "4 of 10 classes never occur" in line]
+    assert len(told) == 1
+    assert len(set(said)) == len(said)
+    assert (
+        evaluate(trained.network, trained.data.test).accuracy
+        == (trained.history[-1]["test_accuracy"])
+    )

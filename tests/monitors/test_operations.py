@@ -20,7 +20,7 @@ from sigprop_snn.network import (
     SurrogateRule,
     mlp,
 )
-from sigprop_snn.neurons import LIF, AllToAll, OneToOne, Recurrent
+from sigprop_snn.neurons import LIF, AllToAll, OneToOne, Rate, Recurrent
 
 STEPS, ROWS = 6, 3
 
@@ -255,3 +255,17 @@ def test_the_spikes_are_those_that_evaluation_sees():
     found = count_operations(network, events(8))["block1"]
     (spike,) = spikes_of(network, events(8))
     assert math.isclose(float(found.spikes.sum()), float(spike.sum()))
+
+
+def test_a_graded_activity_is_multiplied_and_is_no_spike():
+    first = nn.Linear(8, 10)
+    for weight in first.parameters():
+        nn.init.ones_(weight)  # a graded activity may happen to be whole
+    blocks = [Block(first, Rate()), Block(nn.Linear(10, 7), LIF())]
+    network = Network(ProjectedContext(3, (10,)), blocks, Readout(7, 3))
+    found = count_operations(network, events(8))
+    assert found["block1"].spikes.tolist() == [0.0] * ROWS
+    assert torch.equal(found["block1"].additions, 10 * events(8).double().sum((0, 2)))
+    assert found["block2"].macs.tolist() == [70.0 * STEPS] * ROWS
+    assert found["block2"].additions.tolist() == [0.0] * ROWS
+    assert found["readout"].macs.tolist() == [0.0] * ROWS
