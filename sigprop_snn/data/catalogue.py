@@ -36,7 +36,10 @@ DATASETS: dict[str, Dataset] = {
     ),
     "mnist": Dataset("70,000 handwritten digits of 28x28", static.open_mnist),
     "fashion-mnist": Dataset("70,000 pieces of clothing of 28x28", static.open_fashion_mnist),
+    "kmnist": Dataset("70,000 cursive Japanese letters of 28x28", static.open_kmnist),
     "cifar10": Dataset("60,000 colour pictures of 32x32 in ten classes", static.open_cifar10),
+    "cifar100": Dataset("60,000 colour pictures of 32x32 in 100 classes", static.open_cifar100),
+    "svhn": Dataset("99,289 colour house numbers of 32x32", static.open_svhn),
     "imagefolder": Dataset(
         "your own pictures, in train/<class>/ and test/<class>/", folder.open_imagefolder
     ),
@@ -172,7 +175,7 @@ def prepare(
                 standardise=source.colour and encoding == "direct",
                 shuffle=learn,
                 augment=learn and augment,
-                mirror=source.colour,
+                mirror=source.colour if source.mirror is None else source.mirror,
                 seed=derive_seed(seed, _ORDER),
             ),
         )

@@ -55,6 +55,8 @@ class Source:
         timed: whether the samples are events in frames, which have a time axis already and are
             used as they are.
         colour: whether the samples are colour pictures.
+        mirror: whether augmentation may mirror the samples, left to right; None means colour
+            pictures alone.
     """
 
     name: str
@@ -64,6 +66,7 @@ class Source:
     top: float = 255.0
     timed: bool = False
     colour: bool = False
+    mirror: bool | None = None
 
     def __post_init__(self) -> None:
         for place, split in (("train", self.train), ("test", self.test)):

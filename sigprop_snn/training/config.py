@@ -47,7 +47,10 @@ RECIPES: dict[str, Recipe] = {
     "digit-events": Recipe("mlp", epochs=12, steps=12, batch_size=32),
     "mnist": Recipe("mlp", epochs=5, steps=8, batch_size=128),
     "fashion-mnist": Recipe("conv", epochs=10, steps=8, batch_size=32),
+    "kmnist": Recipe("conv", epochs=10, steps=8, batch_size=32),
     "cifar10": Recipe("conv", epochs=10, steps=8, batch_size=32, augment=True),
+    "cifar100": Recipe("conv", epochs=10, steps=8, batch_size=32, augment=True),
+    "svhn": Recipe("conv", epochs=10, steps=8, batch_size=32, augment=True),
     "imagefolder": Recipe("conv", epochs=10, steps=8, batch_size=32, augment=True),
     "nmnist": Recipe("conv", epochs=30, steps=10, batch_size=32, augment=True, predict="vote"),
 }
