@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from sigprop_snn.data.download import fetch
-from sigprop_snn.data.source import Source, Split
+from sigprop_snn.data.source import Request, Source, Split
 from sigprop_snn.errors import SigpropError
 
 TEN_DIGITS = tuple("0123456789")
@@ -51,48 +51,48 @@ def digit_pictures(split: str) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(x).to(torch.uint8).view(-1, 1, 8, 8), torch.from_numpy(y).long()
 
 
-def open_digits(root: Path, steps: int, download: bool) -> Source:
+def open_digits(request: Request) -> Source:
     """Return scikit-learn's 8x8 digits; needs no files."""
     train, test = (Split.of(*digit_pictures(split)) for split in ("train", "test"))
     return Source("digits", train, test, TEN_DIGITS, top=16.0)
 
 
-def open_mnist(root: Path, steps: int, download: bool) -> Source:
+def open_mnist(request: Request) -> Source:
     """Return MNIST from `root/MNIST/raw`, as torchvision lays it out."""
     from torchvision.datasets import MNIST
 
-    return _open_idx("mnist", MNIST, root, TEN_DIGITS, download)
+    return _open_idx("mnist", MNIST, request, TEN_DIGITS)
 
 
-def open_fashion_mnist(root: Path, steps: int, download: bool) -> Source:
+def open_fashion_mnist(request: Request) -> Source:
     """Return Fashion-MNIST from `root/FashionMNIST/raw`, as torchvision lays it out."""
     from torchvision.datasets import FashionMNIST
 
-    return _open_idx("fashion-mnist", FashionMNIST, root, FASHION, download)
+    return _open_idx("fashion-mnist", FashionMNIST, request, FASHION)
 
 
-def open_kmnist(root: Path, steps: int, download: bool) -> Source:
+def open_kmnist(request: Request) -> Source:
     """Return Kuzushiji-MNIST from `root/KMNIST/raw`, as torchvision lays it out."""
     from torchvision.datasets import KMNIST
 
-    return _open_idx("kmnist", KMNIST, root, HIRAGANA, download)
+    return _open_idx("kmnist", KMNIST, request, HIRAGANA)
 
 
-def open_cifar10(root: Path, steps: int, download: bool) -> Source:
+def open_cifar10(request: Request) -> Source:
     """Return CIFAR-10 from `root/cifar-10-batches-py`, as torchvision lays it out."""
     from torchvision.datasets import CIFAR10 as Pictures  # noqa: N811
 
-    return _open_cifar("cifar10", Pictures, root, CIFAR10, download)
+    return _open_cifar("cifar10", Pictures, request, CIFAR10)
 
 
-def open_cifar100(root: Path, steps: int, download: bool) -> Source:
+def open_cifar100(request: Request) -> Source:
     """Return CIFAR-100 from `root/cifar-100-python`, as torchvision lays it out."""
     from torchvision.datasets import CIFAR100
 
-    return _open_cifar("cifar100", CIFAR100, root, None, download)
+    return _open_cifar("cifar100", CIFAR100, request, None)
 
 
-def open_svhn(root: Path, steps: int, download: bool) -> Source:
+def open_svhn(request: Request) -> Source:
     """Return SVHN from `train_32x32.mat` and `test_32x32.mat` in `root`, torchvision's layout.
 
     torchvision reads a file only where its checksum is that of the original, through scipy, which
@@ -100,6 +100,7 @@ def open_svhn(root: Path, steps: int, download: bool) -> Source:
     """
     from torchvision.datasets import SVHN
 
+    root = request.root
     halves = ("train", "test")
     missing = [root / SVHN.split_list[half][1] for half in halves]
     missing = [file for file in missing if not file.is_file()]
@@ -111,7 +112,7 @@ def open_svhn(root: Path, steps: int, download: bool) -> Source:
             for half in halves:
                 SVHN(folder, split=half, download=True)
 
-        fetch("svhn", root, missing, advice, both if download else None)
+        fetch("svhn", root, missing, advice, both if request.download else None)
     splits = []
     for half in halves:
         file = root / SVHN.split_list[half][1]
@@ -127,13 +128,14 @@ def open_svhn(root: Path, steps: int, download: bool) -> Source:
 
 
 def _open_cifar(
-    name: str, dataset: Any, root: Path, classes: tuple[str, ...] | None, download: bool
+    name: str, dataset: Any, request: Request, classes: tuple[str, ...] | None
 ) -> Source:
     """CIFAR-10 or CIFAR-100.
 
     These files are pickles. torchvision opens them only where their checksum is that of the
     original, so no code of another's can hide in them.
     """
+    root = request.root
     folder = root / dataset.base_folder
     names = [name for name, _ in (*dataset.train_list, *dataset.test_list)]
     files = [folder / name for name in (*names, dataset.meta["filename"])]
@@ -143,7 +145,7 @@ def _open_cifar(
             f"Unpack {dataset.url} in {root}, or use 'imagefolder' for pictures in one folder a "
             "class."
         )
-        fetch(name, root, missing, advice, _torchvision(dataset) if download else None)
+        fetch(name, root, missing, advice, _torchvision(dataset) if request.download else None)
     splits = []
     for train in (True, False):
         try:
@@ -158,15 +160,14 @@ def _open_cifar(
     return Source(name, splits[0], splits[1], classes or tuple(found.classes), colour=True)
 
 
-def _open_idx(
-    name: str, dataset: Any, root: Path, classes: tuple[str, ...], download: bool
-) -> Source:
+def _open_idx(name: str, dataset: Any, request: Request, classes: tuple[str, ...]) -> Source:
+    root = request.root
     folder = root / dataset.__name__ / "raw"
     files = [folder / Path(file).stem for file, _ in dataset.resources]
     missing = [file for file in files if not file.is_file()]
     if missing:
         advice = f"Unpack the four files of {dataset.mirrors[0]} into {folder}."
-        fetch(name, root, missing, advice, _torchvision(dataset) if download else None)
+        fetch(name, root, missing, advice, _torchvision(dataset) if request.download else None)
     splits = []
     for train in (True, False):
         try:

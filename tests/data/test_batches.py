@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from sigprop_snn.data import Source, Split, prepare
+from sigprop_snn.data import Augment, Source, Split, mask, prepare
 from sigprop_snn.data.augment import shifted
 from sigprop_snn.data.source import balanced, derive_seed, generator
 from sigprop_snn.errors import SigpropError, UnknownNameError
@@ -236,3 +238,199 @@ def test_seeds_made_of_different_parts_differ():
     made = {derive_seed(a, b) for a in range(20) for b in range(20)}
     assert len(made) == 400
     assert all(0 <= seed < 2**63 for seed in made)
+
+
+def test_augmentation_can_be_chosen():
+    frames = torch.zeros(60, 2, 2, 9, 9, dtype=torch.uint8)
+    frames[:, :, :, 4, 4], frames[:, :, :, 4, 5] = 1, 2
+    split = Split.of(frames, torch.arange(60) % 2)
+    events = Source("events", split, split, ("a", "b"), timed=True)
+
+    def first(augment):
+        return next(iter(prepare(events, steps=2, batch_size=60, augment=augment).train))[0]
+
+    still = first(Augment(shift=0))
+    assert torch.equal(still, first(False))
+    far = (first(Augment(shift=3))[0, :, 0] == 1).nonzero()[:, 1:]
+    assert set(far.flatten().tolist()) == set(range(1, 8))
+    flipped = first(Augment(shift=0, mirror=True))[0, :, 0]
+    ones, twos = (flipped == 1).nonzero(), (flipped == 2).nonzero()
+    assert set((twos - ones)[:, 2].tolist()) == {-1, 1}
+
+
+def test_a_source_says_whether_it_may_be_mirrored():
+    x = torch.arange(9, dtype=torch.uint8).view(1, 1, 1, 3, 3).expand(40, 2, 1, 3, 3)
+    split = Split.of(x, torch.arange(40) % 2)
+    for may in (False, True):
+        source = Source("c", split, split, ("a", "b"), timed=True, mirror=may)
+        moved = next(iter(prepare(source, steps=2, batch_size=40, augment=Augment(shift=0)).train))[
+            0
+        ]
+        assert bool((moved == split.read(torch.arange(40)).transpose(0, 1)).all()) is not may
+        # One's own choice counts more.
+        other = Augment(shift=0, mirror=not may)
+        chosen = next(iter(prepare(source, steps=2, batch_size=40, augment=other).train))[0]
+        assert bool((chosen == split.read(torch.arange(40)).transpose(0, 1)).all()) is may
+
+
+def test_dropping_events_takes_each_with_its_probability_anew_in_every_epoch():
+    frames = torch.full((50, 4, 2, 5, 5), 7, dtype=torch.uint8)
+    frames[:, :, :, 0] = 0
+    split = Split.of(frames, torch.arange(50) % 2)
+    events = Source("events", split, split, ("a", "b"), timed=True)
+    data = prepare(events, steps=4, batch_size=50, augment=Augment(shift=0, drop=0.3), seed=5)
+    (one, _), (two, _) = next(iter(data.train)), next(iter(data.train))
+    assert not torch.equal(one, two)
+    data.train.set_epoch(0)
+    assert torch.equal(next(iter(data.train))[0], one)
+    assert torch.equal(one, one.round())
+    assert (one[..., 0, :] == 0).all()
+    assert (one.min(), one.max()) == (0, 7)
+    # 56,000 events: five standard deviations are 0.01.
+    assert one.sum() / (50 * 4 * 2 * 20 * 7) == pytest.approx(0.7, abs=0.01)
+    assert torch.equal(next(iter(data.test))[0].transpose(0, 1), frames.float())
+
+
+def test_a_row_of_channels_is_shifted_along_itself():
+    frames = torch.zeros(40, 3, 1, 9, dtype=torch.uint8)
+    frames[..., 4] = 5
+    split = Split.of(frames, torch.arange(40) % 2)
+    sounds = Source("sounds", split, split, ("a", "b"), timed=True)
+    x, _ = next(iter(prepare(sounds, steps=3, batch_size=40, augment=True).train))
+    assert x.shape == (3, 40, 1, 9)
+    assert (x.sum(-1) == 5).all()
+    assert set(x[0, :, 0].argmax(-1).tolist()) == {2, 3, 4, 5, 6}
+    assert torch.equal(x[0], x[2])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"), [({"shift": -1}, "shift is -1"), ({"drop": 1.0}, "drop is 1.0")]
+)
+def test_augmentation_that_can_not_be_is_refused(options, message):
+    with pytest.raises(SigpropError, match=message):
+        Augment(**options)
+
+
+def test_augmentation_that_does_not_fit_is_refused():
+    with pytest.raises(SigpropError, match=r"drop is 0\.5; 'numbers' holds pictures"):
+        prepare(source(), augment=Augment(drop=0.5))
+    flat = Split.of(torch.zeros(6, 4), torch.arange(6) % 3)
+    with pytest.raises(SigpropError, match=r"shape \(4,\), which can't be shifted"):
+        prepare(Source("flat", flat, flat, ("a", "b", "c")), augment=True)
+
+
+def padded(lengths, steps=6):
+    """Samples with events in every step of their own, and silence behind."""
+    frames = torch.zeros(len(lengths), steps, 2, 3, dtype=torch.uint8)
+    for sample, length in enumerate(lengths):
+        frames[sample, :length] = sample + 1
+    return frames
+
+
+def test_lengths_come_with_the_batches_and_follow_their_order():
+    lengths = torch.arange(30) % 7
+    split = Split.of(padded(lengths.tolist()), torch.arange(30) % 3)
+    data = prepare(Source("v", split, split, ("a", "b", "c"), timed=True), steps=6, batch_size=8)
+    plain = list(data.train)
+    data.train.set_epoch(0)
+    for (x, y), (u, v, length) in zip(plain, data.train.with_lengths(), strict=True):
+        assert torch.equal(x, u)
+        assert torch.equal(y, v)
+        assert length.dtype == torch.int64
+        own = mask(length, 6)
+        assert own.sum(0).tolist() == length.tolist()
+        assert torch.equal(u.flatten(2).any(2), own)
+    assert data.train.epoch == 1
+
+
+def test_lengths_of_ones_own_count_more_than_the_last_event():
+    split = Split.of(padded([1, 2, 3, 4]), torch.arange(4) % 3, torch.tensor([6, 5, 4, 4]))
+    data = prepare(Source("v", split, split, ("a", "b", "c"), timed=True), steps=6, batch_size=3)
+    assert torch.cat([n for _, _, n in data.test.with_lengths()]).tolist() == [6, 5, 4, 4]
+
+
+def test_dropped_events_do_not_shorten_a_sample():
+    split = Split.of(padded([6] * 20).clamp(max=1), torch.arange(20) % 3)
+    events = Source("v", split, split, ("a", "b", "c"), timed=True)
+    data = prepare(events, steps=6, augment=Augment(shift=0, drop=0.9))
+    assert [n.tolist() for _, _, n in data.train.with_lengths()] == [[6] * 20]
+
+
+def test_pictures_fill_every_step():
+    data = prepare(source(), steps=4, batch_size=64)
+    assert [n.tolist() for _, _, n in data.train.with_lengths()] == [[4] * 60]
+
+
+def test_a_mask_is_true_where_steps_are_a_samples_own():
+    own = mask(torch.tensor([0, 2, 3]), 3)
+    assert own.tolist() == [[False, True, True], [False, True, True], [False, False, True]]
+    for wrong in ([4], [-1]):
+        with pytest.raises(SigpropError, match="expected 0 to 3"):
+            mask(torch.tensor(wrong), 3)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 2**31),
+    sizes=st.lists(st.integers(1, 90), min_size=2, max_size=2),
+    fraction=st.floats(0.05, 0.9),
+    drawn=st.integers(20, 60),
+)
+def test_splits_follow_the_seed_alone_and_never_overlap(seed, sizes, fraction, drawn):
+    found = []
+    for batch_size, steps in zip(sizes, (2, 3), strict=True):
+        data = prepare(
+            source(),
+            steps=steps,
+            batch_size=batch_size,
+            seed=seed,
+            validation=fraction,
+            train_samples=drawn,
+            test_samples=15,
+        )
+        found.append([sorted(numbers(b)) for b in (data.train, data.validation, data.test)])
+    assert found[0] == found[1]
+    train, validation, test = map(set, found[0])
+    assert len(train) + len(validation) == drawn
+    assert len(validation) == round(fraction * drawn)
+    assert not train & validation
+    assert not (train | validation) & test
+
+
+def test_samples_that_a_set_sets_apart_are_its_validation():
+    given_apart = Source(
+        "n", numbered(60), numbered(20, 1000), ("a", "b", "c"), 1.0, validation=numbered(9, 500)
+    )
+    data = prepare(given_apart)
+    assert numbers(data.validation) == list(range(500, 509))
+    assert sorted(numbers(data.train)) == list(range(60))
+    carved = prepare(given_apart, validation=0.5)
+    assert max(numbers(carved.validation)) < 60
+    with pytest.raises(SigpropError, match="label 7 of validation sample 0"):
+        Source(
+            "n",
+            numbered(6),
+            numbered(6),
+            ("a", "b", "c"),
+            validation=Split.of(torch.zeros(1, 1), torch.tensor([7])),
+        )
+
+
+def test_pictures_too_many_for_memory_are_read_batch_by_batch(monkeypatch):
+    read = []
+
+    def note(index):
+        read.append(len(index))
+        return index.to(torch.float32).view(-1, 1, 1, 1).expand(-1, 1, 2, 2)
+
+    large = Split(torch.arange(60) % 3, note, sample_bytes=16)
+    lazy = Source("lazy", large, numbered(20, 1000), ("a", "b", "c"), 1.0)
+    monkeypatch.setattr("sigprop_snn.data.preparation.IN_MEMORY", 16 * 40)
+    data = prepare(lazy, batch_size=20, validation=0.5)
+    # Half of the samples fit.
+    assert read == [30, 30]
+    read.clear()
+    data = prepare(lazy, batch_size=20)
+    assert read == [1]
+    assert numbers(data.train) == numbers(prepare(source(), batch_size=20).train)
+    assert read == [1, 20, 20, 20]
