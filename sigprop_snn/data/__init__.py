@@ -5,6 +5,7 @@ from sigprop_snn.data.batches import Batches, Data
 from sigprop_snn.data.camera import SENSOR_SIZE, digit_events
 from sigprop_snn.data.catalogue import DATASETS, Dataset, load
 from sigprop_snn.data.events import EventFileError
+from sigprop_snn.data.formats import read_events
 from sigprop_snn.data.frames import Frames, to_frames
 from sigprop_snn.data.lengths import mask
 from sigprop_snn.data.nmnist import read_nmnist_file
@@ -27,6 +28,7 @@ __all__ = [
     "load",
     "mask",
     "prepare",
+    "read_events",
     "read_nmnist_file",
     "to_frames",
 ]

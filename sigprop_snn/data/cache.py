@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from io import FileIO
 from pathlib import Path
-from typing import Any, Literal
+from typing import IO, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,6 +43,28 @@ def stamps(files: Sequence[Path], root: Path) -> list[list[Any]]:
         name = file.relative_to(root) if file.is_relative_to(root) else file
         found.append([name.as_posix(), status.st_size, status.st_mtime_ns])
     return found
+
+
+def write_whole(path: Path, fill: Callable[[IO[bytes]], object]) -> bool:
+    """Write a file beside its place and move it there, so that no half of it is ever seen.
+
+    Returns:
+        Whether that was possible.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".new-", delete=False) as new:
+            beside = Path(new.name)
+            try:
+                fill(new)
+                new.close()
+                beside.chmod(0o644)
+                beside.replace(path)
+            finally:
+                beside.unlink(missing_ok=True)
+    except OSError:
+        return False
+    return True
 
 
 class FrameFile:
@@ -109,10 +131,7 @@ class FrameFile:
                 return file
             file.close()
             break
-        try:
-            return self._create(path)
-        except OSError:
-            return None
+        return self._create(path)
 
     def _is_whole(self, file: FileIO) -> bool:
         try:
@@ -120,21 +139,13 @@ class FrameFile:
         except OSError:
             return False
 
-    def _create(self, path: Path) -> FileIO:
-        """Make an empty file beside and move it there, so that no half of a head is ever seen."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".new-", delete=False) as new:
-            beside = Path(new.name)
-            try:
-                new.write(self._head)
-                # The rest takes no place on the disk until it is written.
-                new.truncate(self._size)
-                new.close()
-                beside.chmod(0o644)
-                beside.replace(path)
-            finally:
-                beside.unlink(missing_ok=True)
-        return path.open("r+b", buffering=0)
+    def _create(self, path: Path) -> FileIO | None:
+        def fill(file: IO[bytes]) -> None:
+            file.write(self._head)
+            # The rest takes no place on the disk until it is written.
+            file.truncate(self._size)
+
+        return path.open("r+b", buffering=0) if write_whole(path, fill) else None
 
     def _place(self, number: int) -> int:
         return len(self._head) + number * self._record

@@ -6,7 +6,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from sigprop_snn.data import camera, nmnist, static
+from sigprop_snn.data import (
+    camera,
+    cifar10_dvs,
+    eventfolder,
+    gesture,
+    nmnist,
+    poker,
+    speech,
+    static,
+)
 from sigprop_snn.data.augment import Augment
 from sigprop_snn.data.batches import Data
 from sigprop_snn.data.folder import open_imagefolder
@@ -49,6 +58,32 @@ DATASETS: dict[str, Dataset] = {
     ),
     "nmnist": Dataset(
         "N-MNIST: digits seen by an event camera, 34x34", nmnist.open_nmnist, events=True
+    ),
+    "poker-dvs": Dataset(
+        "POKER-DVS: symbols of cards seen by an event camera, 35x35", poker.open_poker, events=True
+    ),
+    "dvs-gesture": Dataset(
+        "DVS128 Gesture: eleven gestures seen by an event camera, 128x128",
+        gesture.open_gesture,
+        events=True,
+    ),
+    "cifar10-dvs": Dataset(
+        "CIFAR10-DVS: pictures of ten classes seen by an event camera, 128x128",
+        cifar10_dvs.open_cifar10_dvs,
+        events=True,
+    ),
+    "shd": Dataset(
+        "Spiking Heidelberg Digits: spoken digits in two languages, 700 channels",
+        speech.open_shd,
+        events=True,
+    ),
+    "ssc": Dataset(
+        "Spiking Speech Commands: 35 spoken words, 700 channels", speech.open_ssc, events=True
+    ),
+    "eventfolder": Dataset(
+        "your own recordings of events, in train/<class>/ and test/<class>/",
+        eventfolder.open_eventfolder,
+        events=True,
     ),
 }
 
@@ -119,13 +154,13 @@ def load(
         raise SigpropError(
             f"sensor is for 'eventfolder'; the sensor of {name!r} is known, expected None"
         )
-    folder = Path(root).expanduser()
+    home = Path(root).expanduser()
     request = Request(
-        root=folder,
+        root=home,
         steps=steps,
         download=download,
         frames=frames or Frames(),
-        cache=None if cache is None else folder / Path(cache).expanduser(),
+        cache=None if cache is None else home / Path(cache).expanduser(),
     )
     return prepare(
         dataset.open(request),

@@ -78,12 +78,9 @@ def fault(events: Events, sensor: tuple[int, int, int]) -> tuple[str, str] | Non
     """
     if len(events) == 0:
         return "holds no event", "at least one"
-    for field, limit in zip("xyp", sensor, strict=True):
-        value = events[field].astype(np.int64)
-        outside = np.flatnonzero((value < 0) | (value >= limit))
-        if len(outside):
-            at = outside[0]
-            return f"has event {at} with {field}={value[at]}", f"{field} from 0 to {limit - 1}"
+    outside = _outside(events, sensor)
+    if outside:
+        return outside
     time = events["t"]
     falling = np.flatnonzero(np.diff(time) < 0)
     if len(falling):
@@ -94,4 +91,26 @@ def fault(events: Events, sensor: tuple[int, int, int]) -> tuple[str, str] | Non
         )
     if time[0] < 0:
         return f"has event 0 at {time[0]} us", "times from 0"
+    return None
+
+
+def on_sensor(file: Path, events: Events, sensor: tuple[int, int, int]) -> Events:
+    """Return the events as they are.
+
+    Raises:
+        EventFileError: if one lies outside the sensor.
+    """
+    outside = _outside(events, sensor)
+    if outside:
+        raise EventFileError(file, *outside)
+    return events
+
+
+def _outside(events: Events, sensor: tuple[int, int, int]) -> tuple[str, str] | None:
+    for field, limit in zip("xyp", sensor, strict=True):
+        value = events[field].astype(np.int64)
+        odd = np.flatnonzero((value < 0) | (value >= limit))
+        if len(odd):
+            at = odd[0]
+            return f"has event {at} with {field}={value[at]}", f"{field} from 0 to {limit - 1}"
     return None

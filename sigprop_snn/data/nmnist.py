@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import torch
-
-from sigprop_snn.data.download import fetch
 from sigprop_snn.data.events import EventFileError, Events, fault, file_size, unreadable
 from sigprop_snn.data.frames import Sensor
-from sigprop_snn.data.recordings import Recordings, framed
-from sigprop_snn.data.source import DataNotFoundError, Request, Source, Split
+from sigprop_snn.data.recordings import both_halves, framed, in_files
+from sigprop_snn.data.source import Request, Source, Split
 from sigprop_snn.data.static import TEN_DIGITS
 
 # The recordings take about 310,000 microseconds; what comes later counts in the last step.
@@ -64,38 +61,23 @@ def read_bin(file: Path) -> Events:
 def open_nmnist(request: Request) -> Source:
     """Return N-MNIST from `root/NMNIST`, as tonic lays it out; any number of recordings."""
     folder = request.root / "NMNIST"
-    halves = [folder / "Train", folder / "Test"]
-    found = [_recordings(half) for half in halves]
-    missing = [
-        half / "<digit>" / "*.bin" for half, files in zip(halves, found, strict=True) if not files
-    ]
-    if len(missing) == 2:
-        fetch("nmnist", request.root, missing, _ADVICE, _download if request.download else None)
-        found = [_recordings(half) for half in halves]
-    elif missing:
-        # Recordings lie here already, so a download of a gigabyte is not what was meant.
-        raise DataNotFoundError("nmnist", missing, f"The other half is there. {_ADVICE}")
-    train, test = (
-        _split(half, files, request) for half, files in zip(("train", "test"), found, strict=True)
+    halves = {folder / "Train": "<digit>/*.bin", folder / "Test": "<digit>/*.bin"}
+    train, test = both_halves("nmnist", halves, _ADVICE, request, _download)
+    return Source(
+        "nmnist",
+        _split("train", train, request),
+        _split("test", test, request),
+        TEN_DIGITS,
+        timed=True,
     )
-    return Source("nmnist", train, test, TEN_DIGITS, timed=True)
-
-
-def _recordings(half: Path) -> list[Path]:
-    return sorted(file for file in half.glob("**/*.bin") if not file.name.startswith("."))
 
 
 def _split(half: str, files: list[Path], request: Request) -> Split:
     for file in files:
         if file.parent.name not in TEN_DIGITS:
             raise EventFileError(file, f"lies in {file.parent.name!r}", "a folder named 0 to 9")
-    recordings = Recordings(
-        name=f"nmnist-{half}",
-        y=torch.tensor([int(file.parent.name) for file in files]),
-        read=lambda number: read_nmnist_file(files[number]),
-        place=lambda number: f"the event file {files[number]}",
-        files=files,
-    )
+    labels = [int(file.parent.name) for file in files]
+    recordings = in_files(f"nmnist-{half}", files, labels, read_nmnist_file)
     return framed(recordings, _SENSOR, request)
 
 

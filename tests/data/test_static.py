@@ -92,7 +92,8 @@ def no_network(monkeypatch):
 def test_the_catalogue_names_every_data_set():
     assert set(DATASETS) == {
         "digits", "digit-events", "mnist", "fashion-mnist", "kmnist", "cifar10", "cifar100", "svhn",
-        "imagefolder", "nmnist",
+        "imagefolder", "nmnist", "poker-dvs", "dvs-gesture", "cifar10-dvs", "shd", "ssc",
+        "eventfolder",
     }  # fmt: skip
 
 
