@@ -156,9 +156,10 @@ def _read(source: Source, split: Split, name: str, steps: int) -> tuple[Split, t
     whole = len(split.y) * split.sample_bytes <= IN_MEMORY
     if whole:
         split = split.in_memory()
-    x = split.read(torch.arange(len(split.y)) if whole else torch.zeros(1, dtype=torch.int64))
-    if x.is_floating_point():
-        wrong = (~torch.isfinite(x)).flatten(1).any(1).nonzero().flatten()
+    x = split.read(torch.arange(1))
+    if x.is_floating_point() and whole:
+        every = split.read(torch.arange(len(split.y)))
+        wrong = (~torch.isfinite(every)).flatten(1).any(1).nonzero().flatten()
         if len(wrong):
             raise SigpropError(
                 f"{place} hold NaN or an infinity (first in number {int(wrong[0])} of those "
@@ -166,6 +167,6 @@ def _read(source: Source, split: Split, name: str, steps: int) -> tuple[Split, t
             )
     if source.timed and (x.ndim < 3 or x.shape[1] != steps):
         raise SigpropError(
-            f"{place} have shape {tuple(x.shape)}; expected (samples, {steps} steps, ...)"
+            f"{place} have shape {tuple(x.shape[1:])}; expected ({steps} steps, ...)"
         )
     return split, tuple(x.shape[1:])

@@ -154,6 +154,7 @@ def write_speech():
         folder.mkdir(parents=True, exist_ok=True)
         for part in parts:
             seconds = [np.sort(random.random(60 + i)) * 1.3 for i in range(count)]
+            seconds[3] = random.permutation(seconds[3])
             units = [random.integers(0, 700, 60 + i) for i in range(count)]
             labels = np.arange(count) % classes
             keys = [f"word {i}" for i in range(classes)]
