@@ -49,9 +49,10 @@ def _open(name: str, folder: str, parts: Mapping[str, bool], request: Request) -
     files = {part: request.root / folder / f"{name}_{part}.h5" for part in parts}
     missing = [files[part] for part, needed in parts.items() if needed and not files[part].exists()]
     if missing:
-        advice = f"Unpack {' and '.join(f.name for f in missing)}.zip of https://zenkelab.org there"
+        zips = " and ".join(f"{file.name}.zip" for file in missing)
+        advice = f"Unpack {zips} of https://zenkelab.org/datasets in {request.root / folder}."
         download = partial(_download, folder, tuple(parts)) if request.download else None
-        fetch(name, request.root, missing, f"{advice}.", download)
+        fetch(name, request.root, missing, advice, download)
     splits = {
         part: _split(f"{name}-{part}", file, request)
         for part, file in files.items()
