@@ -147,7 +147,7 @@ def test_real_recordings_keep_every_event(no_download):
     root = Path(os.environ["SIGPROP_DATA"])
     files = [f for digit in range(10) for f in sorted((root / f"NMNIST/Test/{digit}").iterdir())]
     count = min(100, len(files))
-    data = load("nmnist", root=root, train_samples=20, test_samples=count)
+    data = load("nmnist", root=root, train_samples=20, test_samples=count, cache=None)
     assert data.train.labels.bincount().tolist() == [2] * 10
     if count == len(files):
         kept = torch.cat([x.sum((0, 2, 3, 4)) for x, _ in data.test])
