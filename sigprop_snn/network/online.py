@@ -319,6 +319,6 @@ def learn_in_parts(
     if every < 1:
         raise SigpropError(f"updates come every {every} steps; expected 1 or more")
     online = Online(network)
-    for part in inputs.split(every):
-        learned = online.learn(part, labels, update)
+    for start in range(0, len(inputs), every):
+        learned = online.learn(inputs[start : start + every], labels, update)
     return learned
