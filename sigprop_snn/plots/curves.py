@@ -186,7 +186,10 @@ def rule_spectrum(
     return panels
 
 
-def _two_places(host: Axes) -> tuple[tuple[float, ...], tuple[float, ...]]:
+_Place = tuple[float, float, float, float]
+
+
+def _two_places(host: Axes) -> tuple[_Place, _Place]:
     """Return the places of two panels in their host, with room for labels at their right ends."""
     figure = figure_of(host)
     figure.draw_without_rendering()
