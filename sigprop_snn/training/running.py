@@ -17,11 +17,13 @@ from tqdm import tqdm
 from sigprop_snn.config import TrainConfig
 from sigprop_snn.data import Data
 from sigprop_snn.data.source import derive_seed
+from sigprop_snn.device import to_device
 from sigprop_snn.errors import RunStoppedError
-from sigprop_snn.network import Learned, Network, learn_in_parts
+from sigprop_snn.monitors import HealthCheck
+from sigprop_snn.network import Learned, Network, Stage, learn_in_parts
 from sigprop_snn.training import randomness
 from sigprop_snn.training.board import TensorBoard, board_of
-from sigprop_snn.training.evaluation import Evaluation, evaluate, to_device
+from sigprop_snn.training.evaluation import Evaluation, evaluate
 from sigprop_snn.training.folder import SUMMARY, RunFolder
 from sigprop_snn.training.memory import peak_memory_mb
 from sigprop_snn.training.saved import SavedRun, identity
@@ -33,13 +35,18 @@ from sigprop_snn.training.trained import Trained
 _LEARNING, _JUDGING = 1, 2  # streams of draws, besides those of the weights and of the data
 
 
-def judge(network: Network, batches: Iterable[tuple[Tensor, Tensor]], seed: int) -> Evaluation:
+def judge(
+    network: Network,
+    batches: Iterable[tuple[Tensor, Tensor]],
+    seed: int,
+    watch: Callable[[Stage, Tensor], object] | None = None,
+) -> Evaluation:
     """Return how a network does; a noisy one draws the same noise for the same seed.
 
     The random states are left as they are, so that judging has no part in learning.
     """
     with randomness.seeded(derive_seed(seed, _JUDGING)):
-        return evaluate(network, batches)
+        return evaluate(network, batches, watch)
 
 
 @dataclass
@@ -60,6 +67,14 @@ class Run:
     folder: RunFolder
     say: Callable[[str], object]
     _saved_at: float = 0.0
+
+    def __post_init__(self) -> None:
+        self._health = HealthCheck(
+            self.state.network,
+            classes=self.data.classes,
+            labels=self.data.train.labels,
+            say=self.say,
+        )
 
     @property
     def epochs(self) -> int:
@@ -138,7 +153,7 @@ class Run:
         chosen_by = (
             self._judged(stop.watch(held)) if (held is not None and config.chooses_epoch) else None
         )
-        tested = self._judged(stop.watch(self.data.test))
+        tested = self._judged(stop.watch(self.data.test), self._health.watch)
         record = state.tally.record(number, tested, chosen_by)
         state.finish_epoch(record)
         # The board before the checkpoint and the metrics behind it: a resumed run withdraws what
@@ -148,6 +163,7 @@ class Run:
         self._save()
         self.folder.write_metrics(state.history)
         self.say(line_of(record, self.epochs))
+        self._health.report()
 
     def _batches(self, number: int, stop: Stop) -> None:
         """Learn from what is left of an epoch's batches."""
@@ -181,9 +197,13 @@ class Run:
             return nullcontext()
         return torch.autocast(self._device.type, torch.bfloat16)
 
-    def _judged(self, batches: Iterable[tuple[Tensor, Tensor]]) -> Evaluation:
+    def _judged(
+        self,
+        batches: Iterable[tuple[Tensor, Tensor]],
+        watch: Callable[[Stage, Tensor], object] | None = None,
+    ) -> Evaluation:
         with self._precision():
-            return judge(self.state.network, batches, self.config.seed)
+            return judge(self.state.network, batches, self.config.seed, watch)
 
     def _shown(
         self, batches: Iterable[tuple[Tensor, Tensor]], number: int
