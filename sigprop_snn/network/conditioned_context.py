@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -36,6 +37,7 @@ class ConditionedContext(Signal):
         SigpropError: if a number is out of its range.
     """
 
+    own: ClassVar[bool] = True
     shape: tuple[int, ...]
     mixture: Tensor
     draws: Tensor

@@ -5,12 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from sigprop_snn.network.comparison import as_shares, products, streams
 from sigprop_snn.network.loss import LocalLoss, check_scale
 from sigprop_snn.network.readout import Answers
+
+_SPANNED = 1e-8  # share of the largest eigenvalue below which a direction is rounding
 
 
 @dataclass(frozen=True)
@@ -24,6 +27,9 @@ class HebbianLoss(LocalLoss):
 
     Args:
         scale: of the scores.
+        decorrelated: whether the centred contexts are turned apart, to the nearest orthogonal
+            ones, instead of each brought to unit length. Above the first layer they pass through
+            the weights that they shape, and would otherwise fall together.
         grid: feature maps are averaged over a grid of this many positions a side first.
 
     Raises:
@@ -33,6 +39,7 @@ class HebbianLoss(LocalLoss):
     takes: ClassVar[frozenset[Answers]] = frozenset({"classes", "values", "labels"})
 
     scale: float = 1.0
+    decorrelated: bool = True
     grid: int = 7
 
     def __post_init__(self) -> None:
@@ -41,10 +48,20 @@ class HebbianLoss(LocalLoss):
     def scores(self, samples: Tensor, contexts: Tensor) -> Tensor:
         """Return the samples' activity along every centred context."""
         h, t, _ = streams(samples, contexts.detach(), self.grid)
-        centred = F.normalize(t - t.mean(dim=-2, keepdim=True), dim=-1)
-        return self.scale * products(h, centred)
+        centred = t - t.mean(dim=-2, keepdim=True)
+        apart = _orthogonal(centred) if self.decorrelated else F.normalize(centred, dim=-1)
+        return self.scale * products(h, apart)
 
     def loss(self, scores: Tensor, labels: Tensor) -> Tensor:
         """Return the negative mean activity along the right contexts."""
         right = as_shares(labels, scores.shape[1], scores)
         return -(right * scores).sum(1).mean()
+
+
+def _orthogonal(contexts: Tensor) -> Tensor:
+    """Return (C C^T)^(-1/2) C for contexts `[..., K, D]`; what they do not span stays zero."""
+    wide = contexts.double()
+    values, vectors = torch.linalg.eigh(wide @ wide.mT)
+    kept = values > _SPANNED * values[..., -1:].clamp(min=torch.finfo(wide.dtype).tiny)
+    inverse = torch.where(kept, values, 1.0).rsqrt() * kept
+    return (vectors * inverse[..., None, :] @ vectors.mT @ wide).to(contexts)

@@ -27,6 +27,11 @@ class LocalLoss(ABC):
 
     takes: ClassVar[frozenset[Answers]] = frozenset({"classes", "values"})
 
+    @property
+    def compares_contexts(self) -> bool:
+        """Whether its targets come of the contexts that all samples share."""
+        return False
+
     @abstractmethod
     def scores(self, samples: Tensor, contexts: Tensor) -> Tensor:
         """Return how near each sample is to each context.
@@ -110,6 +115,11 @@ class DotProductLoss(LocalLoss):
                 f"DotProductLoss has top {self.top} and temperature {self.temperature}; expected "
                 "top >= 1 and temperature > 0"
             )
+
+    @property
+    def compares_contexts(self) -> bool:
+        """Whether its targets come of the contexts that all samples share."""
+        return self.select != "label"
 
     def scores(self, samples: Tensor, contexts: Tensor) -> Tensor:
         """Return the scaled products."""

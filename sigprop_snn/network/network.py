@@ -173,10 +173,18 @@ class Network(nn.Module):
     def _check_answers(self) -> None:
         answers, signal = self.signal.answers, type(self.signal).__name__
         for loss in (self.loss, *(block.loss for block in self.each_block())):
-            if loss is not None and answers not in loss.takes:
+            if loss is None:
+                continue
+            if answers not in loss.takes:
                 raise SigpropError(
                     f"{type(loss).__name__} can't compare the targets of {signal}, which are "
                     f"{answers}; it takes {', '.join(sorted(loss.takes))}"
+                )
+            if self.signal.own and loss.compares_contexts:
+                raise SigpropError(
+                    f"{loss} selects targets among contexts that all samples share, but {signal} "
+                    "gives each sample its own; expected a loss that takes the label, such as "
+                    "DotProductLoss()"
                 )
         if self.readout is not None and self.readout.answers != answers:
             raise SigpropError(

@@ -49,12 +49,14 @@ class Signal(nn.Module, ABC):
 
     Attributes:
         answers: what its targets are, and so what the readout learns.
+        own: whether each sample has contexts of its own; see `Entry`.
         classes: C, or how many labels or values.
         shape: shape of the first block's current, without time and batch, where the signal has
             to fit it.
     """
 
     answers: ClassVar[Answers] = "classes"
+    own: ClassVar[bool] = False
     classes: int
     shape: tuple[int, ...] | None = None
 
