@@ -30,7 +30,7 @@ class ContrastiveLoss(LocalLoss):
         SigpropError: if the scale or the grid is not positive.
     """
 
-    scale: float = 20.0
+    scale: float = 10.0
     grid: int = 7
     centred: bool = False
 

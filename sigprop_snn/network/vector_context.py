@@ -32,7 +32,8 @@ class VectorContext(Signal):
     Args:
         size: K, the length of a target vector.
         shape: shape of the first block's current, without time and batch.
-        width: how far apart targets are told apart, in their own units.
+        width: how far apart targets are told apart, in their own units; about the targets'
+            deviation is a good start.
         cells: size of the population code.
         learned: whether the projection learns with the first block.
         gain: root mean square of each context's current, in units of voltage.
@@ -51,7 +52,7 @@ class VectorContext(Signal):
         size: int,
         shape: tuple[int, ...],
         *,
-        width: float = 0.25,
+        width: float = 0.5,
         cells: int = 64,
         learned: bool = True,
         gain: float = 1.0,

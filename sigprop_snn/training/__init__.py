@@ -6,6 +6,7 @@ from sigprop_snn.training.folder import RunFolder, load_checkpoint
 from sigprop_snn.training.loop import Trained, build_network, train
 from sigprop_snn.training.memory import keep_freed_memory, peak_memory_mb
 from sigprop_snn.training.optimizers import LocalOptimizers
+from sigprop_snn.training.vectors import multi_label_accuracy, regression_error
 
 __all__ = [
     "RECIPES",
@@ -20,6 +21,8 @@ __all__ = [
     "evaluate",
     "keep_freed_memory",
     "load_checkpoint",
+    "multi_label_accuracy",
     "peak_memory_mb",
+    "regression_error",
     "train",
 ]

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from sigprop_snn.errors import SigpropError
 from sigprop_snn.network import Network, Stage, correct
 
 
@@ -42,7 +43,15 @@ def evaluate(network: Network, batches: Iterable[tuple[Tensor, Tensor]]) -> Eval
     """Return how a network does on batches of `(x [T, B, ...], labels [B])`.
 
     The network is put into evaluation mode and back. Nothing is learned.
+
+    Raises:
+        SigpropError: if the network's targets are not classes.
     """
+    if network.signal.answers != "classes":
+        raise SigpropError(
+            f"evaluate counts classes, but the targets of {type(network.signal).__name__} are "
+            f"{network.signal.answers}; expected regression_error or multi_label_accuracy for them"
+        )
     was_training = network.training
     network.eval()
     device = next(network.parameters()).device
