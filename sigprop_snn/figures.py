@@ -104,7 +104,7 @@ def _draw_voltages(network: Network, observed: Observed) -> list[Axes]:
         title += ", above threshold"
     return plots.voltage_traces(
         voltage.flatten(1),
-        observed.spikes[name].flatten(1),
+        None if block.neuron.graded else observed.spikes[name].flatten(1),
         threshold=float(threshold),
         title=title,
     )

@@ -14,6 +14,7 @@ from sigprop_snn.network.loss import DotProductLoss, LocalLoss
 from sigprop_snn.network.losses import LOSSES
 from sigprop_snn.network.network import Network, Predict
 from sigprop_snn.network.norm import RunningNorm, RunningScale
+from sigprop_snn.network.online import Online, learn_in_parts
 from sigprop_snn.network.readout import Answers, Readout
 from sigprop_snn.network.rule import Needs, Rule, Update
 from sigprop_snn.network.signal import Entry, ProjectedContext, Signal
@@ -46,6 +47,7 @@ __all__ = [
     "MultiLabelContext",
     "Needs",
     "Network",
+    "Online",
     "Predict",
     "ProjectedContext",
     "Readout",
@@ -61,6 +63,7 @@ __all__ = [
     "VoltageRule",
     "conv",
     "correct",
+    "learn_in_parts",
     "mlp",
     "multi_label_context",
     "vector_context",

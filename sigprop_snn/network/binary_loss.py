@@ -19,7 +19,8 @@ class BinaryLoss(LocalLoss):
 
     Args:
         scale: the largest score.
-        offset: the cosine that stands for even odds.
+        offset: the cosine that stands for even odds; 0 suits contexts that are right about half
+            of the time, more those that seldom are.
         grid: feature maps are averaged over a grid of this many positions a side first.
         centred: whether the mean over the features is taken off first; without it the cosines of
             rectified voltages are never below 0.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -11,7 +10,6 @@ from torch import Tensor
 
 from sigprop_snn.network.comparison import as_shares, products, streams
 from sigprop_snn.network.loss import LocalLoss, check_scale
-from sigprop_snn.network.readout import Answers
 
 _SPANNED = 1e-8  # share of the largest eigenvalue below which a direction is rounding
 
@@ -35,8 +33,6 @@ class HebbianLoss(LocalLoss):
     Raises:
         SigpropError: if the scale or the grid is not positive.
     """
-
-    takes: ClassVar[frozenset[Answers]] = frozenset({"classes", "values", "labels"})
 
     scale: float = 1.0
     decorrelated: bool = True
@@ -64,4 +60,5 @@ def _orthogonal(contexts: Tensor) -> Tensor:
     values, vectors = torch.linalg.eigh(wide @ wide.mT)
     kept = values > _SPANNED * values[..., -1:].clamp(min=torch.finfo(wide.dtype).tiny)
     inverse = torch.where(kept, values, 1.0).rsqrt() * kept
-    return (vectors * inverse[..., None, :] @ vectors.mT @ wide).to(contexts)
+    apart: Tensor = vectors * inverse[..., None, :] @ vectors.mT @ wide
+    return apart.to(contexts)

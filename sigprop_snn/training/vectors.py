@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 
 import torch
@@ -28,7 +29,7 @@ def regression_error(network: Network, batches: Iterable[tuple[Tensor, Tensor]])
     for scores, targets in _predictions(network, batches, "values"):
         total += float((scores - targets.to(scores)).double().square().sum())
         values += targets.numel()
-    return (total / _some(values)) ** 0.5
+    return math.sqrt(total / _some(values))
 
 
 def multi_label_accuracy(network: Network, batches: Iterable[tuple[Tensor, Tensor]]) -> float:

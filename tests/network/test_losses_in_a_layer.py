@@ -54,7 +54,7 @@ def hebbian(h, t, right, incoming):
 
 
 def binary(h, t, right, incoming):
-    odds = 10 * near(centred(h), centred(t))
+    odds = 10 * (near(centred(h), centred(t)) - 0.3)
     return (F.softplus(odds) - right * odds).mean()
 
 
