@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from sigprop_snn.errors import SigpropError
-from sigprop_snn.network import Block, ConditionedContext, Network, Readout, RunningScale
+from sigprop_snn.network import Block, ConditionedContext, Network, Online, Readout, RunningScale
 from sigprop_snn.neurons import LIF
 
 CLASSES = 5
@@ -118,6 +118,11 @@ def test_one_samples_guess_does_not_depend_on_the_others():
     alone = list(net.stages(x[:, 4:5]))
     for one, all_of_them in zip(alone, together, strict=True):
         torch.testing.assert_close(one.scores, all_of_them.scores[4:5])
+
+
+def test_contexts_that_change_from_part_to_part_are_not_learned_online():
+    with pytest.raises(SigpropError, match="ConditionedContext can't be learned online"):
+        Online(network())
 
 
 def test_a_fixed_one_keeps_its_weights():
