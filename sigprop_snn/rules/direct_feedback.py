@@ -108,7 +108,7 @@ class DirectRandomTarget(DirectFeedback):
         name = "direct-random-target"
         readout = readout_of(network, name)
         check_blocks(network, len(self.feedback), name)
-        error = -shares(labels, self.classes) / labels.shape[0]
+        error = -shares(labels, self.classes, inputs) / labels.shape[0]
         inputs = network.signal.plain(inputs)
         for index, block in enumerate(network.each_block()):
             _, output = alone(block, inputs, network.signal if index == 0 else None)

@@ -166,7 +166,7 @@ class _ConvBack(torch.autograd.Function):
         (back,) = ctx.saved_tensors
         conv, error = ctx.conv, None
         if ctx.needs_input_grad[0]:
-            error = conv2d_input(
+            error = conv2d_input(  # type: ignore[no-untyped-call]
                 ctx.shape, back, grads[0], conv.stride, conv.padding, conv.dilation, conv.groups
             )
         return error, grads[0], None, None

@@ -107,5 +107,5 @@ class LocalReadout(nn.Module, Rule):
     def _loss(self, read: Tensor, labels: Tensor) -> Tensor:
         """Return the mean over samples and steps of the error of `[T, B, C]`."""
         if self.error == "squared":
-            return (read - shares(labels, read.shape[2]).to(read)).square().sum(2).mean()
+            return (read - shares(labels, read.shape[2], read)).square().sum(2).mean()
         return F.cross_entropy(read.flatten(0, 1), every_step(labels, read.shape[0]))

@@ -86,16 +86,17 @@ class _Trace:
 
         Its gradient is that of the present values alone, through what they add to the voltage.
         """
+        held = values.detach()  # a filter without memory hands its input through
         with torch.no_grad():
             one = values.new_ones(1)
             if self.held is None:
-                self.held = self.neuron.initial_state(values)
+                self.held = self.neuron.initial_state(held)
                 self.gained = self.neuron.initial_state(one)
-            self.held = self.neuron.filter(values, self.held)
+            self.held = self.neuron.filter(held, self.held)
             self.gained = self.neuron.filter(one, self.gained)
         gain: Tensor = self.gained.voltage
         self.first = gain if self.first is None else self.first
-        now = self.first * (values - values.detach())
+        now = self.first * (values - held)
         return (self.held.voltage + now) / gain, gain
 
 

@@ -168,9 +168,9 @@ def every_step(labels: Tensor, steps: int) -> Tensor:
     return labels.repeat(steps, *[1] * (labels.dim() - 1))
 
 
-def shares(labels: Tensor, classes: int) -> Tensor:
+def shares(labels: Tensor, classes: int, like: Tensor) -> Tensor:
     """Return what of each class is right, `[B, C]`: one-hot for labels that are columns."""
-    return labels if labels.is_floating_point() else F.one_hot(labels, classes).float()
+    return (labels if labels.is_floating_point() else F.one_hot(labels, classes)).to(like)
 
 
 def learn_from(loss: Tensor) -> None:
