@@ -7,6 +7,7 @@ from sigprop_snn.network.local import LocalRule, SurrogateRule, VoltageRule
 from sigprop_snn.network.loss import LOSSES, DotProductLoss, LocalLoss
 from sigprop_snn.network.network import Network, Predict
 from sigprop_snn.network.norm import RunningNorm, RunningScale
+from sigprop_snn.network.online import Online, learn_in_parts
 from sigprop_snn.network.readout import Readout
 from sigprop_snn.network.rule import Needs, Rule, Update
 from sigprop_snn.network.signal import Entry, ProjectedContext, Signal
@@ -29,6 +30,7 @@ __all__ = [
     "LocalRule",
     "Needs",
     "Network",
+    "Online",
     "Predict",
     "ProjectedContext",
     "Readout",
@@ -43,5 +45,6 @@ __all__ = [
     "VoltageRule",
     "conv",
     "correct",
+    "learn_in_parts",
     "mlp",
 ]

@@ -101,7 +101,9 @@ class Block(nn.Module):
                 f"input of shape {list(inputs.shape)} gives the first block a current of shape "
                 f"{list(current.shape[2:])}; expected {list(like.shape[1:])}, the signal's"
             )
-        if observed_rows and isinstance(self.norm, RunningScale | RunningNorm):
+        if observed_rows and isinstance(self.norm, RunningScale):
+            self.norm.observe(current[:, :observed_rows])
+        elif observed_rows and isinstance(self.norm, RunningNorm):
             self.norm.observe(current[:, :observed_rows].flatten(0, 1))
         # In place where nobody else holds the current: fresh memory costs more than the product.
         # A synapse may hand its input through; that is not ours to overwrite.

@@ -71,7 +71,7 @@ class Network(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Return the class scores `[B, C]` for inputs `[T, B, ...]`."""
-        _check_inputs(inputs)
+        check_inputs(inputs)
         with torch.no_grad():
             if self.predict != "readout":
                 return self.predicted(_scored(self.stages(inputs)))
@@ -98,7 +98,7 @@ class Network(nn.Module):
             SigpropError: if the shapes, the labels or the values can't be learned from.
         """
         self.signal.check(inputs, labels)
-        _check_inputs(inputs)
+        check_inputs(inputs)
         return self.rule.learn(self, inputs.detach(), _as_targets(labels), update)
 
     def stages(
@@ -110,7 +110,7 @@ class Network(nn.Module):
         gradient; a caller that stops asking stops the pass. `record` names what each run keeps
         of every step.
         """
-        _check_inputs(inputs)
+        check_inputs(inputs)
         if labels is not None:
             self.signal.check(inputs, labels)
             labels = _as_targets(labels)
@@ -176,13 +176,21 @@ def _as_targets(labels: Tensor) -> Tensor:
     return labels if labels.is_floating_point() else labels.long()
 
 
-def _check_inputs(inputs: Tensor) -> None:
+def check_inputs(inputs: Tensor) -> None:
+    """Check samples `[T, B, ...]`.
+
+    Raises:
+        SigpropError: if an axis is missing or empty, or a value is not finite.
+    """
     if inputs.dim() < 3 or min(inputs.shape) < 1:
         raise SigpropError(
             f"input has shape {list(inputs.shape)}; expected [T, B, ...], none of them empty"
         )
     # NaN never exceeds a threshold: unchecked, it would pass for silence.
     distinct = inputs[:1] if is_constant(inputs) else inputs
+    # A finite sum has finite terms, and one pass tells; a sum may also leave the range by itself.
+    if torch.isfinite(distinct.sum()):
+        return
     bad = ~torch.isfinite(distinct)
     if bad.any():
         place = bad.nonzero()[0].tolist()

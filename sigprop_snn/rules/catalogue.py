@@ -79,7 +79,7 @@ RULES: dict[str, RuleChoice] = {
         TargetPropagation,
         TargetPropagation.needs,
         neuron="rate",
-        recipe={"steps": 1, "network": "mlp"},
+        recipe={"steps": 1, "network": "mlp", "learning_rate": 1e-3},
     ),
     "local-readout": RuleChoice(
         "A fixed random readout at every block and its local error (DECOLLE)",

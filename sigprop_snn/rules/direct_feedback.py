@@ -96,7 +96,8 @@ class DirectRandomTarget(DirectFeedback):
 
     The one-hot target y stands in for the output error: where softmax(scores) - y would be sent,
     -y B / batch is. It is known before the batch runs, so every block learns before the next one
-    runs, and nothing waits.
+    runs, and nothing waits. As it does not vanish when the answer is right, rate neurons need an
+    activation that saturates, as the paper's do: with a rectifier they drift and hardly learn.
     """
 
     needs: ClassVar[Needs] = Needs(feedback_weights=True, stored_activations="steps")
