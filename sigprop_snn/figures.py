@@ -130,7 +130,7 @@ def draw_voltages(
         title += ", above threshold"
     return plots.voltage_traces(
         voltage.flatten(1),
-        observed.spikes[name].flatten(1),
+        None if block.neuron.graded else observed.spikes[name].flatten(1),
         threshold=float(threshold),
         neurons=neurons,
         title=title,

@@ -155,7 +155,7 @@ def examine(
 
 def absent_labels(labels: Tensor, classes: Sequence[str]) -> list[Finding]:
     """Return a finding if there are classes that no label stands for."""
-    present = set(labels.unique().tolist())
+    present = set(labels.tolist())
     absent = [name for label, name in enumerate(classes) if label not in present]
     if not absent:
         return []

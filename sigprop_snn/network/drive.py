@@ -81,12 +81,21 @@ def mean_of_surrogate(neuron: Neuron, current: Tensor, ran: Run) -> Tensor:
     learnable shape may be.
     """
     voltage = ran.recorded["voltage"]
-    driving = _with_recurrence(neuron, current, ran.spike)
     if any(name.startswith("surrogate_") for name, _ in neuron.named_parameters()):
-        seen: Tensor = _Membrane.apply(driving, voltage, neuron)
-        return neuron.surrogate.f(neuron.above(seen)).mean(0)
+        return neuron.surrogate.f(neuron.above(seen_voltage(neuron, current, ran))).mean(0)
+    driving = _with_recurrence(neuron, current, ran.spike)
     mean: Tensor = _SurrogateMean.apply(driving, voltage, neuron)
     return mean
+
+
+def seen_voltage(neuron: Neuron, current: Tensor, ran: Run) -> Tensor:
+    """Return the recorded voltage of every step, `[T, N, ...]`, spikes held constant.
+
+    Its gradient goes into the currents through the neuron's closed form.
+    """
+    driving = _with_recurrence(neuron, current, ran.spike)
+    seen: Tensor = _Membrane.apply(driving, ran.recorded["voltage"], neuron)
+    return seen
 
 
 def unrolled(

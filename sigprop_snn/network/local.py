@@ -36,6 +36,36 @@ Statistic = Literal["rectified", "mean", "sigmoid"]
 STATISTICS: tuple[Statistic, ...] = ("rectified", "mean", "sigmoid")
 
 
+def learn_by_stages(
+    rule: Rule, network: Network, inputs: Tensor, labels: Tensor, update: Update | None
+) -> Learned:
+    """Let every layer learn from its own stage's loss before the next layer runs.
+
+    Args:
+        rule: a rule whose stages all have scores and a loss.
+        network: its network.
+        inputs: `[T, B, ...]`.
+        labels: as the network's signal takes them.
+        update: called with every layer's name as soon as its gradient is there.
+    """
+    reports: list[LayerReport] = []
+    by_layer: dict[str, Tensor] = {}
+    for stage in rule.stages(network, inputs, labels):
+        assert stage.loss is not None and stage.scores is not None  # labels were given
+        assert stage.targets is not None
+        if stage.loss.requires_grad:
+            stage.loss.backward()  # type: ignore[no-untyped-call]
+            if update is not None:
+                update(stage.name)
+        scores = by_layer[stage.name] = stage.scores.detach()
+        reports.append(
+            LayerReport(stage.name, float(stage.loss.detach()), hits(scores, stage.targets))
+        )
+        targets = stage.targets
+    scores = network.predicted(by_layer)
+    return Learned(reports, scores, hits(scores, targets))
+
+
 class LocalRule(Rule):
     """A rule by which every layer compares the two streams by itself, and learns at once.
 
@@ -50,22 +80,7 @@ class LocalRule(Rule):
         self, network: Network, inputs: Tensor, labels: Tensor, update: Update | None
     ) -> Learned:
         """Pass samples and contexts through; every layer learns on the way."""
-        reports: list[LayerReport] = []
-        by_layer: dict[str, Tensor] = {}
-        for stage in self.stages(network, inputs, labels):
-            assert stage.loss is not None and stage.scores is not None  # labels were given
-            assert stage.targets is not None
-            if stage.loss.requires_grad:
-                stage.loss.backward()  # type: ignore[no-untyped-call]
-                if update is not None:
-                    update(stage.name)
-            scores = by_layer[stage.name] = stage.scores.detach()
-            reports.append(
-                LayerReport(stage.name, float(stage.loss.detach()), hits(scores, stage.targets))
-            )
-            targets = stage.targets
-        scores = network.predicted(by_layer)
-        return Learned(reports, scores, hits(scores, targets))
+        return learn_by_stages(self, network, inputs, labels, update)
 
     def stages(
         self,

@@ -23,6 +23,8 @@ from sigprop_snn.plots.style import (
     ticks,
 )
 
+_Place = tuple[float, float, float, float]
+
 _SIDE_BY_SIDE = 6.0  # inches that two panels and their labels need
 
 
@@ -86,7 +88,7 @@ def learning_curves(
     return panels
 
 
-def _two_places(host: Axes) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def _two_places(host: Axes) -> tuple[_Place, _Place]:
     """Return the places of two panels in their host, with room for labels at their right ends."""
     figure = figure_of(host)
     figure.draw_without_rendering()
@@ -95,13 +97,11 @@ def _two_places(host: Axes) -> tuple[tuple[float, ...], tuple[float, ...]]:
     return (0.0, 0.58, 0.70, 0.42), (0.0, 0.0, 0.70, 0.42)
 
 
-def _number(
-    record: Mapping[str, Any], key: str, place: int, where: str, missing: float, name: str = ""
-) -> float:
+def _number(record: Mapping[str, Any], key: str, place: int, where: str, missing: float) -> float:
     value = record.get(key)
     if value is None:
         return missing
-    spot = f"{name or 'history'}[{place}]{where}[{key!r}]"
+    spot = f"history[{place}]{where}[{key!r}]"
     try:
         number = float(value)
     except (TypeError, ValueError) as error:
@@ -111,8 +111,8 @@ def _number(
     return number
 
 
-def _series(records: Sequence[Mapping[str, Any]], key: str, name: str = "history") -> Array:
-    return np.array([_number(r, key, i, "", np.nan, name) for i, r in enumerate(records)])
+def _series(records: Sequence[Mapping[str, Any]], key: str) -> Array:
+    return np.array([_number(r, key, i, "", np.nan) for i, r in enumerate(records)])
 
 
 def _layer_names(history: Sequence[Mapping[str, Any]]) -> list[str]:

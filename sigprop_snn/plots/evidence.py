@@ -52,10 +52,11 @@ def update_angles(
     ax.axhline(90, color=GREY, linewidth=1.0, linestyle=(0, (4, 2)), zorder=1)
     ax.annotate(
         "unrelated directions",
-        (0.01, 90),
+        (0.99, 90),
         xycoords=("axes fraction", "data"),
         xytext=(0, 3),
         textcoords="offset points",
+        ha="right",
         fontsize=SMALL_SIZE - 0.5,
         color=GREY,
     )

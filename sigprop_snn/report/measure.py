@@ -125,7 +125,8 @@ def _winners(network: Network, inputs: Tensor) -> Tensor:
         scores = network(to_device(inputs, next(network.parameters()).device)).cpu()
     network.train(was_training)
     best = scores.topk(2, dim=1)
-    return best.indices[:, 0].where(best.values[:, 0] > best.values[:, 1], torch.tensor(-1))
+    clear = best.values[:, 0] > best.values[:, 1]
+    return torch.where(clear, best.indices[:, 0], -1)
 
 
 def _spread(batches: Batches, samples: int) -> list[tuple[Tensor, Tensor]]:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, TypeGuard
 
 from sigprop_snn.monitors import format_energy
 
 
-def known_number(value: Any) -> bool:
+def known_number(value: Any) -> TypeGuard[float]:
     """Return whether a value out of a file is a finite number."""
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 

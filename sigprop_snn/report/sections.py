@@ -120,14 +120,15 @@ def sample(run: Gathered) -> Html | None:
 
 def voltages(run: Gathered) -> Html | None:
     """Show where the membrane voltages lie."""
-    if run.measured is None:
+    measured = run.measured
+    if measured is None:
         return None
-    layers = {name: (bins.edges, bins.counts) for name, bins in run.measured.voltages.items()}
+    layers = {name: (bins.edges, bins.counts) for name, bins in measured.voltages.items()}
     return _drawn(
         lambda: picture(
             lambda ax: plots.voltage_histogram(layers, ax=ax),
             "Histogram of the membrane voltages of every block, from the threshold.",
-            f"All neurons and steps of {run.measured.looked_at:,} test samples. What lies to the "
+            f"All neurons and steps of {measured.looked_at:,} test samples. What lies to the "
             "right of the threshold fires.",
         )
     )

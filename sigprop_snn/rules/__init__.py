@@ -1,5 +1,23 @@
 """Learning rules by name: signal propagation, its family, and the baselines beside it."""
 
+from sigprop_snn.rules.backpropagation import Backpropagation
 from sigprop_snn.rules.catalogue import RULES, RuleChoice
+from sigprop_snn.rules.direct_feedback import DirectFeedbackAlignment, DirectRandomTarget
+from sigprop_snn.rules.eprop import EProp
+from sigprop_snn.rules.feedback_alignment import FeedbackAlignment
+from sigprop_snn.rules.local_readout import LocalReadout
+from sigprop_snn.rules.ottt import OnlineThroughTime
+from sigprop_snn.rules.target_propagation import TargetPropagation
 
-__all__ = ["RULES", "RuleChoice"]
+__all__ = [
+    "RULES",
+    "Backpropagation",
+    "DirectFeedbackAlignment",
+    "DirectRandomTarget",
+    "EProp",
+    "FeedbackAlignment",
+    "LocalReadout",
+    "OnlineThroughTime",
+    "RuleChoice",
+    "TargetPropagation",
+]

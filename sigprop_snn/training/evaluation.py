@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from sigprop_snn.device import to_device
+from sigprop_snn.errors import SigpropError
 from sigprop_snn.network import Network, Stage, correct
 
 
@@ -53,7 +54,15 @@ def evaluate(
         batches: what it is judged by.
         watch: looks at every layer's stage of every batch with its labels, such as
             `HealthCheck.watch`.
+
+    Raises:
+        SigpropError: if the network's targets are not classes.
     """
+    if network.signal.answers != "classes":
+        raise SigpropError(
+            f"evaluate counts classes, but the targets of {type(network.signal).__name__} are "
+            f"{network.signal.answers}; expected regression_error or multi_label_accuracy for them"
+        )
     was_training = network.training
     network.eval()
     device = next(network.parameters()).device
