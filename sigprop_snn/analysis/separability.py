@@ -111,7 +111,7 @@ def linear_probe(
     Raises:
         SigpropError: if the labels it learns from are all the same.
     """
-    if len(labels.unique()) < 2:
+    if len(set(labels.tolist())) < 2:
         raise SigpropError(
             f"the probe learns from {len(labels)} samples of one class; expected two classes or "
             "more"
