@@ -2,11 +2,14 @@
 
 from sigprop_snn.network.block import Block
 from sigprop_snn.network.build import NETWORKS, conv, mlp
+from sigprop_snn.network.goodness import Goodness
 from sigprop_snn.network.layout import Layout
 from sigprop_snn.network.local import LocalRule, SurrogateRule, VoltageRule
-from sigprop_snn.network.loss import LOSSES, DotProductLoss, LocalLoss
+from sigprop_snn.network.loss import DotProductLoss, LocalLoss
+from sigprop_snn.network.losses import LOSSES
 from sigprop_snn.network.network import Network, Predict
-from sigprop_snn.network.norm import RunningNorm, RunningScale
+from sigprop_snn.network.norm import LengthNorm, RunningNorm, RunningScale
+from sigprop_snn.network.overlay import LabelOverlay, wrong_labels
 from sigprop_snn.network.readout import Readout
 from sigprop_snn.network.rule import Needs, Rule, Update
 from sigprop_snn.network.signal import Entry, ProjectedContext, Signal
@@ -22,9 +25,12 @@ __all__ = [
     "DotProductLoss",
     "Entry",
     "EventLinear",
+    "Goodness",
+    "LabelOverlay",
     "LayerReport",
     "Layout",
     "Learned",
+    "LengthNorm",
     "LocalLoss",
     "LocalRule",
     "Needs",
@@ -44,4 +50,5 @@ __all__ = [
     "conv",
     "correct",
     "mlp",
+    "wrong_labels",
 ]

@@ -45,6 +45,7 @@ class LocalRule(Rule):
         """Pass samples and contexts through; every layer learns on the way."""
         reports: list[LayerReport] = []
         by_layer: dict[str, Tensor] = {}
+        targets: dict[str, Tensor] = {}
         for stage in self.stages(network, inputs, labels):
             assert stage.loss is not None and stage.scores is not None  # labels were given
             assert stage.targets is not None
@@ -56,9 +57,12 @@ class LocalRule(Rule):
             reports.append(
                 LayerReport(stage.name, float(stage.loss.detach()), hits(scores, stage.targets))
             )
-            targets = stage.targets
-        scores = network.predicted(by_layer)
-        return Learned(reports, scores, hits(scores, targets))
+            targets[stage.name] = stage.targets
+        # A layer with contexts of a sample's own answers another question than the readout.
+        name = f"block{len(network.blocks)}" if network.predict == "context" else stage.name
+        alike = [n for n in by_layer if targets[n] is targets[name]]
+        scores = network.predicted({n: by_layer[n] for n in alike})
+        return Learned(reports, scores, hits(scores, targets[name]))
 
     def stages(
         self,
@@ -70,7 +74,12 @@ class LocalRule(Rule):
     ) -> Iterator[Stage]:
         """Pass samples and contexts through, yielding every layer's stage as it is reached."""
         entry = network.signal.enter(inputs, labels)
-        learn = labels is not None
+        yield from self.through(network, entry, learn=labels is not None, record=record)
+
+    def through(
+        self, network: Network, entry: Entry, *, learn: bool, record: tuple[str, ...] = ()
+    ) -> Iterator[Stage]:
+        """Yield every layer's stage for what enters the first."""
         inputs, samples = entry.inputs, entry.samples
         for index, block in enumerate(network.each_block()):
             rule = block.rule if block.rule is not None else self

@@ -97,8 +97,3 @@ class DotProductLoss(LocalLoss):
         if self.centred:
             flat = flat - flat.mean(dim=1, keepdim=True)
         return F.normalize(flat, dim=1)
-
-
-LOSSES: dict[str, type[LocalLoss]] = {
-    "dot-product": DotProductLoss,
-}

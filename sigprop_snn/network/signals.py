@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from sigprop_snn.network.layout import Layout
+from sigprop_snn.network.overlay import LabelOverlay
 from sigprop_snn.network.signal import ProjectedContext, Signal
 
 
@@ -18,8 +19,14 @@ def fixed_context(layout: Layout) -> ProjectedContext:
     return ProjectedContext(layout.classes, layout.currents[0], learned=False, gain=layout.gain)
 
 
+def label_overlay(layout: Layout) -> LabelOverlay:
+    """The label drawn over the first inputs of the sample itself, right or wrong."""
+    return LabelOverlay(layout.classes, layout.inputs[0])
+
+
 #: Every entry makes a signal that fits a network's layout.
 SIGNALS: dict[str, Callable[[Layout], Signal]] = {
     "context": projected_context,
     "fixed-context": fixed_context,
+    "label-overlay": label_overlay,
 }

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sigprop_snn.network import Layout, Needs, Predict, Rule, SurrogateRule, VoltageRule
+from sigprop_snn.rules.forward_forward import ForwardForward
 
 
 @dataclass(frozen=True)
@@ -46,5 +47,16 @@ RULES: dict[str, RuleChoice] = {
         "Signal propagation through the surrogate, attached before the spike",
         lambda layout: SurrogateRule(),
         SurrogateRule.needs,
+    ),
+    "forward-forward": RuleChoice(
+        "Forward-Forward: goodness of the sample with a right and with a wrong label in it",
+        lambda layout: ForwardForward(),
+        ForwardForward.needs,
+        signal="label-overlay",
+        loss="goodness",
+        predict="vote",
+        neuron="rate",
+        recipe={"network": "mlp", "steps": 1},
+        options={"norm": "length"},
     ),
 }
