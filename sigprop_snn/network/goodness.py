@@ -37,9 +37,9 @@ class Goodness(LocalLoss):
         SigpropError: if the sharpness is not positive, or the threshold not finite.
     """
 
-    against: Against = "threshold"
-    threshold: float = 1.0
-    sharpness: float = 4.0
+    against: Against = "wrong"
+    threshold: float = 0.5
+    sharpness: float = 30.0
 
     def __post_init__(self) -> None:
         if self.against not in AGAINST:

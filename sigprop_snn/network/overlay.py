@@ -35,7 +35,7 @@ class LabelOverlay(Signal):
             strength is not a positive number.
     """
 
-    def __init__(self, classes: int, sample: tuple[int, ...], *, strength: float = 1.0) -> None:
+    def __init__(self, classes: int, sample: tuple[int, ...], *, strength: float = 4.0) -> None:
         super().__init__()
         if classes < 2 or math.prod(sample) < classes:
             raise SigpropError(

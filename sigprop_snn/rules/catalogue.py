@@ -8,6 +8,7 @@ from typing import Any
 
 from sigprop_snn.network import Layout, Needs, Predict, Rule, SurrogateRule, VoltageRule
 from sigprop_snn.rules.forward_forward import ForwardForward
+from sigprop_snn.rules.predictive_forward_forward import PredictiveForwardForward
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,28 @@ RULES: dict[str, RuleChoice] = {
         loss="goodness",
         predict="vote",
         neuron="rate",
+        recipe={"network": "mlp", "steps": 1, "epochs": 15},
+        options={"norm": "length", "gain": 1.0},
+    ),
+    "spiking-forward-forward": RuleChoice(
+        "Forward-Forward on spiking layers, its goodness that of the mean membrane voltage",
+        lambda layout: ForwardForward(by=VoltageRule()),
+        ForwardForward.needs,
+        signal="label-overlay",
+        loss="goodness",
+        predict="vote",
+        neuron="lif",
+        recipe={"network": "mlp", "steps": 6, "epochs": 10},
+        options={"gain": 1.0},
+    ),
+    "predictive-forward-forward": RuleChoice(
+        "Predictive Forward-Forward: one circuit represents, one generates, learned at once",
+        PredictiveForwardForward,
+        PredictiveForwardForward.needs,
+        loss="goodness",
+        predict="vote",
+        neuron="rate",
         recipe={"network": "mlp", "steps": 1},
-        options={"norm": "length"},
+        options={"hidden": (500, 500), "norm": "length", "gain": 1.0},
     ),
 }

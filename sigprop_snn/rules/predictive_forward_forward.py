@@ -50,7 +50,10 @@ class PredictiveForwardForward(Rule, nn.Module):
     wrong one that the readout believes, and at every step each layer tells the two apart by its
     own loss.
 
-    The *generative circuit*, `generator`, predicts each layer's activity from the one above.
+    The *generative circuit*, `generator`, predicts each layer's activity from the one above, and
+    the samples from the first.
+
+    The label enters at the top, so no learning signal is needed at the front.
 
     Args:
         layout: the network's, of fully connected blocks.
@@ -69,7 +72,7 @@ class PredictiveForwardForward(Rule, nn.Module):
         self,
         layout: Layout,
         *,
-        steps: int = 6,
+        steps: int = 4,
         leak: float = 0.3,
         label: float = 1.0,
         noise: float = 0.02,
@@ -118,11 +121,12 @@ class PredictiveForwardForward(Rule, nn.Module):
         answers = read.scores.detach()
         drive = self._right_and_wrong(labels, answers, sample)
         activity, latent = _again(activity, 2), self.generator.at_rest(len(sample))
+        shown = inputs.mean(0).flatten(1)
         for _ in range(self.steps):
             stages, activity = self._step(network, sample, drive, activity, labels)
             right = [rows[: len(labels)] for rows in activity]
             latent = self.generator.settled(latent, right[-1])
-            error = self.generator.learn([sample.flatten(1), *right], latent, self.noise)
+            error = self.generator.learn([shown, *right], latent, self.noise)
             for stage in stages:
                 assert stage.loss is not None  # labels were given
                 stage.loss.backward()  # type: ignore[no-untyped-call]

@@ -169,14 +169,12 @@ def test_the_generative_circuits_update_by_formula(fixed_wrong):
     oracle = Oracle(network, x, labels)
     oracle.step()
     network.learn(x, labels)
-    states = [neutral(x), *(z[:ROWS] for z in oracle.z)]
+    states = [x[0], *(z[:ROWS] for z in oracle.z)]
     for i, weight in enumerate(weights):
         made_of = direction(states[i + 1])
         predicted = (made_of @ weight.t()).clamp(min=0)
         predicted = predicted.clamp(max=1.0) if i == 0 else predicted
-        by_hand = sum(
-            torch.outer(predicted[r] - states[i][r], made_of[r]) for r in range(ROWS)
-        )
+        by_hand = sum(torch.outer(predicted[r] - states[i][r], made_of[r]) for r in range(ROWS))
         torch.testing.assert_close(generator.layers[i].grad, by_hand / ROWS)
     rate = 1 / (top.t() @ top).abs().sum(1).max()
     latent = torch.zeros(ROWS, 2, dtype=torch.float64)
@@ -324,7 +322,6 @@ def test_it_learns_digits_and_draws_them():
         gain=1.0,
         rule=lambda layout: PredictiveForwardForward(layout, steps=4, latents=16),
         loss=Goodness(),
-        signal=lambda layout: LabelOverlay(10, layout.inputs[0]),
         predict="vote",
     )
     optimizers = LocalOptimizers(network, lambda weights: torch.optim.Adam(weights, lr=2e-3))
