@@ -8,6 +8,7 @@ import argparse
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from matplotlib.figure import Figure
 from torch import Tensor
 
@@ -83,14 +84,16 @@ def pictures(network: Network, data: Data) -> Figure:
     heights = [1, 1, 4]
     panels = figure.subplots(3, 1, gridspec_kw={"height_ratios": heights})
     for ax, (title, row), height in zip(panels, rows.items(), heights, strict=True):
-        ax.imshow(sheet(row.reshape(-1, *data.shape[1:]), height), cmap="gray", vmin=0, vmax=1)
+        picture = sheet(row.view(-1, *data.shape[1:]), height)
+        ax.imshow(picture.numpy(), cmap="gray", vmin=0, vmax=1)
         ax.set_title(title, loc="left")
         ax.axis("off")
     return figure
 
 
 def sheet(samples: Tensor, rows: int) -> Tensor:
-    """Return pictures `[rows * columns, H, W]` side by side as one."""
+    """Return pictures `[rows * columns, H, W]` side by side as one, a dark line between them."""
+    samples = F.pad(samples, (0, 1, 0, 1))
     height, width = samples.shape[1:]
     grid = samples.view(rows, -1, height, width).transpose(1, 2)
     return grid.reshape(rows * height, -1)

@@ -75,7 +75,8 @@ class LengthNorm(nn.Module):
         """Return the rows of `[N, ...]` with a root mean square of 1; a silent one stays zero."""
         flat = inputs.flatten(1)
         length = torch.linalg.vector_norm(flat, dim=1, keepdim=True) / math.sqrt(flat.shape[1])
-        return (flat / length.clamp(min=_FLOOR)).view_as(inputs)
+        scaled: Tensor = flat / length.clamp(min=_FLOOR)
+        return scaled.view_as(inputs)
 
 
 class RunningNorm(nn.Module):

@@ -68,8 +68,8 @@ RULES: dict[str, RuleChoice] = {
         loss="goodness",
         predict="vote",
         neuron="lif",
-        recipe={"network": "mlp", "steps": 6, "epochs": 10},
-        options={"gain": 1.0},
+        recipe={"network": "mlp", "steps": 6, "epochs": 8},
+        options={"norm": "length", "gain": 0.5},
     ),
     "predictive-forward-forward": RuleChoice(
         "Predictive Forward-Forward: one circuit represents, one generates, learned at once",
@@ -78,7 +78,7 @@ RULES: dict[str, RuleChoice] = {
         loss="goodness",
         predict="vote",
         neuron="rate",
-        recipe={"network": "mlp", "steps": 1},
+        recipe={"network": "mlp", "steps": 1, "epochs": 6},
         options={"hidden": (500, 500), "norm": "length", "gain": 1.0},
     ),
 }

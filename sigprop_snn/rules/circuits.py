@@ -173,7 +173,7 @@ class LatentPrior:
         from sklearn.mixture import GaussianMixture
 
         mixtures = {}
-        for label in labels.unique().tolist():
+        for label in sorted(set(labels.tolist())):
             members = latents[labels == label].double().cpu().numpy()
             mixtures[label] = GaussianMixture(
                 min(components, len(members)), random_state=seed, reg_covar=1e-4
@@ -187,7 +187,7 @@ class LatentPrior:
             SigpropError: if a label was not there to be fitted.
         """
         drawn: dict[int, list[Any]] = {}
-        for label in labels.unique().tolist():
+        for label in sorted(set(labels.tolist())):
             if label not in self.mixtures:
                 raise SigpropError(
                     f"label {label} has no latent states; expected one of {sorted(self.mixtures)}"
