@@ -6,24 +6,22 @@ repeat of a row, so that whatever else the machine does falls on all of them ali
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 import gc
+import itertools
 import multiprocessing
 import statistics
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.connection import Connection
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.tasks import Case, Task, make
 from sigprop_snn.training import keep_freed_memory
 
-_STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 _MIB = 1 << 20
 
 
@@ -39,7 +37,7 @@ class Row(NamedTuple):
     precision: str
     seconds: float
     seconds_spread: float
-    peak_memory_mb: float | None
+    peak_memory_mb: float
 
 
 def measure(
@@ -75,7 +73,7 @@ def measure(
     # Cases on the same network and length stand beside each other, so they are interleaved.
     for group in _groups(cases):
         seconds: dict[Case, list[float]] = {}
-        memory: dict[Case, float | None] = {}
+        memory: dict[Case, float] = {}
         for case in group:
             answer = _ask(workers[case.library], ("start", case))
             if isinstance(answer, str):
@@ -153,7 +151,7 @@ def _synchronise(device: str) -> None:
         torch.cuda.synchronize()
 
 
-def _peak_memory(task: Task, device: str) -> float | None:
+def _peak_memory(task: Task, device: str) -> float:
     """Return what a step takes beyond what stays: parameters, optimizer state, input. In MiB."""
     gc.collect()
     if device == "cuda":
@@ -161,20 +159,11 @@ def _peak_memory(task: Task, device: str) -> float | None:
         before = torch.cuda.memory_allocated()
         task.step()
         return float(torch.cuda.max_memory_allocated() - before) / _MIB
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).malloc_trim(0)  # else freed memory hides what the step takes again
-    try:
-        _CLEAR.write_text("5")  # Linux: the peak starts again from here
-        before = _status("VmRSS")
+    # What torch allocates and frees, event by event: exact, where a process's own figures move
+    # with the C library's habits.
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiled:
         task.step()
-        return _status("VmHWM") - before
-    except OSError:
-        return None
-
-
-def _status(field: str) -> float:
-    """Return a field of this process's status, in MiB."""
-    for line in _STATUS.read_text().splitlines():
-        if line.startswith(field):
-            return int(line.split()[1]) / 1024
-    raise OSError(f"{_STATUS} has no {field}")
+    assert profiled.profiler is not None and profiled.profiler.kineto_results is not None
+    events = [e for e in profiled.profiler.kineto_results.events() if e.name() == "[memory]"]
+    held = itertools.accumulate(e.nbytes() for e in sorted(events, key=lambda e: e.start_ns()))
+    return max(held, default=0) / _MIB

@@ -48,6 +48,7 @@ def _rules(library: str, depth: int) -> list[tuple[str, str]]:
             ("inference", "float32"),
             ("voltage", "float32"),
             ("surrogate", "float32"),
+            ("online-voltage", "float32"),
             ("inference", "bf16"),
             ("voltage", "bf16"),
         ]
@@ -66,7 +67,7 @@ def table(rows: Sequence[Row]) -> str:
         lines += ["", f"{key[0]}, depth {key[2]}, T = {key[1]}, B = {group[0].batch_size}", head]
         for row in group:
             ratio = f"{row.seconds / ours:6.2f}x" if ours else ""
-            memory = "" if row.peak_memory_mb is None else f"{row.peak_memory_mb:8.0f}"
+            memory = f"{row.peak_memory_mb:8.1f}"
             lines.append(
                 f"{row.library:16} {row.rule:10} {row.precision:9} {1e3 * row.seconds:9.1f} "
                 f"{1e3 * row.seconds_spread:7.1f} {ratio:>7} {memory}"

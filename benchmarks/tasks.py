@@ -81,12 +81,13 @@ def _precision(case: Case, device: str) -> contextlib.AbstractContextManager[Any
 
 
 def _ours(case: Case, device: str) -> Task:
-    from sigprop_snn.network import conv, mlp
+    from sigprop_snn.network import conv, learn_in_parts, mlp
     from sigprop_snn.rules import RULES
     from sigprop_snn.training.optimizers import LocalOptimizers
 
     spikes, labels = inputs_for(case, device)
     rule = RULES[case.rule].make if case.rule in RULES else None
+    every = 1 if case.rule == "online-voltage" else None
     torch.manual_seed(0)
     if case.network == "mlp":
         net = mlp((784,), CLASSES, hidden=[WIDTH] * case.depth, rule=rule)
@@ -98,7 +99,10 @@ def _ours(case: Case, device: str) -> Task:
 
     def learn(steps: int = case.steps) -> None:
         with _precision(case, device):
-            net.learn(spikes[:steps], labels, optimizers.step)
+            if every is None:
+                net.learn(spikes[:steps], labels, optimizers.step)
+            else:
+                learn_in_parts(net, spikes[:steps], labels, optimizers.step, every)
 
     def infer() -> None:
         with _precision(case, device):

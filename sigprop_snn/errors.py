@@ -21,3 +21,15 @@ class UnknownNameError(SigpropError):
         near = difflib.get_close_matches(name, names, n=1, cutoff=0.4)
         hint = f" Did you mean {near[0]!r}?" if near else ""
         super().__init__(f"unknown {kind} {name!r}.{hint} Known: {', '.join(names)}.")
+
+
+class RunStoppedError(Exception):
+    """A run that a signal stopped. It is saved, and the message says how to go on.
+
+    Attributes:
+        number: the signal's number.
+    """
+
+    def __init__(self, message: str, number: int) -> None:
+        super().__init__(message)
+        self.number = number

@@ -1,13 +1,23 @@
 """The command line, as a person meets it."""
 
 import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
 
 import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from sigprop_snn.cli import main
 from sigprop_snn.neurons import NEURONS
 from sigprop_snn.rules import RULES
 from sigprop_snn.surrogates import SURROGATES
+from sigprop_snn.training import OPTIMIZERS, SCHEDULES, TrainConfig, load_checkpoint
 
 TINY = ["--epochs", "1", "--train-samples", "60", "--test-samples", "20", "--steps", "4"]
 
@@ -49,6 +59,13 @@ def test_flags_reach_the_run(tmp_path):
     assert (config["predict"], config["seed"], config["batch_size"]) == ("context", 3, 16)
 
 
+def test_neurons_without_spikes_leave_their_pictures_too(tmp_path):
+    out = tmp_path / "run"
+    flags = ["--neuron", "rate", "--steps", "1", "--out", str(out)]
+    assert main(["train", "digits", *TINY[:-2], *flags]) == 0
+    assert len(list((out / "figures").iterdir())) == 3
+
+
 def test_a_refusal_is_one_line_without_a_traceback(tmp_path, capsys):
     out = tmp_path / "run"
     assert main(["train", "digit-event", *TINY, "--out", str(out)]) == 2
@@ -75,6 +92,189 @@ def _no_network(*_: object, **__: object) -> None:
 def test_list_names_everything_with_a_line(capsys):
     assert main(["list"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    for name in [*NEURONS, *SURROGATES, *RULES, "digits", "nmnist", "mlp", "conv"]:
-        (line,) = [line for line in lines if line.split()[0] == name and line.startswith("  ")]
-        assert len(line.split()) > 2, name
+    names = [*NEURONS, *SURROGATES, *RULES, *OPTIMIZERS, *SCHEDULES, "digits", "nmnist", "conv"]
+    for name in names:
+        found = [line for line in lines if line.split()[0] == name and line.startswith("  ")]
+        assert found, name
+        assert all(len(line.split()) > 2 for line in found), name
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    out = tmp_path_factory.mktemp("runs") / "run"
+    assert main(["train", "digits", *TINY, "--network", "conv", "--out", str(out)]) == 0
+    return out
+
+
+def content_of(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def weights(run):
+    return load_checkpoint(run / "checkpoint.pt")["network"]
+
+
+def test_evaluate_prints_the_figures_of_the_summary_and_writes_nothing(finished, capsys):
+    before = content_of(finished)
+    assert main(["evaluate", str(finished)]) == 0
+    summary = json.loads((finished / "summary.json").read_text())
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert ["network", f"{summary['test_accuracy']:.4f}"] in lines
+    for layer in summary["layers"]:
+        figures = [layer[key] for key in ("accuracy", "spike_rate", "dead_fraction")]
+        assert [layer["name"], *[f"{figure:.4f}" for figure in figures]] in lines
+    assert content_of(finished) == before
+
+
+def test_evaluate_writes_its_figures_when_asked_but_over_nothing(finished, tmp_path, capsys):
+    out = tmp_path / "figures.json"
+    assert main(["evaluate", str(finished), "--out", str(out)]) == 0
+    found = json.loads(out.read_text())
+    summary = json.loads((finished / "summary.json").read_text())
+    assert found["test_accuracy"] == summary["test_accuracy"]
+    assert found["layers"] == summary["layers"]
+    assert main(["evaluate", str(finished), "--out", str(out)]) == 2
+    assert "is there already" in capsys.readouterr().err
+
+
+def test_plot_draws_the_same_pictures_again(finished, tmp_path, capsys):
+    run = shutil.copytree(finished, tmp_path / "run")
+    drawn = content_of(run / "figures")
+    shutil.rmtree(run / "figures")
+    assert main(["plot", str(run)]) == 0
+    assert content_of(run / "figures") == drawn
+    assert capsys.readouterr().out.split() == [
+        str(run / "figures" / name) for name in ("raster.png", "voltage.png", "curves.png")
+    ]
+    assert main(["plot", str(run), "--sample", "20"]) == 2
+    assert "sample is 20; expected 0 to 19" in capsys.readouterr().err
+
+
+def test_a_saved_config_repeats_the_run_and_flags_override_it(finished, tmp_path):
+    config, same, other = str(finished / "config.json"), tmp_path / "same", tmp_path / "other"
+    assert main(["train", "--config", config, "--out", str(same)]) == 0
+    for name, value in weights(finished).items():
+        assert torch.equal(value, weights(same)[name]), name
+    assert (same / "config.json").read_text() == (finished / "config.json").read_text()
+    flags = ["--network", "mlp", "--seed", "4", "--train-samples", "20", "--out", str(other)]
+    assert main(["train", "digit-events", f"--config={config}", *flags]) == 0
+    found, was = (json.loads((run / "config.json").read_text()) for run in (other, finished))
+    changed = {"dataset": "digit-events", "network": "mlp", "seed": 4, "train_samples": 20}
+    assert found == was | changed
+
+
+def test_a_wrong_config_is_refused(tmp_path, capsys):
+    config = tmp_path / "mine.json"
+    config.write_text('{"dataset": "digits", "epocs": 3}')
+    assert main(["train", "--config", str(config), "--out", str(tmp_path / "run")]) == 2
+    said = capsys.readouterr().err
+    assert f"unknown key in config file '{config}': 'epocs'. Did you mean 'epochs'?" in said
+    assert not (tmp_path / "run").exists()
+
+
+NAMES = ["", "a", "volts", "None", "True", "-1", "0", "1", "1.5", "1e400", "nan", "9" * 400, "x/y"]
+FLAGS = [f"--{name.replace('_', '-')}" for name in TrainConfig.__dataclass_fields__]
+
+
+@settings(
+    max_examples=80,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(
+    flag=st.sampled_from([*FLAGS, "--config", "--epocs"]),
+    values=st.lists(st.sampled_from(NAMES) | st.text("ab1.-= é", max_size=6), max_size=2),
+)
+def test_any_flag_is_taken_or_refused_in_words(tmp_path, monkeypatch, capsys, flag, values):
+    """Up to where the data would be loaded: nothing may fail but by a message."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sigprop_snn.training.train", lambda config, **_: config.resolved())
+    monkeypatch.setattr("sigprop_snn.cli._finish", lambda config: print("taken"))
+    try:
+        code = main(["train", "digits", flag, *values])
+    except SystemExit as refused:
+        code = refused.code
+    said = capsys.readouterr()
+    if code == 0:
+        assert said.out == "taken\n"
+    else:
+        assert code == 2
+        assert said.err.strip()
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("command", ["resume", "evaluate", "plot"])
+@pytest.mark.parametrize("name", ["", "x" * 5000, "file/run"])
+def test_a_name_that_is_no_folder_is_refused(tmp_path, monkeypatch, capsys, command, name):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").write_text("")
+    assert main([command, name]) == 2
+    assert capsys.readouterr().err.startswith(("sigprop-snn: no run at", "sigprop-snn: run folder"))
+
+
+def test_figures_that_cannot_be_written_are_named(finished, tmp_path, capsys):
+    run = shutil.copytree(finished, tmp_path / "run")
+    shutil.rmtree(run / "figures")
+    (run / "figures").write_text("a file")
+    assert main(["plot", str(run)]) == 2
+    assert "figures" in capsys.readouterr().err
+    assert main(["evaluate", str(run), "--out", str(tmp_path / "no" / "such.json")]) == 2
+    assert "such.json' can't be written" in capsys.readouterr().err
+    assert main(["evaluate", str(run), "--out", "x" * 5000]) == 2
+    assert "can't be written" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["resume", "evaluate", "plot"])
+def test_a_folder_without_a_run_is_refused(tmp_path, capsys, command):
+    assert main([command, str(tmp_path)]) == 2
+    assert f"no run at '{tmp_path}'" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_folder_in_use_tells_how_to_go_on(finished, capsys):
+    assert main(["train", "digits", *TINY, "--out", str(finished)]) == 2
+    assert f"sigprop-snn resume {finished}" in capsys.readouterr().err
+
+
+def test_the_help_needs_neither_torch_nor_pictures():
+    program = """
+import sys
+from sigprop_snn.cli import main
+try:
+    main(["train", "--help"])
+except SystemExit:
+    print(sorted({"torch", "matplotlib", "numpy"} & set(sys.modules)))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert "--learning-rate" in done.stdout
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_a_signal_ends_the_program_in_good_order(tmp_path, capsys):
+    def start(number):
+        out = tmp_path / f"stopped by {number}"
+        command = ["train", "digits", "--epochs", "500", "--train-samples", "60", "--out", str(out)]
+        return out, subprocess.Popen(
+            [sys.executable, "-c", f"import sys; from sigprop_snn.cli import main; "
+                                   f"sys.exit(main({command}))"],
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            env=os.environ | {"OMP_NUM_THREADS": "1"},
+        )  # fmt: skip
+
+    started = {number: start(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number, (out, process) in started.items():
+        for _ in range(1200):
+            if (out / "metrics.jsonl").exists() or process.poll() is not None:
+                break
+            time.sleep(0.05)
+        process.send_signal(number)
+        _, said = process.communicate()
+        assert process.returncode == 128 + number
+        assert said.startswith("sigprop-snn: stopped in epoch ")
+        assert said.rstrip().endswith(f"Go on with: sigprop-snn resume '{out}'")
+        assert said.count("\n") == 1
+        assert main(["evaluate", str(out)]) == 0
+        assert "of 500" in capsys.readouterr().out

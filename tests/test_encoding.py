@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from sigprop_snn.encoding import ENCODINGS, direct, rate
+from sigprop_snn.data import Source, Split, prepare
+from sigprop_snn.encoding import ENCODINGS, delta, direct, latency, rate
 from sigprop_snn.errors import SigpropError
 
 
@@ -40,8 +41,70 @@ def test_rate_follows_its_seed_and_leaves_the_global_generator_alone():
     assert not torch.equal(rate(x, 7, seed=6), first)
 
 
-def test_rate_keeps_the_type():
-    assert rate(torch.rand(2, 2, dtype=torch.float64), 2).dtype == torch.float64
+SPIKES = {"rate": rate, "latency": latency, "delta": delta}
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+@pytest.mark.parametrize("encode", SPIKES.values(), ids=SPIKES)
+def test_spikes_keep_the_type_and_the_shape(encode, dtype):
+    x = torch.rand(3, 2, 4).to(dtype)
+    spikes = encode(x, 7)
+    assert spikes.dtype == dtype
+    assert spikes.shape == (7, 3, 2, 4)
+    assert set(spikes.unique().tolist()) <= {0.0, 1.0}
+
+
+@pytest.mark.parametrize("encode", ENCODINGS.values(), ids=ENCODINGS)
+def test_an_empty_batch_stays_empty(encode):
+    assert encode(torch.zeros(0, 4), 3).shape == (3, 0, 4)
+
+
+@pytest.mark.parametrize("encode", [latency, delta])
+def test_what_draws_nothing_is_the_same_for_every_seed_and_company(encode):
+    x = torch.rand(6, 5)
+    together = encode(x, 9, seed=1)
+    torch.manual_seed(3)
+    expected = torch.rand(2)
+    torch.manual_seed(3)
+    alone = torch.cat([encode(row[None], 9, seed=2) for row in x], 1)
+    assert torch.equal(torch.rand(2), expected)
+    assert torch.equal(together, alone)
+
+
+def test_latency_by_hand():
+    x = torch.tensor([[1.0, 0.9, 0.5, 0.26, 0.01, 0.0099, 0.0]])
+    spikes = latency(x, 5)
+    # (1 - x) * 4, rounded: 0, 0.4, 2, 2.96, 3.96; then two that are too dark.
+    assert spikes.sum(0).tolist() == [[1, 1, 1, 1, 1, 0, 0]]
+    assert spikes[:, 0, :5].argmax(0).tolist() == [0, 0, 2, 3, 4]
+
+
+@pytest.mark.parametrize("steps", [1, 2, 10, 100])
+def test_latency_is_one_spike_and_the_brighter_the_earlier(steps):
+    x = torch.linspace(0.01, 1, 500)[None]
+    spikes = latency(x, steps)
+    assert (spikes.sum(0) == 1).all()
+    times = spikes.argmax(0)[0]
+    assert (times.diff() <= 0).all()
+    assert (times[0], times[-1]) == (round(0.99 * (steps - 1)), 0)
+
+
+def test_delta_by_hand():
+    x = torch.tensor([[0.0, 0.1, 0.25, 0.5, 0.75, 1.0]])
+    # Brightness in quarters behind each step, rounded half up: 0.5 gives 0.5, 1, 1.5, 2.
+    assert delta(x, 4)[:, 0].T.tolist() == [
+        [0, 0, 0, 0], [0, 0, 0, 0], [0, 1, 0, 0], [1, 0, 1, 0], [1, 1, 0, 1], [1, 1, 1, 1],
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("steps", [1, 3, 10, 100])
+def test_delta_spikes_as_often_as_the_value_says_evenly_spread(steps):
+    x = torch.arange(256, dtype=torch.float64)[None] / 255
+    spikes = delta(x, steps)
+    assert torch.equal(spikes.sum(0), torch.floor(x * steps + 0.5))
+    # Evenly: at every step as many as a steady rise has brought, to the nearest whole one.
+    risen = x * torch.arange(1, steps + 1)[:, None, None]
+    assert (spikes.cumsum(0) - risen).abs().max() <= 0.5 + 1e-9
 
 
 @pytest.mark.parametrize("encode", ENCODINGS.values(), ids=ENCODINGS)
@@ -62,6 +125,16 @@ def test_steps_below_one_and_whole_numbers_are_refused(encode):
 
 
 @pytest.mark.parametrize("bad", [-0.1, 1.5])
-def test_rate_takes_probabilities_alone(bad):
-    with pytest.raises(SigpropError, match=r"\[0, 1\]"):
-        rate(torch.full((2, 2), bad), 3)
+@pytest.mark.parametrize("encode", SPIKES.values(), ids=SPIKES)
+def test_spikes_come_from_values_between_0_and_1_alone(encode, bad):
+    with pytest.raises(SigpropError, match=rf"\[0, 1\].* from {bad}"):
+        encode(torch.full((2, 2), bad), 3)
+
+
+@pytest.mark.parametrize("encoding", ["latency", "delta"])
+def test_colour_pictures_are_encoded_as_they_are(encoding):
+    bright = torch.full((4, 3, 2, 2), 255, dtype=torch.uint8)
+    split = Split.of(bright, torch.arange(4) % 2)
+    data = prepare(Source("c", split, split, ("a", "b"), colour=True), encoding=encoding, steps=5)
+    x, _ = next(iter(data.train))
+    assert x.sum(0).unique().tolist() == [1.0 if encoding == "latency" else 5.0]

@@ -1,24 +1,34 @@
 """Data sets by name, in time-first batches."""
 
+from sigprop_snn.data.augment import Augment
 from sigprop_snn.data.batches import Batches, Data
 from sigprop_snn.data.camera import SENSOR_SIZE, digit_events
-from sigprop_snn.data.catalogue import DATASETS, Dataset, load, prepare
-from sigprop_snn.data.events import EventFileError, read_nmnist_file, to_frames
+from sigprop_snn.data.catalogue import DATASETS, Dataset, load
+from sigprop_snn.data.events import EventFileError
+from sigprop_snn.data.formats import read_events
+from sigprop_snn.data.frames import Frames, to_frames
+from sigprop_snn.data.lengths import mask
+from sigprop_snn.data.nmnist import read_nmnist_file
+from sigprop_snn.data.preparation import prepare
 from sigprop_snn.data.source import DataNotFoundError, Source, Split
 
 __all__ = [
     "DATASETS",
     "SENSOR_SIZE",
+    "Augment",
     "Batches",
     "Data",
     "DataNotFoundError",
     "Dataset",
     "EventFileError",
+    "Frames",
     "Source",
     "Split",
     "digit_events",
     "load",
+    "mask",
     "prepare",
+    "read_events",
     "read_nmnist_file",
     "to_frames",
 ]

@@ -1,4 +1,4 @@
-"""Time-first batches from samples that lie in memory."""
+"""Time-first batches from the samples of a split."""
 
 from __future__ import annotations
 
@@ -8,14 +8,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from sigprop_snn.data.augment import shifted
-from sigprop_snn.data.source import derive_seed, generator
+from sigprop_snn.data.augment import Augment, shifted, thinned
+from sigprop_snn.data.lengths import filled
+from sigprop_snn.data.source import Split, derive_seed, generator
 from sigprop_snn.encoding import Encoding
 
 COLOUR_MEAN = 0.5
 COLOUR_DEVIATION = 0.25
-COLOUR_SHIFT = 4
-SHIFT = 2
 _ORDER, _AUGMENT, _ENCODE = range(3)
 
 
@@ -31,9 +30,7 @@ class Recipe:
         standardise: whether to map brightness [0, 1] to
             `(x - COLOUR_MEAN) / COLOUR_DEVIATION` in every channel.
         shuffle: whether every epoch has its own order.
-        augment: whether to shift the samples, by up to COLOUR_SHIFT pixels where they are mirrored
-            too and SHIFT where they are not.
-        mirror: whether augmentation mirrors half of the samples.
+        augment: random changes of the samples, nothing left open in them; None leaves them alone.
         seed: seed of the order, of the augmentation and of rate-coded spikes.
     """
 
@@ -43,8 +40,7 @@ class Recipe:
     top: float
     standardise: bool
     shuffle: bool
-    augment: bool
-    mirror: bool
+    augment: Augment | None
     seed: int
 
 
@@ -61,30 +57,48 @@ class Batches:
         epoch: the epoch of the next pass, from 0.
     """
 
-    def __init__(self, x: Tensor, y: Tensor, recipe: Recipe) -> None:
-        self._x = x
-        self._y = y
+    def __init__(self, split: Split, recipe: Recipe) -> None:
+        self._split = split
         self._recipe = recipe
         self.epoch = 0
 
     @property
     def samples(self) -> int:
         """Number of samples."""
-        return len(self._y)
+        return len(self._split.y)
 
     @property
     def labels(self) -> Tensor:
         """Labels in stored order, int64 `[N]`."""
-        return self._y
+        return self._split.y
 
     def set_epoch(self, epoch: int) -> None:
-        """Chooses the epoch of the next pass."""
+        """Choose the epoch of the next pass."""
         self.epoch = epoch
 
     def __len__(self) -> int:
         return -(-self.samples // self._recipe.batch_size)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        for _, _, x, y in self._pass():
+            yield x, y
+
+    def with_lengths(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """Return one pass of `(x, y, lengths)`, with the same `x` and `y` as iteration gives.
+
+        `lengths`, int64 `[B]`, tells how many steps each sample fills; what follows is silence.
+        Of pictures that is every step. See `mask`.
+        """
+        for index, stored, x, y in self._pass():
+            if self._split.lengths is not None:
+                yield x, y, self._split.lengths[index]
+            elif self._recipe.encode is None:
+                yield x, y, filled(stored)
+            else:
+                yield x, y, torch.full_like(y, len(x))
+
+    def _pass(self) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
+        """Yield the numbers, the samples as stored, the input and the labels of each batch."""
         recipe = self._recipe
         epoch = self.epoch if recipe.shuffle else 0
         self.epoch += 1
@@ -93,15 +107,14 @@ class Batches:
         else:
             order = torch.arange(self.samples)
         for number, index in enumerate(torch.split(order, recipe.batch_size)):
-            yield self._input(self._x[index], epoch, number), self._y[index]
+            stored = self._split.read(index)
+            yield index, stored, self._input(stored, epoch, number), self._split.y[index]
 
     def _input(self, stored: Tensor, epoch: int, number: int) -> Tensor:
         recipe = self._recipe
-        if recipe.augment:
+        if recipe.augment is not None:
             random = generator(recipe.seed, epoch, _AUGMENT, number)
-            reach = COLOUR_SHIFT if recipe.mirror else SHIFT
-            pictures = stored.flatten(1, -3) if stored.dim() > 4 else stored
-            stored = shifted(pictures, random, reach, mirror=recipe.mirror).view_as(stored)
+            stored = _augmented(stored, random, recipe.augment, timed=recipe.encode is None)
         if recipe.encode is None:
             return stored.transpose(0, 1).to(torch.float32, memory_format=torch.contiguous_format)
         pictures = stored.to(torch.float32) / recipe.top
@@ -109,6 +122,19 @@ class Batches:
             pictures = (pictures - COLOUR_MEAN) / COLOUR_DEVIATION
         seed = derive_seed(recipe.seed, epoch, _ENCODE, number)
         return recipe.encode(pictures, recipe.steps, seed)
+
+
+def _augmented(stored: Tensor, random: torch.Generator, augment: Augment, *, timed: bool) -> Tensor:
+    assert augment.shift is not None  # settled
+    assert augment.mirror is not None
+    pictures = stored
+    if timed:
+        # The steps lie among the channels, so that all of them move alike; a row has height 1.
+        row = stored.dim() < 5
+        pictures = stored.unsqueeze(-2) if row else stored
+        pictures = pictures.flatten(1, -3)
+    moved = shifted(pictures, random, augment.shift, mirror=augment.mirror).view_as(stored)
+    return thinned(moved, random, augment.drop) if augment.drop else moved
 
 
 @dataclass(frozen=True)
@@ -119,7 +145,8 @@ class Data:
         name: the data set's name.
         train: shuffled batches to learn from.
         test: batches to be judged by, always in the same order.
-        validation: batches carved from the training samples, or None.
+        validation: batches to choose by, which training never sees: carved from the training
+            samples, or those that the data set itself sets apart; or None.
         shape: shape of one step of one sample, such as `(1, 28, 28)`.
         classes: names of the classes; label i means `classes[i]`.
         steps: number of time steps T.

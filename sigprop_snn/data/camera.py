@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sigprop_snn.data.events import stack_frames, to_frames
-from sigprop_snn.data.source import Source, Split
+from sigprop_snn.data.events import structured
+from sigprop_snn.data.frames import Sensor
+from sigprop_snn.data.recordings import Recordings, framed
+from sigprop_snn.data.source import Request, Source
 from sigprop_snn.data.static import TEN_DIGITS, digit_pictures
 
 SENSOR_SIZE = (16, 16, 2)
@@ -31,7 +32,7 @@ _NOISE_EVENTS = 8.0
 
 
 def digit_events(split: str) -> tuple[list[NDArray[Any]], Tensor]:
-    """Events of scikit-learn's digits under a camera that moves in three straight saccades.
+    """Return events of scikit-learn's digits under a camera that moves in three straight saccades.
 
     Each digit, enlarged to 12x12 pixels, passes over a 16x16 sensor along the sides of a triangle,
     as the pictures of N-MNIST do (Orchard et al. 2015, doi:10.3389/fnins.2015.00437). A pixel
@@ -49,8 +50,6 @@ def digit_events(split: str) -> tuple[list[NDArray[Any]], Tensor]:
     Raises:
         SigpropError: if `split` is another word.
     """
-    from tonic.io import make_structured_array
-
     pictures, labels = digit_pictures(split)
     bright = _enlarge(pictures[:, 0].numpy() / 16.0)
     # The same sensor sees both splits; the noise differs.
@@ -62,18 +61,23 @@ def digit_events(split: str) -> tuple[list[NDArray[Any]], Tensor]:
         np.concatenate(pair) for pair in zip((sample, x, y, t, p), noise, strict=True)
     )
     order = np.lexsort((t, sample))
-    events = make_structured_array(x[order], y[order], t[order], p[order])
+    events = structured(x[order], y[order], t[order], p[order])
     ends = np.cumsum(np.bincount(sample, minlength=len(bright)))
     return np.split(events, ends[:-1]), labels
 
 
-def open_digit_events(root: Path, steps: int, download: bool) -> Source:
-    """The events of `digit_events` in frames; needs no files."""
+def open_digit_events(request: Request) -> Source:
+    """Return the events of `digit_events` in frames; needs no files and keeps none."""
     splits = []
     for split in ("train", "test"):
         recordings, labels = digit_events(split)
-        x = stack_frames(recordings, lambda e: to_frames(e, SENSOR_SIZE, steps, DURATION))
-        splits.append(Split.of(x, labels))
+        numbered = Recordings(
+            f"digit-events-{split}",
+            labels,
+            recordings.__getitem__,
+            f"{split} recording {{}}".format,
+        )
+        splits.append(framed(numbered, Sensor(SENSOR_SIZE, DURATION), request))
     return Source("digit-events", splits[0], splits[1], TEN_DIGITS, timed=True)
 
 

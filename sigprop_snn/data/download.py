@@ -17,7 +17,7 @@ def fetch(
     advice: str,
     download: Callable[[Path], object] | None,
 ) -> None:
-    """Downloads into a new folder beside, then moves what came into `root`.
+    """Download into a new folder beside, then move what came into `root`.
 
     Args:
         name: the data set's name, for the message.

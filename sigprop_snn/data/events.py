@@ -1,29 +1,20 @@
-"""Events in frames, and N-MNIST."""
+"""Recordings of events, and what makes one unusable."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor
+from numpy.typing import NDArray
 
-from sigprop_snn.data.download import fetch
-from sigprop_snn.data.source import DataNotFoundError, Source, Split
-from sigprop_snn.data.static import TEN_DIGITS
 from sigprop_snn.errors import SigpropError
 
-NMNIST_SENSOR = (34, 34, 2)
-NMNIST_DURATION = 320_000
-"""Microseconds. The recordings take about 310,000; what comes later counts in the last step."""
+Events = NDArray[Any]
+"""Structured array with tonic's fields: x, y, t (microseconds) and p (1 for brighter)."""
 
-_BYTES_PER_EVENT = 5
-_ADVICE = (
-    "Unpack train.zip and test.zip of N-MNIST (https://doi.org/10.17632/468j46mzdv.1) there; any "
-    "number of recordings will do, as Train/<digit>/<name>.bin and Test/<digit>/<name>.bin."
-)
+LARGEST_FILE = 2**30
+"""Bytes of the largest file that is read as one recording."""
 
 
 class EventFileError(SigpropError):
@@ -33,56 +24,63 @@ class EventFileError(SigpropError):
         super().__init__(f"the event file {file} {fault}; expected {expected}")
 
 
-def to_frames(
-    events: np.ndarray[Any, Any], sensor: tuple[int, int, int], steps: int, duration: int
-) -> np.ndarray[Any, Any]:
-    """Counts events per step, polarity and pixel (`tonic.transforms.ToFrame`). None is lost.
+def structured(x: Any, y: Any, t: Any, p: Any) -> Events:
+    """Return events in tonic's structured array.
 
     Args:
-        events: structured array with the fields x, y, t (microseconds, rising) and p.
-        sensor: width, height and number of polarities.
-        steps: number of time steps T.
-        duration: microseconds that the steps share equally; later events count in the last step.
+        x: columns, one an event.
+        y: rows.
+        t: microseconds.
+        p: polarities, 0 or 1.
+    """
+    from tonic.io import make_structured_array
 
-    Returns:
-        Counts, uint8 `[T, P, H, W]`.
+    events: Events = make_structured_array(x, y, t, p)
+    return events
+
+
+def in_time(events: Events) -> Events:
+    """Return events in the order of time; those of one time stay as they were."""
+    if bool((np.diff(events["t"]) < 0).any()):
+        return events[np.argsort(events["t"], kind="stable")]
+    return events
+
+
+def file_size(file: Path) -> int:
+    """Return the bytes of a file that is to be read as one recording.
 
     Raises:
-        SigpropError: if there is no event, one lies outside the sensor, a time falls or is below
-            0, `steps` < 1, or one pixel has more than 255 events in a step.
+        EventFileError: if it can't be read, is empty or is larger than `LARGEST_FILE`.
     """
-    from tonic.transforms import ToFrame
-
-    if steps < 1:
-        raise SigpropError(f"steps is {steps}; at least 1 time step is needed")
-    wrong = _fault(events, sensor)
-    if wrong:
-        raise SigpropError(f"a recording {wrong[0]}; expected {wrong[1]}")
-    window = -(-duration // steps)
-    end = window * steps
-    held = events.copy()
-    held["t"] = np.minimum(held["t"], end - 1)
-    counts: np.ndarray[Any, Any] = ToFrame(sensor, time_window=window, start_time=0, end_time=end)(
-        held
-    )
-    if counts.max() > 255 or int(counts.sum()) != len(events):
-        raise SigpropError(
-            f"one pixel has more than 255 events in a step of {window} microseconds; "
-            f"expected at most 255 (more steps than {steps} make a step shorter)"
-        )
-    return counts.astype(np.uint8)
+    try:
+        size = file.stat().st_size
+    except OSError as error:
+        raise unreadable(file, error) from error
+    if size == 0:
+        raise EventFileError(file, "is empty", "at least one event")
+    if size > LARGEST_FILE:
+        raise EventFileError(file, f"has {size} bytes", f"at most {LARGEST_FILE} in one recording")
+    return size
 
 
-def _fault(events: np.ndarray[Any, Any], sensor: tuple[int, int, int]) -> tuple[str, str] | None:
-    """What is wrong with events and what was expected, or None."""
+def unreadable(file: Path, error: BaseException) -> EventFileError:
+    """Return the error for a file that the system or a library gave up on."""
+    reason = " ".join(str(error).split()) or type(error).__name__
+    return EventFileError(file, f"can't be read ({reason})", "a whole, readable recording")
+
+
+def fault(events: Events, sensor: tuple[int, int, int]) -> tuple[str, str] | None:
+    """Return what is wrong with events and what was expected, or None.
+
+    Args:
+        events: a recording.
+        sensor: width, height and number of polarities.
+    """
     if len(events) == 0:
         return "holds no event", "at least one"
-    for field, limit in zip("xyp", sensor, strict=True):
-        value = events[field].astype(np.int64)
-        outside = np.flatnonzero((value < 0) | (value >= limit))
-        if len(outside):
-            at = outside[0]
-            return f"has event {at} with {field}={value[at]}", f"{field} from 0 to {limit - 1}"
+    outside = _outside(events, sensor)
+    if outside:
+        return outside
     time = events["t"]
     falling = np.flatnonzero(np.diff(time) < 0)
     if len(falling):
@@ -96,88 +94,23 @@ def _fault(events: np.ndarray[Any, Any], sensor: tuple[int, int, int]) -> tuple[
     return None
 
 
-def stack_frames(
-    recordings: Sequence[Any], to_counts: Callable[[Any], np.ndarray[Any, Any]]
-) -> Tensor:
-    """Frames of several recordings, uint8 `[N, T, P, H, W]`."""
-    first = to_counts(recordings[0])
-    frames = torch.empty((len(recordings), *first.shape), dtype=torch.uint8)
-    for i, recording in enumerate(recordings):
-        frames[i] = torch.from_numpy(to_counts(recording) if i else first)
-    return frames
-
-
-def read_nmnist_file(file: Path) -> np.ndarray[Any, Any]:
-    """Reads and checks one recording of N-MNIST.
-
-    Args:
-        file: path of the `.bin` file: 5 bytes an event.
-
-    Returns:
-        Structured array with the fields x, y, t (microseconds) and p, as tonic makes it.
+def on_sensor(file: Path, events: Events, sensor: tuple[int, int, int]) -> Events:
+    """Return the events as they are.
 
     Raises:
-        EventFileError: if the file is empty or cut, holds no event, a pixel outside the 34x34
-            sensor or a time that falls.
+        EventFileError: if one lies outside the sensor.
     """
-    from tonic.io import events_struct, read_mnist_file
-
-    try:
-        size = file.stat().st_size
-        if size == 0 or size % _BYTES_PER_EVENT:
-            fault = "is empty" if size == 0 else f"has {size} bytes"
-            raise EventFileError(file, fault, f"a positive multiple of {_BYTES_PER_EVENT} bytes")
-        events: np.ndarray[Any, Any] = read_mnist_file(str(file), dtype=events_struct)
-    except OSError as error:
-        raise EventFileError(file, f"can't be read ({error})", "a readable file") from error
-    wrong = _fault(events, NMNIST_SENSOR)
-    if wrong:
-        raise EventFileError(file, *wrong)
+    outside = _outside(events, sensor)
+    if outside:
+        raise EventFileError(file, *outside)
     return events
 
 
-def open_nmnist(root: Path, steps: int, download: bool) -> Source:
-    """N-MNIST from `root/NMNIST`, as tonic lays it out; any number of recordings."""
-    folder = root / "NMNIST"
-    halves = [folder / "Train", folder / "Test"]
-    found = [_recordings(half) for half in halves]
-    missing = [
-        half / "<digit>" / "*.bin" for half, files in zip(halves, found, strict=True) if not files
-    ]
-    if len(missing) == 2:
-        fetch("nmnist", root, missing, _ADVICE, _download if download else None)
-        found = [_recordings(half) for half in halves]
-    elif missing:
-        # Recordings lie here already, so a download of a gigabyte is not what was meant.
-        raise DataNotFoundError("nmnist", missing, f"The other half is there. {_ADVICE}")
-    train, test = (_split(files, steps) for files in found)
-    return Source("nmnist", train, test, TEN_DIGITS, timed=True)
-
-
-def _recordings(half: Path) -> list[Path]:
-    return sorted(file for file in half.glob("**/*.bin") if not file.name.startswith("."))
-
-
-def _split(files: list[Path], steps: int) -> Split:
-    for file in files:
-        if file.parent.name not in TEN_DIGITS:
-            raise EventFileError(file, f"lies in {file.parent.name!r}", "a folder named 0 to 9")
-
-    def frames(file: Path) -> np.ndarray[Any, Any]:
-        events = read_nmnist_file(file)
-        try:
-            return to_frames(events, NMNIST_SENSOR, steps, NMNIST_DURATION)
-        except SigpropError as error:
-            raise SigpropError(f"in the event file {file}, {error}") from error
-
-    return Split(
-        torch.tensor([int(file.parent.name) for file in files]),
-        lambda index: stack_frames([files[i] for i in index.tolist()], frames),
-    )
-
-
-def _download(folder: Path) -> None:
-    from tonic.datasets import NMNIST
-
-    for train in (True, False):
-        NMNIST(str(folder), train=train)
+def _outside(events: Events, sensor: tuple[int, int, int]) -> tuple[str, str] | None:
+    for field, limit in zip("xyp", sensor, strict=True):
+        value = events[field].astype(np.int64)
+        odd = np.flatnonzero((value < 0) | (value >= limit))
+        if len(odd):
+            at = odd[0]
+            return f"has event {at} with {field}={value[at]}", f"{field} from 0 to {limit - 1}"
+    return None

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from sigprop_snn.data.source import DataNotFoundError, Source, Split
+from sigprop_snn.data.source import DataNotFoundError, Request, Source, Split
 from sigprop_snn.errors import SigpropError
 
 SIDE = 32
@@ -25,8 +25,8 @@ _THREADS = 4
 _Result = TypeVar("_Result")
 
 
-def open_imagefolder(root: Path, steps: int, download: bool) -> Source:
-    """Colour pictures from `root/train/<class>/` and `root/test/<class>/`.
+def open_imagefolder(request: Request) -> Source:
+    """Return colour pictures from `root/train/<class>/` and `root/test/<class>/`.
 
     Pictures keep their size where all have the same and it is at most 96 pixels a side; otherwise
     all are resized to 32x32.
@@ -36,7 +36,7 @@ def open_imagefolder(root: Path, steps: int, download: bool) -> Source:
         SigpropError: if there are no pictures, the two folders have different classes, or a
             picture can't be read.
     """
-    halves = {split: root / split for split in ("train", "test")}
+    halves = {split: request.root / split for split in ("train", "test")}
     missing = [half / "<class>" for half in halves.values() if not half.is_dir()]
     if missing:
         raise DataNotFoundError(
@@ -87,7 +87,8 @@ def _split(samples: Sequence[tuple[str, int]], size: tuple[int, int]) -> Split:
             list(pool.map(place, enumerate(index.tolist())))
         return x
 
-    return Split(torch.tensor([label for _, label in samples]), read)
+    labels = torch.tensor([label for _, label in samples])
+    return Split(labels, read, sample_bytes=3 * size[0] * size[1])
 
 
 def _common_size(files: Sequence[Path]) -> tuple[int, int]:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from sigprop_snn.data.download import fetch
-from sigprop_snn.data.source import Source, Split
+from sigprop_snn.data.source import Request, Source, Split
 from sigprop_snn.errors import SigpropError
 
 TEN_DIGITS = tuple("0123456789")
@@ -18,6 +18,7 @@ FASHION = (
     "t-shirt", "trouser", "pullover", "dress", "coat",
     "sandal", "shirt", "sneaker", "bag", "ankle boot",
 )  # fmt: skip
+HIRAGANA = ("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo")
 CIFAR10 = (
     "airplane", "automobile", "bird", "cat", "deer",
     "dog", "frog", "horse", "ship", "truck",
@@ -25,7 +26,7 @@ CIFAR10 = (
 
 
 def digit_pictures(split: str) -> tuple[Tensor, Tensor]:
-    """The handwritten digits that come with scikit-learn, in a split that never changes.
+    """Return the handwritten digits that come with scikit-learn, in a split that never changes.
 
     Args:
         split: "train" (1,437 samples) or "test" (360).
@@ -50,67 +51,123 @@ def digit_pictures(split: str) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(x).to(torch.uint8).view(-1, 1, 8, 8), torch.from_numpy(y).long()
 
 
-def open_digits(root: Path, steps: int, download: bool) -> Source:
-    """scikit-learn's 8x8 digits; needs no files."""
+def open_digits(request: Request) -> Source:
+    """Return scikit-learn's 8x8 digits; needs no files."""
     train, test = (Split.of(*digit_pictures(split)) for split in ("train", "test"))
     return Source("digits", train, test, TEN_DIGITS, top=16.0)
 
 
-def open_mnist(root: Path, steps: int, download: bool) -> Source:
-    """MNIST from `root/MNIST/raw`, as torchvision lays it out."""
+def open_mnist(request: Request) -> Source:
+    """Return MNIST from `root/MNIST/raw`, as torchvision lays it out."""
     from torchvision.datasets import MNIST
 
-    return _open_idx("mnist", MNIST, root, TEN_DIGITS, download)
+    return _open_idx("mnist", MNIST, request, TEN_DIGITS)
 
 
-def open_fashion_mnist(root: Path, steps: int, download: bool) -> Source:
-    """Fashion-MNIST from `root/FashionMNIST/raw`, as torchvision lays it out."""
+def open_fashion_mnist(request: Request) -> Source:
+    """Return Fashion-MNIST from `root/FashionMNIST/raw`, as torchvision lays it out."""
     from torchvision.datasets import FashionMNIST
 
-    return _open_idx("fashion-mnist", FashionMNIST, root, FASHION, download)
+    return _open_idx("fashion-mnist", FashionMNIST, request, FASHION)
 
 
-def open_cifar10(root: Path, steps: int, download: bool) -> Source:
-    """CIFAR-10 from `root/cifar-10-batches-py`, as torchvision lays it out.
+def open_kmnist(request: Request) -> Source:
+    """Return Kuzushiji-MNIST from `root/KMNIST/raw`, as torchvision lays it out."""
+    from torchvision.datasets import KMNIST
+
+    return _open_idx("kmnist", KMNIST, request, HIRAGANA)
+
+
+def open_cifar10(request: Request) -> Source:
+    """Return CIFAR-10 from `root/cifar-10-batches-py`, as torchvision lays it out."""
+    from torchvision.datasets import CIFAR10 as Pictures  # noqa: N811
+
+    return _open_cifar("cifar10", Pictures, request, CIFAR10)
+
+
+def open_cifar100(request: Request) -> Source:
+    """Return CIFAR-100 from `root/cifar-100-python`, as torchvision lays it out."""
+    from torchvision.datasets import CIFAR100
+
+    return _open_cifar("cifar100", CIFAR100, request, None)
+
+
+def open_svhn(request: Request) -> Source:
+    """Return SVHN from `train_32x32.mat` and `test_32x32.mat` in `root`, torchvision's layout.
+
+    torchvision reads a file only where its checksum is that of the original, through scipy, which
+    takes numbers from it and runs nothing. Digits are never mirrored.
+    """
+    from torchvision.datasets import SVHN
+
+    root = request.root
+    halves = ("train", "test")
+    missing = [root / SVHN.split_list[half][1] for half in halves]
+    missing = [file for file in missing if not file.is_file()]
+    if missing:
+        urls = " and ".join(SVHN.split_list[half][0] for half in halves)
+        advice = f"Put {urls} in {root}."
+
+        def both(folder: Path) -> None:
+            for half in halves:
+                SVHN(folder, split=half, download=True)
+
+        fetch("svhn", root, missing, advice, both if request.download else None)
+    splits = []
+    for half in halves:
+        file = root / SVHN.split_list[half][1]
+        try:
+            found = SVHN(root, split=half)
+        except Exception as error:
+            raise SigpropError(
+                f"the SVHN file {file} can't be used ({error}); expected the original file with "
+                "its checksum. Remove it to download it again"
+            ) from error
+        splits.append(Split.of(torch.from_numpy(found.data), torch.from_numpy(found.labels)))
+    return Source("svhn", splits[0], splits[1], TEN_DIGITS, colour=True, mirror=False)
+
+
+def _open_cifar(
+    name: str, dataset: Any, request: Request, classes: tuple[str, ...] | None
+) -> Source:
+    """CIFAR-10 or CIFAR-100.
 
     These files are pickles. torchvision opens them only where their checksum is that of the
     original, so no code of another's can hide in them.
     """
-    from torchvision.datasets import CIFAR10 as Pictures  # noqa: N811
-
-    folder = root / Pictures.base_folder
-    names = [name for name, _ in (*Pictures.train_list, *Pictures.test_list)]
-    files = [folder / name for name in (*names, Pictures.meta["filename"])]
+    root = request.root
+    folder = root / dataset.base_folder
+    names = [name for name, _ in (*dataset.train_list, *dataset.test_list)]
+    files = [folder / name for name in (*names, dataset.meta["filename"])]
     missing = [file for file in files if not file.is_file()]
     if missing:
         advice = (
-            f"Unpack {Pictures.url} in {root}, or use 'imagefolder' for pictures in one folder a "
+            f"Unpack {dataset.url} in {root}, or use 'imagefolder' for pictures in one folder a "
             "class."
         )
-        fetch("cifar10", root, missing, advice, _torchvision(Pictures) if download else None)
+        fetch(name, root, missing, advice, _torchvision(dataset) if request.download else None)
     splits = []
     for train in (True, False):
         try:
-            found = Pictures(root, train=train)
+            found = dataset(root, train=train)
         except Exception as error:
             raise SigpropError(
-                f"the CIFAR-10 files in {folder} can't be used ({error}); expected the original "
-                "files with their checksums. Remove the folder to download it again"
+                f"the {dataset.__name__} files in {folder} can't be used ({error}); expected the "
+                "original files with their checksums. Remove the folder to download it again"
             ) from error
         x = torch.from_numpy(found.data).permute(0, 3, 1, 2).contiguous()
         splits.append(Split.of(x, torch.tensor(found.targets)))
-    return Source("cifar10", splits[0], splits[1], CIFAR10, colour=True)
+    return Source(name, splits[0], splits[1], classes or tuple(found.classes), colour=True)
 
 
-def _open_idx(
-    name: str, dataset: Any, root: Path, classes: tuple[str, ...], download: bool
-) -> Source:
+def _open_idx(name: str, dataset: Any, request: Request, classes: tuple[str, ...]) -> Source:
+    root = request.root
     folder = root / dataset.__name__ / "raw"
     files = [folder / Path(file).stem for file, _ in dataset.resources]
     missing = [file for file in files if not file.is_file()]
     if missing:
         advice = f"Unpack the four files of {dataset.mirrors[0]} into {folder}."
-        fetch(name, root, missing, advice, _torchvision(dataset) if download else None)
+        fetch(name, root, missing, advice, _torchvision(dataset) if request.download else None)
     splits = []
     for train in (True, False):
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import torch
@@ -72,7 +73,12 @@ class Block(nn.Module):
         return current
 
     def current(
-        self, inputs: Tensor, *, like: Tensor | None = None, observed_rows: int = 0
+        self,
+        inputs: Tensor,
+        *,
+        like: Tensor | None = None,
+        observed_rows: int = 0,
+        synapse: Callable[[Tensor], Tensor] | None = None,
     ) -> Tensor:
         """Return the current `[T, N, ...]` for inputs `[T, N, ...]`.
 
@@ -81,19 +87,23 @@ class Block(nn.Module):
             like: the learning signal's current `[C, ...]` that will ride behind it, if any.
             observed_rows: how many of the first rows the normaliser takes into its running
                 figures; the contexts stay out of them.
+            synapse: what stands in for the block's synapse, with the same current and another
+                gradient.
 
         Raises:
             SigpropError: if the current's shape is not that of the signal's.
         """
         steps = inputs.shape[0]
         distinct = inputs[:1] if is_constant(inputs) else inputs
-        current = stepwise(self.synapse, distinct)
+        current = stepwise(synapse or self.synapse, distinct)
         if like is not None and like.shape[1:] != current.shape[2:]:
             raise SigpropError(
                 f"input of shape {list(inputs.shape)} gives the first block a current of shape "
                 f"{list(current.shape[2:])}; expected {list(like.shape[1:])}, the signal's"
             )
-        if observed_rows and isinstance(self.norm, RunningScale | RunningNorm):
+        if observed_rows and isinstance(self.norm, RunningScale):
+            self.norm.observe(current[:, :observed_rows])
+        elif observed_rows and isinstance(self.norm, RunningNorm):
             self.norm.observe(current[:, :observed_rows].flatten(0, 1))
         # In place where nobody else holds the current: fresh memory costs more than the product.
         # A synapse may hand its input through; that is not ours to overwrite.
@@ -113,7 +123,7 @@ class Block(nn.Module):
             return stepwise(self.pool, spike)
 
 
-def stepwise(module: nn.Module, values: Tensor) -> Tensor:
+def stepwise(module: Callable[[Tensor], Tensor], values: Tensor) -> Tensor:
     """Return a module's output for every step of `[T, N, ...]`, the steps laid along the batch."""
-    out: Tensor = module(values.flatten(0, 1))
+    out = module(values.flatten(0, 1))
     return out.view(*values.shape[:2], *out.shape[1:])

@@ -25,6 +25,7 @@ from sigprop_snn.neurons import (
     mean_trace,
     run,
 )
+from sigprop_snn.neurons.base import AnyState
 from sigprop_snn.neurons.filters import is_constant
 
 
@@ -39,11 +40,29 @@ def mean_drive(block: Block, inputs: Tensor, context: Tensor | None, spike: Tens
     """
     response = impulse_response(block.neuron, inputs.shape[0])
     trace, gain = mean_trace(inputs, response)
+    before = None
+    if block.neuron.recurrence is not None:
+        before = mean_trace(_one_step_later(spike), response).trace
+    return driven_by(block, trace, gain, context, before)
+
+
+def driven_by(
+    block: Block, trace: Tensor, gain: float, context: Tensor | None, before: Tensor | None
+) -> Tensor:
+    """Return the part of the voltage that the synapses drive, `[N, ...]`, for given traces.
+
+    Args:
+        block: a block whose current is affine and whose neuron has a closed form.
+        trace: the presynaptic trace of the inputs, divided by the gain, `[B, ...]`.
+        gain: the voltage that a constant current of 1 has given.
+        context: the learning signal's current, `[C, ...]`, or none.
+        before: the trace of the layer's own last spikes, divided by the gain, `[N, ...]`, for
+            recurrent weights, or none.
+    """
     current = block.static_current(trace)
     if context is not None:
         current = torch.cat([current, context])
     if block.neuron.recurrence is not None:
-        before = mean_trace(_one_step_later(spike), response).trace
         current = current + block.neuron.recurrence(before)
     return gain * current
 
@@ -62,22 +81,34 @@ def mean_of_surrogate(neuron: Neuron, current: Tensor, ran: Run) -> Tensor:
     learnable shape may be.
     """
     voltage = ran.recorded["voltage"]
-    driving = _with_recurrence(neuron, current, ran.spike)
     if any(name.startswith("surrogate_") for name, _ in neuron.named_parameters()):
-        seen: Tensor = _Membrane.apply(driving, voltage, neuron)
-        return neuron.surrogate.f(neuron.above(seen)).mean(0)
+        return neuron.surrogate.f(neuron.above(seen_voltage(neuron, current, ran))).mean(0)
+    driving = _with_recurrence(neuron, current, ran.spike)
     mean: Tensor = _SurrogateMean.apply(driving, voltage, neuron)
     return mean
 
 
-def unrolled(neuron: Neuron, current: Tensor, record: tuple[str, ...]) -> tuple[Run, Tensor]:
+def seen_voltage(neuron: Neuron, current: Tensor, ran: Run) -> Tensor:
+    """Return the recorded voltage of every step, `[T, N, ...]`, spikes held constant.
+
+    Its gradient goes into the currents through the neuron's closed form.
+    """
+    driving = _with_recurrence(neuron, current, ran.spike)
+    seen: Tensor = _Membrane.apply(driving, ran.recorded["voltage"], neuron)
+    return seen
+
+
+def unrolled(
+    neuron: Neuron, current: Tensor, record: tuple[str, ...], state: AnyState | None = None
+) -> tuple[Run, Tensor]:
     """Run a neuron with a graph in time, spikes held constant.
 
     Returns:
         The run, without a gradient, and the voltage of every step with one, `[T, N, ...]`.
     """
     _say_unrolled(type(neuron).__name__)
-    ran = run(neuron, current, record=("voltage", *record), hold_spikes=True, backend="eager")
+    names = ("voltage", *record)
+    ran = run(neuron, current, state, record=names, hold_spikes=True, backend="eager")
     bare = Run(
         ran.spike.detach(),
         ran.mean_voltage.detach(),

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch.nn.functional as F
 from torch import Tensor
 
 from sigprop_snn.errors import SigpropError, UnknownNameError
 from sigprop_snn.network.loss import LocalLoss
+from sigprop_snn.network.readout import Answers
 
 Against = Literal["threshold", "wrong"]
 AGAINST: tuple[Against, ...] = ("threshold", "wrong")
@@ -36,6 +37,8 @@ class Goodness(LocalLoss):
     Raises:
         SigpropError: if the sharpness is not positive, or the threshold not finite.
     """
+
+    takes: ClassVar[frozenset[Answers]] = frozenset({"classes"})
 
     against: Against = "wrong"
     threshold: float = 0.5

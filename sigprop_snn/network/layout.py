@@ -20,6 +20,7 @@ class Layout:
         currents: shape of every block's current, and so of its neurons.
         outputs: shape of what every block sends on, behind its pool.
         gain: root mean square of the first block's current at the start, in units of voltage.
+        weights: shape of every weight of every block's synapse, biases left out.
     """
 
     classes: int
@@ -27,6 +28,7 @@ class Layout:
     currents: tuple[tuple[int, ...], ...]
     outputs: tuple[tuple[int, ...], ...]
     gain: float = 1.0
+    weights: tuple[tuple[tuple[int, ...], ...], ...] = ()
 
     @classmethod
     def of(
@@ -42,4 +44,8 @@ class Layout:
                 currents.append(tuple(rows.shape[1:]))
                 rows = block.pool(rows)
                 outputs.append(tuple(rows.shape[1:]))
-        return cls(classes, tuple(inputs), tuple(currents), tuple(outputs), gain)
+        weights = tuple(
+            tuple(tuple(p.shape) for p in block.synapse.parameters() if p.dim() > 1)
+            for block in blocks
+        )
+        return cls(classes, tuple(inputs), tuple(currents), tuple(outputs), gain, weights)

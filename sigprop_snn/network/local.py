@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -36,33 +36,55 @@ Statistic = Literal["rectified", "mean", "sigmoid"]
 STATISTICS: tuple[Statistic, ...] = ("rectified", "mean", "sigmoid")
 
 
+def learn_by_stages(
+    rule: Rule, network: Network, inputs: Tensor, labels: Tensor, update: Update | None
+) -> Learned:
+    """Let every layer learn from its own stage's loss before the next layer runs.
+
+    Args:
+        rule: a rule whose stages all have scores and a loss.
+        network: its network.
+        inputs: `[T, B, ...]`.
+        labels: as the network's signal takes them.
+        update: called with every layer's name as soon as its gradient is there.
+    """
+    reports: list[LayerReport] = []
+    by_layer: dict[str, Tensor] = {}
+    targets: dict[str, Tensor] = {}
+    for stage in rule.stages(network, inputs, labels):
+        assert stage.loss is not None and stage.scores is not None  # labels were given
+        assert stage.targets is not None
+        if stage.loss.requires_grad:
+            stage.loss.backward()  # type: ignore[no-untyped-call]
+            if update is not None:
+                update(stage.name)
+        scores = by_layer[stage.name] = stage.scores.detach()
+        reports.append(
+            LayerReport(stage.name, float(stage.loss.detach()), hits(scores, stage.targets))
+        )
+        targets[stage.name] = stage.targets
+    name = f"block{len(network.blocks)}" if network.predict == "context" else stage.name
+    # Layers whose columns stand for something else than those of the one that speaks don't vote.
+    alike = [n for n, of in targets.items() if of is targets[name] or of.is_floating_point()]
+    scores = network.predicted({n: by_layer[n] for n in alike})
+    return Learned(reports, scores, hits(scores, targets[name]))
+
+
 class LocalRule(Rule):
-    """A rule by which every layer compares the two streams by itself, and learns at once."""
+    """A rule by which every layer compares the two streams by itself, and learns at once.
+
+    Attributes:
+        of_mean: whether what is compared is a function of the mean voltage alone, so that the
+            mean presynaptic trace is all it learns from.
+    """
+
+    of_mean: ClassVar[bool] = False
 
     def learn(
         self, network: Network, inputs: Tensor, labels: Tensor, update: Update | None
     ) -> Learned:
         """Pass samples and contexts through; every layer learns on the way."""
-        reports: list[LayerReport] = []
-        by_layer: dict[str, Tensor] = {}
-        targets: dict[str, Tensor] = {}
-        for stage in self.stages(network, inputs, labels):
-            assert stage.loss is not None and stage.scores is not None  # labels were given
-            assert stage.targets is not None
-            if stage.loss.requires_grad:
-                stage.loss.backward()  # type: ignore[no-untyped-call]
-                if update is not None:
-                    update(stage.name)
-            scores = by_layer[stage.name] = stage.scores.detach()
-            reports.append(
-                LayerReport(stage.name, float(stage.loss.detach()), hits(scores, stage.targets))
-            )
-            targets[stage.name] = stage.targets
-        # A layer with contexts of a sample's own answers another question than the readout.
-        name = f"block{len(network.blocks)}" if network.predict == "context" else stage.name
-        alike = [n for n in by_layer if targets[n] is targets[name]]
-        scores = network.predicted({n: by_layer[n] for n in alike})
-        return Learned(reports, scores, hits(scores, targets[name]))
+        return learn_by_stages(self, network, inputs, labels, update)
 
     def stages(
         self,
@@ -101,13 +123,23 @@ class LocalRule(Rule):
                 raise misfit(inputs, error) from error
             if index == 0:
                 check_front(inputs, response.run, network.signal)
-            yield self._compared(network, f"block{index + 1}", block, inputs, entry, response)
+            yield compared(network, f"block{index + 1}", block, inputs, entry, response)
             inputs = block.pooled(response.run.spike)
         if network.readout is not None and samples:
-            scores = network.readout(inputs[:, :samples])
+            # All rows, then the samples': a part of every step would have to be copied first.
+            scores = network.readout(inputs)[:samples]
             answers = entry.answers
             loss = network.readout.loss(scores, answers) if answers is not None else None
             yield Stage("readout", scores, loss, None, answers)
+
+    @abstractmethod
+    def represent(self, voltage: Tensor, neuron: Neuron) -> Tensor:
+        """Return what the loss compares, `[N, ...]`, for the voltages of some steps `[T, N, ...]`.
+
+        Args:
+            voltage: before the reset, with whatever gradient it carries.
+            neuron: the block's.
+        """
 
     @abstractmethod
     def respond(
@@ -131,29 +163,29 @@ class LocalRule(Rule):
             record: what the run keeps of every step.
         """
 
-    def _compared(
-        self,
-        network: Network,
-        name: str,
-        block: Block,
-        inputs: Tensor,
-        entry: Entry,
-        response: Response,
-    ) -> Stage:
-        """Compare the two streams of one block."""
-        local = block.loss if block.loss is not None else network.loss
-        assert response.representation is not None
-        samples, contexts = response.representation.tensor_split([entry.samples])
-        if entry.own:
-            contexts = contexts.reshape(entry.own, -1, *contexts.shape[1:]).transpose(0, 1)
-        elif not len(contexts):
-            return Stage(name, None, None, response)
-        scores = local.scores(samples, contexts)
-        if entry.targets is None:
-            return Stage(name, scores, None, response)
-        incoming = inputs[:, entry.samples :] if name != "block1" and not entry.own else None
-        targets = local.targets(entry.targets, incoming)
-        return Stage(name, scores, local.loss(scores, targets), response, entry.targets)
+
+def compared(
+    network: Network,
+    name: str,
+    block: Block,
+    inputs: Tensor,
+    entry: Entry,
+    response: Response,
+) -> Stage:
+    """Return the stage of one block, whose representation holds both streams."""
+    local = block.loss if block.loss is not None else network.loss
+    assert response.representation is not None
+    samples, contexts = response.representation.tensor_split([entry.samples])
+    if entry.own:
+        contexts = contexts.reshape(entry.own, -1, *contexts.shape[1:]).transpose(0, 1)
+    elif not len(contexts):
+        return Stage(name, None, None, response)
+    scores = local.scores(samples, contexts)
+    if entry.targets is None:
+        return Stage(name, scores, None, response)
+    incoming = inputs[:, entry.samples :] if name != "block1" and not entry.own else None
+    targets = local.targets(entry.targets, incoming)
+    return Stage(name, scores, local.loss(scores, targets), response, entry.targets)
 
 
 @dataclass(frozen=True)
@@ -173,6 +205,8 @@ class VoltageRule(LocalRule):
         statistic: "rectified" max(0, mean U), "mean", or "sigmoid" f(mean U - threshold) with the
             neuron's surrogate.
     """
+
+    of_mean: ClassVar[bool] = True
 
     statistic: Statistic = "rectified"
 
@@ -198,7 +232,7 @@ class VoltageRule(LocalRule):
             current = block.current(inputs, like=context, observed_rows=observed)
         if learn and not neuron.closed_form:
             ran, voltages = unrolled(neuron, with_context(current, context), record)
-            return Response(ran, self._representation(voltages.mean(0), neuron))
+            return Response(ran, self.represent(voltages, neuron))
         with torch.no_grad():
             ran = run(neuron, current, riding=context, record=record)
         voltage = ran.mean_voltage
@@ -209,9 +243,11 @@ class VoltageRule(LocalRule):
                 else mean_of_currents(neuron, with_context(current, context), ran.spike)
             )
             voltage = voltage + (driven - driven.detach())
-        return Response(ran, self._representation(voltage, neuron))
+        return Response(ran, self.represent(voltage.unsqueeze(0), neuron))
 
-    def _representation(self, voltage: Tensor, neuron: Neuron) -> Tensor:
+    def represent(self, voltage: Tensor, neuron: Neuron) -> Tensor:
+        """Return the pointwise function of the mean voltage."""
+        voltage = voltage.mean(0)
         if self.statistic == "rectified":
             return F.relu(neuron.depolarisation(voltage))
         if self.statistic == "sigmoid":
@@ -245,7 +281,11 @@ class SurrogateRule(LocalRule):
             current = with_context(current, context)
         if learn and not neuron.closed_form:
             ran, voltage = unrolled(neuron, current, record)
-            return Response(ran, neuron.surrogate.f(neuron.above(voltage)).mean(0))
+            return Response(ran, self.represent(voltage, neuron))
         with torch.no_grad():
             ran = run(neuron, current, record=("voltage", *record))
         return Response(ran, mean_of_surrogate(neuron, current, ran))
+
+    def represent(self, voltage: Tensor, neuron: Neuron) -> Tensor:
+        """Return the mean over time of the surrogate's primitive."""
+        return neuron.surrogate.f(neuron.above(voltage)).mean(0)

@@ -42,7 +42,7 @@ class RunningScale(nn.Module):
         self.register_buffer("batches", torch.zeros((), dtype=torch.long))
 
     def observe(self, current: Tensor) -> None:
-        """Take a batch's current `[N, C, ...]` into the running figure."""
+        """Take currents `[..., N, C, ...]` into the running figure."""
         wide = torch.promote_types(current.dtype, torch.float32)  # a sum leaves float16's range
         norm = torch.linalg.vector_norm(current.detach(), dtype=wide)
         mean_square = (norm.square() / current.numel()).to(self.mean_square)

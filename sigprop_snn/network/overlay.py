@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -34,6 +35,8 @@ class LabelOverlay(Signal):
         SigpropError: if there are fewer than two classes, fewer inputs than classes, or the
             strength is not a positive number.
     """
+
+    own: ClassVar[bool] = True
 
     def __init__(self, classes: int, sample: tuple[int, ...], *, strength: float = 4.0) -> None:
         super().__init__()

@@ -7,6 +7,7 @@ figure of its own that needs no display), and returns the Axes drawn on.
 from sigprop_snn.plots.animation import animate_layers
 from sigprop_snn.plots.curves import learning_curves, rule_spectrum
 from sigprop_snn.plots.events import event_cloud, event_frames
+from sigprop_snn.plots.histograms import voltage_histogram
 from sigprop_snn.plots.maps import rate_maps, weights_as_pictures
 from sigprop_snn.plots.network import network_raster
 from sigprop_snn.plots.rasters import raster
@@ -31,6 +32,7 @@ __all__ = [
     "save",
     "similarity",
     "surrogate_comparison",
+    "voltage_histogram",
     "voltage_traces",
     "weights_as_pictures",
 ]

@@ -20,10 +20,14 @@ from sigprop_snn.plots.style import (
     TITLE_SIZE,
     axes_for,
     dress,
+    figure_of,
     label_ends,
     layer_colours,
+    plain,
     ticks,
 )
+
+_SIDE_BY_SIDE = 6.0  # inches that two panels and their labels need
 
 
 def learning_curves(
@@ -35,7 +39,8 @@ def learning_curves(
         history: A record for each epoch as in ``metrics.jsonl``: ``epoch``, ``train_accuracy``,
             ``test_accuracy``, ``loss`` and ``layers``, a list of ``name``, ``accuracy`` and
             ``loss``. Accuracies are fractions. A value that is missing or None is a gap.
-        ax: An Axes whose place the two panels take; None makes a figure.
+        ax: An Axes whose place the two panels take, side by side or, where it is narrow, one
+            below the other; None makes a figure.
         title: Title of the picture.
 
     Returns:
@@ -53,7 +58,7 @@ def learning_curves(
     host.set_axis_off()
     if title is not None:
         host.set_title(title, loc="left", fontsize=TITLE_SIZE + 1, color=INK, pad=22)
-    panels = [host.inset_axes((0.0, 0.0, 0.37, 1.0)), host.inset_axes((0.60, 0.0, 0.37, 1.0))]
+    panels = [host.inset_axes(place) for place in _two_places(host)]
     dress(panels[0], title="accuracy (%)", x_label="epoch", grid="y")
     dress(panels[1], title="loss", x_label="epoch", grid="y")
     ends: tuple[list[tuple[float, str, str]], list[tuple[float, str, str]]] = ([], [])
@@ -108,7 +113,7 @@ def rule_spectrum(
         for key in ("rule", "accuracy"):
             if row.get(key) is None:
                 raise SigpropError(f"rows[{place}] has no {key!r}; expected 'rule' and 'accuracy'.")
-    names = [str(row["rule"]) for row in rows]
+    names = [plain(str(row["rule"])) for row in rows]
     accuracy = 100 * _series(rows, "accuracy", "rows")
     deviation = 100 * np.nan_to_num(_series(rows, "accuracy_std", "rows"))
     costs = [
@@ -179,6 +184,18 @@ def rule_spectrum(
         panel.tick_params(axis="y", length=0)
         panel.spines["left"].set_visible(panel is not panels[0])
     return panels
+
+
+_Place = tuple[float, float, float, float]
+
+
+def _two_places(host: Axes) -> tuple[_Place, _Place]:
+    """Return the places of two panels in their host, with room for labels at their right ends."""
+    figure = figure_of(host)
+    figure.draw_without_rendering()
+    if host.bbox.width / figure.dpi >= _SIDE_BY_SIDE:
+        return (0.0, 0.0, 0.37, 1.0), (0.60, 0.0, 0.37, 1.0)
+    return (0.0, 0.58, 0.70, 0.42), (0.0, 0.0, 0.70, 0.42)
 
 
 def _number(

@@ -7,8 +7,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sigprop_snn.network import Layout, Needs, Predict, Rule, SurrogateRule, VoltageRule
+from sigprop_snn.rules.backpropagation import Backpropagation
+from sigprop_snn.rules.direct_feedback import DirectFeedbackAlignment, DirectRandomTarget
+from sigprop_snn.rules.eprop import EProp
+from sigprop_snn.rules.feedback_alignment import FeedbackAlignment
 from sigprop_snn.rules.forward_forward import ForwardForward
+from sigprop_snn.rules.local_readout import LocalReadout
+from sigprop_snn.rules.ottt import OnlineThroughTime
 from sigprop_snn.rules.predictive_forward_forward import PredictiveForwardForward
+from sigprop_snn.rules.target_propagation import TargetPropagation
 
 
 @dataclass(frozen=True)
@@ -80,5 +87,47 @@ RULES: dict[str, RuleChoice] = {
         neuron="rate",
         recipe={"network": "mlp", "steps": 1, "epochs": 6},
         options={"hidden": (500, 500), "norm": "length", "gain": 1.0},
+    ),
+    "backpropagation": RuleChoice(
+        "Backpropagation (through time), spikes by their surrogate derivative",
+        lambda layout: Backpropagation(),
+        Backpropagation.needs,
+    ),
+    "feedback-alignment": RuleChoice(
+        "Backpropagation with fixed random weights on the way back",
+        FeedbackAlignment,
+        FeedbackAlignment.needs,
+    ),
+    "direct-feedback-alignment": RuleChoice(
+        "The output error sent by fixed random weights straight to every block",
+        DirectFeedbackAlignment,
+        DirectFeedbackAlignment.needs,
+    ),
+    "direct-random-target": RuleChoice(
+        "The target sent by fixed random weights straight to every block (DRTP)",
+        DirectRandomTarget,
+        DirectRandomTarget.needs,
+    ),
+    "target-propagation": RuleChoice(
+        "Difference target propagation: targets travel back by learned inverses",
+        TargetPropagation,
+        TargetPropagation.needs,
+        neuron="rate",
+        recipe={"steps": 1, "network": "mlp", "learning_rate": 1e-3},
+    ),
+    "local-readout": RuleChoice(
+        "A fixed random readout at every block and its local error (DECOLLE)",
+        LocalReadout,
+        LocalReadout.needs,
+    ),
+    "e-prop": RuleChoice(
+        "Eligibility traces times a learning signal sent by fixed random weights",
+        EProp,
+        EProp.needs,
+    ),
+    "ottt": RuleChoice(
+        "Backpropagation within each step, over presynaptic traces (OTTT)",
+        lambda layout: OnlineThroughTime(),
+        OnlineThroughTime.needs,
     ),
 }

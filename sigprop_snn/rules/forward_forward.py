@@ -12,6 +12,7 @@ from torch import Tensor
 from sigprop_snn.network import Block, LocalRule, Response, Stage, SurrogateRule
 from sigprop_snn.network.overlay import LabelOverlay
 from sigprop_snn.network.rule import plain_run
+from sigprop_snn.neurons import Neuron
 
 if TYPE_CHECKING:
     from sigprop_snn.network import Network
@@ -55,6 +56,10 @@ class ForwardForward(LocalRule):
         if scores is not None:
             assert network.readout is not None
             yield Stage("readout", scores, network.readout.loss(scores, labels), None, labels)
+
+    def represent(self, voltage: Tensor, neuron: Neuron) -> Tensor:
+        """Return what `by` represents the voltages by."""
+        return self.by.represent(voltage, neuron)
 
     def respond(
         self,

@@ -1,52 +1,28 @@
-"""The training loop: from a configuration to a run folder."""
+"""From a configuration to a run folder, and on from where a run was left."""
 
 from __future__ import annotations
 
-import statistics
-import sys
-import time
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 import torch
-from torch import Tensor
-from tqdm import tqdm
 
-from sigprop_snn.data import Data, load
-from sigprop_snn.errors import SigpropError
+from sigprop_snn.config import TrainConfig
+from sigprop_snn.data import Data
 from sigprop_snn.network import LOSSES, NETWORKS, SIGNALS, Network
 from sigprop_snn.neurons import NEURONS
 from sigprop_snn.rules import RULES
 from sigprop_snn.surrogates import SURROGATES
-from sigprop_snn.training.config import TrainConfig
-from sigprop_snn.training.evaluation import Evaluation, evaluate, to_device
-from sigprop_snn.training.folder import CONFIG, SUMMARY, RunFolder, free_name
-from sigprop_snn.training.memory import peak_memory_mb
-from sigprop_snn.training.optimizers import LocalOptimizers
-
-FINAL_RATE = 0.02  # share of the learning rate that is left at the last batch
-
-
-@dataclass(frozen=True)
-class Trained:
-    """A finished run.
-
-    Attributes:
-        network: the trained network, in evaluation mode.
-        data: what it was trained and tested on.
-        history: the epochs' records, as in `metrics.jsonl`.
-        summary: as in `summary.json`.
-        folder: where the run was written.
-    """
-
-    network: Network
-    data: Data
-    history: list[dict[str, Any]]
-    summary: dict[str, Any]
-    folder: RunFolder
+from sigprop_snn.training.board import require_tensorboard
+from sigprop_snn.training.folder import CHECKPOINT, CONFIG, RunFolder, free_name
+from sigprop_snn.training.optimizers import LocalOptimizers, optimizer_of
+from sigprop_snn.training.running import Run
+from sigprop_snn.training.saved import load_data, read_run
+from sigprop_snn.training.schedule import SCHEDULES, LocalSchedules
+from sigprop_snn.training.state import RunState
+from sigprop_snn.training.trained import Trained
 
 
 def build_network(config: TrainConfig, shape: tuple[int, ...], classes: int) -> Network:
@@ -78,173 +54,100 @@ def build_network(config: TrainConfig, shape: tuple[int, ...], classes: int) -> 
         )
 
 
-def train(config: TrainConfig, say: Callable[[str], object] = print) -> Trained:
+def train(
+    config: TrainConfig, say: Callable[[str], object] = print, *, catch_signals: bool = False
+) -> Trained:
     """Train a network and write the run folder.
 
     Args:
         config: the run; what it leaves open comes from the data set's recipe.
         say: takes the lines that tell how it goes.
+        catch_signals: whether SIGINT and SIGTERM save the run and leave; a choice for the whole
+            process, so a program makes it.
 
     Raises:
         SigpropError: if the configuration, the data or the run folder can't be used. Nothing of
-            the run is left behind if it fails before its first epoch ends.
+            the run is left behind if it fails before its first checkpoint.
+        RunStoppedError: if a signal stopped it.
     """
     config = config.resolved()
-    device = config.torch_device()
-    data = _load(config)
-    network = build_network(config, data.shape, len(data.classes)).to(device)
+    if config.tensorboard:
+        require_tensorboard()
+    data = load_data(config)
+    state = fresh_state(config, data)
     stem = f"{config.dataset}-{config.network}-{config.rule}-seed{config.seed}"
     folder = RunFolder.create(config.out or free_name(Path("runs"), stem))
-    say(
-        f"{config.dataset}: {data.train.samples} training and {data.test.samples} test samples, "
-        f"{config.steps} steps; network {config.network}, rule {config.rule}, on {device}"
-    )
-    history: list[dict[str, Any]] = []
-    try:
-        for record in _epochs(config, network, data, device, folder):
-            history.append(record)
-            say(_line(record, config))
-    except BaseException:
-        if not history:
-            folder.remove()
-        raise
-    summary = _summary(config, data, history, device)
-    folder.write_json(SUMMARY, summary)
-    network.eval()
-    return Trained(network, data, history, summary, folder)
-
-
-def _load(config: TrainConfig) -> Data:
-    assert config.steps is not None  # resolved
-    assert config.batch_size is not None
-    assert config.augment is not None
-    return load(
-        config.dataset,
-        root=config.data_root,
-        steps=config.steps,
-        encoding=config.encoding,
-        batch_size=config.batch_size,
-        train_samples=config.train_samples,
-        test_samples=config.test_samples,
-        seed=config.seed,
-        augment=config.augment,
-    )
-
-
-def _epochs(
-    config: TrainConfig, network: Network, data: Data, device: torch.device, folder: RunFolder
-) -> Iterator[dict[str, Any]]:
-    assert config.epochs is not None  # resolved
-    assert config.learning_rate is not None
-    optimizers = LocalOptimizers(network, partial(torch.optim.Adam, lr=config.learning_rate))
-    batches = config.epochs * len(data.train)
-    for epoch in range(1, config.epochs + 1):
-        started = time.perf_counter()
-        data.train.set_epoch(epoch - 1)
-        tally = _EpochTally()
-        for number, (inputs, labels) in enumerate(_progress(data.train, epoch, config.epochs)):
-            done = ((epoch - 1) * len(data.train) + number) / batches
-            optimizers.set_learning_rate(config.learning_rate * (1 - (1 - FINAL_RATE) * done))
-            network.train()
-            tally.add(network, to_device(inputs, device), labels.to(device), optimizers)
-        seconds = time.perf_counter() - started
-        tested = evaluate(network, data.test)
-        record = tally.record(epoch, seconds, tested)
-        if epoch == 1:
+    run = Run(config, data, state, folder, say)
+    with folder.locked():
+        say(run.opening())
+        try:
             folder.write_json(CONFIG, config.as_json())
-        folder.save_checkpoint(
-            {
-                "epoch": epoch,
-                "config": config.as_json(),
-                "shape": list(data.shape),
-                "classes": list(data.classes),
-                "network": network.state_dict(),
-                "optimizers": optimizers.state_dict(),
-            }
-        )
-        folder.append_metrics(record)
-        yield record
+            return run.finish(catch_signals=catch_signals)
+        except BaseException:
+            if not folder.has(CHECKPOINT):
+                folder.remove()
+            raise
 
 
-class _EpochTally:
-    """Adds up what the layers report over an epoch."""
+def resume(
+    path: Path,
+    say: Callable[[str], object] = print,
+    *,
+    data_root: Path | None = None,
+    device: Literal["auto", "cpu", "cuda"] | None = None,
+    catch_signals: bool = False,
+) -> Trained:
+    """Go on with a run from where it was left, however it ended.
 
-    def __init__(self) -> None:
-        self.samples = self.right = 0
-        self.loss: dict[str, float] = {}
+    On a CPU, with the same torch and as many threads, it ends in the same weights to the last bit
+    as one that was never stopped. A run that is finished is given back as it is.
 
-    def add(
-        self, network: Network, inputs: Tensor, labels: Tensor, optimizers: LocalOptimizers
-    ) -> None:
-        learned = network.learn(inputs, labels, optimizers.step)
-        self.right += learned.correct
-        self.samples += len(labels)
-        for layer in learned.layers:
-            if layer.loss is None:
-                continue
-            if layer.loss != layer.loss:
-                raise SigpropError(
-                    f"the loss of {layer.name} became NaN; a smaller learning_rate usually helps"
-                )
-            self.loss[layer.name] = self.loss.get(layer.name, 0.0) + layer.loss * len(labels)
+    Args:
+        path: the run folder.
+        say: as in `train`.
+        data_root: where the data lie now, if not where the run says.
+        device: where to compute now, if not where the run says.
+        catch_signals: as in `train`.
 
-    def _mean_loss(self, name: str) -> float | None:
-        return self.loss[name] / self.samples if name in self.loss else None
+    Raises:
+        SigpropError: if no run lies there, a file of it is damaged or does not fit the others, or
+            the data are not those that it began with. Nothing is written then.
+        RunStoppedError: if a signal stopped it.
+    """
+    folder = RunFolder.existing(path)
+    with folder.locked():
+        saved = read_run(folder)
+        config = saved.config_for(data_root, device)
+        if config.tensorboard:
+            require_tensorboard()
+        data = load_data(config)
+        saved.check_data(data)
+        state = fresh_state(config, data)
+        saved.restore(state)
+        run = Run(config, data, state, folder, say)
+        say(run.opening())
+        say(run.where())
+        for note in saved.notes():
+            say(note)
+        folder.sweep()
+        if folder.metrics() != state.history:
+            folder.write_metrics(state.history)
+        return run.finish(saved, catch_signals=catch_signals)
 
-    def record(self, epoch: int, seconds: float, tested: Evaluation) -> dict[str, Any]:
-        return {
-            "epoch": epoch,
-            "train_accuracy": self.right / self.samples,
-            "test_accuracy": tested.accuracy,
-            "loss": sum(self.loss.values()) / self.samples / max(1, len(self.loss)),
-            "seconds": seconds,
-            "layers": [
-                {**asdict(layer), "loss": self._mean_loss(layer.name)} for layer in tested.layers
-            ],
-        }
 
-
-def _progress(
-    batches: Iterable[tuple[Tensor, Tensor]], epoch: int, epochs: int
-) -> Iterable[tuple[Tensor, Tensor]]:
-    """Show a bar on a terminal; elsewhere the epoch's line is enough."""
-    bar: Iterable[tuple[Tensor, Tensor]] = tqdm(
-        batches,
-        desc=f"epoch {epoch}/{epochs}",
-        unit="batch",
-        leave=False,
-        disable=not sys.stderr.isatty(),
+def fresh_state(config: TrainConfig, data: Data) -> RunState:
+    """Return the state of a run before its first batch."""
+    assert config.learning_rate is not None  # resolved
+    assert config.epochs is not None
+    network = build_network(config, data.shape, len(data.classes)).to(config.torch_device())
+    make = partial(optimizer_of, config.optimizer, weight_decay=config.weight_decay)
+    rate = config.learning_rate
+    optimizers = LocalOptimizers(
+        network,
+        make(rate=rate),
+        {layer: make(rate=rate * factor) for layer, factor in config.layer_rates.items()},
     )
-    return bar
-
-
-def _line(record: dict[str, Any], config: TrainConfig) -> str:
-    guesses = [layer for layer in record["layers"] if layer["accuracy"] is not None]
-    layers = ", ".join(f"{layer['name']} {layer['accuracy']:.3f}" for layer in guesses)
-    return (
-        f"epoch {record['epoch']}/{config.epochs}: test accuracy {record['test_accuracy']:.4f} "
-        + (f"({layers}), " if layers else "")
-        + f"train {record['train_accuracy']:.4f}, loss {record['loss']:.3f}, "
-        f"{record['seconds']:.1f} s"
+    batches = config.epochs * len(data.train)
+    return RunState(
+        network, optimizers, LocalSchedules(optimizers, SCHEDULES[config.schedule], batches)
     )
-
-
-def _summary(
-    config: TrainConfig, data: Data, history: list[dict[str, Any]], device: torch.device
-) -> dict[str, Any]:
-    last = history[-1]
-    kept = ("name", "accuracy", "spike_rate", "dead_fraction")
-    return {
-        "dataset": config.dataset,
-        "rule": config.rule,
-        "network": config.network,
-        "seed": config.seed,
-        "steps": config.steps,
-        "epochs": config.epochs,
-        "train_samples": data.train.samples,
-        "test_samples": data.test.samples,
-        "test_accuracy": last["test_accuracy"],
-        "seconds_per_epoch": statistics.fmean(record["seconds"] for record in history),
-        "peak_memory_mb": peak_memory_mb(device),
-        "layers": [{key: layer[key] for key in kept} for layer in last["layers"]],
-    }

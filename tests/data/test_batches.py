@@ -2,10 +2,11 @@ from __future__ import annotations
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from sigprop_snn.data import Source, Split, prepare
-from sigprop_snn.data.augment import shifted
-from sigprop_snn.data.source import balanced, derive_seed, generator
+from sigprop_snn.data.source import balanced, derive_seed
 from sigprop_snn.errors import SigpropError, UnknownNameError
 
 
@@ -123,47 +124,6 @@ def test_whole_numbers_are_scaled_and_colour_is_standardised_for_direct_current_
     assert spikes[:, :, 0, 0, 0].tolist() == [[0.0, 1.0], [0.0, 1.0]]
 
 
-def test_shift_and_flip_moves_the_whole_picture():
-    x = torch.zeros(200, 2, 9, 9)
-    x[:, :, 4, 3] = 1
-    x[:, :, 4, 4] = 2
-    out = shifted(x, generator(0), 3, mirror=True)
-    assert out.shape == x.shape
-    assert torch.equal(out.sum((1, 2, 3)), x.sum((1, 2, 3)))
-    assert torch.equal(out[:, 0], out[:, 1])
-    high = (out[:, 0] == 2).nonzero()
-    low = (out[:, 0] == 1).nonzero()
-    assert torch.equal(high[:, 1], low[:, 1])
-    beside = (high - low)[:, 2]
-    assert set(beside.tolist()) == {-1, 1}
-    assert set(high[:, 1].tolist()) == set(range(1, 8))
-    assert torch.equal(out, shifted(x, generator(0), 3, mirror=True))
-
-
-def test_augmentation_touches_training_pictures_alone():
-    x = torch.arange(9, dtype=torch.uint8).view(1, 1, 3, 3).expand(30, 3, 3, 3)
-    split = Split.of(x, torch.arange(30) % 2)
-    data = prepare(Source("c", split, split, ("a", "b"), colour=True), augment=True, steps=1)
-    plain = prepare(Source("c", split, split, ("a", "b"), colour=True), steps=1)
-    (train, _), (test, _), (untouched, _) = (
-        next(iter(b)) for b in (data.train, data.test, plain.test)
-    )
-    assert torch.equal(test, untouched)
-    assert not torch.equal(train, untouched)
-
-
-def test_events_are_shifted_alike_in_every_step_and_never_mirrored():
-    frames = torch.zeros(40, 3, 2, 9, 9, dtype=torch.uint8)
-    frames[:, :, :, 4, 4], frames[:, :, :, 4, 5] = 1, 2
-    split = Split.of(frames, torch.arange(40) % 2)
-    events = Source("events", split, split, ("a", "b"), timed=True)
-    x, _ = next(iter(prepare(events, steps=3, batch_size=40, augment=True).train))
-    assert torch.equal(x[0], x[2])
-    ones, twos = (x[0, :, 0] == 1).nonzero(), (x[0, :, 0] == 2).nonzero()
-    assert set((twos - ones)[:, 2].tolist()) == {1}
-    assert set(ones[:, 1].tolist()) == set(ones[:, 2].tolist()) == {2, 3, 4, 5, 6}
-
-
 def test_events_in_frames_are_used_as_they_are():
     frames = torch.randint(0, 9, (6, 5, 2, 3, 4), dtype=torch.uint8)
     split = Split.of(frames, torch.arange(6) % 2)
@@ -236,3 +196,70 @@ def test_seeds_made_of_different_parts_differ():
     made = {derive_seed(a, b) for a in range(20) for b in range(20)}
     assert len(made) == 400
     assert all(0 <= seed < 2**63 for seed in made)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 2**31),
+    sizes=st.lists(st.integers(1, 90), min_size=2, max_size=2),
+    fraction=st.floats(0.05, 0.9),
+    drawn=st.integers(20, 60),
+)
+def test_splits_follow_the_seed_alone_and_never_overlap(seed, sizes, fraction, drawn):
+    found = []
+    for batch_size, steps in zip(sizes, (2, 3), strict=True):
+        data = prepare(
+            source(),
+            steps=steps,
+            batch_size=batch_size,
+            seed=seed,
+            validation=fraction,
+            train_samples=drawn,
+            test_samples=15,
+        )
+        found.append([sorted(numbers(b)) for b in (data.train, data.validation, data.test)])
+    assert found[0] == found[1]
+    train, validation, test = map(set, found[0])
+    assert len(train) + len(validation) == drawn
+    assert len(validation) == round(fraction * drawn)
+    assert not train & validation
+    assert not (train | validation) & test
+
+
+def test_samples_that_a_set_sets_apart_are_its_validation():
+    given_apart = Source(
+        "n", numbered(60), numbered(20, 1000), ("a", "b", "c"), 1.0, validation=numbered(9, 500)
+    )
+    data = prepare(given_apart)
+    assert numbers(data.validation) == list(range(500, 509))
+    assert sorted(numbers(data.train)) == list(range(60))
+    carved = prepare(given_apart, validation=0.5)
+    assert max(numbers(carved.validation)) < 60
+    with pytest.raises(SigpropError, match="label 7 of validation sample 0"):
+        Source(
+            "n",
+            numbered(6),
+            numbered(6),
+            ("a", "b", "c"),
+            validation=Split.of(torch.zeros(1, 1), torch.tensor([7])),
+        )
+
+
+def test_pictures_too_many_for_memory_are_read_batch_by_batch(monkeypatch):
+    read = []
+
+    def note(index):
+        read.append(len(index))
+        return index.to(torch.float32).view(-1, 1, 1, 1).expand(-1, 1, 2, 2)
+
+    large = Split(torch.arange(60) % 3, note, sample_bytes=16)
+    lazy = Source("lazy", large, numbered(20, 1000), ("a", "b", "c"), 1.0)
+    monkeypatch.setattr("sigprop_snn.data.preparation.IN_MEMORY", 16 * 40)
+    data = prepare(lazy, batch_size=20, validation=0.5)
+    # Half of the samples fit.
+    assert read == [30, 30]
+    read.clear()
+    data = prepare(lazy, batch_size=20)
+    assert read == [1]
+    assert numbers(data.train) == numbers(prepare(source(), batch_size=20).train)
+    assert read == [1, 20, 20, 20]

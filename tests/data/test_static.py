@@ -7,6 +7,7 @@ import struct
 import numpy as np
 import pytest
 import torch
+from scipy.io import loadmat, savemat
 from torchvision import datasets
 
 from sigprop_snn.data import DATASETS, DataNotFoundError, load
@@ -30,11 +31,11 @@ def write_mnist(root, folder="MNIST", train=40, test=20):
 
 
 @pytest.fixture
-def write_cifar10(monkeypatch):
-    """Writes batches in CIFAR-10's layout and makes torchvision take their checksums for true."""
+def write_cifar(monkeypatch):
+    """Writes batches in CIFAR's layout and makes torchvision take their checksums for true."""
 
-    def write(root):
-        folder = root / "cifar-10-batches-py"
+    def write(root, kind=datasets.CIFAR10, classes=10):
+        folder = root / kind.base_folder
         folder.mkdir(parents=True)
         random = np.random.default_rng(0)
         sums = {}
@@ -44,16 +45,36 @@ def write_cifar10(monkeypatch):
             (folder / name).write_bytes(body)
             sums[name] = hashlib.md5(body).hexdigest()
 
-        names = [name for name, _ in (*datasets.CIFAR10.train_list, *datasets.CIFAR10.test_list)]
+        label, count = ("labels", 20) if classes == 10 else ("fine_labels", 200)
+        names = [name for name, _ in (*kind.train_list, *kind.test_list)]
         for name in names:
-            pixels = random.integers(0, 256, (20, 3072)).astype(np.uint8)
-            dump(name, {"data": pixels, "labels": [i % 10 for i in range(20)]})
-        dump("batches.meta", {"label_names": [str(i) for i in range(10)]})
-        meta = {**datasets.CIFAR10.meta, "md5": sums["batches.meta"]}
-        monkeypatch.setattr(datasets.CIFAR10, "train_list", [[n, sums[n]] for n in names[:-1]])
-        monkeypatch.setattr(datasets.CIFAR10, "test_list", [[names[-1], sums[names[-1]]]])
-        monkeypatch.setattr(datasets.CIFAR10, "meta", meta)
+            pixels = random.integers(0, 256, (count, 3072)).astype(np.uint8)
+            dump(name, {"data": pixels, label: [i % classes for i in range(count)]})
+        meta = kind.meta["filename"]
+        dump(meta, {kind.meta["key"]: [f"class {i}" for i in range(classes)]})
+        monkeypatch.setattr(kind, "train_list", [[n, sums[n]] for n in names[:-1]])
+        monkeypatch.setattr(kind, "test_list", [[names[-1], sums[names[-1]]]])
+        monkeypatch.setattr(kind, "meta", {**kind.meta, "md5": sums[meta]})
         return folder
+
+    return write
+
+
+@pytest.fixture
+def write_svhn(monkeypatch):
+    """Writes SVHN's two files and makes torchvision take their checksums for true."""
+
+    def write(root, train=40, test=20):
+        random = np.random.default_rng(1)
+        known = dict(datasets.SVHN.split_list)
+        for half, count in (("train", train), ("test", test)):
+            url, name, _ = known[half]
+            pixels = random.integers(0, 256, (32, 32, 3, count)).astype(np.uint8)
+            # The files count the digits 1 to 10, where 10 is the nought.
+            labels = (np.arange(count) % 10 + 1).astype(np.uint8)[:, None]
+            savemat(root / name, {"X": pixels, "y": labels})
+            known[half] = [url, name, hashlib.md5((root / name).read_bytes()).hexdigest()]
+        monkeypatch.setattr(datasets.SVHN, "split_list", known)
 
     return write
 
@@ -65,11 +86,14 @@ def no_network(monkeypatch):
 
     monkeypatch.setattr(datasets.MNIST, "download", refuse)
     monkeypatch.setattr(datasets.CIFAR10, "download", refuse)
+    monkeypatch.setattr(datasets.SVHN, "download", refuse)
 
 
 def test_the_catalogue_names_every_data_set():
     assert set(DATASETS) == {
-        "digits", "digit-events", "mnist", "fashion-mnist", "cifar10", "imagefolder", "nmnist",
+        "digits", "digit-events", "mnist", "fashion-mnist", "kmnist", "cifar10", "cifar100", "svhn",
+        "imagefolder", "nmnist", "poker-dvs", "dvs-gesture", "cifar10-dvs", "shd", "ssc",
+        "eventfolder",
     }  # fmt: skip
 
 
@@ -109,7 +133,8 @@ def test_digits_in_both_splits_are_those_of_scikit_learn_once_each():
 
 
 @pytest.mark.parametrize(
-    ("name", "folder"), [("mnist", "MNIST"), ("fashion-mnist", "FashionMNIST")]
+    ("name", "folder"),
+    [("mnist", "MNIST"), ("fashion-mnist", "FashionMNIST"), ("kmnist", "KMNIST")],
 )
 def test_idx_files_are_read_as_they_lie(tmp_path, no_network, name, folder):
     raw = write_mnist(tmp_path, folder)
@@ -171,8 +196,8 @@ def test_idx_pictures_without_labels_and_labels_out_of_range_are_refused(tmp_pat
         load("mnist", root=tmp_path)
 
 
-def test_cifar10_is_read_from_torchvisions_layout(tmp_path, write_cifar10, no_network):
-    folder = write_cifar10(tmp_path)
+def test_cifar10_is_read_from_torchvisions_layout(tmp_path, write_cifar, no_network):
+    folder = write_cifar(tmp_path)
     data = load("cifar10", root=tmp_path, steps=2, encoding="rate", test_samples=10)
     assert (data.train.samples, data.test.samples, data.shape) == (100, 10, (3, 32, 32))
     assert data.classes[6] == "frog"
@@ -182,8 +207,8 @@ def test_cifar10_is_read_from_torchvisions_layout(tmp_path, write_cifar10, no_ne
     assert np.allclose(x[0].numpy(), (stored / 255 - 0.5) / 0.25, atol=1e-5)
 
 
-def test_cifar10_files_that_are_not_the_originals_are_never_unpickled(tmp_path, write_cifar10):
-    folder = write_cifar10(tmp_path)
+def test_cifar10_files_that_are_not_the_originals_are_never_unpickled(tmp_path, write_cifar):
+    folder = write_cifar(tmp_path)
 
     class Trap:
         def __reduce__(self):
@@ -196,3 +221,73 @@ def test_cifar10_files_that_are_not_the_originals_are_never_unpickled(tmp_path, 
     (folder / "data_batch_1").unlink()
     with pytest.raises(DataNotFoundError, match="data_batch_1\nDownloading was"):
         load("cifar10", root=tmp_path, download=False)
+
+
+def test_cifar100_is_read_with_its_hundred_names(tmp_path, write_cifar, no_network):
+    folder = write_cifar(tmp_path, datasets.CIFAR100, classes=100)
+    data = load("cifar100", root=tmp_path, steps=1, encoding="rate", test_samples=100)
+    assert (data.train.samples, data.test.samples, data.shape) == (200, 100, (3, 32, 32))
+    assert data.classes == tuple(f"class {i}" for i in range(100))
+    assert data.test.labels.bincount().tolist() == [1] * 100
+    (folder / "train").unlink()
+    with pytest.raises(DataNotFoundError, match="the cable is out") as caught:
+        load("cifar100", root=tmp_path)
+    assert str(folder / "train") in str(caught.value)
+
+
+def test_cifar100_files_that_are_not_the_originals_are_never_unpickled(tmp_path, write_cifar):
+    folder = write_cifar(tmp_path, datasets.CIFAR100, classes=100)
+
+    class Trap:
+        def __reduce__(self):
+            return (folder.joinpath("sprung").touch, ())
+
+    for name in ("train", "test", "meta"):
+        whole = (folder / name).read_bytes()
+        (folder / name).write_bytes(pickle.dumps(Trap()))
+        with pytest.raises(SigpropError, match=r"CIFAR100 files .* expected the original files"):
+            load("cifar100", root=tmp_path)
+        (folder / name).write_bytes(whole)
+    assert not (folder / "sprung").exists()
+
+
+def test_svhn_is_read_with_nought_as_nought(tmp_path, write_svhn, no_network):
+    write_svhn(tmp_path)
+    data = load("svhn", root=tmp_path, steps=1)
+    assert (data.train.samples, data.test.samples, data.shape) == (40, 20, (3, 32, 32))
+    x, y = next(iter(data.test))
+    stored = loadmat(tmp_path / "test_32x32.mat")["X"].transpose(3, 2, 0, 1)
+    assert np.allclose(x[0].numpy(), (stored / 255 - 0.5) / 0.25, atol=1e-5)
+    assert y.tolist() == [1, 2, 3, 4, 5, 6, 7, 8, 9, 0] * 2
+
+
+def test_house_numbers_are_shifted_and_never_mirrored(tmp_path, write_svhn):
+    write_svhn(tmp_path, train=200)
+    plain = load("svhn", root=tmp_path, steps=1, batch_size=200).train
+    moved = load("svhn", root=tmp_path, steps=1, batch_size=200, augment=True).train
+    (before, _), (after, _) = next(iter(plain)), next(iter(moved))
+    # Somewhere within two pixels lies the middle of the picture as it was, for every sample.
+    middle = before[0, ..., 8:24, 8:24]
+    found = torch.zeros(200, dtype=torch.bool)
+    for top in range(6, 11):
+        for left in range(6, 11):
+            there = after[0, ..., top : top + 16, left : left + 16]
+            found |= (there == middle).flatten(1).all(1)
+    assert found.all()
+
+
+@pytest.mark.parametrize("content", [b"", b"MATLAB 5.0 MAT-file", b"\x80\x04N."])
+def test_svhn_files_that_are_not_the_originals_are_told_of(tmp_path, write_svhn, content):
+    write_svhn(tmp_path)
+    (tmp_path / "train_32x32.mat").write_bytes(content)
+    with pytest.raises(SigpropError, match=r"SVHN file .*train_32x32\.mat can't be used"):
+        load("svhn", root=tmp_path)
+
+
+def test_absent_svhn_files_are_named(tmp_path, no_network, monkeypatch):
+    with pytest.raises(DataNotFoundError, match="switched off") as caught:
+        load("svhn", root=tmp_path, download=False)
+    for name in ("train_32x32.mat", "test_32x32.mat"):
+        assert str(tmp_path / name) in str(caught.value)
+    with pytest.raises(DataNotFoundError, match="the cable is out"):
+        load("svhn", root=tmp_path)

@@ -1,6 +1,8 @@
 """A run from its configuration to its folder."""
 
 import json
+import resource
+import signal
 
 import pytest
 import torch
@@ -76,6 +78,30 @@ def test_a_seed_makes_the_same_run_twice_and_another_seed_another(tmp_path, trai
         assert torch.equal(weight, again.network.state_dict()[name]), name
     first = "blocks.1.synapse.weight"
     assert not torch.equal(trained.network.state_dict()[first], other.network.state_dict()[first])
+
+
+def test_the_default_is_adam_falling_linearly_to_two_percent(trained):
+    config = trained.config
+    network = build_network(config, trained.data.shape, len(trained.data.classes))
+    adams = {
+        layer: torch.optim.Adam(weights, lr=config.learning_rate)
+        for layer, weights in network.local_parameters().items()
+    }
+    batches, number = trained.data.train, 0
+    for epoch in range(config.epochs):
+        batches.set_epoch(epoch)
+        for inputs, labels in batches:
+            done = number / (config.epochs * len(batches))
+            for adam in adams.values():
+                adam.param_groups[0]["lr"] = config.learning_rate * (1 - (1 - 0.02) * done)
+            network.train()
+            network.learn(inputs, labels)
+            for adam in adams.values():
+                adam.step()
+                adam.zero_grad()
+            number += 1
+    for name, value in network.state_dict().items():
+        assert torch.equal(value, trained.network.state_dict()[name]), name
 
 
 def test_updating_layer_by_layer_equals_one_optimizer_over_all():
@@ -179,6 +205,23 @@ class Hostile:
 
     def __reduce__(self):
         return (exec, ("open('owned', 'w').close()",))
+
+
+def test_a_full_disk_leaves_what_was_there(tmp_path):
+    folder = RunFolder(tmp_path)
+    folder.save_checkpoint({"network": {}, "weights": torch.zeros(8)})
+    whole = (tmp_path / "checkpoint.pt").read_bytes()
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))
+    try:
+        with pytest.raises(SigpropError, match=r"checkpoint.pt' can't be written"):
+            folder.save_checkpoint({"network": {}, "weights": torch.zeros(8192)})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, ignored)
+    assert (tmp_path / "checkpoint.pt").read_bytes() == whole
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint.pt"]
 
 
 def test_a_hostile_or_damaged_checkpoint_is_refused(tmp_path, monkeypatch, trained):

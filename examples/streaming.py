@@ -1,0 +1,62 @@
+"""Learn from a stream that has no end: events arrive, and the network learns as they come.
+
+There is no epoch: digits pass before eight simulated event cameras, one time step at a time, and
+each layer updates at every step. What is kept of the past are membrane voltages and presynaptic
+traces, so memory stays where it is for as long as the stream goes on. The network is told when the
+digits change, and starts each at rest. Accuracy is counted at the last step of every digit.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from itertools import islice
+
+import torch
+from torch import Tensor
+
+from sigprop_snn.data import load
+from sigprop_snn.network import Online, VoltageRule, mlp
+from sigprop_snn.training import LocalOptimizers, keep_freed_memory, peak_memory_mb
+
+CAMERAS, STEPS, CLASSES, SHAPE = 8, 12, 10, (2, 16, 16)
+
+
+def stream(seed: int) -> Iterator[tuple[Tensor, Tensor, bool]]:
+    """Yield one step of every camera, what each shows, and whether the digit ends here."""
+    data = load("digit-events", steps=STEPS, batch_size=CAMERAS, seed=seed)
+    while True:
+        for frames, labels in data.train:
+            if len(labels) == CAMERAS:
+                for step in range(STEPS):
+                    yield frames[step : step + 1], labels, step == STEPS - 1
+
+
+def main() -> None:
+    """Learn for as many steps as asked, and say how it goes."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--steps", type=int, default=12_000, help="how long to listen")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--quick", action="store_true", help="a moment only")
+    args = parser.parse_args()
+    torch.manual_seed(args.seed)
+    keep_freed_memory()
+
+    network = mlp(SHAPE, CLASSES, hidden=(200, 200), rule=VoltageRule())
+    optimizers = LocalOptimizers(network, lambda weights: torch.optim.Adam(weights, lr=1e-3))
+    online = Online(network)
+    steps = 240 if args.quick else args.steps
+    right = seen = 0
+    for number, (frame, labels, ends) in enumerate(islice(stream(args.seed), steps), start=1):
+        learned = online.learn(frame, labels, optimizers.step)
+        if ends:
+            right, seen = right + learned.correct, seen + CAMERAS
+            online.reset()
+        if number % max(1, steps // 10) == 0:
+            memory = peak_memory_mb(torch.device("cpu"))
+            print(f"step {number}: {right / max(1, seen):.3f} right, peak memory {memory:.0f} MB")
+            right = seen = 0
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,85 @@
+"""CIFAR10-DVS, through tonic."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from sigprop_snn.data.download import fetch
+from sigprop_snn.data.events import EventFileError, Events, on_sensor
+from sigprop_snn.data.formats import read_events
+from sigprop_snn.data.frames import Sensor
+from sigprop_snn.data.recordings import found_files, framed, in_files
+from sigprop_snn.data.source import DataNotFoundError, Request, Source, Split
+from sigprop_snn.data.static import CIFAR10
+
+TEST_SHARE = 0.1
+"""Share of the recordings of a class, the last by number, that is the test split."""
+
+# The pictures move for about 1.28 seconds; what comes later counts in the last step.
+_SENSOR = Sensor(size=(128, 128, 2), duration=1_300_000, from_first=True, counts="int16")
+_ADVICE = (
+    "Unpack CIFAR10DVS.zip, which tonic links to (tonic.datasets.CIFAR10DVS), and the ten archives "
+    "in it there; two or more recordings of each class will do, as <class>/<name>.aedat4."
+)
+
+
+def open_cifar10_dvs(request: Request) -> Source:
+    """Return CIFAR10-DVS from `root/CIFAR10DVS`, as tonic lays it out; needs the package aedat.
+
+    The data set has no test split of its own. As is the custom, the last tenth of each class, in
+    the order of the recordings' numbers, is for the test, whatever the seed. Li et al. 2017,
+    doi:10.3389/fnins.2017.00309.
+    """
+    folder = request.root / "CIFAR10DVS"
+    looked_for = [folder / "<class>" / "*.aedat4"]
+    if not found_files(folder, "**/*.aedat4"):
+        fetch(
+            "cifar10-dvs",
+            request.root,
+            looked_for,
+            _ADVICE,
+            _download if request.download else None,
+        )
+    train: list[tuple[Path, int]] = []
+    test: list[tuple[Path, int]] = []
+    by_class: dict[str, list[Path]] = {name: [] for name in CIFAR10}
+    for file in found_files(folder, "**/*.aedat4"):
+        if file.parent.name not in by_class:
+            raise EventFileError(file, f"lies in {file.parent.name!r}", "a class of CIFAR-10")
+        by_class[file.parent.name].append(file)
+    for label, files in enumerate(by_class.values()):
+        files.sort(key=_number)
+        last = max(1, round(TEST_SHARE * len(files)))
+        train += [(file, label) for file in files[:-last]]
+        test += [(file, label) for file in files[-last:]]
+    if not train:
+        raise DataNotFoundError("cifar10-dvs", looked_for, _ADVICE)
+    return Source(
+        "cifar10-dvs",
+        _split("train", train, request),
+        _split("test", test, request),
+        CIFAR10,
+        timed=True,
+        mirror=True,
+    )
+
+
+def _number(file: Path) -> tuple[int, str]:
+    digits = re.findall(r"\d+", file.stem)
+    return (int(digits[-1]) if digits else 0, file.name)
+
+
+def _split(half: str, samples: list[tuple[Path, int]], request: Request) -> Split:
+    files, labels = [file for file, _ in samples], [label for _, label in samples]
+    return framed(in_files(f"cifar10-dvs-{half}", files, labels, _read), _SENSOR, request)
+
+
+def _read(file: Path) -> Events:
+    return on_sensor(file, read_events(file), _SENSOR.size)
+
+
+def _download(folder: Path) -> None:
+    from tonic.datasets import CIFAR10DVS
+
+    CIFAR10DVS(str(folder))

@@ -1,0 +1,77 @@
+"""DVS128 Gesture, as tonic cuts it into one file a gesture."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sigprop_snn.data.events import EventFileError, Events, on_sensor
+from sigprop_snn.data.formats import checked, load_array
+from sigprop_snn.data.frames import Sensor
+from sigprop_snn.data.recordings import both_halves, framed, in_files
+from sigprop_snn.data.source import Request, Source, Split
+
+GESTURES = (
+    "hand clapping", "right hand wave", "left hand wave", "right arm clockwise",
+    "right arm counter-clockwise", "left arm clockwise", "left arm counter-clockwise",
+    "arm roll", "air drums", "air guitar", "other gestures",
+)  # fmt: skip
+
+# Most gestures take about six seconds; what comes later counts in the last step.
+_SENSOR = Sensor(size=(128, 128, 2), duration=6_000_000, from_first=True, counts="int16")
+_ADVICE = (
+    "Unpack ibmGestureTrain.tar.gz and ibmGestureTest.tar.gz, which tonic links to "
+    "(tonic.datasets.DVSGesture), there; any number of recordings will do, as "
+    "ibmGestureTrain/<user>_<light>/<label>.npy and the same in ibmGestureTest."
+)
+
+
+def open_gesture(request: Request) -> Source:
+    """Return DVS128 Gesture from `root/DVSGesture`, as tonic lays it out.
+
+    Any number of recordings will do. A mirrored right hand is a left hand, so the recordings are
+    not mirrored. Amir et al. 2017, doi:10.1109/CVPR.2017.781.
+    """
+    folder = request.root / "DVSGesture"
+    halves = {folder / "ibmGestureTrain": "<user>/*.npy", folder / "ibmGestureTest": "<user>/*.npy"}
+    train, test = both_halves("dvs-gesture", halves, _ADVICE, request, _download)
+    return Source(
+        "dvs-gesture",
+        _split("train", train, request),
+        _split("test", test, request),
+        GESTURES,
+        timed=True,
+    )
+
+
+def _split(half: str, files: list[Path], request: Request) -> Split:
+    known = {str(label): label for label in range(len(GESTURES))}
+    for file in files:
+        if file.stem not in known:
+            raise EventFileError(file, f"has the name {file.stem!r}", "a label from 0 to 10")
+    labels = [known[file.stem] for file in files]
+    recordings = in_files(f"dvs-gesture-{half}", files, labels, read_gesture_file)
+    return framed(recordings, _SENSOR, request)
+
+
+def read_gesture_file(file: Path) -> Events:
+    """Return the events of a gesture; times in the file are milliseconds.
+
+    Raises:
+        EventFileError: if the file is damaged or no recording of a gesture.
+    """
+    array = load_array(file)
+    if array.ndim != 2 or array.shape[1] != 4 or array.dtype.kind not in "iuf":
+        raise EventFileError(
+            file, f"holds {array.dtype} of shape {array.shape}", "numbers of shape (events, 4)"
+        )
+    x, y, p, t = array.T
+    events = checked(file, x, y, t, p)
+    events["t"] *= 1000
+    return on_sensor(file, events, _SENSOR.size)
+
+
+def _download(folder: Path) -> None:
+    from tonic.datasets import DVSGesture
+
+    for train in (True, False):
+        DVSGesture(str(folder), train=train)

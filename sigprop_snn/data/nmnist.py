@@ -1,0 +1,88 @@
+"""N-MNIST, through tonic."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sigprop_snn.data.events import EventFileError, Events, fault, file_size, unreadable
+from sigprop_snn.data.frames import Sensor
+from sigprop_snn.data.recordings import both_halves, framed, in_files
+from sigprop_snn.data.source import Request, Source, Split
+from sigprop_snn.data.static import TEN_DIGITS
+
+# The recordings take about 310,000 microseconds; what comes later counts in the last step.
+_SENSOR = Sensor(size=(34, 34, 2), duration=320_000)
+_BYTES_PER_EVENT = 5
+_ADVICE = (
+    "Unpack train.zip and test.zip of N-MNIST (https://doi.org/10.17632/468j46mzdv.1) there; any "
+    "number of recordings will do, as Train/<digit>/<name>.bin and Test/<digit>/<name>.bin."
+)
+
+
+def read_nmnist_file(file: Path) -> Events:
+    """Read and check one recording of N-MNIST.
+
+    Args:
+        file: path of the `.bin` file: 5 bytes an event.
+
+    Returns:
+        Structured array with the fields x, y, t (microseconds) and p, as tonic makes it.
+
+    Raises:
+        EventFileError: if the file is empty, cut or larger than a recording can be, holds no
+            event, a pixel outside the 34x34 sensor or a time that falls.
+    """
+    events = read_bin(file)
+    wrong = fault(events, _SENSOR.size)
+    if wrong:
+        raise EventFileError(file, *wrong)
+    return events
+
+
+def read_bin(file: Path) -> Events:
+    """Return the events of a file in N-MNIST's format, whatever sensor they come from.
+
+    Raises:
+        EventFileError: if the file is empty, cut or too large.
+    """
+    from tonic.io import events_struct, read_mnist_file
+
+    size = file_size(file)
+    if size % _BYTES_PER_EVENT:
+        expected = f"a positive multiple of {_BYTES_PER_EVENT} bytes"
+        raise EventFileError(file, f"has {size} bytes", expected)
+    try:
+        events: Events = read_mnist_file(str(file), dtype=events_struct)
+    except OSError as error:
+        raise unreadable(file, error) from error
+    return events
+
+
+def open_nmnist(request: Request) -> Source:
+    """Return N-MNIST from `root/NMNIST`, as tonic lays it out; any number of recordings."""
+    folder = request.root / "NMNIST"
+    halves = {folder / "Train": "<digit>/*.bin", folder / "Test": "<digit>/*.bin"}
+    train, test = both_halves("nmnist", halves, _ADVICE, request, _download)
+    return Source(
+        "nmnist",
+        _split("train", train, request),
+        _split("test", test, request),
+        TEN_DIGITS,
+        timed=True,
+    )
+
+
+def _split(half: str, files: list[Path], request: Request) -> Split:
+    for file in files:
+        if file.parent.name not in TEN_DIGITS:
+            raise EventFileError(file, f"lies in {file.parent.name!r}", "a folder named 0 to 9")
+    labels = [int(file.parent.name) for file in files]
+    recordings = in_files(f"nmnist-{half}", files, labels, read_nmnist_file)
+    return framed(recordings, _SENSOR, request)
+
+
+def _download(folder: Path) -> None:
+    from tonic.datasets import NMNIST
+
+    for train in (True, False):
+        NMNIST(str(folder), train=train)

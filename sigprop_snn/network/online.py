@@ -1,0 +1,330 @@
+"""Learning while time goes on: an update every few steps, and nothing kept of the past but traces.
+
+With the resets held constant the voltage is a linear filter of the input, so the presynaptic trace
+carries, in a tensor of the input's shape, all that the past adds to the gradient of the voltage
+now. Memory is the same for ten steps and for a million.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from sigprop_snn.errors import SigpropError
+from sigprop_snn.network.block import Block
+from sigprop_snn.network.drive import driven_by, unrolled, with_context
+from sigprop_snn.network.local import LocalRule, compared
+from sigprop_snn.network.network import Network, check_inputs
+from sigprop_snn.network.rule import Update, check_front
+from sigprop_snn.network.signal import Entry
+from sigprop_snn.network.stage import LayerReport, Learned, Response, Stage, hits
+from sigprop_snn.neurons import Neuron, Run, map_state, run
+from sigprop_snn.neurons.base import AnyState
+
+
+class Online:
+    """Passes a stream through a network that learns from every part of it as it comes.
+
+    Each layer compares the voltage's mean so far. Under the voltage rule its gradient is that of
+    the mean so far, from the mean presynaptic trace so far: after the last part of a sample it is
+    the gradient of the whole sample, had the weights stood still. Under the surrogate rule, and
+    for models without a fixed linear filter, the gradient is that of the newest part, under the
+    former with the trace of all the past.
+
+    Args:
+        network: a network whose rule is local.
+        window: how many steps the means reach back, softly, where a stream has no end; the whole
+            past if not given.
+
+    Raises:
+        SigpropError: if the network's rule is not local, its signal's contexts are not the same
+            ones from part to part, or the window is shorter than a step.
+    """
+
+    def __init__(self, network: Network, *, window: int | None = None) -> None:
+        if not isinstance(network.rule, LocalRule):
+            raise SigpropError(
+                f"rule {type(network.rule).__name__} can't learn online; expected a local rule"
+            )
+        if network.signal.own or network.signal.answers != "classes":
+            raise SigpropError(
+                f"{type(network.signal).__name__} can't be learned online: its contexts change "
+                "from part to part; expected one context a class, shared by all samples"
+            )
+        if window is not None and window < 1:
+            raise SigpropError(f"window is {window}; expected 1 step or more")
+        self.network = network
+        self.rule = network.rule
+        self.window = window
+        self._past: dict[str, _Past] = {}
+
+    def reset(self) -> None:
+        """Forget the past, so that what comes next starts at rest."""
+        self._past.clear()
+
+    def __call__(self, inputs: Tensor) -> Tensor:
+        """Return the class scores `[B, C]` after the next steps `[T, B, ...]`; nothing is learned.
+
+        The network goes on in time.
+        """
+        check_inputs(inputs)
+        with torch.no_grad():
+            stages = list(self._stages(inputs, None))
+        return self.network.predicted({s.name: s.scores for s in stages if s.scores is not None})
+
+    def learn(self, inputs: Tensor, labels: Tensor, update: Update | None = None) -> Learned:
+        """Pass the next steps `[T, B, ...]` on; every layer learns from them at once.
+
+        Args:
+            inputs: as many steps as there should be for one update, for the same B rows as the
+                steps before.
+            labels: the class of each row now, `[B]`.
+            update: as in `Network.learn`.
+        """
+        self.network.signal.check(inputs, labels)
+        check_inputs(inputs)
+        reports: list[LayerReport] = []
+        by_layer: dict[str, Tensor] = {}
+        for stage in self._stages(inputs.detach(), labels.long()):
+            assert stage.loss is not None and stage.scores is not None  # labels were given
+            assert stage.targets is not None
+            if stage.loss.requires_grad:
+                stage.loss.backward()  # type: ignore[no-untyped-call]
+                if update is not None:
+                    update(stage.name)
+            scores = by_layer[stage.name] = stage.scores.detach()
+            right = hits(scores, stage.targets)
+            reports.append(LayerReport(stage.name, float(stage.loss.detach()), right))
+            targets = stage.targets
+        scores = self.network.predicted(by_layer)
+        return Learned(reports, scores, hits(scores, targets))
+
+    def _stages(self, inputs: Tensor, labels: Tensor | None) -> Iterator[Stage]:
+        network = self.network
+        entry = network.signal.enter(inputs, labels)
+        inputs, samples = entry.inputs, entry.samples
+        for index, block in enumerate(network.each_block()):
+            name = f"block{index + 1}"
+            context = entry.riding if index == 0 else None
+            response = self._respond(name, block, inputs, context, entry, labels is not None)
+            if index == 0:
+                check_front(inputs, response.run, network.signal)
+            yield compared(network, name, block, inputs, entry, response)
+            inputs = block.pooled(response.run.spike)
+        if network.readout is not None and samples:
+            yield self._read(inputs[:, :samples], entry)
+
+    def _respond(
+        self,
+        name: str,
+        block: Block,
+        inputs: Tensor,
+        context: Tensor | None,
+        entry: Entry,
+        learn: bool,
+    ) -> Response:
+        """Carry one block on in time and return what it shows so far."""
+        rule = block.rule if block.rule is not None else self.rule
+        neuron, past = block.neuron, self._past.get(name)
+        closed = neuron.closed_form and block.affine
+        with torch.set_grad_enabled(learn and not closed):
+            current = block.current(
+                inputs,
+                like=context,
+                observed_rows=entry.observed if learn and block.training else 0,
+            )
+        _check_rows(name, past, inputs)
+        state = past.neuron if past is not None else None
+        if learn and not closed:
+            ran, voltage = unrolled(neuron, with_context(current, context), (), state)
+        else:
+            with torch.no_grad():
+                ran = run(neuron, current, state, riding=context, record=("voltage",))
+            voltage = ran.recorded["voltage"]
+        now = _go_on(past, rule, block, inputs, ran, closed, self.window)
+        self._past[name] = now
+        if not learn:
+            return Response(ran, now.shown)
+        if closed:
+            voltage = _with_traces(voltage, now, rule, block, context)
+        if rule.of_mean:
+            newest = voltage.mean(0)
+            voltage = (now.voltage + (newest - newest.detach())).unsqueeze(0)
+        shown = rule.represent(voltage, neuron)
+        return Response(ran, now.shown + (shown - shown.detach()))
+
+    def _read(self, spikes: Tensor, entry: Entry) -> Stage:
+        """Carry the readout on in time: its mean voltage so far is its score."""
+        readout = self.network.readout
+        assert readout is not None
+        past = self._past.get("readout")
+        share = _share(past, len(spikes), self.window)
+        flat = spikes.flatten(2)
+        trace = _traced(readout.neuron, flat, past.inputs if past else None, share)
+        unit = _traced(readout.neuron, _ones(flat), past.unit if past else None, share)
+        steps = len(spikes) + (past.steps if past is not None else 0)
+        nothing = flat.new_empty(0)
+        self._past["readout"] = _Past(None, steps, nothing, nothing, trace, unit, None, nothing)
+        gain = float(unit.mean)
+        scores = gain * readout.synapse(trace.mean / gain)
+        answers = entry.answers
+        loss = readout.loss(scores, answers) if answers is not None else None
+        return Stage("readout", scores, loss, None, answers)
+
+
+class _Trace(NamedTuple):
+    """A presynaptic trace: the filter's state, its newest steps, and its mean so far."""
+
+    state: AnyState
+    newest: Tensor
+    mean: Tensor
+
+
+class _Past(NamedTuple):
+    """All that a block keeps of the past.
+
+    Attributes:
+        neuron: the neuron's state.
+        steps: how many there have been.
+        voltage: the mean membrane voltage so far, `[N, ...]`.
+        shown: what the rule has shown the loss so far, `[N, ...]`.
+        inputs: trace of the inputs, where the closed form applies.
+        unit: trace of a constant 1.
+        before: trace of the layer's own last spikes, where it is recurrent.
+        spike: the last spikes, `[N, ...]`.
+    """
+
+    neuron: AnyState
+    steps: int
+    voltage: Tensor
+    shown: Tensor
+    inputs: _Trace | None
+    unit: _Trace | None
+    before: _Trace | None
+    spike: Tensor
+
+
+@torch.no_grad()
+def _go_on(
+    past: _Past | None,
+    rule: LocalRule,
+    block: Block,
+    inputs: Tensor,
+    ran: Run,
+    closed: bool,
+    window: int | None,
+) -> _Past:
+    """Return the past with the newest steps added to it."""
+    steps = len(inputs)
+    share = _share(past, steps, window)
+    voltage = _toward(past.voltage if past else None, ran.mean_voltage, share)
+    if rule.of_mean:
+        shown = rule.represent(voltage.unsqueeze(0), block.neuron)
+    else:
+        newest = rule.represent(ran.recorded["voltage"], block.neuron)
+        shown = _toward(past.shown if past else None, newest, share)
+    trace = unit = before = None
+    if closed:
+        trace = _traced(block.neuron, inputs, past.inputs if past else None, share)
+        unit = _traced(block.neuron, _ones(inputs), past.unit if past else None, share)
+        if block.neuron.recurrence is not None:
+            last = past.spike if past is not None else torch.zeros_like(ran.spike[0])
+            delayed = torch.cat([last.unsqueeze(0), ran.spike[:-1]])
+            before = _traced(block.neuron, delayed, past.before if past else None, share)
+    state = map_state(torch.detach, ran.state)
+    total = steps + (past.steps if past is not None else 0)
+    return _Past(state, total, voltage, shown, trace, unit, before, ran.spike[-1])
+
+
+def _with_traces(
+    voltage: Tensor, now: _Past, rule: LocalRule, block: Block, context: Tensor | None
+) -> Tensor:
+    """Return the newest voltages `[T, N, ...]` with the gradient that the traces carry.
+
+    For a rule of the mean it is the gradient of the mean so far, in one step.
+    """
+    assert now.inputs is not None and now.unit is not None
+    if rule.of_mean:
+        gain = float(now.unit.mean)
+        before = now.before.mean / gain if now.before is not None else None
+        driven = driven_by(block, now.inputs.mean / gain, gain, context, before).unsqueeze(0)
+        return driven - driven.detach() + now.voltage
+    driven = torch.stack(
+        [
+            driven_by(
+                block,
+                now.inputs.newest[step] / gain,
+                gain,
+                context,
+                now.before.newest[step] / gain if now.before is not None else None,
+            )
+            for step, gain in enumerate(now.unit.newest.flatten().tolist())
+        ]
+    )
+    return voltage + (driven - driven.detach())
+
+
+@torch.no_grad()
+def _traced(neuron: Neuron, values: Tensor, past: _Trace | None, share: float) -> _Trace:
+    """Return the trace of values `[T, ...]` through the neuron's own filter."""
+    state = past.state if past is not None else neuron.initial_state(values[0])
+    newest = []
+    for value in values:
+        state = neuron.filter(value, state)
+        newest.append(state.voltage)
+    stacked = torch.stack(newest)
+    return _Trace(state, stacked, _toward(past.mean if past else None, stacked.mean(0), share))
+
+
+def _share(past: _Past | None, steps: int, window: int | None) -> float:
+    """Return the weight of the newest steps in the means."""
+    before = past.steps if past is not None else 0
+    share = steps / (before + steps)
+    return share if window is None else max(share, min(1.0, steps / window))
+
+
+def _toward(mean: Tensor | None, newest: Tensor, share: float) -> Tensor:
+    return newest if mean is None else torch.lerp(mean, newest, share)
+
+
+def _ones(inputs: Tensor) -> Tensor:
+    # Double precision: what it becomes is a plain number that tensors are divided by.
+    return torch.ones(inputs.shape[0], 1, dtype=torch.float64, device=inputs.device)
+
+
+def _check_rows(name: str, past: _Past | None, inputs: Tensor) -> None:
+    before = past.inputs.newest.shape[1:] if past is not None and past.inputs is not None else None
+    if before is not None and inputs.shape[1:] != before:
+        raise SigpropError(
+            f"{name} got rows of shape {list(inputs.shape[1:])} after {list(before)}; "
+            "expected the same rows as before, or a reset"
+        )
+
+
+def learn_in_parts(
+    network: Network, inputs: Tensor, labels: Tensor, update: Update | None, every: int
+) -> Learned:
+    """Learn from whole samples with an update every few steps.
+
+    Args:
+        network: the network.
+        inputs: `[T, B, ...]`.
+        labels: `[B]`.
+        update: as in `Network.learn`.
+        every: how many steps pass between two updates.
+
+    Returns:
+        What the last part reports: scores and losses are those of the whole sample.
+
+    Raises:
+        SigpropError: if `every` is less than a step, or the rule is not local.
+    """
+    if every < 1:
+        raise SigpropError(f"updates come every {every} steps; expected 1 or more")
+    online = Online(network)
+    for start in range(0, len(inputs), every):
+        learned = online.learn(inputs[start : start + every], labels, update)
+    return learned

@@ -1,0 +1,123 @@
+"""Direct feedback: every block is told by fixed random weights, straight from the output."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from sigprop_snn.network.layout import Layout
+from sigprop_snn.network.rule import Needs, Rule, Update
+from sigprop_snn.network.stage import Learned
+from sigprop_snn.rules.passes import (
+    Fixed,
+    alone,
+    check_blocks,
+    learn_from,
+    learn_from_error,
+    output_error,
+    readout_of,
+    reported,
+    shares,
+    updated,
+)
+
+if TYPE_CHECKING:
+    from sigprop_snn.network.network import Network
+
+
+class DirectFeedback(nn.Module, Rule):
+    """What the two rules here share: B, from the classes to each block's output.
+
+    Args:
+        layout: the network's shapes.
+    """
+
+    def __init__(self, layout: Layout) -> None:
+        super().__init__()
+        self.classes = layout.classes
+        self.feedback = nn.ModuleList(
+            Fixed(torch.randn(layout.classes, math.prod(shape)) / math.sqrt(layout.classes))
+            for shape in layout.outputs
+        )
+
+    def sent(self, index: int, error: Tensor, output: Tensor) -> Tensor:
+        """Return a block's share of an output error `[B, C]`, the same at every step.
+
+        Args:
+            index: of the block, from 0.
+            error: of the mean over time of what the network says.
+            output: what the block sends on, `[T, B, ...]`; the result has its shape.
+        """
+        fixed = self.feedback[index]
+        assert isinstance(fixed, Fixed)
+        sent = error.to(fixed.weight) @ fixed.weight / output.shape[0]
+        return sent.to(output).view(output.shape[1:]).expand_as(output)
+
+
+class DirectFeedbackAlignment(DirectFeedback):
+    """The output error sent by fixed random weights to every block (Nokland 2016).
+
+    With e = dL/dscores, a block's mean output over time gets the error e B, and the block's
+    weights get their gradient from there: through the surrogate derivative of every step and the
+    neuron's own filter, spikes held constant. The readout learns by its own gradient.
+    """
+
+    needs: ClassVar[Needs] = Needs(feedback_weights=True, stored_activations="both")
+
+    def learn(
+        self, network: Network, inputs: Tensor, labels: Tensor, update: Update | None
+    ) -> Learned:
+        """Pass the batch through; when the error is known, every block gets it at once."""
+        name = "direct-feedback-alignment"
+        readout = readout_of(network, name)
+        check_blocks(network, len(self.feedback), name)
+        outputs = []
+        inputs = network.signal.plain(inputs)
+        for index, block in enumerate(network.each_block()):
+            _, output = alone(block, inputs, network.signal if index == 0 else None)
+            outputs.append(output)
+            inputs = output.detach()
+        scores = readout(inputs)
+        loss = readout.loss(scores, labels)
+        error = output_error(readout, scores, labels)
+        for index, block in enumerate(network.each_block()):
+            learn_from_error(outputs[index], self.sent(index, error, outputs[index]))
+            updated(update, f"block{index + 1}", block)
+        learn_from(loss)
+        updated(update, "readout", readout)
+        return reported(network, scores, loss, labels)
+
+
+class DirectRandomTarget(DirectFeedback):
+    """Direct random target projection (DRTP; Frenkel, Lefebvre and Bol 2021).
+
+    The one-hot target y stands in for the output error: where softmax(scores) - y would be sent,
+    -y B / batch is. It is known before the batch runs, so every block learns before the next one
+    runs, and nothing waits. As it does not vanish when the answer is right, rate neurons need an
+    activation that saturates, as the paper's do: with a rectifier they drift and hardly learn.
+    """
+
+    needs: ClassVar[Needs] = Needs(feedback_weights=True, stored_activations="steps")
+
+    def learn(
+        self, network: Network, inputs: Tensor, labels: Tensor, update: Update | None
+    ) -> Learned:
+        """Pass the batch through; every block learns on the way."""
+        name = "direct-random-target"
+        readout = readout_of(network, name)
+        check_blocks(network, len(self.feedback), name)
+        error = -shares(labels, self.classes, inputs) / labels.shape[0]
+        inputs = network.signal.plain(inputs)
+        for index, block in enumerate(network.each_block()):
+            _, output = alone(block, inputs, network.signal if index == 0 else None)
+            learn_from_error(output, self.sent(index, error, output))
+            updated(update, f"block{index + 1}", block)
+            inputs = output.detach()
+        scores = readout(inputs)
+        loss = readout.loss(scores, labels)
+        learn_from(loss)
+        updated(update, "readout", readout)
+        return reported(network, scores, loss, labels)

@@ -1,0 +1,133 @@
+"""E-prop: eligibility traces forward in time, times a learning signal from the output."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+
+from sigprop_snn.errors import UnknownNameError
+from sigprop_snn.network.block import stepwise
+from sigprop_snn.network.layout import Layout
+from sigprop_snn.network.readout import Readout
+from sigprop_snn.network.rule import Needs, Rule, Update
+from sigprop_snn.network.stage import Learned
+from sigprop_snn.neurons import filter_matrix, impulse_response
+from sigprop_snn.rules.passes import (
+    Fixed,
+    Passed,
+    check_blocks,
+    fired,
+    forward,
+    learn_from,
+    learn_from_error,
+    output_error,
+    readout_of,
+    reported,
+    step_losses,
+    updated,
+)
+from sigprop_snn.rules.traces import check_traces, driven_voltage, traces
+
+if TYPE_CHECKING:
+    from sigprop_snn.network.network import Network
+
+Feedback = Literal["random", "symmetric"]
+FEEDBACKS: tuple[Feedback, ...] = ("random", "symmetric")
+
+
+class EProp(nn.Module, Rule):
+    """E-prop (Bellec et al. 2020) for feed-forward and recurrent layers.
+
+    A synapse from i to j has the eligibility trace e[t] = psi_j[t] x_i[t]: the surrogate's
+    derivative at the voltage, times the presynaptic trace (for a recurrent synapse, that of the
+    layer's own spikes of the step before). The readout's decay kappa filters it, and it meets the
+    learning signal of its neuron, L_j[t] = sum over k of B_jk (softmax(y[t]) - target)_k:
+
+        dE/dW_ji = sum over t of L_j[t] (sum over k <= t of kappa^(t - k) e_ji[k]).
+
+    E is the mean over the steps of the readout's cross-entropy at every step. Everything is
+    computed forward in time, and there is no graph in time. A filtered trace of its own for
+    every synapse and sample would be the largest array by far; its two factors are kept instead,
+    psi and x of every step, and the same sum is taken over them.
+
+    Args:
+        layout: the network's shapes.
+        feedback: "random", fixed weights B of every block's own; "symmetric", the readout's own
+            weights for the last block, which makes e-prop exact for one hidden layer without
+            recurrence, and random ones below it, where no weight leads to the output.
+
+    Raises:
+        UnknownNameError: if the feedback is unknown.
+    """
+
+    needs: ClassVar[Needs] = Needs(feedback_weights=True, stored_activations="both")
+
+    def __init__(self, layout: Layout, feedback: Feedback = "random") -> None:
+        super().__init__()
+        if feedback not in FEEDBACKS:
+            raise UnknownNameError("feedback", feedback, FEEDBACKS)
+        self.symmetric = feedback == "symmetric"
+        self.feedback = nn.ModuleList(
+            Fixed(torch.randn(layout.classes, math.prod(shape)) / math.sqrt(layout.classes))
+            for shape in layout.outputs
+        )
+
+    def learn(
+        self, network: Network, inputs: Tensor, labels: Tensor, update: Update | None
+    ) -> Learned:
+        """Pass the batch through, and let every synapse learn from its trace."""
+        readout = self._checked(network)
+        passes = list(forward(network, network.signal.plain(inputs), record=("voltage",)))
+        voltages = _readout_voltages(readout, passes[-1].sent)
+        loss = step_losses(readout, voltages, labels)
+        error = _step_error(readout, voltages, labels)
+        later = _filtered_back(error, impulse_response(readout.neuron, len(error)))
+        for index, passed in enumerate(passes):
+            _learn_from_traces(passed, self._signal(index, later, readout))
+            updated(update, f"block{index + 1}", passed.block)
+        learn_from(loss)
+        updated(update, "readout", readout)
+        return reported(network, voltages.detach().mean(0), loss, labels)
+
+    def _checked(self, network: Network) -> Readout:
+        check_blocks(network, len(self.feedback), "e-prop")
+        for index, block in enumerate(network.each_block()):
+            check_traces(f"block{index + 1}", block, "e-prop", recurrent=True)
+        return readout_of(network, "e-prop")
+
+    def _signal(self, index: int, error: Tensor, readout: Readout) -> Tensor:
+        """Return the learning signal of a block's outputs, flat, `[T, B, N]`."""
+        fixed = self.feedback[index]
+        assert isinstance(fixed, Fixed)
+        last = index == len(self.feedback) - 1
+        back = readout.synapse.weight.detach() if self.symmetric and last else fixed.weight
+        return error @ back.to(error)
+
+
+def _readout_voltages(readout: Readout, spikes: Tensor) -> Tensor:
+    """Return the readout's voltage at every step, `[T, B, C]`, with a gradient for its weights."""
+    trace, gain = traces(readout.neuron, spikes.flatten(2))
+    return gain.view(-1, 1, 1) * stepwise(readout.synapse, trace)
+
+
+def _step_error(readout: Readout, voltages: Tensor, labels: Tensor) -> Tensor:
+    """Return the derivative of the loss with respect to the readout's voltages, `[T, B, C]`."""
+    steps = len(voltages)
+    return torch.stack([output_error(readout, step, labels) for step in voltages]) / steps
+
+
+def _filtered_back(error: Tensor, response: Tensor) -> Tensor:
+    """Return sum over t >= k of kappa^(t - k) error[t], so that the traces need no filter."""
+    return (filter_matrix(response).t().to(error) @ error.flatten(1)).view_as(error)
+
+
+def _learn_from_traces(passed: Passed, signal: Tensor) -> None:
+    """Leave the sum over the steps of learning signal times eligibility trace in `.grad`."""
+    block, ran = passed.block, passed.run
+    driven = driven_voltage(block, passed.inputs, ran.spike)
+    voltage = ran.recorded["voltage"] + (driven - driven.detach())
+    output = stepwise(block.pool, fired(block.neuron, voltage, ran.spike))
+    learn_from_error(output, signal.to(output).view_as(output))

@@ -1,0 +1,111 @@
+"""Local readouts: every block has its own, and learns from its error alone."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from sigprop_snn.errors import UnknownNameError
+from sigprop_snn.network.layout import Layout
+from sigprop_snn.network.local import learn_by_stages
+from sigprop_snn.network.rule import Needs, Rule, Update, plain_run
+from sigprop_snn.network.stage import Learned, Response, Stage
+from sigprop_snn.rules.passes import alone, check_blocks, every_step, shares
+
+if TYPE_CHECKING:
+    from sigprop_snn.network.network import Network
+
+LocalError = Literal["cross-entropy", "squared"]
+LOCAL_ERRORS: tuple[LocalError, ...] = ("cross-entropy", "squared")
+
+
+class LocalReadout(nn.Module, Rule):
+    """A readout at every block, whose error at every step goes into that block alone.
+
+    On LIF layers it is DECOLLE (Kaiser, Mostafa and Neftci 2020): y[t] = G s[t] with a fixed
+    random G, a loss at every step, and the update (G^T dL/dy[t]) df(U[t]) x[t]^T summed over the
+    steps, x[t] being the presynaptic trace. The sum is taken as one product over the batch. On
+    rate layers it is greedy layerwise learning with an auxiliary classifier. Every block is
+    updated before the next one runs.
+
+    Args:
+        layout: the network's shapes.
+        learned: whether the blocks' readouts learn too, or stay as they were drawn.
+        error: what a block's readout is compared with the label by.
+        gain: how large the fixed readouts are drawn, times one over the root of what they read.
+
+    Raises:
+        UnknownNameError: if the error is unknown.
+    """
+
+    needs: ClassVar[Needs] = Needs(feedback_weights=True, stored_activations="steps")
+
+    def __init__(
+        self,
+        layout: Layout,
+        *,
+        learned: bool = False,
+        error: LocalError = "cross-entropy",
+        gain: float = 1.0,
+    ) -> None:
+        super().__init__()
+        if error not in LOCAL_ERRORS:
+            raise UnknownNameError("local error", error, LOCAL_ERRORS)
+        self.error = error
+        self.learned = learned
+        self.readouts = nn.ModuleList(
+            nn.Linear(math.prod(shape), layout.classes) for shape in layout.outputs
+        ).requires_grad_(learned)
+        with torch.no_grad():
+            for weight in self.readouts.parameters():
+                weight.mul_(gain)
+
+    def local_parameters(self) -> dict[str, list[nn.Parameter]]:
+        """Return the blocks' readouts, each with its block, if they learn."""
+        if not self.learned:
+            return {}
+        return {f"block{i + 1}": list(g.parameters()) for i, g in enumerate(self.readouts)}
+
+    def learn(
+        self, network: Network, inputs: Tensor, labels: Tensor, update: Update | None
+    ) -> Learned:
+        """Pass the batch through; every layer learns on the way."""
+        return learn_by_stages(self, network, inputs, labels, update)
+
+    def stages(
+        self,
+        network: Network,
+        inputs: Tensor,
+        labels: Tensor | None = None,
+        *,
+        record: tuple[str, ...] = (),
+    ) -> Iterator[Stage]:
+        """Pass samples through, yielding every layer's stage as it is reached."""
+        check_blocks(network, len(self.readouts), "local-readout")
+        inputs = network.signal.plain(inputs)
+        for index, block in enumerate(network.each_block()):
+            front = network.signal if index == 0 else None
+            if labels is None:
+                ran = plain_run(block, inputs, front, record)
+                output = block.pooled(ran.spike)
+            else:
+                ran, output = alone(block, inputs, front, record)
+            read = self.readouts[index](output.flatten(2))
+            loss = self._loss(read, labels) if labels is not None else None
+            yield Stage(f"block{index + 1}", read.mean(0), loss, Response(ran, None), labels)
+            inputs = output.detach()
+        if network.readout is not None:
+            scores = network.readout(inputs)
+            loss = network.readout.loss(scores, labels) if labels is not None else None
+            yield Stage("readout", scores, loss, None, labels)
+
+    def _loss(self, read: Tensor, labels: Tensor) -> Tensor:
+        """Return the mean over samples and steps of the error of `[T, B, C]`."""
+        if self.error == "squared":
+            return (read - shares(labels, read.shape[2], read)).square().sum(2).mean()
+        return F.cross_entropy(read.flatten(0, 1), every_step(labels, read.shape[0]))

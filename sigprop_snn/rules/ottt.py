@@ -1,0 +1,124 @@
+"""Online training through time: traces in place of a backward pass through the steps."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+import torch
+from torch import Tensor
+
+from sigprop_snn.network.block import Block
+from sigprop_snn.network.rule import Needs, Rule, Update
+from sigprop_snn.network.stage import Learned
+from sigprop_snn.neurons import Neuron
+from sigprop_snn.neurons.base import AnyState
+from sigprop_snn.rules.passes import (
+    fired,
+    forward,
+    learn_from,
+    readout_of,
+    reported,
+    update_all,
+)
+from sigprop_snn.rules.traces import check_traces
+
+if TYPE_CHECKING:
+    from sigprop_snn.network.network import Network
+
+
+class OnlineThroughTime(Rule):
+    """OTTT (Xiao et al. 2022): spatial backpropagation at each step, over presynaptic traces.
+
+    Every step has a loss of its own, L[t], the readout's cross-entropy at that step over T. Its
+    error goes back through the layers of that step alone, dU[t] of the layer above times the
+    transposed weights times the surrogate derivative, and meets what the past left at each
+    synapse, the presynaptic trace:
+
+        dE/dW = sum over t of (dL[t]/dU[t]) x[t]^T,  x[t] = sum over k <= t of beta^(t - k) s[k].
+
+    A step's graph is let go before the next one runs, so memory does not grow with T. Where
+    normalisers learn their running figures, the batch passes once before, without a gradient, so
+    that they see it whole. The gradients of all steps add up to one update (the paper's OTTT_A).
+    """
+
+    needs: ClassVar[Needs] = Needs(
+        backward_pass=True, symmetric_weights=True, stored_activations="layers"
+    )
+
+    def learn(
+        self, network: Network, inputs: Tensor, labels: Tensor, update: Update | None
+    ) -> Learned:
+        """Pass the batch through step by step; every step leaves its share of the gradient."""
+        readout = readout_of(network, "ottt")
+        for index, block in enumerate(network.each_block()):
+            check_traces(f"block{index + 1}", block, "ottt", recurrent=False)
+        inputs = network.signal.plain(inputs)
+        for _ in forward(network, inputs):
+            pass  # only the normalisers learn from it
+        layers = [_OnlineLayer(block) for block in network.each_block()]
+        trace = _Trace(readout.neuron)
+        losses, voltages = [], []
+        for values in inputs:
+            for layer in layers:
+                values = layer.step(values)
+            seen, gain = trace.seen(values.flatten(1))
+            voltage = gain * readout.synapse(seen)
+            loss = readout.loss(voltage, labels) / len(inputs)
+            learn_from(loss)
+            losses.append(loss.detach())
+            voltages.append(voltage.detach())
+        update_all(update, network)
+        scores = torch.stack(voltages).mean(0)
+        return reported(network, scores, torch.stack(losses).sum(), labels)
+
+
+class _Trace:
+    """The presynaptic trace of a layer's input, carried from step to step."""
+
+    def __init__(self, neuron: Neuron) -> None:
+        self.neuron = neuron
+        self.held: AnyState = None
+        self.gained: AnyState = None
+        self.first: Tensor | None = None
+
+    def seen(self, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the trace after one more step as a weighted mean, and its gain.
+
+        Its gradient is that of the present values alone, through what they add to the voltage.
+        """
+        held = values.detach()  # a filter without memory hands its input through
+        with torch.no_grad():
+            one = values.new_ones(1)
+            if self.held is None:
+                self.held = self.neuron.initial_state(held)
+                self.gained = self.neuron.initial_state(one)
+            self.held = self.neuron.filter(held, self.held)
+            self.gained = self.neuron.filter(one, self.gained)
+        gain: Tensor = self.gained.voltage
+        self.first = gain if self.first is None else self.first
+        now = self.first * (values - held)
+        return (self.held.voltage + now) / gain, gain
+
+
+class _OnlineLayer:
+    """One block, run a step at a time."""
+
+    def __init__(self, block: Block) -> None:
+        self.block = block
+        self.trace = _Trace(block.neuron)
+        self.state: AnyState = None
+
+    def step(self, values: Tensor) -> Tensor:
+        """Return what the block sends on for one step's input `[B, ...]`."""
+        block = self.block
+        with torch.no_grad():
+            current = block.static_current(values)
+            if self.state is None:
+                self.state = block.neuron.initial_state(current)
+            spike, voltage, self.state = block.neuron.step(current, self.state)
+        seen, gain = self.trace.seen(values)
+        driven = gain * block.static_current(seen)
+        output: Tensor = block.pool(
+            fired(block.neuron, voltage + (driven - driven.detach()), spike)
+        )
+        return output

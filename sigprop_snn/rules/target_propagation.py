@@ -1,0 +1,144 @@
+"""Difference target propagation: targets, not errors, travel back, through learned inverses."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import TYPE_CHECKING, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from sigprop_snn.errors import SigpropError
+from sigprop_snn.network.block import Block, stepwise
+from sigprop_snn.network.layout import Layout
+from sigprop_snn.network.rule import Needs, Rule, Update
+from sigprop_snn.network.stage import Learned
+from sigprop_snn.neurons import Rate
+from sigprop_snn.rules.passes import (
+    alone,
+    check_blocks,
+    learn_from,
+    learn_from_error,
+    readout_of,
+    reported,
+    updated,
+)
+
+if TYPE_CHECKING:
+    from sigprop_snn.network.network import Network
+
+_NAME = "target-propagation"
+
+
+class TargetPropagation(nn.Module, Rule):
+    """Difference target propagation (Lee et al. 2015) for fully connected rate networks.
+
+    With h_i = f_i(h_(i-1)) a block's activity, L_n a sample's loss at the readout, and g_i an
+    inverse that learns to bring h_i back to h_(i-1):
+
+        target_N = h_N - step * dL_n/dh_N
+        target_(i-1) = h_(i-1) + g_i(target_i) - g_i(h_i)
+        loss of block i:   |f_i(h_(i-1)) - target_i|^2
+        loss of inverse i: |g_i(f_i(h_(i-1) + e)) - (h_(i-1) + e)|^2, e of deviation `noise`
+
+    each a mean over the samples. The first target alone goes through the readout's own weights,
+    as in the paper.
+
+    Args:
+        layout: the network's shapes.
+        step: how far the last block's target lies from its activity.
+        noise: standard deviation of what is added where an inverse learns.
+
+    Raises:
+        SigpropError: if a block sends on anything but `[B, features]`, or a setting is not
+            positive.
+    """
+
+    needs: ClassVar[Needs] = Needs(
+        backward_pass=True,
+        symmetric_weights=True,
+        feedback_weights=True,
+        stored_activations="layers",
+    )
+
+    def __init__(self, layout: Layout, *, step: float = 0.5, noise: float = 0.1) -> None:
+        super().__init__()
+        for shape in layout.outputs:
+            if len(shape) != 1:
+                raise SigpropError(
+                    f"{_NAME} has inverses of fully connected blocks only; expected outputs of "
+                    f"one axis, found {list(shape)}"
+                )
+        if not (step > 0 and noise >= 0):
+            raise SigpropError(
+                f"{_NAME} has step {step} and noise {noise}; expected step > 0 and noise >= 0"
+            )
+        self.step, self.noise = step, noise
+        sizes = [shape[0] for shape in layout.outputs]
+        self.inverses = nn.ModuleList(nn.Linear(above, below) for below, above in pairwise(sizes))
+
+    def local_parameters(self) -> dict[str, list[nn.Parameter]]:
+        """Return the inverses, each with the block that it inverts."""
+        return {f"block{i + 2}": list(g.parameters()) for i, g in enumerate(self.inverses)}
+
+    def learn(
+        self, network: Network, inputs: Tensor, labels: Tensor, update: Update | None
+    ) -> Learned:
+        """Pass the batch through, and the targets back."""
+        readout = readout_of(network, _NAME)
+        check_blocks(network, len(self.inverses) + 1, _NAME)
+        blocks = list(network.each_block())
+        for index, block in enumerate(blocks):
+            _check_neuron(block, index)
+        inputs = network.signal.plain(inputs)
+        sent: list[Tensor] = []
+        for index, block in enumerate(blocks):
+            received = sent[-1].detach() if sent else inputs
+            sent.append(alone(block, received, network.signal if index == 0 else None)[1])
+        activity = [output.detach() for output in sent]
+
+        last = activity[-1].clone().requires_grad_()
+        scores = readout(last)
+        loss = readout.loss(scores, labels)
+        learn_from(loss)
+        assert last.grad is not None
+        rows = len(labels)
+        target = activity[-1] - self.step * rows * last.grad  # the loss is a mean over the rows
+        updated(update, "readout", readout)
+        for index in reversed(range(len(blocks))):
+            learn_from_error(sent[index], 2 * (activity[index] - target) / rows)
+            own: list[nn.Module] = [blocks[index]]
+            if index > 0:
+                inverse = self.inverses[index - 1]
+                own.append(inverse)
+                target = self._target_below(blocks, index, activity, target)
+                learn_from(self._inverse_loss(blocks, index, activity[index - 1]))
+            updated(update, f"block{index + 1}", *own)
+        return reported(network, scores, loss, labels)
+
+    @torch.no_grad()
+    def _target_below(
+        self, blocks: list[Block], index: int, activity: list[Tensor], target: Tensor
+    ) -> Tensor:
+        back = self._back(blocks, index, target) - self._back(blocks, index, activity[index])
+        return activity[index - 1] + back
+
+    def _back(self, blocks: list[Block], index: int, activity: Tensor) -> Tensor:
+        """Return g_i of an activity: what it was below, by the inverse, `[T, B, ...]`."""
+        return blocks[index - 1].neuron.fire(self.inverses[index - 1](activity))
+
+    def _inverse_loss(self, blocks: list[Block], index: int, below: Tensor) -> Tensor:
+        with torch.no_grad():
+            disturbed = below + self.noise * torch.randn_like(below)
+            block = blocks[index]
+            above = block.neuron.fire(stepwise(block.static_current, disturbed))
+        gap = self._back(blocks, index, above) - disturbed
+        return gap.square().sum() / below.shape[1]
+
+
+def _check_neuron(block: Block, index: int) -> None:
+    if not (isinstance(block.neuron, Rate) and block.neuron.beta == 0.0):
+        raise SigpropError(
+            f"{_NAME} is defined for rate networks whose steps stand alone, but block{index + 1} "
+            f"has {type(block.neuron).__name__}; expected Rate with beta 0"
+        )

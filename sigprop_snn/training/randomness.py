@@ -1,0 +1,75 @@
+"""The random states of the process: torch's, numpy's and Python's, kept as plain data.
+
+What draws from them are noisy neurons, and what a user brings along. The data's order, its
+augmentation and rate-coded spikes have seeds of their own.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+
+
+def capture() -> dict[str, Any]:
+    """Return the random states as they stand, ready for a checkpoint."""
+    # numpy's legacy state is the one that `np.random.seed` and most libraries use.
+    numpy_state = np.random.get_state(legacy=False)
+    assert isinstance(numpy_state, dict)
+    words = numpy_state["state"]["key"].astype(np.int64)
+    version, internal, gauss = random.getstate()
+    on_gpu = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+    return {
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if on_gpu else [],
+        "numpy": {
+            "key": torch.from_numpy(words),
+            "pos": int(numpy_state["state"]["pos"]),
+            "has_gauss": int(numpy_state["has_gauss"]),
+            "gauss": float(numpy_state["gauss"]),
+        },
+        "python": {"version": version, "state": torch.tensor(internal), "gauss": gauss},
+    }
+
+
+def restore(state: dict[str, Any]) -> None:
+    """Put back what `capture` returned."""
+    torch.set_rng_state(state["torch"])
+    if state["cuda"] and torch.cuda.is_available():
+        for device, kept in enumerate(state["cuda"][: torch.cuda.device_count()]):
+            torch.cuda.set_rng_state(kept, device)
+    numpy_state = state["numpy"]
+    words = numpy_state["key"].numpy().astype(np.uint32)
+    np.random.set_state(
+        ("MT19937", words, numpy_state["pos"], numpy_state["has_gauss"], numpy_state["gauss"])
+    )
+    python = state["python"]
+    random.setstate((python["version"], tuple(python["state"].tolist()), python["gauss"]))
+
+
+@contextmanager
+def kept() -> Iterator[None]:
+    """Leave the random states behind the block as they were before it."""
+    before = capture()
+    try:
+        yield
+    finally:
+        restore(before)
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Seed the random states for the block, and put them back as they were behind it.
+
+    Args:
+        seed: 0 to 2**63 - 1.
+    """
+    with kept():
+        torch.manual_seed(seed)
+        np.random.seed(seed % 2**32)
+        random.seed(seed)
+        yield

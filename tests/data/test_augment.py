@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from sigprop_snn.data import Augment, Source, Split, prepare
+from sigprop_snn.data.augment import shifted
+from sigprop_snn.data.source import generator
+from sigprop_snn.errors import SigpropError
+
+
+def test_shift_and_flip_moves_the_whole_picture():
+    x = torch.zeros(200, 2, 9, 9)
+    x[:, :, 4, 3] = 1
+    x[:, :, 4, 4] = 2
+    out = shifted(x, generator(0), 3, mirror=True)
+    assert out.shape == x.shape
+    assert torch.equal(out.sum((1, 2, 3)), x.sum((1, 2, 3)))
+    assert torch.equal(out[:, 0], out[:, 1])
+    high = (out[:, 0] == 2).nonzero()
+    low = (out[:, 0] == 1).nonzero()
+    assert torch.equal(high[:, 1], low[:, 1])
+    beside = (high - low)[:, 2]
+    assert set(beside.tolist()) == {-1, 1}
+    assert set(high[:, 1].tolist()) == set(range(1, 8))
+    assert torch.equal(out, shifted(x, generator(0), 3, mirror=True))
+
+
+def test_augmentation_touches_training_pictures_alone():
+    x = torch.arange(9, dtype=torch.uint8).view(1, 1, 3, 3).expand(30, 3, 3, 3)
+    split = Split.of(x, torch.arange(30) % 2)
+    data = prepare(Source("c", split, split, ("a", "b"), colour=True), augment=True, steps=1)
+    plain = prepare(Source("c", split, split, ("a", "b"), colour=True), steps=1)
+    (train, _), (test, _), (untouched, _) = (
+        next(iter(b)) for b in (data.train, data.test, plain.test)
+    )
+    assert torch.equal(test, untouched)
+    assert not torch.equal(train, untouched)
+
+
+def test_events_are_shifted_alike_in_every_step_and_never_mirrored():
+    frames = torch.zeros(40, 3, 2, 9, 9, dtype=torch.uint8)
+    frames[:, :, :, 4, 4], frames[:, :, :, 4, 5] = 1, 2
+    split = Split.of(frames, torch.arange(40) % 2)
+    events = Source("events", split, split, ("a", "b"), timed=True)
+    x, _ = next(iter(prepare(events, steps=3, batch_size=40, augment=True).train))
+    assert torch.equal(x[0], x[2])
+    ones, twos = (x[0, :, 0] == 1).nonzero(), (x[0, :, 0] == 2).nonzero()
+    assert set((twos - ones)[:, 2].tolist()) == {1}
+    assert set(ones[:, 1].tolist()) == set(ones[:, 2].tolist()) == {2, 3, 4, 5, 6}
+
+
+def test_augmentation_can_be_chosen():
+    frames = torch.zeros(60, 2, 2, 9, 9, dtype=torch.uint8)
+    frames[:, :, :, 4, 4], frames[:, :, :, 4, 5] = 1, 2
+    split = Split.of(frames, torch.arange(60) % 2)
+    events = Source("events", split, split, ("a", "b"), timed=True)
+
+    def first(augment):
+        return next(iter(prepare(events, steps=2, batch_size=60, augment=augment).train))[0]
+
+    still = first(Augment(shift=0))
+    assert torch.equal(still, first(False))
+    far = (first(Augment(shift=3))[0, :, 0] == 1).nonzero()[:, 1:]
+    assert set(far.flatten().tolist()) == set(range(1, 8))
+    flipped = first(Augment(shift=0, mirror=True))[0, :, 0]
+    ones, twos = (flipped == 1).nonzero(), (flipped == 2).nonzero()
+    assert set((twos - ones)[:, 2].tolist()) == {-1, 1}
+
+
+def test_a_source_says_whether_it_may_be_mirrored():
+    x = torch.arange(9, dtype=torch.uint8).view(1, 1, 1, 3, 3).expand(40, 2, 1, 3, 3)
+    split = Split.of(x, torch.arange(40) % 2)
+    for may in (False, True):
+        source = Source("c", split, split, ("a", "b"), timed=True, mirror=may)
+        moved = next(iter(prepare(source, steps=2, batch_size=40, augment=Augment(shift=0)).train))[
+            0
+        ]
+        assert bool((moved == split.read(torch.arange(40)).transpose(0, 1)).all()) is not may
+        # One's own choice counts more.
+        other = Augment(shift=0, mirror=not may)
+        chosen = next(iter(prepare(source, steps=2, batch_size=40, augment=other).train))[0]
+        assert bool((chosen == split.read(torch.arange(40)).transpose(0, 1)).all()) is may
+
+
+def test_dropping_events_takes_each_with_its_probability_anew_in_every_epoch():
+    frames = torch.full((50, 4, 2, 5, 5), 7, dtype=torch.uint8)
+    frames[:, :, :, 0] = 0
+    split = Split.of(frames, torch.arange(50) % 2)
+    events = Source("events", split, split, ("a", "b"), timed=True)
+    data = prepare(events, steps=4, batch_size=50, augment=Augment(shift=0, drop=0.3), seed=5)
+    (one, _), (two, _) = next(iter(data.train)), next(iter(data.train))
+    assert not torch.equal(one, two)
+    data.train.set_epoch(0)
+    assert torch.equal(next(iter(data.train))[0], one)
+    assert torch.equal(one, one.round())
+    assert (one[..., 0, :] == 0).all()
+    assert (one.min(), one.max()) == (0, 7)
+    # 56,000 events: five standard deviations are 0.01.
+    assert one.sum() / (50 * 4 * 2 * 20 * 7) == pytest.approx(0.7, abs=0.01)
+    assert torch.equal(next(iter(data.test))[0].transpose(0, 1), frames.float())
+
+
+def test_a_row_of_channels_is_shifted_along_itself():
+    frames = torch.zeros(40, 3, 1, 9, dtype=torch.uint8)
+    frames[..., 4] = 5
+    split = Split.of(frames, torch.arange(40) % 2)
+    sounds = Source("sounds", split, split, ("a", "b"), timed=True)
+    x, _ = next(iter(prepare(sounds, steps=3, batch_size=40, augment=True).train))
+    assert x.shape == (3, 40, 1, 9)
+    assert (x.sum(-1) == 5).all()
+    assert set(x[0, :, 0].argmax(-1).tolist()) == {2, 3, 4, 5, 6}
+    assert torch.equal(x[0], x[2])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"), [({"shift": -1}, "shift is -1"), ({"drop": 1.0}, "drop is 1.0")]
+)
+def test_augmentation_that_can_not_be_is_refused(options, message):
+    with pytest.raises(SigpropError, match=message):
+        Augment(**options)
+
+
+def test_augmentation_that_does_not_fit_is_refused():
+    with pytest.raises(SigpropError, match=r"drop is 0\.5; 'numbers' holds pictures"):
+        dark = Split.of(torch.zeros(6, 1, 2, 2), torch.arange(6) % 3)
+        prepare(Source("numbers", dark, dark, ("a", "b", "c")), augment=Augment(drop=0.5))
+    flat = Split.of(torch.zeros(6, 4), torch.arange(6) % 3)
+    with pytest.raises(SigpropError, match=r"shape \(4,\), which can't be shifted"):
+        prepare(Source("flat", flat, flat, ("a", "b", "c")), augment=True)

@@ -1,0 +1,176 @@
+"""Learning while time goes on, against the whole sample learned at once."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from sigprop_snn.errors import SigpropError
+from sigprop_snn.network import (
+    Block,
+    Network,
+    Online,
+    ProjectedContext,
+    Readout,
+    RunningScale,
+    SurrogateRule,
+    VoltageRule,
+    learn_in_parts,
+)
+from sigprop_snn.neurons import LIF, QIF, CurrentLIF
+from sigprop_snn.neurons.recurrent import recurrent_lif
+from sigprop_snn.training import LocalOptimizers
+
+RULES = [VoltageRule(), VoltageRule("sigmoid"), SurrogateRule()]
+pytestmark = pytest.mark.filterwarnings("ignore:.*has no fixed linear filter")
+
+
+def gradients(network):
+    return {n: p.grad.clone() for n, p in network.named_parameters() if p.grad is not None}
+
+
+def still(network):
+    """Normalisers keep their figures, so that a sample in parts sees what the whole one sees."""
+    for block in network.blocks:
+        block.eval()
+    return network
+
+
+@pytest.mark.parametrize("rule", RULES, ids=str)
+def test_one_part_is_the_whole_sample(dense, batch, rule):
+    x, labels = batch(steps=7)
+    whole, parts = still(dense(rule)), still(dense(rule))
+    expected = whole.learn(x, labels)
+    got = Online(parts).learn(x, labels)
+    torch.testing.assert_close(got.scores, expected.scores)
+    for name, grad in gradients(whole).items():
+        torch.testing.assert_close(gradients(parts)[name], grad, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("every", [1, 2, 3])
+@pytest.mark.parametrize("neuron", [LIF, CurrentLIF, lambda: recurrent_lif((9,))])
+def test_after_the_last_part_the_gradient_is_that_of_the_whole_sample(batch, neuron, every):
+    def make():
+        torch.manual_seed(0)
+        blocks = [Block(nn.Linear(a, 9), neuron(), norm=RunningScale(9, 2.0)) for a in (6, 9)]
+        signal = ProjectedContext(4, (9,), gain=2.0)
+        return still(Network(signal, blocks, Readout(9, 4)).double())
+
+    x, labels = batch(steps=7)
+    whole, parts = make(), make()
+    expected = whole.learn(x, labels)
+    online = Online(parts)
+    for part in x.split(every):
+        parts.zero_grad()
+        got = online.learn(part, labels)
+    torch.testing.assert_close(got.scores, expected.scores)
+    assert [r.loss for r in got.layers] == pytest.approx([r.loss for r in expected.layers])
+    for name, grad in gradients(whole).items():
+        torch.testing.assert_close(gradients(parts)[name], grad, rtol=1e-9, atol=1e-12)
+
+
+def test_the_surrogate_rule_takes_the_trace_of_all_the_past():
+    """By hand: one neuron, two parts; the second's gradient reaches the input of the first."""
+    torch.manual_seed(0)
+    beta = 0.8
+    block = Block(nn.Linear(3, 5, bias=False), LIF(beta))
+    network = Network(ProjectedContext(2, (5,), learned=False), [block], rule=SurrogateRule())
+    network.double()
+    x, labels = torch.rand(5, 4, 3).double(), torch.tensor([0, 1, 0, 1])
+    online = Online(network)
+    online.learn(x[:3], labels)
+    network.zero_grad()
+    online.learn(x[3:], labels)
+
+    weight = block.synapse.weight.detach().clone().requires_grad_()
+    surrogate, context = block.neuron.surrogate, network.signal().detach()
+    samples, contexts = torch.zeros(4, 5).double(), torch.zeros(2, 5).double()
+    shown = []
+    for step in x:
+        samples = beta * samples + step @ weight.t()
+        contexts = beta * contexts + context
+        both = torch.cat([samples, contexts])
+        shown.append(surrogate.f(both - 1.0))
+        spike = (both > 1.0).double()
+        samples, contexts = samples - spike[:4], contexts - spike[4:]
+    total, newest = torch.stack(shown).mean(0).detach(), torch.stack(shown[3:]).mean(0)
+    seen = total + (newest - newest.detach())
+    loss = network.loss.loss(network.loss.scores(seen[:4], seen[4:]), labels)
+    (expected,) = torch.autograd.grad(loss, weight)
+    torch.testing.assert_close(block.synapse.weight.grad, expected, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("rule", RULES[::2], ids=str)
+def test_a_model_without_a_filter_learns_from_the_newest_part(batch, rule):
+    torch.manual_seed(0)
+    network = Network(ProjectedContext(4, (9,)), [Block(nn.Linear(6, 9), QIF())], rule=rule)
+    network.double()
+    x, labels = batch(steps=6)
+    learn_in_parts(network, x, labels, None, every=2)
+    assert network.blocks[0].synapse.weight.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize("rule", RULES[::2], ids=str)
+def test_a_stream_is_learned_step_by_step(dense, batch, rule):
+    network = dense(rule)
+    optimizers = LocalOptimizers(network, lambda group: torch.optim.Adam(group, lr=1e-2))
+    online = Online(network, window=10)
+    right = []
+    for _ in range(60):
+        x, labels = batch(steps=3, seed=1)
+        right.append(online.learn(x, labels, optimizers.step).layers[0].correct)
+    assert sum(right[-10:]) > 0.9 * 80 > 8 * sum(right[:2])
+
+
+def test_what_is_kept_does_not_grow_with_time(dense, batch):
+    network = dense(VoltageRule())
+    online = Online(network, window=20)
+
+    def kept():
+        def size(part):
+            if isinstance(part, torch.Tensor):
+                return part.untyped_storage().nbytes()
+            return sum(map(size, part)) if isinstance(part, tuple) else 0
+
+        return sum(size(past) for past in online._past.values())
+
+    sizes = []
+    for _ in range(30):
+        x, labels = batch(steps=2)
+        online.learn(x, labels)
+        sizes.append(kept())
+    assert sizes[0] == sizes[-1] > 0
+
+
+def test_a_reset_starts_at_rest(dense, batch):
+    x, labels = batch()
+    online = Online(still(dense(VoltageRule())))
+    first = online.learn(x, labels).scores
+    assert not torch.equal(online.learn(x, labels).scores, first)
+    online.reset()
+    assert torch.equal(online.learn(x, labels).scores, first)
+
+
+def test_looking_is_not_learning(dense, batch):
+    x, _ = batch()
+    network = dense(VoltageRule()).eval()
+    scores = Online(network)(x)
+    torch.testing.assert_close(scores, network(x))
+    assert all(p.grad is None for p in network.parameters())
+
+
+def test_other_rows_are_refused_until_a_reset(dense, batch):
+    x, labels = batch(rows=8)
+    online = Online(dense(VoltageRule()))
+    online.learn(x, labels)
+    with pytest.raises(SigpropError, match="expected the same rows as before"):
+        online.learn(x[:, :4], labels[:4])
+
+
+def test_numbers_that_make_no_sense_are_refused(dense, batch):
+    x, labels = batch()
+    with pytest.raises(SigpropError, match="window is 0"):
+        Online(dense(), window=0)
+    with pytest.raises(SigpropError, match="every 0 steps"):
+        learn_in_parts(dense(), x, labels, None, every=0)

@@ -1,0 +1,47 @@
+"""What a learning step allocates at its peak: flat in depth, and online flat in time."""
+
+from __future__ import annotations
+
+import itertools
+
+import torch
+from torch.profiler import ProfilerActivity, profile
+
+from sigprop_snn.network import SurrogateRule, VoltageRule, learn_in_parts, mlp
+from sigprop_snn.training import LocalOptimizers
+
+ROWS, WIDTH = 64, 100
+
+
+def peak(rule, *, depth: int, steps: int, every: int | None = None) -> int:
+    """Return the bytes allocated at the peak of one step, beyond what was there before it."""
+    torch.manual_seed(0)
+    x, labels = torch.rand(steps, ROWS, 50).round(), torch.randint(10, (ROWS,))
+    network = mlp((50,), 10, hidden=[WIDTH] * depth, rule=rule)
+    optimizers = LocalOptimizers(network, lambda group: torch.optim.Adam(group, lr=1e-3))
+
+    def step():
+        if every is None:
+            network.learn(x, labels, optimizers.step)
+        else:
+            learn_in_parts(network, x, labels, optimizers.step, every)
+
+    step()  # the optimizers' own state is there from now on
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiled:
+        step()
+    events = [e for e in profiled.profiler.kineto_results.events() if e.name() == "[memory]"]
+    held = itertools.accumulate(e.nbytes() for e in sorted(events, key=lambda e: e.start_ns()))
+    return max(held)
+
+
+def test_sixteen_blocks_take_what_two_take():
+    for rule in (VoltageRule(), SurrogateRule()):
+        two, sixteen = (peak(rule, depth=depth, steps=10) for depth in (2, 16))
+        assert 0 < sixteen <= 1.1 * two
+
+
+def test_online_two_hundred_steps_take_what_ten_take():
+    for rule in (VoltageRule(), SurrogateRule()):
+        ten, two_hundred = (peak(rule, depth=2, steps=steps, every=1) for steps in (10, 200))
+        assert 0 < two_hundred <= 1.05 * ten
+        assert peak(rule, depth=2, steps=200) > 3 * two_hundred  # so the measure sees what grows

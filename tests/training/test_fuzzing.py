@@ -1,0 +1,181 @@
+"""Files that are cut, flipped or made up: refused with a clear error, and left as they were."""
+
+import json
+from typing import get_args
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from sigprop_snn import config as config_module
+from sigprop_snn import network as network_module
+from sigprop_snn.config import TrainConfig
+from sigprop_snn.config_file import read_config, read_settings
+from sigprop_snn.errors import SigpropError
+from sigprop_snn.training import load_run, resume
+from sigprop_snn.training.checkpoint import load_checkpoint, write_checkpoint
+
+SHARED = settings(
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+
+
+@pytest.fixture(scope="module")
+def small_file(tmp_path_factory):
+    path = tmp_path_factory.mktemp("file") / "checkpoint.pt"
+    write_checkpoint(path, {"network": {"weight": torch.arange(8.0)}, "epoch": 1})
+    return path.read_bytes()
+
+
+def test_a_whole_checkpoint_loads_and_is_still_a_file_of_torch(small_file, tmp_path):
+    path = tmp_path / "whole.pt"
+    path.write_bytes(small_file)
+    for load in (load_checkpoint, torch.load):
+        assert torch.equal(load(path)["network"]["weight"], torch.arange(8.0))
+
+
+def test_a_checkpoint_cut_at_any_length_is_refused(small_file, tmp_path):
+    path = tmp_path / "cut.pt"
+    for size in range(len(small_file)):
+        path.write_bytes(small_file[:size])
+        with pytest.raises(SigpropError, match=r"checkpoint '.*cut.pt' can't be read"):
+            load_checkpoint(path)
+        assert path.stat().st_size == size
+
+
+def test_a_checkpoint_with_any_byte_flipped_is_refused(small_file, tmp_path):
+    path = tmp_path / "flipped.pt"
+    for place in range(len(small_file)):
+        damaged = bytearray(small_file)
+        damaged[place] ^= 1 << place % 8
+        path.write_bytes(damaged)
+        with pytest.raises(SigpropError, match=r"checkpoint '.*flipped.pt' can't be read"):
+            load_checkpoint(path)
+
+
+def test_a_checkpoint_with_something_behind_it_is_refused(small_file, tmp_path):
+    path = tmp_path / "longer.pt"
+    for extra in (b"\0", b"x" * 83, small_file):
+        path.write_bytes(small_file + extra)
+        with pytest.raises(SigpropError, match="can't be read"):
+            load_checkpoint(path)
+
+
+@settings(SHARED, max_examples=40)
+@given(data=st.data())
+def test_a_run_with_a_damaged_file_is_refused_and_left_alone(run_copy, content_of, data):
+    name = data.draw(st.sampled_from(["checkpoint.pt", "config.json", "metrics.jsonl"]))
+    path = run_copy / name
+    whole = path.read_bytes()
+    if data.draw(st.booleans()):
+        damaged = whole[: data.draw(st.integers(0, len(whole) - 1))]
+    else:
+        flipped = bytearray(whole)
+        flipped[data.draw(st.integers(0, len(whole) - 1))] ^= 1 << data.draw(st.integers(0, 7))
+        damaged = bytes(flipped)
+    path.write_bytes(damaged)
+    before = content_of(run_copy)
+    try:
+        outcomes = [
+            outcome(lambda: load_run(run_copy)),
+            outcome(lambda: resume(run_copy, say=lambda _: None)),
+        ]
+        # Only what changes nothing may pass, such as another data folder or a lost last line.
+        assert name != "checkpoint.pt" or None not in outcomes
+        assert all(said is None or str(run_copy) in said or "unknown" in said for said in outcomes)
+        if name != "metrics.jsonl":
+            assert content_of(run_copy) == before
+    finally:
+        path.write_bytes(whole)
+
+
+def outcome(attempt):
+    """What a refusal said, or None."""
+    try:
+        attempt()
+    except SigpropError as error:
+        return str(error)
+    return None
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3)
+    ),
+    max_leaves=6,
+)
+KEYS = st.sampled_from(list(TrainConfig.__dataclass_fields__)) | st.text(max_size=8)
+
+
+@settings(SHARED, max_examples=400)
+@given(content=st.dictionaries(KEYS, JSON, max_size=4) | JSON, whole=st.booleans())
+def test_made_up_configs_are_refused_or_hold_what_they_say(tmp_path, content, whole):
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps({"dataset": "digits"} | content if isinstance(content, dict) and
+                               whole else content))  # fmt: skip
+    before = path.read_bytes()
+    try:
+        config = read_config(path).resolved()
+    except SigpropError as error:
+        assert len(str(error)) < 3000
+    else:
+        assert config.dataset == "digits"
+        assert json.loads(json.dumps(config.as_json(), allow_nan=False))
+    assert path.read_bytes() == before
+
+
+@settings(SHARED, max_examples=200)
+@given(content=st.binary(max_size=60))
+def test_bytes_are_no_config(tmp_path, content):
+    path = tmp_path / "config.json"
+    path.write_bytes(content)
+    try:
+        assert read_settings(path) == {}
+    except SigpropError as error:
+        assert "config.json" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"epochs": true}', "epochs is True; expected a whole number or null"),
+        ('{"epochs": 3.0}', "epochs is 3.0; expected a whole number or null"),
+        ('{"learning_rate": NaN}', "NaN is no number of JSON"),
+        ('{"learning_rate": 1e999}', "learning_rate is inf; expected a number or null"),
+        ('{"learning_rate": 1' + "0" * 400 + "}", "learning_rate is 1000.*expected a number"),
+        ('{"augment": 1}', "augment is 1; expected true or false or null"),
+        ('{"device": "gpu"}', "device is 'gpu'; expected 'auto' or 'cpu' or 'cuda'"),
+        ('{"data_root": "a\\u0000b"}', "data_root is .*expected a path"),
+        ('{"data_root": "\\ud800"}', "data_root is .*expected a path"),
+        ('{"epochs": 1, "epochs": 2}', "key 'epochs' stands there twice"),
+        ('{"learning-rate": 1}', "unknown key in .*Did you mean 'learning_rate'"),
+        ("[" * 100_000, "is damaged"),
+        ('{"epochs":' + "[" * 900 + "]" * 900 + "}", "epochs is .*expected a whole number"),
+        ("[1, 2]", r"holds \[1, 2\]; expected an object of settings"),
+        ("", "is damaged"),
+    ],
+)
+def test_a_wrong_config_says_what_is_wrong(tmp_path, text, message):
+    path = tmp_path / "config.json"
+    path.write_text(text)
+    with pytest.raises(SigpropError, match=message) as refused:
+        read_settings(path)
+    assert "config.json" in str(refused.value)
+
+
+def test_a_config_that_is_no_file_is_named(tmp_path):
+    with pytest.raises(SigpropError, match=r"config file .* can't be read"):
+        read_settings(tmp_path)
+    with pytest.raises(SigpropError, match="has no 'dataset'"):
+        path = tmp_path / "config.json"
+        path.write_text("{}")
+        read_config(path)
+
+
+def test_the_settings_know_every_way_to_predict():
+    """They are written out there, so that reading the flags needs no torch."""
+    assert get_args(config_module.Predict) == get_args(network_module.Predict)

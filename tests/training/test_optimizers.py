@@ -1,0 +1,184 @@
+"""Optimizers and schedules by name, by layer, and through a stop."""
+
+import math
+import signal
+from functools import partial
+
+import pytest
+import torch
+
+from sigprop_snn.errors import RunStoppedError, SigpropError
+from sigprop_snn.network import mlp
+from sigprop_snn.training import (
+    OPTIMIZERS,
+    SCHEDULES,
+    LocalOptimizers,
+    LocalSchedules,
+    TrainConfig,
+    build_network,
+    load_checkpoint,
+    optimizer_of,
+    resume,
+    train,
+)
+
+SMALL = {
+    "epochs": 2,
+    "steps": 4,
+    "batch_size": 20,
+    "train_samples": 60,
+    "test_samples": 20,
+    "device": "cpu",
+}
+BATCHES = 30
+SGD = partial(torch.optim.SGD, lr=0.1)
+
+
+def quiet(_):
+    """Says nothing."""
+
+
+def small_network():
+    torch.manual_seed(0)
+    return mlp((20,), 4, hidden=(12, 10))
+
+
+def rates_of(name, batches=BATCHES, rate=0.5):
+    """The learning rate at every batch of a run."""
+    optimizers = LocalOptimizers(small_network(), optimizer_of("sgd", rate))
+    schedules = LocalSchedules(optimizers, SCHEDULES[name], batches)
+    found = []
+    for _ in range(batches):
+        (at_once,) = {
+            group["lr"]
+            for optimizer in optimizers.by_layer.values()
+            for group in optimizer.param_groups
+        }
+        found.append(at_once)
+        for layer in optimizers.by_layer:
+            optimizers.step(layer)
+        schedules.step()
+    return found
+
+
+@pytest.mark.parametrize(
+    ("name", "share"),
+    [
+        ("linear", lambda done: 1 - 0.98 * done),
+        ("cosine", lambda done: 0.5 + 0.5 * math.cos(math.pi * done)),
+        ("constant", lambda done: 1.0),
+        ("step", lambda done: 0.1 ** math.floor(3 * done + 1e-9)),
+        ("exponential", lambda done: 0.02**done),
+    ],
+)
+def test_a_schedule_is_what_its_name_says(name, share):
+    expected = [0.5 * share(batch / BATCHES) for batch in range(BATCHES)]
+    assert rates_of(name) == pytest.approx(expected, abs=1e-9)
+
+
+def test_one_cycle_rises_and_falls_to_nothing():
+    rates = rates_of("one-cycle")
+    top = rates.index(max(rates))
+    assert rates[0] == pytest.approx(0.5 / 25)
+    assert max(rates) == pytest.approx(0.5, rel=0.02)
+    assert rates[: top + 1] == sorted(rates[: top + 1])
+    assert rates[top:] == sorted(rates[top:], reverse=True)
+    assert rates[-1] < 0.01
+
+
+def test_the_default_schedule_is_the_formula_to_the_last_bit():
+    expected = [2e-3 * (1 - (1 - 0.02) * (batch / 97)) for batch in range(97)]
+    assert rates_of("linear", 97, 2e-3) == expected
+
+
+@pytest.mark.parametrize("name", sorted(SCHEDULES))
+def test_a_schedule_of_a_single_batch(name):
+    assert all(0 < rate <= 0.5 for rate in rates_of(name, 1))
+
+
+# Every optimizer once, every schedule at least once.
+PAIRS = list(
+    zip(sorted(OPTIMIZERS), [*sorted(SCHEDULES), *["linear"] * len(OPTIMIZERS)], strict=False)
+)
+
+
+@pytest.mark.parametrize(("optimizer", "schedule"), PAIRS)
+def test_each_learns_and_goes_on_after_a_stop_as_if_nothing_had_been(
+    tmp_path, monkeypatch, send_at, optimizer, schedule
+):
+    settings = SMALL | {"optimizer": optimizer, "schedule": schedule, "learning_rate": 2e-3}
+    whole = train(TrainConfig("digits", out=tmp_path / "whole", **settings), say=quiet)
+    assert whole.history[1]["loss"] < whole.history[0]["loss"]
+    send_at(signal.SIGTERM, update=4 * 3)
+    stopped = TrainConfig("digits", out=tmp_path / "stopped", **settings)
+    with pytest.raises(RunStoppedError):
+        train(stopped, say=quiet, catch_signals=True)
+    monkeypatch.undo()
+    resumed = resume(tmp_path / "stopped", say=quiet)
+    for name, value in whole.network.state_dict().items():
+        assert torch.equal(value, resumed.network.state_dict()[name]), name
+
+
+def test_a_layer_can_have_an_optimizer_of_its_own():
+    inputs, labels = torch.rand(1, 16, 20).expand(5, 16, 20), torch.arange(16) % 4
+    network = small_network()
+    network.learn(inputs, labels)
+    gradients = {name: value.grad.clone() for name, value in network.named_parameters()}
+    before = {name: value.detach().clone() for name, value in network.named_parameters()}
+    optimizers = LocalOptimizers(
+        network, SGD, {"block2": partial(torch.optim.SGD, lr=0.3), "readout": partial(SGD, lr=0.0)}
+    )
+    for layer in optimizers.by_layer:
+        optimizers.step(layer)
+    for name, value in network.named_parameters():
+        rate = 0.3 if name.startswith("blocks.1") else 0.0 if name.startswith("readout") else 0.1
+        torch.testing.assert_close(value.detach(), before[name] - rate * gradients[name])
+
+
+def test_factors_of_layers_reach_the_optimizers(tmp_path):
+    settings = SMALL | {"epochs": 1, "schedule": "constant", "learning_rate": 0.01}
+    config = TrainConfig(
+        "digits", out=tmp_path / "run", layer_rates={"block1": 0.0, "readout": 0.5}, **settings
+    )
+    run = train(config, say=quiet)
+    fresh = build_network(config.resolved(), run.data.shape, 10).state_dict()
+    moved = {
+        name: not torch.equal(value, fresh[name]) for name, value in run.network.named_parameters()
+    }
+    for name, has_moved in moved.items():
+        still = name.startswith(("signal.", "blocks.0."))  # the signal learns with block1
+        assert has_moved != still, name
+    state = load_checkpoint(tmp_path / "run" / "checkpoint.pt")["optimizers"]
+    rates = {layer: one["param_groups"][0]["lr"] for layer, one in state.items()}
+    assert rates == {"block1": 0.0, "block2": 0.01, "readout": 0.005}
+
+
+def test_weight_decay_is_torchs_own():
+    network = small_network()
+    make = optimizer_of("adamw", 0.1, 0.25)
+    groups = [o.param_groups[0] for o in LocalOptimizers(network, make).by_layer.values()]
+    assert [group["weight_decay"] for group in groups] == [0.25] * 3
+    own = LocalOptimizers(network, optimizer_of("adamw", 0.1)).by_layer["block1"]
+    assert own.param_groups[0]["weight_decay"] == torch.optim.AdamW([torch.ones(1)]).defaults[
+        "weight_decay"
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"optimizer": "adm"}, "unknown optimizer 'adm'. Did you mean 'adam'"),
+        ({"schedule": "cosin"}, "unknown schedule 'cosin'. Did you mean 'cosine'"),
+        ({"weight_decay": -1.0}, "weight_decay is -1.0; expected 0 or more"),
+        ({"layer_rates": {"block9": 1.0}}, "unknown layer that learns 'block9'. Did you mean"),
+        ({"layer_rates": {"block1": -1.0}}, "layer_rates of 'block1' is -1.0"),
+        ({"save_every": math.inf}, "save_every is inf"),
+        ({"validation": 1.0}, "validation is 1.0; expected a fraction"),
+        ({"patience": 0}, "patience is 0; expected 1 or more"),
+        ({"patience": 3}, "patience is 3 but 'digits' sets no validation samples apart"),
+    ],
+)
+def test_a_run_that_cannot_be_leaves_nothing(tmp_path, settings, message):
+    with pytest.raises(SigpropError, match=message):
+        train(TrainConfig("digits", out=tmp_path / "run", **SMALL | settings), say=quiet)
+    assert not (tmp_path / "run").exists()
