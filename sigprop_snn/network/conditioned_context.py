@@ -48,7 +48,7 @@ class ConditionedContext(Signal):
         shape: tuple[int, ...],
         inputs: tuple[int, ...],
         *,
-        wrong: int = 3,
+        wrong: int = 9,
         share: float = 0.5,
         rank: int = 64,
         learned: bool = True,

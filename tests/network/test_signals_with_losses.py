@@ -55,7 +55,7 @@ TINY = ["train", "digits", "--epochs", "1", "--train-samples", "40", "--test-sam
     [("conditioned-context", "contrastive"), ("drawn-context", "top-k"), ("mean-picture", "l2")],
 )
 def test_the_command_line_trains_with_them(tmp_path, signal, loss, monkeypatch):
-    monkeypatch.setattr("sigprop_snn.cli.draw_run", lambda trained: [])  # looked at elsewhere
+    monkeypatch.setattr("sigprop_snn.figures.draw_run", lambda trained: [])  # looked at elsewhere
     out = tmp_path / "run"
     flags = ["--steps", "3", "--signal", signal, "--loss", loss, "--out", str(out)]
     assert main([*TINY, *flags]) == 0
