@@ -92,12 +92,12 @@ def _outcome(training: TrainConfig, run: Run) -> Mapping[str, Any]:
 
 def _opening(config: CompareConfig, planned: list[TrainConfig], found: int) -> str:
     first = planned[0]
-    rules = len(planned) // config.seeds
+    counts = [(len(planned) // config.seeds, "rule"), (config.seeds, "seed")]
+    words = ", ".join(f"{count} {what}{'s' if count > 1 else ''}" for count, what in counts)
     recipe = "the data set's recipe for all" if config.same_recipe else "each rule's own recipe"
     return (
-        f"{config.dataset}: {rules} rules, {config.seeds} seeds, network {first.network}, "
-        f"{first.epochs} epochs, {recipe}; {len(planned)} runs"
-        + (f", {found} of them done before" if found else "")
+        f"{config.dataset}: {words}, network {first.network}, epochs {first.epochs}, {recipe}; "
+        f"{len(planned)} runs" + (f", {found} of them done before" if found else "")
     )
 
 

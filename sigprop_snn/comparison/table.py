@@ -157,8 +157,8 @@ def _cells(row: RuleRow) -> tuple[str, ...]:
         _number(row.memory_mb, ",.1f"),
         _number(row.process_mb, ",.0f"),
         _number(row.spikes, ",.0f"),
-        _number(row.operations, ",.0f"),
-        _number(row.parameters, ",.0f"),
+        _large(row.operations),
+        _large(row.parameters),
         str(row.steps),
         _mark(row.backward_pass),
         _mark(row.symmetric_weights),
@@ -176,6 +176,12 @@ def _accuracy(row: RuleRow) -> str:
 
 def _number(value: float | None, form: str) -> str:
     return "-" if value is None else format(value, form)
+
+
+def _large(value: float | None) -> str:
+    if value is None:
+        return "-"
+    return f"{value / 1e6:.2f} M" if value >= 1e5 else f"{value:,.0f}"
 
 
 def _mark(needed: bool) -> str:

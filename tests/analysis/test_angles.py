@@ -21,6 +21,7 @@ from sigprop_snn.network import (
     conv,
 )
 from sigprop_snn.neurons import LIF, Rate
+from sigprop_snn.rules.backpropagation import Backpropagation
 
 
 class Adjoint:
@@ -180,6 +181,12 @@ def test_sigprop_has_an_angle_in_every_layer_and_nothing_is_changed(network, bat
     assert all(parameter.grad is None for parameter in net.parameters())
     for name, values in net.state_dict().items():
         assert torch.equal(values, before[name]), name
+
+
+def test_the_rule_backpropagation_has_no_angle_to_the_oracle(network, batch):
+    for found in update_angles(network(rule=Backpropagation()), *batch):
+        assert found.degrees == pytest.approx(0.0, abs=1e-5)
+        assert found.size == pytest.approx(1.0)
 
 
 def test_feature_maps_and_pools_pass_the_gradient():
