@@ -1,4 +1,4 @@
-"""The command line: `sigprop-snn train`, `resume`, `evaluate`, `plot` and `list`.
+"""The command line: `sigprop-snn train`, `resume`, `evaluate`, `plot`, `report` and `list`.
 
 Each command is a dataclass whose fields are its flags and whose `run` does it. What takes seconds
 to import is imported there, so that `--help` and a wrong flag are answered at once.
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
+from sigprop_snn.compare_config import CompareConfig
 from sigprop_snn.config import TrainConfig
 from sigprop_snn.errors import RunStoppedError, SigpropError
 
@@ -148,6 +149,58 @@ class Plot:
 
 
 @dataclass(frozen=True)
+class Report:
+    """Write a run's report: one HTML page that needs nothing but itself.
+
+    Attributes:
+        folder: the run folder.
+        out: where to write, ending in .html; report.html in the run folder if not given.
+        data_root: where the data lie now; where the run says if not given.
+        device: where to compute now; where the run says if not given.
+        samples: about how many test samples cost, health and voltages stand on.
+    """
+
+    folder: _Folder
+    out: Annotated[Path | None, tyro.conf.arg(metavar="FILE", help_behavior_hint="")] = None
+    data_root: _DataRoot = None
+    device: _Device = None
+    samples: int = 500
+
+    def run(self) -> None:
+        """Write the page."""
+        from sigprop_snn.report import write_report
+        from sigprop_snn.training import keep_freed_memory
+
+        keep_freed_memory()
+        page = write_report(
+            self.folder,
+            self.out,
+            data_root=self.data_root,
+            device=self.device,
+            samples=self.samples,
+        )
+        print(f"report: {page}")
+
+
+@dataclass(frozen=True)
+class Compare:
+    """Train every rule on the same network, data and budget, and compare them.
+
+    Attributes:
+        comparison: what to compare, and how.
+    """
+
+    comparison: CompareConfig
+
+    def run(self) -> None:
+        """Compare, and print the table."""
+        from sigprop_snn.comparison import as_text, compare
+
+        compared = compare(self.comparison)
+        print(f"\n{as_text(compared.rows)}\n\ncomparison folder: {compared.folder}")
+
+
+@dataclass(frozen=True)
 class ListNames:
     """Print every name that can be chosen, with one line each."""
 
@@ -221,6 +274,8 @@ def _commands(arguments: Sequence[str]) -> Any:
         | Annotated[Resume, tyro.conf.subcommand("resume")]
         | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
         | Annotated[Plot, tyro.conf.subcommand("plot")]
+        | Annotated[Report, tyro.conf.subcommand("report")]
+        | Annotated[Compare, tyro.conf.subcommand("compare")]
         | Annotated[ListNames, tyro.conf.subcommand("list")]
     )
 

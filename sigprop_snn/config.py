@@ -96,6 +96,8 @@ class TrainConfig:
         surrogate: which surrogate function the neurons carry; the model's own if not given.
         signal: how the target enters the front; the rule's own if not given.
         loss: how the two streams are compared; the rule's own if not given.
+        update: when a layer updates: after each sample, at every-step, or at every-K steps.
+        precision: of the matrix products; membrane voltages are float32 either way.
         encoding: how a picture enters: as direct current or as rate-coded spikes.
         predict: by the trained readout, the nearest context at the last block, or a vote of all.
         augment: shift the training samples by a few pixels, and mirror colour pictures.
@@ -132,6 +134,8 @@ class TrainConfig:
     surrogate: _Own = None
     signal: _Own = None
     loss: _Own = None
+    update: Annotated[str, tyro.conf.arg(metavar="{sample,every-step,every-K}")] = "sample"
+    precision: Literal["float32", "bf16"] = "float32"
     encoding: _Name = "direct"
     predict: Annotated[
         Predict | None,
@@ -167,6 +171,9 @@ class TrainConfig:
         gaps = {f.name: getattr(recipe, f.name) for f in fields(recipe)}
         gaps |= {"signal": rule.signal, "loss": rule.loss, "neuron": rule.neuron or "lif"}
         gaps["predict"] = rule.predict or recipe.predict
+        # A static picture gives a rate neuron the same activity at every step: one is enough.
+        if (self.neuron or rule.neuron) == "rate" and not DATASETS[self.dataset].events:
+            gaps["steps"] = 1
         gaps |= rule.recipe
         whole = replace(self, **{k: v for k, v in gaps.items() if getattr(self, k) is None})
         whole._check()
@@ -192,6 +199,23 @@ class TrainConfig:
         return torch.device(self.device)
 
     @property
+    def update_every(self) -> int | None:
+        """How many steps pass between two updates; None for one update a sample.
+
+        Raises:
+            SigpropError: if the choice can't be read.
+        """
+        if self.update == "sample":
+            return None
+        steps = {"every-step": "1"}.get(self.update, self.update.removeprefix("every-"))
+        if not self.update.startswith("every-") or not steps.isdecimal() or int(steps) < 1:
+            raise SigpropError(
+                f"update is {self.update!r}; expected 'sample', 'every-step' or, for an update "
+                "each four steps, 'every-4'"
+            )
+        return int(steps)
+
+    @property
     def chooses_epoch(self) -> bool:
         """Whether the best epoch on validation samples is chosen, rather than the last."""
         return self.validation > 0 or self.patience is not None
@@ -199,6 +223,7 @@ class TrainConfig:
     def _check(self) -> None:
         self._check_names()
         self._check_numbers()
+        _ = self.update_every
         self.torch_device()
 
     def _check_names(self) -> None:

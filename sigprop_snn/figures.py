@@ -10,10 +10,11 @@ from matplotlib.axes import Axes
 from torch import Tensor
 
 from sigprop_snn import plots
+from sigprop_snn.device import to_device
 from sigprop_snn.errors import SigpropError
 from sigprop_snn.network import Block, Network
+from sigprop_snn.plots.style import plain
 from sigprop_snn.training import Trained, randomness
-from sigprop_snn.training.evaluation import to_device
 
 RASTER, VOLTAGE, CURVES = "raster.png", "voltage.png", "curves.png"
 
@@ -92,9 +93,9 @@ def _draw(trained: Trained, sample: int) -> list[Path]:
         classes=classes,
         label=labels,
         winner=int(scores[0].argmax()),
-        title=f"{trained.config.dataset}, one test sample of class {classes[labels]}",
+        title=f"{trained.config.dataset}, one test sample of class {plain(classes[labels])}",
     )
-    traces = _draw_voltages(trained.network, observed)
+    traces = draw_voltages(trained.network, observed)
     curves = plots.learning_curves(trained.history, title=f"{trained.config.rule} rule")
     figures = trained.folder.figures
     return [
@@ -104,21 +105,36 @@ def _draw(trained: Trained, sample: int) -> list[Path]:
     ]
 
 
-def _draw_voltages(network: Network, observed: Observed) -> list[Axes]:
+def draw_voltages(
+    network: Network, observed: Observed, *, neurons: int = 5, ax: Axes | None = None
+) -> list[Axes]:
+    """Draw the membrane voltages of a few neurons of the first block.
+
+    Args:
+        network: the network that was observed.
+        observed: what one sample did to it.
+        neurons: how many neurons.
+        ax: an Axes whose place the lanes take; None makes a figure.
+
+    Returns:
+        The lanes from the top.
+    """
     name, voltage = next(iter(observed.voltages.items()))
     block = network.blocks[0]
     assert isinstance(block, Block)
     threshold = block.neuron.threshold
-    title = f"membrane voltage of five neurons of {name}"
+    title = f"membrane voltage of {neurons} neurons of {name}"
     if isinstance(threshold, Tensor) and threshold.numel() > 1:
         # Each neuron has its own threshold: only the distance to it has one common line.
         voltage, threshold = voltage - threshold.detach().cpu(), 0.0
         title += ", above threshold"
     return plots.voltage_traces(
         voltage.flatten(1),
-        observed.spikes[name].flatten(1),
+        None if block.neuron.graded else observed.spikes[name].flatten(1),
         threshold=float(threshold),
+        neurons=neurons,
         title=title,
+        ax=ax,
     )
 
 

@@ -59,6 +59,13 @@ def test_flags_reach_the_run(tmp_path):
     assert (config["predict"], config["seed"], config["batch_size"]) == ("context", 3, 16)
 
 
+def test_neurons_without_spikes_leave_their_pictures_too(tmp_path):
+    out = tmp_path / "run"
+    flags = ["--neuron", "rate", "--steps", "1", "--out", str(out)]
+    assert main(["train", "digits", *TINY[:-2], *flags]) == 0
+    assert len(list((out / "figures").iterdir())) == 3
+
+
 def test_a_refusal_is_one_line_without_a_traceback(tmp_path, capsys):
     out = tmp_path / "run"
     assert main(["train", "digit-event", *TINY, "--out", str(out)]) == 2

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from sigprop_snn.errors import SigpropError, UnknownNameError
 from sigprop_snn.network.block import Block
 from sigprop_snn.network.local import VoltageRule
-from sigprop_snn.network.loss import DotProductLoss, LocalLoss
+from sigprop_snn.network.loss import LocalLoss
+from sigprop_snn.network.losses import default_loss
 from sigprop_snn.network.readout import Readout
 from sigprop_snn.network.rule import Rule, Update, plain_run
 from sigprop_snn.network.signal import Signal
@@ -36,12 +37,14 @@ class Network(nn.Module):
         readout: what reads the classes off the last block's spikes; without one, prediction is
             by the nearest context.
         rule: the learning rule of every block that has none of its own.
-        loss: the local loss of every block that has none of its own.
+        loss: the local loss of every block that has none of its own; if not given, the one that
+            the signal's targets ask for.
         predict: "readout", "context" for the nearest context at the last block, or "vote" for the
             sum of all layers' log-probabilities.
 
     Raises:
-        SigpropError: if there is no block, or the prediction needs a readout that is not there.
+        SigpropError: if there is no block, the prediction needs a readout that is not there, or
+            the signal's targets are not what a loss compares or the readout learns.
     """
 
     def __init__(
@@ -66,8 +69,9 @@ class Network(nn.Module):
         self.blocks = nn.ModuleList(blocks)
         self.readout = readout
         self.rule = rule if rule is not None else VoltageRule()
-        self.loss = loss if loss is not None else DotProductLoss()
+        self.loss = loss if loss is not None else default_loss(signal.answers)
         self.predict = predict
+        self._check_answers()
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Return the class scores `[B, C]` for inputs `[T, B, ...]`."""
@@ -165,6 +169,38 @@ class Network(nn.Module):
         for block in self.blocks:
             assert isinstance(block, Block)
             yield block
+
+    def _check_answers(self) -> None:
+        answers, signal = self.signal.answers, type(self.signal).__name__
+        for loss in (self.loss, *(block.loss for block in self.each_block())):
+            if loss is None:
+                continue
+            if answers not in loss.takes:
+                raise SigpropError(
+                    f"{type(loss).__name__} can't compare the targets of {signal}, which are "
+                    f"{answers}; it takes {', '.join(sorted(loss.takes))}"
+                )
+            if self.signal.own and loss.compares_contexts:
+                raise SigpropError(
+                    f"{loss} selects targets among contexts that all samples share, but {signal} "
+                    "gives each sample its own; expected a loss that takes the label, such as "
+                    "DotProductLoss()"
+                )
+        if self.readout is not None and self.readout.answers != answers:
+            raise SigpropError(
+                f"the readout learns {self.readout.answers} but the targets of {signal} are "
+                f"{answers}; expected Readout(..., answers={answers!r})"
+            )
+        if answers == "values" and self.predict != "readout":
+            raise SigpropError(
+                f"Network predicts by {self.predict} but {signal} has values to find; expected "
+                "predict='readout'"
+            )
+        if answers == "labels" and self.predict == "vote":
+            raise SigpropError(
+                f"Network predicts by vote but {signal} lets several labels hold; expected "
+                "predict='readout' or 'context'"
+            )
 
 
 def _scored(stages: Iterable[Stage]) -> dict[str, Tensor]:

@@ -40,13 +40,19 @@ class Online:
             past if not given.
 
     Raises:
-        SigpropError: if the network's rule is not local, or the window is shorter than a step.
+        SigpropError: if the network's rule is not local, its signal's contexts are not the same
+            ones from part to part, or the window is shorter than a step.
     """
 
     def __init__(self, network: Network, *, window: int | None = None) -> None:
         if not isinstance(network.rule, LocalRule):
             raise SigpropError(
                 f"rule {type(network.rule).__name__} can't learn online; expected a local rule"
+            )
+        if network.signal.own or network.signal.answers != "classes":
+            raise SigpropError(
+                f"{type(network.signal).__name__} can't be learned online: its contexts change "
+                "from part to part; expected one context a class, shared by all samples"
             )
         if window is not None and window < 1:
             raise SigpropError(f"window is {window}; expected 1 step or more")
@@ -319,6 +325,6 @@ def learn_in_parts(
     if every < 1:
         raise SigpropError(f"updates come every {every} steps; expected 1 or more")
     online = Online(network)
-    for part in inputs.split(every):
-        learned = online.learn(part, labels, update)
+    for start in range(0, len(inputs), every):
+        learned = online.learn(inputs[start : start + every], labels, update)
     return learned

@@ -1,40 +1,63 @@
-"""The readout: classes read off the last block's spikes, trained on its own."""
+"""The readout: answers read off the last block's spikes, trained on its own."""
 
 from __future__ import annotations
+
+from typing import Literal, get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sigprop_snn.errors import UnknownNameError
 from sigprop_snn.neurons import LeakyIntegrator, Run, impulse_response, mean_trace, run
+
+Answers = Literal["classes", "labels", "values"]
+"""What is asked of a sample: its class `[B]`, which of K labels hold or K values, `[B, K]`."""
+
+ANSWERS: tuple[Answers, ...] = get_args(Answers)
 
 
 class Readout(nn.Module):
-    """Leaky integrators on the last block's spikes; the highest mean voltage is the class.
+    """Leaky integrators on the last block's spikes; their mean voltages are the answer.
 
-    It learns by the voltage rule's closed form: integrators neither fire nor reset, so their mean
+    The highest is the class; above 0 a label is there; or they are the values themselves. It
+    learns by the voltage rule's closed form: integrators neither fire nor reset, so their mean
     voltage *is* the static pass over the mean presynaptic trace.
 
     Args:
         features: size of the last block's output, flattened.
-        classes: C.
+        classes: C, or how many labels or values.
         beta: decay of the integrators.
+        answers: what it learns: "classes" by cross-entropy, "labels" by binary cross-entropy,
+            "values" by mean squared error.
+
+    Raises:
+        UnknownNameError: if the kind of answer is none of these.
     """
 
-    def __init__(self, features: int, classes: int, beta: float = 0.9) -> None:
+    def __init__(
+        self, features: int, classes: int, beta: float = 0.9, *, answers: Answers = "classes"
+    ) -> None:
         super().__init__()
+        if answers not in ANSWERS:
+            raise UnknownNameError("kind of answer", answers, ANSWERS)
         self.synapse = nn.Linear(features, classes)
         self.neuron = LeakyIntegrator(beta)
+        self.answers = answers
 
     def forward(self, spikes: Tensor) -> Tensor:
-        """Return the mean voltage of every class, `[B, C]`, for spikes `[T, B, ...]`."""
+        """Return the mean voltage of every answer, `[B, C]`, for spikes `[T, B, ...]`."""
         flat = spikes.flatten(2)
         trace, gain = mean_trace(flat, impulse_response(self.neuron, flat.shape[0]))
         voltage: Tensor = gain * self.synapse(trace)
         return voltage
 
     def loss(self, scores: Tensor, labels: Tensor) -> Tensor:
-        """Return the mean cross-entropy of the mean voltages."""
+        """Return the mean loss of the mean voltages `[B, C]`, by the kind of answer."""
+        if self.answers == "labels":
+            return F.binary_cross_entropy_with_logits(scores, labels.to(scores))
+        if self.answers == "values":
+            return F.mse_loss(scores, labels.to(scores))
         return F.cross_entropy(scores, labels)
 
     def trace(self, spikes: Tensor) -> Run:
@@ -42,3 +65,7 @@ class Readout(nn.Module):
         flat = spikes.flatten(2)
         with torch.no_grad():
             return run(self.neuron, self.synapse(flat), record=("voltage",))
+
+    def extra_repr(self) -> str:
+        """Return the settings for `print(readout)`."""
+        return f"answers={self.answers}"

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sigprop_snn.errors import SigpropError
+from sigprop_snn.network.readout import Answers
 
 # The normalisation makes the size of the projection free; a small one learns faster under Adam,
 # whose steps have a fixed size.
@@ -42,16 +43,28 @@ class Entry(NamedTuple):
     targets: Tensor | None = None
     answers: Tensor | None = None
 
+    def without_samples(self) -> Entry:
+        """Return the same with the rows of the contexts alone."""
+        return self._replace(
+            inputs=self.inputs[:, self.samples :],
+            samples=0,
+            observed=max(0, self.observed - self.samples),
+        )
+
 
 class Signal(nn.Module, ABC):
     """A learning signal: how targets enter the front of the network.
 
     Attributes:
-        classes: C.
+        answers: what its targets are, and so what the readout learns.
+        own: whether each sample has contexts of its own; see `Entry`.
+        classes: C, or how many labels or values.
         shape: shape of the first block's current, without time and batch, where the signal has
             to fit it.
     """
 
+    answers: ClassVar[Answers] = "classes"
+    own: ClassVar[bool] = False
     classes: int
     shape: tuple[int, ...] | None = None
 
@@ -87,6 +100,30 @@ class Signal(nn.Module, ABC):
             )
 
 
+def check_sizes(signal: Signal, classes: int, shape: tuple[int, ...], fewest: int = 2) -> None:
+    """Check the sizes that a signal is made with.
+
+    Raises:
+        SigpropError: if there are too few classes, or the shape is empty.
+    """
+    if classes < fewest or not shape or min(shape) < 1:
+        raise SigpropError(
+            f"{type(signal).__name__} got {classes} classes and shape {list(shape)}; expected at "
+            f"least {fewest} classes and positive sizes"
+        )
+
+
+def drawn_weights(rows: int, shape: tuple[int, ...], *, learned: bool) -> nn.Parameter:
+    """Return a projection's weights as they start, `[rows, size of shape]`."""
+    return nn.Parameter(_DRAWN * torch.randn(rows, math.prod(shape)), requires_grad=learned)
+
+
+def as_current(projected: Tensor, shape: tuple[int, ...], gain: float) -> Tensor:
+    """Return projections `[M, D]` as currents `[M, *shape]`: mean 0, root mean square `gain`."""
+    current = F.layer_norm(projected, projected.shape[1:], eps=1e-10)
+    return gain * current.view(-1, *shape)
+
+
 class ProjectedContext(Signal):
     """Each class's context, projected to a current for the first block's neurons.
 
@@ -110,22 +147,15 @@ class ProjectedContext(Signal):
         self, classes: int, shape: tuple[int, ...], *, learned: bool = True, gain: float = 1.0
     ) -> None:
         super().__init__()
-        if classes < 2 or not shape or min(shape) < 1:
-            raise SigpropError(
-                f"{type(self).__name__} got {classes} classes and shape {list(shape)}; "
-                "expected at least 2 classes and positive sizes"
-            )
+        check_sizes(self, classes, shape)
         self.classes = classes
         self.shape = tuple(shape)
         self.gain = gain
-        self.projection = nn.Parameter(
-            _DRAWN * torch.randn(classes, math.prod(shape)), requires_grad=learned
-        )
+        self.projection = drawn_weights(classes, shape, learned=learned)
 
     def forward(self) -> Tensor:
         """Return the current of every context, `[C, *shape]`."""
-        current = F.layer_norm(self.projection, self.projection.shape[1:], eps=1e-10)
-        return self.gain * current.view(self.classes, *self.shape)
+        return as_current(self.projection, self.shape, self.gain)
 
     def enter(self, inputs: Tensor, labels: Tensor | None) -> Entry:
         """Return the samples, with one context a class riding behind them."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 from sigprop_snn.neurons import Run
@@ -77,11 +78,19 @@ def correct(scores: Tensor, labels: Tensor) -> Tensor:
 
     A tie for the highest score never counts, so that a silent network scores nothing.
     """
+    if scores.shape[1] < 2:  # one value: nothing to be told apart
+        return torch.zeros_like(labels, dtype=torch.bool)
     best = scores.topk(2, dim=1)
     return (best.indices[:, 0] == labels) & (best.values[:, 0] > best.values[:, 1])
 
 
 def hits(scores: Tensor, targets: Tensor) -> int:
-    """Return how many samples score highest where their target is: a column, or most of a share."""
-    columns = targets.argmax(dim=1) if targets.is_floating_point() else targets
-    return int(correct(scores, columns).sum())
+    """Return how many samples score highest where their target is: a column, or the largest share.
+
+    Where several contexts have that share, one of them is enough. Of values it says nothing.
+    """
+    if not targets.is_floating_point():
+        return int(correct(scores, targets).sum())
+    best = scores.argmax(dim=1)
+    right = targets.gather(1, best[:, None]).squeeze(1) == targets.amax(dim=1)
+    return int((correct(scores, best) & right).sum())

@@ -36,6 +36,7 @@ from sigprop_snn.plots.style import (
     dress,
     label_ends,
     layer_colours,
+    plain,
     stack,
     ticks,
     time_axis,
@@ -188,7 +189,7 @@ def _name(panel: Axes, strip: _Strip, pitch: int) -> None:
     if pitch > 1:
         size += f"\nevery {ordinal(pitch)} drawn"
     panel.annotate(
-        strip.name,
+        plain(strip.name),
         (0.0, 0.5),
         xycoords="axes fraction",
         xytext=(indent, 1.5),
@@ -244,11 +245,11 @@ def _head(panels: Sequence[Axes], strips: Sequence[_Strip], step_ms: float | Non
 
 def _margin_text(panel: Axes, text: str, colour: str) -> None:
     panel.text(
-        1.0 + _MARGIN / (1 - _MARGIN),
+        1.02 + _MARGIN / (1 - _MARGIN) * 0.5,
         0.5,
         text,
         transform=panel.transAxes,
-        ha="right",
+        ha="left",
         va="center",
         fontsize=SMALL_SIZE,
         color=colour,
@@ -384,7 +385,8 @@ def _mark_classes(
             panel.axhspan(place - 0.5, place + 0.5, color=colour, alpha=0.18, linewidth=0, zorder=0)
             ends.append((float(place), f"{name} {word}", colour))
     if winner is None:
-        said = "" if label is None else f"\nlabel {label if classes is None else classes[label]}"
+        named = str(label) if classes is None or label is None else plain(str(classes[label]))
+        said = "" if label is None else f"\nlabel {named}"
         _margin_text(panel, f"tie, no winner{said}", GREY)
     else:
         label_ends(panel, ends)

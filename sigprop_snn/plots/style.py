@@ -47,6 +47,8 @@ SMALL_SIZE = 8.0
 INPUT_NAMES = frozenset({"input"})
 READOUT_NAMES = frozenset({"readout", "output"})
 
+_LONGEST_NAME = 28
+
 DIVERGING = LinearSegmentedColormap.from_list("sigprop_diverging", [OFF, PAPER, ON])
 GREYS = LinearSegmentedColormap.from_list("sigprop_greys", [PAPER, INK])
 
@@ -54,6 +56,12 @@ GREYS = LinearSegmentedColormap.from_list("sigprop_greys", [PAPER, INK])
 def tint(colour: str) -> LinearSegmentedColormap:
     """Return a colour map from paper white to ``colour``."""
     return LinearSegmentedColormap.from_list("sigprop_tint", [PAPER, colour])
+
+
+def plain(name: str) -> str:
+    """Return a name out of data as it can be written: cut if long, and no dollar a formula."""
+    cut = name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…"
+    return cut.replace("$", r"\$")
 
 
 def layer_colours(names: Iterable[str]) -> dict[str, str]:
@@ -286,7 +294,7 @@ def label_ends(ax: Axes, ends: Sequence[tuple[float, str, str]], *, size: float 
         ax.text(
             1.03,
             height,
-            text,
+            plain(text),
             transform=ax.transAxes,
             color=colour,
             fontsize=size,

@@ -21,6 +21,7 @@ from sigprop_snn.plots.style import (
     axes_for,
     dress,
     figure_of,
+    plain,
     tint,
 )
 
@@ -147,7 +148,7 @@ def _class_names(classes: Sequence[str] | None, count: int) -> list[str]:
         return [str(place) for place in range(count)]
     if len(classes) != count:
         raise SigpropError(f"classes holds {len(classes)} names; expected {count}.")
-    return [str(name) for name in classes]
+    return [plain(str(name)) for name in classes]
 
 
 def _checked_labels(labels: ArrayInput, count: int, classes: int) -> Array:

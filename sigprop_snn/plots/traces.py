@@ -25,6 +25,8 @@ from sigprop_snn.plots.style import (
     time_scale,
 )
 
+_APART = 0.22  # share of a lane's height that two labels need
+
 
 def voltage_traces(
     voltage: ArrayInput,
@@ -222,6 +224,8 @@ def _lane(
     span = (high - low) or 1.0
     lane.set_ylim(low - 0.1 * span, high + 0.42 * span)
     ticks = [0.0] if threshold is None else sorted({0.0, float(threshold)})
+    if threshold is not None and abs(threshold) < _APART * span:
+        ticks = [float(threshold)]  # the two would be written over each other
     lane.set_yticks(ticks)
     lane.set_yticklabels([f"{tick:g}" for tick in ticks])
     if spikes is not None:

@@ -12,6 +12,7 @@ from sigprop_snn.training.reading import load_run
 from sigprop_snn.training.running import judge
 from sigprop_snn.training.schedule import SCHEDULES, LocalSchedules
 from sigprop_snn.training.trained import Trained
+from sigprop_snn.training.vectors import multi_label_accuracy, regression_error
 
 __all__ = [
     "OPTIMIZERS",
@@ -32,8 +33,10 @@ __all__ = [
     "keep_freed_memory",
     "load_checkpoint",
     "load_run",
+    "multi_label_accuracy",
     "optimizer_of",
     "peak_memory_mb",
+    "regression_error",
     "resume",
     "train",
 ]

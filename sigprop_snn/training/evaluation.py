@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from sigprop_snn.device import to_device
+from sigprop_snn.errors import SigpropError
 from sigprop_snn.network import Network, Stage, correct
 
 
@@ -38,11 +40,29 @@ class Evaluation:
 
 
 @torch.no_grad()
-def evaluate(network: Network, batches: Iterable[tuple[Tensor, Tensor]]) -> Evaluation:
+def evaluate(
+    network: Network,
+    batches: Iterable[tuple[Tensor, Tensor]],
+    watch: Callable[[Stage, Tensor], object] | None = None,
+) -> Evaluation:
     """Return how a network does on batches of `(x [T, B, ...], labels [B])`.
 
     The network is put into evaluation mode and back. Nothing is learned.
+
+    Args:
+        network: the network.
+        batches: what it is judged by.
+        watch: looks at every layer's stage of every batch with its labels, such as
+            `HealthCheck.watch`.
+
+    Raises:
+        SigpropError: if the network's targets are not classes.
     """
+    if network.signal.answers != "classes":
+        raise SigpropError(
+            f"evaluate counts classes, but the targets of {type(network.signal).__name__} are "
+            f"{network.signal.answers}; expected regression_error or multi_label_accuracy for them"
+        )
     was_training = network.training
     network.eval()
     device = next(network.parameters()).device
@@ -54,6 +74,8 @@ def evaluate(network: Network, batches: Iterable[tuple[Tensor, Tensor]]) -> Eval
         samples += len(labels)
         by_layer: dict[str, Tensor] = {}
         for stage in network.stages(inputs):
+            if watch is not None:
+                watch(stage, labels)
             if stage.scores is not None:
                 by_layer[stage.name] = stage.scores
                 hits = int(correct(stage.scores, labels).sum())
@@ -72,13 +94,6 @@ def evaluate(network: Network, batches: Iterable[tuple[Tensor, Tensor]]) -> Eval
         for name, tally in tallies.items()
     ]
     return Evaluation(predicted / samples, layers)
-
-
-def to_device(inputs: Tensor, device: torch.device) -> Tensor:
-    """Move `[T, B, ...]` to a device; an input that is constant in time moves one step only."""
-    if inputs.stride(0) == 0:
-        return inputs[0].to(device).expand_as(inputs)
-    return inputs.to(device)
 
 
 class _Tally:

@@ -6,6 +6,7 @@ import shlex
 import sys
 import time
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from itertools import islice
 
@@ -16,11 +17,13 @@ from tqdm import tqdm
 from sigprop_snn.config import TrainConfig
 from sigprop_snn.data import Data
 from sigprop_snn.data.source import derive_seed
+from sigprop_snn.device import to_device
 from sigprop_snn.errors import RunStoppedError
-from sigprop_snn.network import Network
+from sigprop_snn.monitors import HealthCheck
+from sigprop_snn.network import Learned, Network, Stage, learn_in_parts
 from sigprop_snn.training import randomness
 from sigprop_snn.training.board import TensorBoard, board_of
-from sigprop_snn.training.evaluation import Evaluation, evaluate, to_device
+from sigprop_snn.training.evaluation import Evaluation, evaluate
 from sigprop_snn.training.folder import SUMMARY, RunFolder
 from sigprop_snn.training.memory import peak_memory_mb
 from sigprop_snn.training.saved import SavedRun, identity
@@ -32,13 +35,18 @@ from sigprop_snn.training.trained import Trained
 _LEARNING, _JUDGING = 1, 2  # streams of draws, besides those of the weights and of the data
 
 
-def judge(network: Network, batches: Iterable[tuple[Tensor, Tensor]], seed: int) -> Evaluation:
+def judge(
+    network: Network,
+    batches: Iterable[tuple[Tensor, Tensor]],
+    seed: int,
+    watch: Callable[[Stage, Tensor], object] | None = None,
+) -> Evaluation:
     """Return how a network does; a noisy one draws the same noise for the same seed.
 
     The random states are left as they are, so that judging has no part in learning.
     """
     with randomness.seeded(derive_seed(seed, _JUDGING)):
-        return evaluate(network, batches)
+        return evaluate(network, batches, watch)
 
 
 @dataclass
@@ -59,6 +67,14 @@ class Run:
     folder: RunFolder
     say: Callable[[str], object]
     _saved_at: float = 0.0
+
+    def __post_init__(self) -> None:
+        self._health = HealthCheck(
+            self.state.network,
+            classes=self.data.classes,
+            labels=self.data.train.labels,
+            say=self.say,
+        )
 
     @property
     def epochs(self) -> int:
@@ -135,11 +151,9 @@ class Run:
         number = len(state.history) + 1
         self._batches(number, stop)
         chosen_by = (
-            judge(state.network, stop.watch(held), config.seed)
-            if (held is not None and config.chooses_epoch)
-            else None
+            self._judged(stop.watch(held)) if (held is not None and config.chooses_epoch) else None
         )
-        tested = judge(state.network, stop.watch(self.data.test), config.seed)
+        tested = self._judged(stop.watch(self.data.test), self._health.watch)
         record = state.tally.record(number, tested, chosen_by)
         state.finish_epoch(record)
         # The board before the checkpoint and the metrics behind it: a resumed run withdraws what
@@ -149,6 +163,7 @@ class Run:
         self._save()
         self.folder.write_metrics(state.history)
         self.say(line_of(record, self.epochs))
+        self._health.report()
 
     def _batches(self, number: int, stop: Stop) -> None:
         """Learn from what is left of an epoch's batches."""
@@ -161,13 +176,34 @@ class Run:
         for inputs, labels in self._shown(stop.watch(batches), number):
             state.network.train()
             inputs, labels = to_device(inputs, device), labels.to(device)
-            state.tally.add(state.network.learn(inputs, labels, state.optimizers.step), labels)
+            state.tally.add(self._learned(inputs, labels), labels)
             state.schedules.step()
             state.batch += 1
             state.tally.seconds += time.perf_counter() - mark
             if time.monotonic() - self._saved_at >= self.config.save_every:
                 self._save()
             mark = time.perf_counter()
+
+    def _learned(self, inputs: Tensor, labels: Tensor) -> Learned:
+        network, update = self.state.network, self.state.optimizers.step
+        every = self.config.update_every
+        with self._precision():
+            if every is None:
+                return network.learn(inputs, labels, update)
+            return learn_in_parts(network, inputs, labels, update, every)
+
+    def _precision(self) -> AbstractContextManager[object]:
+        if self.config.precision == "float32":
+            return nullcontext()
+        return torch.autocast(self._device.type, torch.bfloat16)
+
+    def _judged(
+        self,
+        batches: Iterable[tuple[Tensor, Tensor]],
+        watch: Callable[[Stage, Tensor], object] | None = None,
+    ) -> Evaluation:
+        with self._precision():
+            return judge(self.state.network, batches, self.config.seed, watch)
 
     def _shown(
         self, batches: Iterable[tuple[Tensor, Tensor]], number: int

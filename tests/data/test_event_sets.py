@@ -345,7 +345,7 @@ def test_words_cut_or_flipped_anywhere_are_an_error_or_harmless(tmp_path, write_
 
 
 def test_every_data_set_has_a_recipe_and_a_line():
-    from sigprop_snn.training.config import RECIPES
+    from sigprop_snn.config import RECIPES
 
     assert set(RECIPES) == set(DATASETS)
     for name, dataset in DATASETS.items():

@@ -1,0 +1,331 @@
+"""Draw the gallery: every public picture of `sigprop_snn.plots`, on networks trained here.
+
+    python docs/gallery.py
+
+It trains a few small networks on the embedded digits, which takes a minute or two, writes the
+pictures into `docs/gallery/`, and `docs/gallery.md`, the page that shows them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from PIL import Image
+from torch import Tensor
+
+from sigprop_snn import plots
+from sigprop_snn.analysis import separability, stream_alignment, update_angles
+from sigprop_snn.data import Data, digit_events, load
+from sigprop_snn.figures import Observed, draw_voltages, observe
+from sigprop_snn.monitors import voltage_histograms
+from sigprop_snn.network import Network, Rule, SurrogateRule, VoltageRule, conv, mlp
+from sigprop_snn.neurons import ALIF, IF, LIF, CurrentLIF, Neuron, Refractory, run
+from sigprop_snn.report.measure import confusion_of
+from sigprop_snn.surrogates import Arctan, FastSigmoid, Gaussian, Sigmoid, Triangle
+from sigprop_snn.training import LocalOptimizers, evaluate
+
+HERE = Path(__file__).parent
+DPI = 130
+
+
+@dataclass(frozen=True)
+class Study:
+    """A network that has learned: how that went, and what one test sample does to it."""
+
+    network: Network
+    data: Data
+    history: list[dict[str, Any]]
+    before: Tensor
+    after: Tensor
+    observed: Observed
+    label: int
+
+
+def study(data: Data, network: Network, epochs: int) -> Study:
+    """Train a network, and look at it before and after."""
+    before = similarity_of(network, data)
+    optimizers = LocalOptimizers(network, partial(torch.optim.Adam, lr=2e-3))
+    history = []
+    for epoch in range(1, epochs + 1):
+        started = time.perf_counter()
+        samples, right, losses = 0, 0, dict[str, float]()
+        for inputs, labels in data.train:
+            learned = network.learn(inputs, labels, optimizers.step)
+            samples, right = samples + len(labels), right + learned.correct
+            for layer in learned.layers:
+                if layer.loss is not None:
+                    losses[layer.name] = losses.get(layer.name, 0.0) + layer.loss * len(labels)
+        tested = evaluate(network, data.test)
+        layers = [asdict(layer) | {"loss": losses[layer.name] / samples} for layer in tested.layers]
+        history.append(
+            {
+                "epoch": epoch,
+                "train_accuracy": right / samples,
+                "test_accuracy": tested.accuracy,
+                "seconds": time.perf_counter() - started,
+                "layers": layers,
+            }
+        )
+    network.eval()
+    inputs, labels = next(iter(data.test))
+    after = similarity_of(network, data)
+    seen = observe(network, inputs[:, 0])
+    return Study(network, data, history, before, after, seen, int(labels[0]))
+
+
+@torch.no_grad()
+def similarity_of(network: Network, data: Data) -> Tensor:
+    """Return how near the test samples of each class are to each context, `[C, C]`."""
+    inputs, labels = next(iter(data.test))
+    *blocks, _ = network.eval().stages(inputs)
+    network.train()
+    scores = blocks[-1].scores
+    assert scores is not None
+    classes = len(data.classes)
+    return torch.stack([scores[labels == label].mean(0) / 20 for label in range(classes)])
+
+
+@torch.no_grad()
+def from_small_weights(network: Network) -> Network:
+    """Shrink the first weights, so that what they learn stands out from how they were drawn."""
+    next(network.blocks[0].parameters()).mul_(0.1)
+    return network
+
+
+def rules(data: Data, epochs: int) -> list[dict[str, Any]]:
+    """Return how two rules do over two seeds."""
+    rows = []
+    made: dict[str, type[Rule]] = {"voltage": VoltageRule, "surrogate": SurrogateRule}
+    for name, rule in made.items():
+        found = []
+        for seed in (0, 1):
+            torch.manual_seed(seed)
+            network = mlp(data.shape, len(data.classes), hidden=(200, 200), rule=rule())
+            found.append(study(data, network, epochs).history)
+        accuracy = torch.tensor([history[-1]["test_accuracy"] for history in found])
+        seconds = [record["seconds"] for history in found for record in history]
+        rows.append(
+            {
+                "rule": name,
+                "accuracy": float(accuracy.mean()),
+                "accuracy_std": float(accuracy.std()),
+                "seconds": sum(seconds) / len(seconds),
+            }
+        )
+    return rows
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What the layers learned, by layer, a value after every epoch."""
+
+    seen: list[int]
+    degrees: dict[str, list[float]]
+    own: dict[str, list[float]]
+    other: dict[str, list[float]]
+    probed: dict[str, list[float]]
+
+
+def evidence(data: Data, epochs: int) -> Evidence:
+    """Train a network, and measure after every epoch what its layers learned."""
+    network = mlp(data.shape, len(data.classes), hidden=(200, 200))
+    optimizers = LocalOptimizers(network, partial(torch.optim.Adam, lr=2e-3))
+    learned, tested = list(data.train), list(data.test)
+    found = Evidence([], {}, {}, {}, {})
+    for epoch in range(epochs + 1):
+        found.seen.append(epoch * data.train.samples)
+        for angle in update_angles(network, *learned[0]):
+            found.degrees.setdefault(angle.name, []).append(angle.degrees)
+        for aligned in stream_alignment(network, *tested[0]):
+            found.own.setdefault(aligned.name, []).append(aligned.own)
+            found.other.setdefault(aligned.name, []).append(aligned.other)
+        for probe in separability(network, learned, tested):
+            found.probed.setdefault(probe.name, []).append(probe.accuracy)
+        for inputs, labels in data.train:
+            network.learn(inputs, labels, optimizers.step)
+    return found
+
+
+def network_raster(of: Study) -> list[Axes]:
+    """Draw one sample on its way through a network."""
+    layers = {"input": of.observed.input, **of.observed.spikes}
+    if of.observed.readout is not None:
+        layers["readout"] = of.observed.readout
+    return plots.network_raster(layers, label=of.label, classes=of.data.classes)
+
+
+def similarity(of: Study) -> Axes:
+    """Draw the similarity of the two streams before and after learning, side by side."""
+    figure = Figure(figsize=(11.0, 4.4), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    plots.similarity(of.before, classes=of.data.classes, title="before learning", ax=left)
+    return plots.similarity(of.after, classes=of.data.classes, title="after learning", ax=right)
+
+
+def weights(of: Study) -> list[Axes]:
+    """Draw the first layer's weights of the busiest neurons."""
+    busiest = of.observed.spikes["block1"].sum(0).argsort(descending=True)[:32]
+    pictures = first_weights(of)[busiest].view(-1, *of.data.shape)
+    return plots.weights_as_pictures(pictures, title="weights of the 32 busiest neurons")
+
+
+def contexts(of: Study) -> list[Axes]:
+    """Draw every class's context as the picture that the first weights make of it."""
+    with torch.no_grad():
+        pictures = of.network.signal() @ first_weights(of)
+    return plots.weights_as_pictures(
+        pictures.view(-1, *of.data.shape), columns=5, title="the contexts of classes 0 to 9"
+    )
+
+
+def first_weights(of: Study) -> Tensor:
+    """Return the first layer's weights, `[neurons, values]`."""
+    return next(of.network.blocks[0].parameters()).detach()
+
+
+def voltages(of: Study) -> list[Axes]:
+    """Draw where the membrane voltages lie."""
+    found = voltage_histograms(of.network, of.data.test)
+    return plots.voltage_histogram({n: (bins.edges, bins.counts) for n, bins in found.items()})
+
+
+def neurons() -> list[Axes]:
+    """Draw several neuron models under one current."""
+    models: dict[str, Neuron] = {
+        "IF": IF(),
+        "LIF": LIF(beta=0.9),
+        "LIF, refractory": Refractory(LIF(beta=0.9), steps=8),
+        "CuBa": CurrentLIF(alpha=0.7, beta=0.7),
+        "ALIF": ALIF(),
+    }
+    current = torch.zeros(120, 1, 1)
+    current[15:105] = 0.2
+    traces = {}
+    for name, neuron in models.items():
+        with torch.no_grad():
+            ran = run(neuron, current, record=("voltage",))
+        traces[name] = (ran.recorded["voltage"].flatten(), ran.spike.flatten())
+    return plots.neuron_comparison(traces, current.flatten(), step_ms=1.0)
+
+
+def surrogates() -> list[Axes]:
+    """Draw several surrogates with their derivatives."""
+    u = torch.linspace(-2, 2, 401)
+    made = [FastSigmoid(), Sigmoid(), Arctan(), Triangle(), Gaussian()]
+    return plots.surrogate_comparison({type(s).__name__: (s.f(u), s.df(u)) for s in made}, u)
+
+
+def draw(folder: Path, epochs: int) -> list[tuple[str, str, str]]:
+    """Draw every picture; return the function, the file and what to look at."""
+    torch.manual_seed(0)
+    still = load("digits", steps=8, batch_size=60)
+    moving = load("digit-events", steps=12, batch_size=60)
+    digits = study(still, from_small_weights(mlp(still.shape, 10, hidden=(200, 200))), 2 * epochs)
+    events = study(moving, mlp(moving.shape, 10, hidden=(400, 400)), epochs)
+    maps = study(moving, conv(moving.shape, 10, channels=(16, 32), predict="vote"), epochs)
+    useful = evidence(still, epochs)
+    frames = events.observed.input
+    recording = digit_events("test")[0][0]
+    confused = confusion_of(events.network, moving.test, 10).counts
+    drawn: list[tuple[str, str, Callable[[], object], str]] = [
+        ("network_raster", "network_raster", partial(network_raster, events),
+         "One sample on its way through a network: events, spikes of two blocks, readout."),
+        ("raster", "raster",
+         partial(plots.raster, events.observed.spikes["block2"], title="block2, one sample"),
+         "The spikes of one layer for one sample."),
+        ("voltage_traces", "voltage_traces",
+         partial(draw_voltages, events.network, events.observed),
+         "The membrane voltage of a few neurons, with threshold and spikes."),
+        ("voltage_histogram", "voltage_histogram", partial(voltages, events),
+         "Where the voltages of each layer lie; what is above the threshold fires."),
+        ("learning_curves", "learning_curves", partial(plots.learning_curves, events.history),
+         "How each layer learned, and the network."),
+        ("confusion", "confusion", partial(plots.confusion, confused, moving.classes),
+         "Which classes are taken for which."),
+        ("similarity", "similarity", partial(similarity, digits),
+         "How near the samples of each class are to each class's context in the last block."),
+        ("rule_spectrum", "rule_spectrum", partial(plots.rule_spectrum, rules(still, 2 * epochs)),
+         "How rules compare, over two seeds."),
+        ("update_angles", "update_angles",
+         partial(plots.update_angles, useful.seen, useful.degrees),
+         "How far each layer's update lies from backpropagation's gradient, while it learns."),
+        ("stream_alignment", "stream_alignment",
+         partial(plots.stream_alignment, useful.seen, useful.own, useful.other),
+         "How near samples come to their own class's context, and to the others."),
+        ("separability", "separability",
+         partial(plots.separability, useful.seen, useful.probed),
+         "How well a straight cut through the spike counts tells the classes apart."),
+        ("weights_as_pictures", "weights", partial(weights, digits),
+         "Weights of the first layer as pictures."),
+        ("weights_as_pictures", "contexts", partial(contexts, digits),
+         "What each class's context looks for: the contexts through the first layer's weights."),
+        ("rate_maps", "rate_maps",
+         partial(plots.rate_maps, maps.observed.spikes["block1"]),
+         "How often each place of each feature map of a convolutional layer fires."),
+        ("event_frames", "event_frames", partial(plots.event_frames, frames, 6),
+         "The frames that a recording of an event camera becomes."),
+        ("event_cloud", "event_cloud", partial(plots.event_cloud, recording),
+         "The same recording as a cloud of events in space and time."),
+        ("neuron_comparison", "neuron_comparison", neurons, "Neuron models under one current."),
+        ("surrogate_comparison", "surrogate_comparison", surrogates,
+         "Surrogates with the derivatives that stand in for the spike's."),
+    ]  # fmt: skip
+    folder.mkdir(parents=True, exist_ok=True)
+    shown = []
+    for function, name, make, words in drawn:
+        shown.append((function, write(make(), folder / f"{name}.png").name, words))
+    layers = {"input": frames, **maps.observed.spikes}
+    film = plots.animate_layers(layers, folder / "animate_layers.gif")
+    words = "One sample passing through the layers of a convolutional network, step by step."
+    return [*shown, ("animate_layers", film.name, words)]
+
+
+def write(picture: Any, path: Path) -> Path:
+    """Write a picture as a small PNG."""
+    axes = picture if isinstance(picture, Axes) else picture[0]
+    whole = io.BytesIO()
+    axes.get_figure(root=True).savefig(whole, format="png", dpi=DPI, bbox_inches="tight")
+    Image.open(whole).convert("RGB").save(path, optimize=True)
+    return path
+
+
+def page(shown: list[tuple[str, str, str]], folder: str) -> str:
+    """Return the page that shows the pictures."""
+    parts = [
+        "# Gallery",
+        "Every picture of `sigprop_snn.plots`, drawn by `python docs/gallery.py` on networks that "
+        "it trains on the embedded digits. Each function takes arrays or tensors, time first, "
+        "draws on the Axes it is given (`ax=`) or on a figure of its own, and returns the Axes "
+        "drawn on; `animate_layers` writes a GIF. Large inputs are thinned, and say so. "
+        "`plots.save(axes, path)` writes a picture, and `plots.layer_colours(names)` gives every "
+        "layer the colour it has in all of them.",
+    ]
+    for function, file, words in shown:
+        parts += [f"## `{function}`", words, f"![{words}]({folder}/{file})"]
+    return "\n\n".join(parts) + "\n"
+
+
+def main() -> None:
+    """Draw the gallery and write its page."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", type=Path, default=HERE, help="where gallery.md goes")
+    parser.add_argument("--epochs", type=int, default=6)
+    args = parser.parse_args()
+    shown = draw(args.out / "gallery", args.epochs)
+    (args.out / "gallery.md").write_text(page(shown, "gallery"), encoding="utf-8")
+    size = sum(file.stat().st_size for file in (args.out / "gallery").iterdir())
+    print(f"{len(shown)} pictures, {size / 1e6:.2f} MB, in {args.out / 'gallery'}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,175 @@
+"""What a network costs: spikes, operations and an energy estimate, per layer and sample."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from sigprop_snn.device import to_device
+from sigprop_snn.errors import SigpropError
+from sigprop_snn.monitors.energy import EnergyModel
+from sigprop_snn.monitors.operations import Operations, count_operations
+from sigprop_snn.network import Network
+
+
+@dataclass(frozen=True)
+class LayerCost:
+    """What one layer costs for a sample, in the mean.
+
+    Attributes:
+        name: "block1" for the first, "readout" for the readout.
+        neurons: neurons of the layer.
+        spikes: spikes it fires.
+        spike_rate: spikes per neuron and step.
+        additions: synaptic operations, a weight added for an arriving spike.
+        macs: multiply-accumulates, where what arrives is graded.
+        updates: steps of the membranes.
+        connections: multiply-accumulates of one pass of graded values through the same weights.
+        energy: of all that, in nJ.
+    """
+
+    name: str
+    neurons: int
+    spikes: float
+    spike_rate: float
+    additions: float
+    macs: float
+    updates: float
+    connections: int
+    energy: float
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What inference costs. `str(cost)` is the table.
+
+    Attributes:
+        layers: every layer, from the first block to the readout.
+        total: their sum.
+        dense_energy: of one pass of graded values through the same weights, in nJ.
+        samples: how many samples the means stand on.
+        steps: T.
+        model: what an operation was taken to cost.
+    """
+
+    layers: tuple[LayerCost, ...]
+    total: LayerCost
+    dense_energy: float
+    samples: int
+    steps: int
+    model: EnergyModel
+
+    def __str__(self) -> str:
+        """Return the table as text."""
+        head = ("layer", "neurons", "spikes", "rate", "additions", "MACs", "updates", "energy")
+        rows = [head, *(_row(layer) for layer in (*self.layers, self.total))]
+        widths = [max(len(row[place]) for row in rows) for place in range(len(head))]
+        lines = [
+            "  ".join(
+                cell.ljust(width) if place == 0 else cell.rjust(width)
+                for place, (cell, width) in enumerate(zip(row, widths, strict=True))
+            )
+            for row in rows
+        ]
+        return "\n".join(
+            [
+                f"Mean of {self.samples:,} samples of {self.steps} steps, for one sample.",
+                *lines,
+                f"One pass of graded values through the same weights: {self.total.connections:,} "
+                f"MACs, {format_energy(self.dense_energy)}.",
+                f"Energy: {self.model.about}.",
+            ]
+        )
+
+
+def cost(
+    network: Network,
+    batches: Iterable[tuple[Tensor, Tensor]],
+    model: EnergyModel | None = None,
+) -> Cost:
+    """Return what inference costs on batches of `(x [T, B, ...], labels [B])`.
+
+    `count_operations` says what is counted.
+
+    Args:
+        network: the network; it is put into evaluation mode and back.
+        batches: what it is run on.
+        model: what an operation costs; 32-bit floats in 45 nm if not given.
+
+    Raises:
+        SigpropError: if there is no batch, the batches differ in T, or a synapse has weights of a
+            kind that can't be counted.
+    """
+    model = model if model is not None else EnergyModel()
+    device = next(network.parameters()).device
+    counted: dict[str, list[Operations]] = {}
+    lengths: set[int] = set()
+    for inputs, *_ in batches:
+        lengths.add(len(inputs))
+        for name, operations in count_operations(network, to_device(inputs, device)).items():
+            counted.setdefault(name, []).append(operations)
+    if len(lengths) != 1:
+        raise SigpropError(
+            f"cost got batches of {sorted(lengths)} steps; expected at least one batch, and one T"
+        )
+    (steps,) = lengths
+    layers = tuple(_layer(name, parts, steps, model) for name, parts in counted.items())
+    samples = sum(len(operations.spikes) for operations in next(iter(counted.values())))
+    total = _total(layers, steps)
+    dense = model.nanojoules(macs=total.connections)
+    return Cost(layers, total, dense, samples, steps, model)
+
+
+def format_energy(nanojoules: float) -> str:
+    """Return an energy in the unit that reads best."""
+    for unit, size in (("mJ", 1e6), ("uJ", 1e3), ("nJ", 1.0)):
+        if nanojoules >= size:
+            return f"{nanojoules / size:.3g} {unit}"
+    return f"{nanojoules * 1000:.3g} pJ"
+
+
+def _layer(name: str, parts: list[Operations], steps: int, model: EnergyModel) -> LayerCost:
+    def mean(field: str) -> float:
+        return float(torch.cat([getattr(part, field) for part in parts]).mean())
+
+    neurons = parts[0].neurons
+    spikes, additions, macs = mean("spikes"), mean("additions"), mean("macs")
+    updates = float(parts[0].updates)
+    energy = model.nanojoules(macs=macs, additions=additions, updates=updates)
+    return LayerCost(
+        name, neurons, spikes, spikes / (neurons * steps), additions, macs, updates,
+        parts[0].connections, energy,
+    )  # fmt: skip
+
+
+def _total(layers: tuple[LayerCost, ...], steps: int) -> LayerCost:
+    neurons = sum(layer.neurons for layer in layers)
+    firing = sum(layer.neurons for layer in layers if layer.name != "readout")
+    spikes = sum(layer.spikes for layer in layers)
+    return LayerCost(
+        "total",
+        neurons,
+        spikes,
+        spikes / (firing * steps),
+        sum(layer.additions for layer in layers),
+        sum(layer.macs for layer in layers),
+        sum(layer.updates for layer in layers),
+        sum(layer.connections for layer in layers),
+        sum(layer.energy for layer in layers),
+    )
+
+
+def _row(layer: LayerCost) -> tuple[str, ...]:
+    return (
+        layer.name,
+        f"{layer.neurons:,}",
+        f"{layer.spikes:,.1f}" if layer.name != "readout" else "-",
+        f"{100 * layer.spike_rate:.2f} %" if layer.name != "readout" else "-",
+        f"{layer.additions:,.0f}",
+        f"{layer.macs:,.0f}",
+        f"{layer.updates:,.0f}",
+        format_energy(layer.energy),
+    )

@@ -1,0 +1,113 @@
+"""Where the membrane voltages of every layer lie."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from sigprop_snn.device import to_device
+from sigprop_snn.errors import SigpropError
+from sigprop_snn.network import Block, Network
+
+_WIDE = 4.0  # deviations of the first batch on either side that the bins reach
+
+
+@dataclass(frozen=True)
+class VoltageHistogram:
+    """How often a layer's membrane voltages, before the reset, lie where.
+
+    Voltages are counted from the threshold, in the neuron's unit: 0 is the threshold, and for a
+    threshold of 1 and rest at 0, -1 is rest.
+
+    Attributes:
+        edges: borders of the bins, rising, `[N + 1]`.
+        counts: voltages in each bin, int64 `[N]`; a value on a border counts above it.
+        below: voltages below the first border.
+        above: voltages at or above the last.
+        not_finite: how many were NaN or infinite.
+    """
+
+    edges: Tensor
+    counts: Tensor
+    below: int
+    above: int
+    not_finite: int
+
+    @property
+    def firing(self) -> float:
+        """The share of voltages above the threshold, as far as the bins tell."""
+        middle = (self.edges[:-1] + self.edges[1:]) / 2
+        total = int(self.counts.sum()) + self.below + self.above
+        return (int(self.counts[middle > 0].sum()) + self.above) / max(total, 1)
+
+
+@torch.no_grad()
+def voltage_histograms(
+    network: Network, batches: Iterable[tuple[Tensor, Tensor]], bins: int = 120
+) -> dict[str, VoltageHistogram]:
+    """Return every block's voltages over batches of `(x [T, B, ...], labels [B])`.
+
+    The bins of a layer reach four deviations from the mean of its first batch, as far as there
+    are voltages; one border is the threshold.
+
+    Args:
+        network: the network; it is put into evaluation mode and back.
+        batches: what it is run on.
+        bins: about how many bins.
+
+    Raises:
+        SigpropError: if there is no batch or `bins` is below 2.
+    """
+    if bins < 2:
+        raise SigpropError(f"bins is {bins}; expected 2 or more")
+    was_training = network.training
+    network.eval()
+    device = next(network.parameters()).device
+    found: dict[str, VoltageHistogram] = {}
+    for inputs, *_ in batches:
+        for name, kept in network.record(to_device(inputs, device), ("voltage",)).items():
+            block = network.blocks[int(name.removeprefix("block")) - 1]
+            assert isinstance(block, Block)
+            voltage = block.neuron.above(kept["voltage"]).flatten().float().cpu()
+            edges = found[name].edges if name in found else _edges(voltage, bins)
+            counted = _count(voltage, edges)
+            found[name] = _added(found[name], counted) if name in found else counted
+    network.train(was_training)
+    if not found:
+        raise SigpropError("voltage_histograms got no batch; expected at least one")
+    return found
+
+
+def _edges(voltage: Tensor, bins: int) -> Tensor:
+    """Return borders around the bulk of the voltages, one of them 0."""
+    finite = voltage[voltage.isfinite()].double()
+    if len(finite) == 0:
+        return torch.linspace(-1, 1, bins + 1, dtype=torch.float64)
+    mean, deviation = float(finite.mean()), float(finite.std(correction=0))
+    low = min(max(mean - _WIDE * deviation, float(finite.min())), 0.0)
+    high = max(min(mean + _WIDE * deviation, float(finite.max())), 0.0)
+    width = max((high - low) / bins, 1e-6)
+    first, last = int(low // width), int(high // width) + 1
+    return width * torch.arange(first, last + 1, dtype=torch.float64)
+
+
+def _count(voltage: Tensor, edges: Tensor) -> VoltageHistogram:
+    finite = voltage[voltage.isfinite()]
+    place = torch.bucketize(finite, edges.to(finite), right=True)
+    counts = torch.bincount(place, minlength=len(edges) + 1)
+    return VoltageHistogram(
+        edges, counts[1:-1], int(counts[0]), int(counts[-1]), len(voltage) - len(finite)
+    )
+
+
+def _added(one: VoltageHistogram, other: VoltageHistogram) -> VoltageHistogram:
+    return VoltageHistogram(
+        one.edges,
+        one.counts + other.counts,
+        one.below + other.below,
+        one.above + other.above,
+        one.not_finite + other.not_finite,
+    )

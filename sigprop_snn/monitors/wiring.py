@@ -1,0 +1,174 @@
+"""How many operations a value costs where it arrives: the fan-out of every place of an input."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from sigprop_snn.errors import SigpropError
+from sigprop_snn.network import RunningNorm, RunningScale
+from sigprop_snn.neurons import OneToOne
+
+_CONVOLUTIONS = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
+_WEIGHTS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, OneToOne)
+_AVERAGES = (nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d)
+# A constant scale and shift a channel goes into the weights in front of it, or into the threshold.
+_FOLDED = (RunningScale, RunningNorm, nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+# These take their figures from the current itself, at every step.
+_MEASURING = (
+    nn.LayerNorm, nn.GroupNorm, nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d,
+)  # fmt: skip
+_MACS_A_NORMALISED_VALUE = 2  # one towards the variance, one for the scale and the shift
+
+
+@dataclass(frozen=True)
+class Wiring:
+    """What one step of a layer's synapse costs, for one sample.
+
+    Attributes:
+        fan_out: the additions that one spike causes, by the place where it arrives, float64
+            `[*shape]`.
+        connections: the multiply-accumulates where the arriving values are graded.
+        behind: the multiply-accumulates behind the first weights, whatever arrives.
+    """
+
+    fan_out: Tensor
+    connections: int
+    behind: int
+
+
+def parts_of(*modules: nn.Module) -> list[nn.Module]:
+    """Return the modules in order, with sequences opened."""
+    parts: list[nn.Module] = []
+    for module in modules:
+        parts += parts_of(*module) if isinstance(module, nn.Sequential) else [module]
+    return parts
+
+
+def split_at_choice(parts: Sequence[nn.Module]) -> tuple[list[nn.Module], list[nn.Module]]:
+    """Split in front of the first weights, behind the last part that is not linear.
+
+    A max pool lets some spikes through: only running it tells which. The others have a fan-out of
+    their own: an average pool hands every spike on to each window it lies in, and its division
+    goes into the weights behind it.
+    """
+    cut = 0
+    for place, part in enumerate(parts):
+        learns = any(True for _ in part.parameters())
+        if isinstance(part, _WEIGHTS) or (learns and not isinstance(part, (*_FOLDED, *_MEASURING))):
+            break
+        if not isinstance(part, (*_AVERAGES, *_FOLDED)) and not _keeps_values(part):
+            cut = place + 1
+    return list(parts[:cut]), list(parts[cut:])
+
+
+@torch.enable_grad()
+def wiring(parts: Iterable[nn.Module], shape: Sequence[int]) -> Wiring:
+    """Return what arrives where, for a synapse whose input has `shape` (without time and batch).
+
+    Raises:
+        SigpropError: if a part has weights and is none of the modules that can be counted.
+    """
+    arriving = torch.ones(1, *shape, dtype=torch.float64, requires_grad=True)
+    values: Tensor = arriving
+    fan_out: Tensor | None = None
+    connections = behind = 0
+    for part in parts:
+        if isinstance(part, _WEIGHTS):
+            dense = int(_unit_weights(part, torch.ones_like(values)).sum())
+            out = _unit_weights(part, values)
+            if fan_out is None:
+                fan_out, connections = _gradient(out, arriving), dense
+            else:
+                behind += dense
+            values = torch.ones_like(out)
+        else:
+            behind += normaliser_macs(part, values.numel())
+            values = _passed(part, values)
+    if fan_out is None:  # no weights: a spike is added to the current as it is
+        fan_out, connections = _gradient(values, arriving), values.numel()
+    return Wiring(fan_out, connections, behind)
+
+
+def normaliser_macs(part: nn.Module, values: int) -> int:
+    """Return the multiply-accumulates of a normaliser over so many values; 0 for other parts."""
+    return _MACS_A_NORMALISED_VALUE * values if isinstance(part, _MEASURING) else 0
+
+
+def _gradient(out: Tensor, arriving: Tensor) -> Tensor:
+    """Return how many of the outputs' additions each arriving place takes part in."""
+    (grad,) = torch.autograd.grad(out.sum(), arriving)
+    return grad[0]
+
+
+def _unit_weights(part: nn.Module, values: Tensor) -> Tensor:
+    """Return the part's output with every weight 1 and no bias."""
+    if isinstance(part, nn.Linear):
+        summed = values.sum(-1, keepdim=True)
+        return summed.expand(*values.shape[:-1], part.out_features)
+    if isinstance(part, OneToOne):
+        return values
+    assert isinstance(part, nn.Conv1d | nn.Conv2d | nn.Conv3d)
+    counting = _CONVOLUTIONS[len(part.kernel_size)](
+        part.in_channels,
+        part.out_channels,
+        part.kernel_size,  # type: ignore[arg-type]
+        part.stride,  # type: ignore[arg-type]
+        part.padding,  # type: ignore[arg-type]
+        part.dilation,  # type: ignore[arg-type]
+        part.groups,
+        bias=False,
+        padding_mode=part.padding_mode,  # type: ignore[arg-type]
+        dtype=torch.float64,
+    )
+    counting.requires_grad_(False).weight.fill_(1.0)
+    out: Tensor = counting(values)
+    return out
+
+
+def _passed(part: nn.Module, values: Tensor) -> Tensor:
+    """Return what a part without counted weights makes of the values."""
+    if isinstance(part, _AVERAGES):
+        return _sums(part, values)
+    if isinstance(part, (*_FOLDED, *_MEASURING)):
+        return values
+    if any(True for _ in part.parameters()):
+        raise SigpropError(
+            f"{type(part).__name__} has weights that can't be counted; expected "
+            f"{', '.join(kind.__name__ for kind in _WEIGHTS)}"
+        )
+    out: Tensor = part(values)
+    return out
+
+
+def _sums(part: nn.AvgPool1d | nn.AvgPool2d | nn.AvgPool3d, values: Tensor) -> Tensor:
+    """Return the sum over every window of an average pool."""
+    if isinstance(part, nn.AvgPool3d):
+        return F.avg_pool3d(
+            values, part.kernel_size, part.stride, part.padding, part.ceil_mode,
+            part.count_include_pad, divisor_override=1,
+        )  # fmt: skip
+    if isinstance(part, nn.AvgPool2d):
+        return F.avg_pool2d(
+            values, part.kernel_size, part.stride, part.padding, part.ceil_mode,
+            part.count_include_pad, divisor_override=1,
+        )  # fmt: skip
+    (kernel,), (stride,), (padding,) = map(_one, (part.kernel_size, part.stride, part.padding))
+    return F.avg_pool2d(
+        values.unsqueeze(-2), (1, kernel), (1, stride), (0, padding), part.ceil_mode,
+        part.count_include_pad, divisor_override=1,
+    ).squeeze(-2)  # fmt: skip
+
+
+def _one(setting: int | tuple[int, ...]) -> tuple[int]:
+    return (setting,) if isinstance(setting, int) else (math.prod(setting),)
+
+
+def _keeps_values(part: nn.Module) -> bool:
+    """Return whether a part hands on the same values, at most in another shape."""
+    return isinstance(part, nn.Identity | nn.Flatten | nn.Unflatten | nn.Dropout | nn.Dropout2d)

@@ -1,0 +1,86 @@
+"""What every local loss starts from: representations laid flat, and their products and distances.
+
+Shared contexts are `[M, D]`, a sample's own `[B, K, D]`; every function takes both.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+class Streams(NamedTuple):
+    """The two streams of a layer, every representation a row of D numbers.
+
+    Attributes:
+        samples: `[B, D]`.
+        contexts: `[M, D]`, or `[B, K, D]` where every sample has contexts of its own.
+        positions: how many positions of feature maps a row holds; 1 where there are no maps.
+    """
+
+    samples: Tensor
+    contexts: Tensor
+    positions: int
+
+
+def streams(samples: Tensor, contexts: Tensor, grid: int, *, centred: bool = False) -> Streams:
+    """Return the representations of both streams laid flat.
+
+    Args:
+        samples: `[B, ...]`.
+        contexts: `[M, ...]` or `[B, K, ...]`.
+        grid: feature maps are averaged over a grid of this many positions a side first.
+        centred: whether each row's mean over its features is taken off.
+    """
+    own = contexts.dim() > samples.dim()
+    rows = contexts.flatten(0, 1) if own else contexts
+    samples, rows = _on_grid(samples, grid), _on_grid(rows, grid)
+    positions = samples.shape[2:].numel()
+    flat, other = _flat(samples, centred), _flat(rows, centred)
+    return Streams(flat, other.view(*contexts.shape[:2], -1) if own else other, positions)
+
+
+def products(samples: Tensor, contexts: Tensor) -> Tensor:
+    """Return every sample's dot product with every context, `[B, M]` or `[B, K]`."""
+    if contexts.dim() > samples.dim():
+        return torch.einsum("bd,bkd->bk", samples, contexts)
+    return samples @ contexts.t()
+
+
+def cosines(samples: Tensor, contexts: Tensor) -> Tensor:
+    """Return every sample's cosine with every context; 0 where either is silent."""
+    return products(F.normalize(samples, dim=-1), F.normalize(contexts, dim=-1))
+
+
+def squared_distances(samples: Tensor, contexts: Tensor) -> Tensor:
+    """Return every sample's squared distance from every context."""
+    squares = samples.square().sum(-1, keepdim=True)
+    others = contexts.square().sum(-1)
+    return squares + others - 2.0 * products(samples, contexts)
+
+
+def root_mean_square(values: Tensor) -> Tensor:
+    """Return a stream's root mean square, held constant in the gradient, never zero."""
+    wide = values.detach()
+    return wide.square().mean().sqrt().clamp(min=torch.finfo(wide.dtype).tiny ** 0.5)
+
+
+def as_shares(targets: Tensor, columns: int, like: Tensor) -> Tensor:
+    """Return what is right as each context's share, `[B, M]`, also where it comes as columns."""
+    if targets.dim() == 2:
+        return targets.to(like)
+    return F.one_hot(targets, columns).to(like)
+
+
+def _on_grid(representation: Tensor, grid: int) -> Tensor:
+    if representation.dim() == 4 and min(representation.shape[-2:]) > grid:
+        return F.adaptive_avg_pool2d(representation, grid)
+    return representation
+
+
+def _flat(representation: Tensor, centred: bool) -> Tensor:
+    flat = representation.flatten(1)
+    return flat - flat.mean(dim=1, keepdim=True) if centred else flat

@@ -1,0 +1,188 @@
+"""Every ill is found where it was put, said once, and a healthy network is left in peace."""
+
+import warnings
+
+import pytest
+import torch
+from torch import nn
+
+from sigprop_snn.monitors import HealthCheck, HealthWarning, Limits, examine
+from sigprop_snn.network import Block, Network, ProjectedContext, Readout, RunningNorm, correct
+from sigprop_snn.neurons import IF, LIF, Rate
+from sigprop_snn.training import LocalOptimizers, TrainConfig, evaluate, train
+from sigprop_snn.training.loop import build_network
+from sigprop_snn.training.saved import load_data
+
+CLASSES = ("zero", "one", "two")
+LABELS = torch.arange(6) % 3
+
+
+def batch(steps: int = 5) -> tuple[torch.Tensor, torch.Tensor]:
+    return torch.rand(steps, 6, 8, generator=torch.Generator().manual_seed(0)) + 0.1, LABELS
+
+
+def network(current: float, neuron=None, readout: bool = True) -> Network:
+    """Two blocks; a constant current drives the second, and its weights where there is any."""
+    torch.manual_seed(0)
+    second = nn.Linear(10, 8)
+    nn.init.constant_(second.bias, current)
+    nn.init.uniform_(second.weight, -0.01, 0.01) if current else nn.init.zeros_(second.weight)
+    first = nn.Linear(8, 10)
+    nn.init.uniform_(first.weight, 0.0, 0.2)
+    return Network(
+        ProjectedContext(3, (10,)),
+        [Block(first, LIF()), Block(second, neuron or LIF())],
+        Readout(8, 3) if readout else None,
+    )
+
+
+def ills(net: Network, **settings) -> dict[tuple[str, str], float]:
+    found = examine(net, [batch(), batch()], **settings)
+    assert all(finding.text.startswith(f"{finding.layer}: ") for finding in found)
+    assert all("usually help" in finding.text for finding in found)
+    return {(finding.ill, finding.layer): finding.figure for finding in found}
+
+
+def test_a_dead_layer_and_the_silent_output_behind_it():
+    assert ills(network(0.0)) == {
+        ("dead", "block2"): 1.0,
+        ("silent", "block2"): 1.0,
+        ("silent", "readout"): 1.0,
+    }
+
+
+def test_a_silent_output_scores_nothing():
+    net = network(0.0, readout=False)
+    inputs, labels = batch()
+    assert int(net(inputs).argmax(1).eq(labels).sum()) > 0  # by position it would be class 0
+    assert int(correct(net(inputs), labels).sum()) == 0
+    assert evaluate(net, [batch()]).accuracy == 0.0
+
+
+def test_a_readout_that_hears_nothing_is_silent_whatever_its_bias():
+    net = network(0.05)  # below the threshold: voltages to compare, but no spike
+    found = ills(net, limits=Limits(dead=1.1))
+    assert found == {("silent", "readout"): 1.0}
+
+
+def test_a_saturated_layer():
+    found = ills(network(1.5, IF()))
+    assert found == {("saturated", "block2"): 1.0}
+
+
+def test_an_exploding_voltage():
+    found = ills(network(-5000.0, IF(), readout=False), limits=Limits(dead=1.1, silent=1.1))
+    assert list(found) == [("exploding", "block2")]
+    # -5000 a step: the mean of -5000, ..., -25000, and 1 to the threshold
+    assert found[("exploding", "block2")] == pytest.approx(15001, rel=1e-4)
+
+
+def test_nan_is_named_and_nothing_else_is_said_of_its_layer():
+    net = network(1.0)
+    nn.init.constant_(net.blocks[1].synapse.bias, float("nan"))
+    found = ills(net)
+    assert found[("not finite", "block2")] > 0
+    assert ("dead", "block2") not in found
+
+
+def test_classes_that_never_occur():
+    found = ills(network(0.3), classes=CLASSES, labels=torch.tensor([0, 0, 2]))
+    assert found == {("absent labels", "data"): 1.0}
+    (finding,) = examine(network(0.3), [], classes=CLASSES, labels=torch.tensor([0, 2]))
+    assert "1 of 3 classes never occur in training (one)" in finding.text
+
+
+def test_a_map_is_dead_where_it_is_silent_everywhere():
+    def maps(bias: list[float]) -> Network:
+        conv = nn.Conv2d(1, 4, 1)
+        nn.init.zeros_(conv.weight)
+        conv.bias.data = torch.tensor(bias)
+        return Network(ProjectedContext(3, (4, 4, 4)), [Block(conv, LIF())])
+
+    inputs = torch.rand(5, 6, 1, 4, 4)
+    limits = Limits(silent=1.1)
+    assert not examine(maps([0.5, 0.0, 0.0, 0.0]), [(inputs, LABELS)], limits=limits)
+    (finding,) = examine(maps([0.0] * 4), [(inputs, LABELS)], limits=limits)
+    assert "100 % of the maps never fire (over 6 samples)" in finding.text
+    # A single place that fires keeps its map alive.
+    corner = maps([0.0] * 4)
+    nn.init.ones_(corner.blocks[0].synapse.weight)
+    spot = torch.zeros(5, 6, 1, 4, 4)
+    spot[:, :, :, 0, 0] = 1.0
+    assert not examine(corner, [(spot, LABELS)], limits=limits)
+
+
+def test_each_ill_is_said_once_as_a_line_or_as_a_warning():
+    lines: list[str] = []
+    net = network(0.0)
+    check = HealthCheck(net, say=lines.append)
+    for _ in range(3):
+        for stage in net.stages(batch()[0]):
+            check.watch(stage, LABELS)
+        assert len(check.report()) == 3  # found every time
+    assert len(lines) == len(set(lines)) == 3  # said once
+    assert check.report() == []  # nothing was seen since
+    warned = HealthCheck(net)
+    for stage in net.stages(batch()[0]):
+        warned.watch(stage, LABELS)
+    with pytest.warns(HealthWarning) as caught:
+        warned.report()
+    assert [str(warning.message) for warning in caught] == lines
+
+
+def test_a_graded_activity_can_be_dead_but_not_saturated():
+    assert ills(network(5.0, Rate())) == {}
+    found = ills(network(-5.0, Rate()))
+    assert set(found) == {("dead", "block2"), ("silent", "block2"), ("silent", "readout")}
+
+
+def test_a_layer_that_makes_no_guess_is_still_watched():
+    net = network(1.5, IF())
+    check = HealthCheck(net, say=lambda _: None)
+    for stage in net.stages(batch()[0]):
+        if stage.response is not None:
+            check.watch(stage._replace(scores=None), LABELS)
+    assert [finding.ill for finding in check.report()] == ["saturated"]
+
+
+def test_training_mode_is_left_as_it_was():
+    net = network(0.3).train()
+    net.blocks[0].norm = RunningNorm(10)
+    before = net.blocks[0].norm.batches.clone()
+    examine(net, [batch()])
+    assert net.training
+    assert torch.equal(net.blocks[0].norm.batches, before)
+
+
+@pytest.mark.parametrize(("name", "rule"), [("digits", "voltage"), ("digit-events", "surrogate")])
+def test_a_healthy_run_raises_no_alarm_at_any_epoch(name, rule):
+    config = TrainConfig(name, rule=rule, train_samples=600, test_samples=100).resolved()
+    data = load_data(config)
+    net = build_network(config, data.shape, len(data.classes))
+    optimizers = LocalOptimizers(net, lambda weights: torch.optim.Adam(weights, lr=2e-3))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", HealthWarning)
+        check = HealthCheck(net, classes=data.classes, labels=data.train.labels)
+        for _ in range(3):
+            net.train()
+            for inputs, labels in data.train:
+                net.learn(inputs, labels, optimizers.step)
+            net.eval()
+            for inputs, labels in data.test:
+                for stage in net.stages(inputs):
+                    check.watch(stage, labels)
+            assert check.report() == []
+
+
+def test_training_says_each_ill_once_and_leaves_the_run_as_it_is(tmp_path):
+    said: list[str] = []
+    small = {"epochs": 2, "steps": 4, "train_samples": 6, "test_samples": 10}
+    trained = train(TrainConfig("digits", out=tmp_path / "run", **small), say=said.append)
+    told = [line for line in said if line.startswith("data: ")]
+    assert told == [line for line in told if "4 of 10 classes never occur" in line]
+    assert len(told) == 1
+    assert len(set(said)) == len(said)
+    assert (
+        evaluate(trained.network, trained.data.test).accuracy
+        == (trained.history[-1]["test_accuracy"])
+    )
