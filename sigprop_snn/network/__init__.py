@@ -7,14 +7,16 @@ from sigprop_snn.network.conditioned_context import ConditionedContext
 from sigprop_snn.network.contrastive_loss import ContrastiveLoss
 from sigprop_snn.network.distance_losses import CosineLoss, L2Loss
 from sigprop_snn.network.drawn_context import DrawnContext
+from sigprop_snn.network.goodness import Goodness
 from sigprop_snn.network.hebbian_loss import HebbianLoss
 from sigprop_snn.network.layout import Layout
 from sigprop_snn.network.local import LocalRule, SurrogateRule, VoltageRule
 from sigprop_snn.network.loss import DotProductLoss, LocalLoss
 from sigprop_snn.network.losses import LOSSES
 from sigprop_snn.network.network import Network, Predict
-from sigprop_snn.network.norm import RunningNorm, RunningScale
+from sigprop_snn.network.norm import LengthNorm, RunningNorm, RunningScale
 from sigprop_snn.network.online import Online, learn_in_parts
+from sigprop_snn.network.overlay import LabelOverlay, wrong_labels
 from sigprop_snn.network.readout import Answers, Readout
 from sigprop_snn.network.rule import Needs, Rule, Update
 from sigprop_snn.network.signal import Entry, ProjectedContext, Signal
@@ -37,11 +39,14 @@ __all__ = [
     "DrawnContext",
     "Entry",
     "EventLinear",
+    "Goodness",
     "HebbianLoss",
     "L2Loss",
+    "LabelOverlay",
     "LayerReport",
     "Layout",
     "Learned",
+    "LengthNorm",
     "LocalLoss",
     "LocalRule",
     "MultiLabelContext",
@@ -68,4 +73,5 @@ __all__ = [
     "multi_label_context",
     "vector_context",
     "vgg8",
+    "wrong_labels",
 ]

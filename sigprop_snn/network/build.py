@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Literal
 
+import torch
 from torch import nn
 
-from sigprop_snn.errors import SigpropError
+from sigprop_snn.errors import SigpropError, UnknownNameError
 from sigprop_snn.network.block import Block
 from sigprop_snn.network.layout import Layout
 from sigprop_snn.network.loss import LocalLoss
 from sigprop_snn.network.network import Network, Predict
-from sigprop_snn.network.norm import RunningNorm, RunningScale
+from sigprop_snn.network.norm import LengthNorm, RunningNorm, RunningScale
 from sigprop_snn.network.readout import Readout
 from sigprop_snn.network.rule import Rule
 from sigprop_snn.network.signal import Signal
 from sigprop_snn.network.signals import projected_context
 from sigprop_snn.network.synapse import EventLinear
 from sigprop_snn.neurons import LIF, Neuron, make_neuron
+
+Norm = Literal["scale", "length"]
+NORMS: tuple[Norm, ...] = ("scale", "length")
 
 
 def mlp(
@@ -28,6 +33,7 @@ def mlp(
     hidden: Sequence[int] = (800, 800),
     neuron: Callable[..., Neuron] = LIF,
     gain: float = 2.0,
+    norm: Norm = "scale",
     rule: Rule | Callable[[Layout], Rule] | None = None,
     loss: LocalLoss | None = None,
     signal: Callable[[Layout], Signal] | None = None,
@@ -41,6 +47,8 @@ def mlp(
         hidden: neurons of each block.
         neuron: makes the neuron of each block; told its shape if it has to know it.
         gain: root mean square of the current at the start, in units of voltage.
+        norm: "scale" divides each layer's current by its running root mean square; "length"
+            divides each row of what comes into a layer by its own.
         rule: the learning rule, or what makes one that fits the network; the voltage rule if not
             given.
         loss: the local loss; the dot-product loss if not given.
@@ -50,12 +58,20 @@ def mlp(
     """
     if not hidden:
         raise SigpropError("mlp got no hidden sizes; expected at least one")
+    if norm not in NORMS:
+        raise UnknownNameError("norm", norm, NORMS)
     blocks = []
     features = math.prod(shape)
     for index, size in enumerate(hidden):
         linear = EventLinear(features, size)
-        synapse = nn.Sequential(nn.Flatten(), linear) if index == 0 else linear
-        blocks.append(Block(synapse, make_neuron(neuron, (size,)), norm=RunningScale(size, gain)))
+        before: list[nn.Module] = [nn.Flatten()] if index == 0 else []
+        scale = RunningScale(size, gain) if norm == "scale" else None
+        if norm == "length":
+            before.append(LengthNorm())
+            with torch.no_grad():  # of rows that are all of one length the current's is known
+                nn.init.normal_(linear.weight, std=gain / math.sqrt(features))
+        synapse = nn.Sequential(*before, linear) if before else linear
+        blocks.append(Block(synapse, make_neuron(neuron, (size,)), norm=scale))
         features = size
     layout = Layout.of(blocks, shape, classes, gain)
     return _assembled(layout, blocks, rule, loss, signal, predict)

@@ -50,6 +50,7 @@ def learn_by_stages(
     """
     reports: list[LayerReport] = []
     by_layer: dict[str, Tensor] = {}
+    targets: dict[str, Tensor] = {}
     for stage in rule.stages(network, inputs, labels):
         assert stage.loss is not None and stage.scores is not None  # labels were given
         assert stage.targets is not None
@@ -61,9 +62,12 @@ def learn_by_stages(
         reports.append(
             LayerReport(stage.name, float(stage.loss.detach()), hits(scores, stage.targets))
         )
-        targets = stage.targets
-    scores = network.predicted(by_layer)
-    return Learned(reports, scores, hits(scores, targets))
+        targets[stage.name] = stage.targets
+    name = f"block{len(network.blocks)}" if network.predict == "context" else stage.name
+    # Layers whose columns stand for something else than those of the one that speaks don't vote.
+    alike = [n for n, of in targets.items() if of is targets[name] or of.is_floating_point()]
+    scores = network.predicted({n: by_layer[n] for n in alike})
+    return Learned(reports, scores, hits(scores, targets[name]))
 
 
 class LocalRule(Rule):
@@ -92,7 +96,12 @@ class LocalRule(Rule):
     ) -> Iterator[Stage]:
         """Pass samples and contexts through, yielding every layer's stage as it is reached."""
         entry = network.signal.enter(inputs, labels)
-        learn = labels is not None
+        yield from self.through(network, entry, learn=labels is not None, record=record)
+
+    def through(
+        self, network: Network, entry: Entry, *, learn: bool, record: tuple[str, ...] = ()
+    ) -> Iterator[Stage]:
+        """Yield every layer's stage for what enters the first."""
         inputs, samples = entry.inputs, entry.samples
         for index, block in enumerate(network.each_block()):
             rule = block.rule if block.rule is not None else self

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from sigprop_snn.network.binary_loss import BinaryLoss
 from sigprop_snn.network.contrastive_loss import ContrastiveLoss
 from sigprop_snn.network.distance_losses import CosineLoss, L2Loss
+from sigprop_snn.network.goodness import Goodness
 from sigprop_snn.network.hebbian_loss import HebbianLoss
 from sigprop_snn.network.loss import DotProductLoss, LocalLoss
 from sigprop_snn.network.readout import Answers
@@ -48,4 +49,5 @@ LOSSES: dict[str, Callable[[], LocalLoss]] = {
     "contrastive": ContrastiveLoss,
     "hebbian": HebbianLoss,
     "binary": one_of_many,
+    "goodness": Goodness,
 }

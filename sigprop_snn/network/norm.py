@@ -8,6 +8,8 @@ voltage rule stays exact.
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 
@@ -60,6 +62,21 @@ class RunningScale(nn.Module):
 
     def _scale(self) -> Tensor:
         return self.gain * (self.mean_square + _FLOOR).rsqrt()
+
+
+class LengthNorm(nn.Module):
+    """Divides every row by its root mean square, so that only its direction is left.
+
+    A part of a synapse: it takes the length off the activity that comes in, and with it what the
+    layer below was asked for, its goodness (Hinton, arXiv 2212.13345, section 2.1).
+    """
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Return the rows of `[N, ...]` with a root mean square of 1; a silent one stays zero."""
+        flat = inputs.flatten(1)
+        length = torch.linalg.vector_norm(flat, dim=1, keepdim=True) / math.sqrt(flat.shape[1])
+        scaled: Tensor = flat / length.clamp(min=_FLOOR)
+        return scaled.view_as(inputs)
 
 
 class RunningNorm(nn.Module):

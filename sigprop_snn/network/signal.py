@@ -43,6 +43,14 @@ class Entry(NamedTuple):
     targets: Tensor | None = None
     answers: Tensor | None = None
 
+    def without_samples(self) -> Entry:
+        """Return the same with the rows of the contexts alone."""
+        return self._replace(
+            inputs=self.inputs[:, self.samples :],
+            samples=0,
+            observed=max(0, self.observed - self.samples),
+        )
+
 
 class Signal(nn.Module, ABC):
     """A learning signal: how targets enter the front of the network.

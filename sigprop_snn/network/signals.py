@@ -7,6 +7,7 @@ from collections.abc import Callable
 from sigprop_snn.network.conditioned_context import ConditionedContext
 from sigprop_snn.network.drawn_context import DrawnContext
 from sigprop_snn.network.layout import Layout
+from sigprop_snn.network.overlay import LabelOverlay
 from sigprop_snn.network.signal import ProjectedContext, Signal
 from sigprop_snn.network.vector_context import MultiLabelContext, VectorContext
 
@@ -43,6 +44,11 @@ def mean_picture(layout: Layout) -> DrawnContext:
     return DrawnContext(layout.classes, layout.inputs[0], pictures="mean")
 
 
+def label_overlay(layout: Layout) -> LabelOverlay:
+    """The label drawn over the first inputs of the sample itself, right or wrong."""
+    return LabelOverlay(layout.classes, layout.inputs[0])
+
+
 def vector_context(layout: Layout) -> VectorContext:
     """Each sample's target vector, projected to a current; for regression, not in the catalogue."""
     return VectorContext(layout.classes, layout.currents[0], gain=layout.gain)
@@ -61,4 +67,5 @@ SIGNALS: dict[str, Callable[[Layout], Signal]] = {
     "drawn-context": drawn_context,
     "learned-picture": learned_picture,
     "mean-picture": mean_picture,
+    "label-overlay": label_overlay,
 }

@@ -11,8 +11,10 @@ from sigprop_snn.rules.backpropagation import Backpropagation
 from sigprop_snn.rules.direct_feedback import DirectFeedbackAlignment, DirectRandomTarget
 from sigprop_snn.rules.eprop import EProp
 from sigprop_snn.rules.feedback_alignment import FeedbackAlignment
+from sigprop_snn.rules.forward_forward import ForwardForward
 from sigprop_snn.rules.local_readout import LocalReadout
 from sigprop_snn.rules.ottt import OnlineThroughTime
+from sigprop_snn.rules.predictive_forward_forward import PredictiveForwardForward
 from sigprop_snn.rules.target_propagation import TargetPropagation
 
 
@@ -53,6 +55,38 @@ RULES: dict[str, RuleChoice] = {
         "Signal propagation through the surrogate, attached before the spike",
         lambda layout: SurrogateRule(),
         SurrogateRule.needs,
+    ),
+    "forward-forward": RuleChoice(
+        "Forward-Forward: goodness of the sample with a right and with a wrong label in it",
+        lambda layout: ForwardForward(),
+        ForwardForward.needs,
+        signal="label-overlay",
+        loss="goodness",
+        predict="vote",
+        neuron="rate",
+        recipe={"network": "mlp", "steps": 1, "epochs": 15},
+        options={"norm": "length", "gain": 1.0},
+    ),
+    "spiking-forward-forward": RuleChoice(
+        "Forward-Forward on spiking layers, its goodness that of the mean membrane voltage",
+        lambda layout: ForwardForward(by=VoltageRule()),
+        ForwardForward.needs,
+        signal="label-overlay",
+        loss="goodness",
+        predict="vote",
+        neuron="lif",
+        recipe={"network": "mlp", "steps": 6, "epochs": 8},
+        options={"norm": "length", "gain": 0.5},
+    ),
+    "predictive-forward-forward": RuleChoice(
+        "Predictive Forward-Forward: one circuit represents, one generates, learned at once",
+        PredictiveForwardForward,
+        PredictiveForwardForward.needs,
+        loss="goodness",
+        predict="vote",
+        neuron="rate",
+        recipe={"network": "mlp", "steps": 1, "epochs": 6},
+        options={"hidden": (500, 500), "norm": "length", "gain": 1.0},
     ),
     "backpropagation": RuleChoice(
         "Backpropagation (through time), spikes by their surrogate derivative",

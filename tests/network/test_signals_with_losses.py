@@ -10,8 +10,11 @@ from sigprop_snn.errors import SigpropError
 from sigprop_snn.network import LOSSES, SIGNALS, mlp
 
 SELECTING = ("maxima", "random-maximum", "top-k")
-REFUSED = {("conditioned-context", loss) for loss in SELECTING}
+OWN = ("conditioned-context", "label-overlay")
+REFUSED = {(signal, loss) for signal in OWN for loss in SELECTING}
+UNSHARED = {(signal, "goodness") for signal in SIGNALS if signal not in OWN}
 PAIRS = [(signal, loss) for signal in SIGNALS for loss in LOSSES]
+LEARNING = [pair for pair in PAIRS if pair not in REFUSED | UNSHARED]
 
 
 def make(signal: str, loss: str):
@@ -19,7 +22,7 @@ def make(signal: str, loss: str):
     return mlp((1, 8, 8), 10, hidden=(30, 20), signal=SIGNALS[signal], loss=LOSSES[loss]())
 
 
-@pytest.mark.parametrize(("signal", "loss"), [pair for pair in PAIRS if pair not in REFUSED])
+@pytest.mark.parametrize(("signal", "loss"), LEARNING)
 def test_pairs_learn(signal, loss):
     network = make(signal, loss)
     x, labels = torch.rand(3, 12, 1, 8, 8), torch.arange(12) % 10
@@ -36,6 +39,12 @@ def test_pairs_learn(signal, loss):
 def test_targets_cannot_be_selected_among_a_samples_own_contexts(signal, loss):
     with pytest.raises(SigpropError, match="selects targets among contexts that all samples share"):
         make(signal, loss)
+
+
+@pytest.mark.parametrize(("signal", "loss"), sorted(UNSHARED))
+def test_goodness_needs_contexts_of_a_samples_own(signal, loss):
+    with pytest.raises(SigpropError, match="expected contexts of each sample's own"):
+        make(signal, loss).learn(torch.rand(3, 12, 1, 8, 8), torch.arange(12) % 10)
 
 
 TINY = ["train", "digits", "--epochs", "1", "--train-samples", "40", "--test-samples", "20"]

@@ -15,6 +15,7 @@ from sigprop_snn.errors import SigpropError
 from sigprop_snn.network import VoltageRule, conv, mlp
 from sigprop_snn.neurons import NEURONS, Rate
 from sigprop_snn.rules import RULES
+from sigprop_snn.rules.passes import alone
 from sigprop_snn.surrogates import Sigmoid
 from sigprop_snn.training import LocalOptimizers, TrainConfig, evaluate, train
 
@@ -186,6 +187,15 @@ def test_errors_say_what_was_expected(digits, name):
         net.blocks.append(copy.deepcopy(net.blocks[1]))
         with pytest.raises(SigpropError, match="made for 2 blocks; the network has 3"):
             net.learn(x, labels)
+
+
+def test_a_block_alone_sends_nothing_down():
+    """Whatever it is given: what made its inputs gets no gradient."""
+    block = small("local-readout").blocks[1]
+    inputs = torch.rand(5, 4, 80, requires_grad=True)
+    alone(block, inputs)[1].sum().backward()
+    assert block.synapse.weight.grad.abs().max() > 0
+    assert inputs.grad is None
 
 
 @pytest.mark.parametrize("name", BASELINES)

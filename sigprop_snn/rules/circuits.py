@@ -1,0 +1,202 @@
+"""The parts of Predictive Forward-Forward beside the blocks: what a layer hears, what generates."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from sigprop_snn.errors import SigpropError
+from sigprop_snn.network import LengthNorm
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_DRAWN = 0.05  # largest lateral weight at the start
+_SETTLING = 5  # how often the latent state moves for one step of the representation circuit
+
+
+class Surroundings(nn.Module):
+    """What a layer hears from above and from its neighbours.
+
+    Neurons stand in groups. Within one, each inhibits the others and excites itself by its own
+    activity times a weight that is never below zero.
+
+    Args:
+        size: neurons of the layer.
+        above: neurons of the layer above, or classes.
+        group: neurons of a group, or the greatest common divisor of that and the size.
+    """
+
+    def __init__(self, size: int, above: int, group: int) -> None:
+        super().__init__()
+        group = math.gcd(size, group)
+        self.from_above = nn.Parameter(torch.randn(size, above) / math.sqrt(above))
+        self.lateral = nn.Parameter(_DRAWN * torch.rand(size // group, group, group))
+
+    def forward(self, above: Tensor, own: Tensor) -> Tensor:
+        """Return the part of the voltage `[N, size]` that comes from above and from the side.
+
+        Args:
+            above: activity of the layer above, `[N, above]`.
+            own: the layer's own activity, `[N, size]`.
+        """
+        groups, group, _ = self.lateral.shape
+        excites = 2 * torch.eye(group, device=own.device, dtype=own.dtype) - 1
+        heard = torch.einsum(
+            "ngi,gij->ngj", own.view(-1, groups, group), self.lateral.relu() * excites
+        )
+        return above @ self.from_above.t() + heard.reshape(own.shape)
+
+
+class Generator(nn.Module):
+    """The generative circuit: each layer is predicted from the one above it.
+
+    The prediction of layer l - 1 is max(0, G_l n(z_l)), that of the sample is cut to `top` as
+    well; at the very top max(0, G z) from a latent state z. A prediction's error times what it
+    was made of is the change of its weights: dG_l = e_{l-1} n(z_l)^T (predictive coding; Ororbia
+    and Mali, arXiv 2301.01452). No gradient call is made.
+
+    Args:
+        sizes: of the sample and of every layer of the representation circuit.
+        latents: size of the latent state.
+        top: largest value of a sample's input.
+    """
+
+    def __init__(self, sizes: Sequence[int], latents: int, top: float = 1.0) -> None:
+        super().__init__()
+        if latents < 1 or not 0 < top < math.inf:
+            raise SigpropError(
+                f"Generator got {latents} latents and a top of {top}; expected positive numbers"
+            )
+        self.top = top
+        self.layers = nn.ParameterList(
+            nn.Parameter(torch.randn(below, size) / size) for below, size in pairwise(sizes)
+        )
+        self.latent = nn.Parameter(torch.randn(sizes[-1], latents))
+        self._direction = LengthNorm()
+
+    def at_rest(self, rows: int) -> Tensor:
+        """Return the latent state before it has seen anything, `[rows, latents]`."""
+        return self.latent.new_zeros(rows, self.latent.shape[1])
+
+    @torch.no_grad()
+    def settled(self, latent: Tensor, target: Tensor, moves: int = _SETTLING) -> Tensor:
+        """Return the latent state moved towards one that predicts the top layer's activity.
+
+        Each move is z <- z - rate * G^T e, with a rate at which the error can't grow.
+
+        Args:
+            latent: the state so far, `[N, latents]`.
+            target: the top layer's activity, `[N, n]`.
+            moves: how many.
+        """
+        weight = self._unit()
+        # The largest absolute row sum bounds the largest eigenvalue.
+        rate = 1.0 / (weight.t() @ weight).abs().sum(1).max()
+        for _ in range(moves):
+            error = (latent @ weight.t()).relu() - target
+            latent = latent - rate * (error @ weight)
+        return latent
+
+    @torch.no_grad()
+    def learn(self, activity: Sequence[Tensor], latent: Tensor, noise: float = 0.0) -> float:
+        """Leave every weight's Hebbian change in its `.grad`.
+
+        Args:
+            activity: of the sample and of every layer, each `[N, n]`.
+            latent: the latent state, `[N, latents]`.
+            noise: standard deviation of the noise in what the predictions are made of.
+
+        Returns:
+            The mean squared error of the prediction of the sample.
+        """
+        squared = 0.0
+        for index, weight in enumerate(self.layers):
+            above = activity[index + 1]
+            made_of = self._direction(above + noise * torch.randn_like(above))
+            error = self._predicted(weight, made_of, sample=index == 0) - activity[index]
+            _add_grad(weight, error.t() @ made_of / len(error))
+            squared = float(error.square().mean()) if index == 0 else squared
+        error = (latent @ self._unit().t()).relu() - activity[-1]
+        _add_grad(self.latent, error.t() @ latent / len(error))
+        return squared
+
+    @torch.no_grad()
+    def sample(self, latent: Tensor) -> Tensor:
+        """Return the samples that latent states `[N, latents]` stand for, `[N, inputs]`."""
+        return self.from_top((latent @ self._unit().t()).relu())
+
+    @torch.no_grad()
+    def from_top(self, activity: Tensor) -> Tensor:
+        """Return the samples that the top layer's activity `[N, n]` stands for, `[N, inputs]`."""
+        for index in reversed(range(len(self.layers))):
+            made_of = self._direction(activity)
+            activity = self._predicted(self.layers[index], made_of, sample=index == 0)
+        return activity
+
+    def _unit(self) -> Tensor:
+        """Return the latent state's weights, every column of length 1."""
+        return nn.functional.normalize(self.latent, dim=0)
+
+    def _predicted(self, weight: Tensor, made_of: Tensor, *, sample: bool) -> Tensor:
+        return (made_of @ weight.t()).clamp(min=0.0, max=self.top if sample else None)
+
+
+@dataclass(frozen=True)
+class LatentPrior:
+    """A mixture of Gaussians for each class in the space of latent states.
+
+    Attributes:
+        mixtures: a fitted `sklearn.mixture.GaussianMixture` for every class.
+    """
+
+    mixtures: Mapping[int, Any]
+
+    @classmethod
+    def fit(
+        cls, latents: Tensor, labels: Tensor, *, components: int = 5, seed: int = 0
+    ) -> LatentPrior:
+        """Fit a mixture to each class's latent states.
+
+        Args:
+            latents: `[N, latents]`.
+            labels: `[N]`.
+            components: Gaussians of a class, fewer where it has fewer samples.
+            seed: of the fit and of what is drawn from it.
+        """
+        from sklearn.mixture import GaussianMixture
+
+        mixtures = {}
+        for label in sorted(set(labels.tolist())):
+            members = latents[labels == label].double().cpu().numpy()
+            mixtures[label] = GaussianMixture(
+                min(components, len(members)), random_state=seed, reg_covar=1e-4
+            ).fit(members)
+        return cls(mixtures)
+
+    def sample(self, labels: Tensor) -> Tensor:
+        """Draw a latent state for each label, float32 `[N, latents]`.
+
+        Raises:
+            SigpropError: if a label was not there to be fitted.
+        """
+        drawn: dict[int, list[Any]] = {}
+        for label in sorted(set(labels.tolist())):
+            if label not in self.mixtures:
+                raise SigpropError(
+                    f"label {label} has no latent states; expected one of {sorted(self.mixtures)}"
+                )
+            count = int((labels == label).sum())
+            drawn[label] = list(self.mixtures[label].sample(count)[0])
+        rows = [torch.from_numpy(drawn[label].pop()) for label in labels.tolist()]
+        return torch.stack(rows).float()
+
+
+def _add_grad(weight: nn.Parameter, change: Tensor) -> None:
+    weight.grad = change if weight.grad is None else weight.grad + change

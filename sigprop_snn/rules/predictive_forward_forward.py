@@ -1,0 +1,297 @@
+"""Predictive Forward-Forward: a circuit that represents and one that generates, learned at once."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from sigprop_snn.errors import SigpropError
+from sigprop_snn.network import (
+    Block,
+    LayerReport,
+    Layout,
+    Learned,
+    LengthNorm,
+    Response,
+    Rule,
+    Stage,
+    Update,
+    wrong_labels,
+)
+from sigprop_snn.network.rule import plain_run
+from sigprop_snn.network.stage import hits
+from sigprop_snn.neurons import Run
+from sigprop_snn.rules.circuits import Generator, Surroundings
+
+if TYPE_CHECKING:
+    from sigprop_snn.network import Network
+
+GENERATOR = "generator"  # the generative circuit's name among the layers
+
+
+class PredictiveForwardForward(Rule, nn.Module):
+    """Predictive Forward-Forward (Ororbia and Mali, arXiv 2301.01452) on fully connected blocks.
+
+    The *representation circuit* is the network's own blocks, made recurrent: each layer also
+    hears the layer above (the top one hears the label), and its neighbours. Over some steps
+
+        U_l = W_l z_{l-1} + V_l n(z_{l+1}) + lateral(z_l) + noise
+        z_l <- leak * z_l + (1 - leak) * f(U_l)
+
+    with everything on the right from the step before, n the division by the root mean square, f
+    the neurons' activation, and W_l a block's synapse, which is to normalise by itself. It starts
+    from a pass without top or neighbours; the readout learns from that one, so that the network
+    can predict in one pass. From there each sample runs twice, with its right label and with a
+    wrong one that the readout believes, and at every step each layer tells the two apart by its
+    own loss.
+
+    The *generative circuit*, `generator`, predicts each layer's activity from the one above, and
+    the samples from the first.
+
+    The label enters at the top, so no learning signal is needed at the front.
+
+    Args:
+        layout: the network's, of fully connected blocks.
+        steps: how often the activities move for each batch; the weights change every time.
+        leak: the share of the activity that stays from step to step.
+        label: the size of the label's drive.
+        noise: standard deviation of the noise in the voltages while learning.
+        latents: size of the generative circuit's latent state.
+        group: neurons that compete with each other.
+
+    Raises:
+        SigpropError: if a block is not fully connected, or a number can't be used.
+    """
+
+    def __init__(
+        self,
+        layout: Layout,
+        *,
+        steps: int = 4,
+        leak: float = 0.3,
+        label: float = 1.0,
+        noise: float = 0.02,
+        latents: int = 32,
+        group: int = 10,
+    ) -> None:
+        super().__init__()
+        if any(len(shape) != 1 for shape in (*layout.currents, *layout.outputs)):
+            raise SigpropError(
+                f"PredictiveForwardForward got blocks with currents {list(layout.currents)}; "
+                "expected fully connected ones"
+            )
+        if steps < 1 or not 0 <= leak < 1 or not 0 < label < math.inf or not noise >= 0:
+            raise SigpropError(
+                f"PredictiveForwardForward got {steps} steps, leak {leak}, label {label} and "
+                f"noise {noise}; expected at least 1 step, a leak below 1, and positive numbers"
+            )
+        sizes = [shape[0] for shape in layout.currents]
+        self.classes, self.steps, self.leak = layout.classes, steps, leak
+        self.label, self.noise = label, noise
+        above = [*sizes[1:], layout.classes]
+        self.surroundings = nn.ModuleList(
+            Surroundings(size, over, group) for size, over in zip(sizes, above, strict=True)
+        )
+        self.generator = Generator((math.prod(layout.inputs[0]), *sizes), latents)
+        self._direction = LengthNorm()
+
+    def local_parameters(self) -> dict[str, list[nn.Parameter]]:
+        """Return what a layer hears with under its name, and the generative circuit's own."""
+        heard = {
+            f"block{index + 1}": list(around.parameters())
+            for index, around in enumerate(self.surroundings)
+        }
+        return {**heard, GENERATOR: list(self.generator.parameters())}
+
+    def learn(
+        self, network: Network, inputs: Tensor, labels: Tensor, update: Update | None
+    ) -> Learned:
+        """Let both circuits relax on the batch; every layer learns at every step."""
+        sample, activity, _ = self._first(network, inputs)
+        read = self._read(network, activity, labels)
+        assert read.scores is not None and read.loss is not None  # labels were given
+        read.loss.backward()  # type: ignore[no-untyped-call]
+        if update is not None:
+            update(read.name)
+        answers = read.scores.detach()
+        drive = self._right_and_wrong(labels, answers, sample)
+        activity, latent = _again(activity, 2), self.generator.at_rest(len(sample))
+        shown = inputs.mean(0).flatten(1)
+        for _ in range(self.steps):
+            stages, activity = self._step(network, sample, drive, activity, labels)
+            right = [rows[: len(labels)] for rows in activity]
+            latent = self.generator.settled(latent, right[-1])
+            error = self.generator.learn([shown, *right], latent, self.noise)
+            for stage in stages:
+                assert stage.loss is not None  # labels were given
+                stage.loss.backward()  # type: ignore[no-untyped-call]
+                if update is not None:
+                    update(stage.name)
+            if update is not None:
+                update(GENERATOR)
+        reports = [_report(stage) for stage in (*stages, read)]
+        reports.insert(-1, LayerReport(GENERATOR, error, None))
+        return Learned(reports, answers, hits(answers, labels))
+
+    def stages(
+        self,
+        network: Network,
+        inputs: Tensor,
+        labels: Tensor | None = None,
+        *,
+        record: tuple[str, ...] = (),
+    ) -> Iterator[Stage]:
+        """Yield every layer's stage, its spikes and voltages those of the first pass.
+
+        Without labels its scores are the goodness of every class, averaged over the steps that
+        the label has reached all layers in. With labels they are those of the last step's right
+        and wrong contexts.
+        """
+        sample, activity, runs = self._first(network, inputs, record)
+        read = self._read(network, activity, labels)
+        assert read.scores is not None
+        if labels is None:
+            stages = self._guesses(network, sample, activity)
+        else:
+            drive = self._right_and_wrong(labels, read.scores.detach(), sample)
+            activity = _again(activity, 2)
+            for _ in range(self.steps):
+                stages, activity = self._step(network, sample, drive, activity, labels)
+        for stage, ran in zip(stages, runs, strict=True):
+            yield stage._replace(response=Response(ran, None))
+        yield read
+
+    @torch.no_grad()
+    def latents(
+        self, network: Network, inputs: Tensor, labels: Tensor, *, moves: int = 200
+    ) -> Tensor:
+        """Return the generative circuit's latent state for samples, `[B, latents]`.
+
+        Args:
+            network: the network that this rule belongs to.
+            inputs: `[T, B, ...]`.
+            labels: the class that drives the top while the representation relaxes, `[B]`.
+            moves: how often the latent state moves.
+        """
+        sample, activity, _ = self._first(network, inputs)
+        drive = self._drive(labels, sample)
+        for _ in range(self.steps):
+            _, activity = self._step(network, sample, drive, activity)
+        return self.generator.settled(self.generator.at_rest(len(sample)), activity[-1], moves)
+
+    def _first(
+        self, network: Network, inputs: Tensor, record: tuple[str, ...] = ()
+    ) -> tuple[Tensor, list[Tensor], list[Run]]:
+        """Return the samples, and what each layer does without top and neighbours."""
+        activity, runs = [], []
+        with torch.no_grad():
+            inputs = network.signal.plain(inputs)
+            sample = inputs.mean(0)
+            for index, block in enumerate(network.each_block()):
+                if not block.neuron.graded:
+                    raise SigpropError(
+                        f"PredictiveForwardForward got a {type(block.neuron).__name__} neuron; "
+                        "expected one with a graded activity, such as Rate"
+                    )
+                runs.append(
+                    plain_run(block, inputs, network.signal if index == 0 else None, record)
+                )
+                inputs = block.pooled(runs[-1].spike)
+                activity.append(inputs.mean(0))
+        return sample, activity, runs
+
+    def _read(self, network: Network, activity: list[Tensor], labels: Tensor | None) -> Stage:
+        """Return the readout's stage on the first pass."""
+        if network.readout is None:
+            raise SigpropError("PredictiveForwardForward got no readout; expected a Readout")
+        scores = network.readout(activity[-1][None])
+        loss = None if labels is None else network.readout.loss(scores, labels)
+        return Stage("readout", scores, loss, None, labels)
+
+    def _step(
+        self,
+        network: Network,
+        sample: Tensor,
+        drive: Tensor,
+        activity: list[Tensor],
+        labels: Tensor | None = None,
+    ) -> tuple[list[Stage], list[Tensor]]:
+        """Move every layer once, all from the activity before.
+
+        Returns:
+            Every layer's stage, and its new activity without a gradient. With labels a stage
+            has a loss, whose gradient reaches the layer's own weights alone.
+        """
+        copies = len(drive) // len(sample)
+        below = [sample, *activity[:-1]]
+        above = [*(self._direction(rows) for rows in activity[1:]), drive]
+        stages, moved = [], []
+        for index, block in enumerate(network.each_block()):
+            with torch.set_grad_enabled(labels is not None and torch.is_grad_enabled()):
+                current = block.static_current(below[index])
+                if index == 0:  # the samples are the same whatever the label
+                    current = current.repeat(copies, 1)
+                voltage = current + self.surroundings[index](above[index], activity[index])
+                if labels is not None:
+                    voltage = voltage + self.noise * torch.randn_like(voltage)
+                active = block.neuron.surrogate.f(block.neuron.above(voltage))
+                after = self.leak * activity[index] + (1.0 - self.leak) * active
+                stages.append(_compared(network, index, after, copies, labels))
+            moved.append(after.detach())
+        return stages, moved
+
+    def _guesses(self, network: Network, sample: Tensor, activity: list[Tensor]) -> list[Stage]:
+        """Return every layer's stage for the labels of all classes."""
+        classes = torch.arange(self.classes, device=sample.device)
+        drive = self._drive(classes.repeat_interleave(len(sample)), sample)
+        activity, kept = _again(activity, self.classes), []
+        # The label needs a step for every layer on its way down.
+        heard = min(len(activity), self.steps)
+        with torch.no_grad():
+            for step in range(1, self.steps + 1):
+                stages, activity = self._step(network, sample, drive, activity)
+                if step >= heard:
+                    kept.append([stage.scores for stage in stages])
+        return [
+            stage._replace(scores=torch.stack(list(scores)).mean(0))
+            for stage, scores in zip(stages, zip(*kept, strict=True), strict=True)
+        ]
+
+    def _right_and_wrong(self, labels: Tensor, answers: Tensor, sample: Tensor) -> Tensor:
+        """Return what drives the top: the right labels, behind them wrong ones."""
+        wrong = wrong_labels(labels, self.classes, answers.softmax(dim=1))
+        return self._drive(torch.cat([labels, wrong]), sample)
+
+    def _drive(self, labels: Tensor, sample: Tensor) -> Tensor:
+        return self.label * F.one_hot(labels, self.classes).to(sample)
+
+
+def _compared(
+    network: Network, index: int, after: Tensor, copies: int, labels: Tensor | None
+) -> Stage:
+    """Return the stage of a layer with the activity `[K * B, n]` of each sample's K contexts."""
+    block = network.blocks[index]
+    assert isinstance(block, Block)
+    local = block.loss if block.loss is not None else network.loss
+    contexts = after.view(copies, -1, after.shape[1]).transpose(0, 1)
+    scores = local.scores(after[:0], contexts)
+    if labels is None:
+        return Stage(f"block{index + 1}", scores, None, None)
+    targets = torch.zeros_like(labels)  # the right one comes first
+    return Stage(f"block{index + 1}", scores, local.loss(scores, targets), None, targets)
+
+
+def _report(stage: Stage) -> LayerReport:
+    assert stage.loss is not None and stage.scores is not None and stage.targets is not None
+    return LayerReport(
+        stage.name, float(stage.loss.detach()), hits(stage.scores.detach(), stage.targets)
+    )
+
+
+def _again(activity: list[Tensor], copies: int) -> list[Tensor]:
+    return [rows.repeat(copies, 1) for rows in activity]
