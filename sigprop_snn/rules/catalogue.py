@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sigprop_snn.network import Layout, Needs, Predict, Rule, SurrogateRule, VoltageRule
+from sigprop_snn.rules.error_forward import ErrorForward
+from sigprop_snn.rules.hebbian import Hebbian
 
 
 @dataclass(frozen=True)
@@ -46,5 +48,22 @@ RULES: dict[str, RuleChoice] = {
         "Signal propagation through the surrogate, attached before the spike",
         lambda layout: SurrogateRule(),
         SurrogateRule.needs,
+    ),
+    "error-forward": RuleChoice(
+        "Error forward-propagation: the output's error looped to the front, a second pass forward",
+        ErrorForward,
+        ErrorForward.needs,
+        neuron="hard-rate",
+        recipe={"network": "mlp", "steps": 1, "epochs": 12, "batch_size": 64},
+        options={"gain": 1.0},
+    ),
+    "hebbian": RuleChoice(
+        "Leaky rates relax under a target loop and learn by contrastive Hebb, without a gradient",
+        Hebbian,
+        Hebbian.needs,
+        predict="vote",
+        neuron="leaky-rate",
+        recipe={"network": "mlp", "steps": 8, "epochs": 12, "batch_size": 64},
+        options={"gain": 1.0},
     ),
 }
