@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 import torch
@@ -15,6 +16,7 @@ from sigprop_snn.network.readout import Readout
 from sigprop_snn.network.rule import Needs, Rule, Update, check_front, misfit
 from sigprop_snn.network.stage import LayerReport, Learned, hits
 from sigprop_snn.neurons import Neuron, run
+from sigprop_snn.rules.relaxation import strengthen
 
 if TYPE_CHECKING:
     from sigprop_snn.network.network import Network
@@ -85,28 +87,15 @@ class ErrorForward(nn.Module, Rule):
         readout = network.readout
         if readout is None:
             raise SigpropError("error forward-propagation needs an output: network has no readout")
-        inputs = network.signal.plain(inputs)
         with torch.no_grad():
+            inputs = network.signal.plain(inputs)
             front, passed, last = self._first_pass(network, inputs)
         scores, loss, error = _output(readout, last, labels)
-        with torch.no_grad():
-            driven = front + self.nudge * (error @ self.loop).view_as(front[0])
-            if self.loop.requires_grad:
-                change = error.t() @ passed[0].active.flatten(1) / len(error)
-                self.loop.grad = -change if self.loop.grad is None else self.loop.grad - change
         reports = []
-        for index, first in enumerate(passed):
-            name, block = f"block{index + 1}", first.block
-            with torch.no_grad():
-                current = driven if index == 0 else block.current(inputs)
-                active, inputs = _acted(block, current)
-                moved = (active - first.active) / self.nudge
-            learns = [p for p in block.parameters() if p.requires_grad]
-            if learns:
-                _hebbian(first, moved)
-            if update is not None and (learns or index == 0 and self.loop.requires_grad):
-                update(name)
+        for name in self._second_pass(front, passed, error):
             reports.append(LayerReport(name, None, None))
+            if update is not None and _learned(passed[len(reports) - 1].block, self, name):
+                update(name)
         if loss.requires_grad:
             loss.backward()  # type: ignore[no-untyped-call]
             if update is not None:
@@ -123,9 +112,7 @@ class ErrorForward(nn.Module, Rule):
         """Return the settings for `print(rule)`."""
         return f"nudge={self.nudge}, learned={self.loop.requires_grad}"
 
-    def _first_pass(
-        self, network: Network, inputs: Tensor
-    ) -> tuple[Tensor, list[Passed], Tensor]:
+    def _first_pass(self, network: Network, inputs: Tensor) -> tuple[Tensor, list[Passed], Tensor]:
         """Return the first block's current, what each block leaves, and what the last sends on."""
         passed: list[Passed] = []
         for index, block in enumerate(network.each_block()):
@@ -145,6 +132,27 @@ class ErrorForward(nn.Module, Rule):
             passed.append(Passed(block, inputs.mean(0), active))
             inputs = sent
         return front, passed, inputs
+
+    def _second_pass(self, front: Tensor, passed: list[Passed], error: Tensor) -> Iterator[str]:
+        """Pass the error through and yield each block's name as its gradient is there."""
+        with torch.no_grad():
+            current = front + self.nudge * (error @ self.loop).view_as(front[0])
+            strengthen(self.loop, error.t() @ passed[0].active.flatten(1) / len(error))
+        for index, first in enumerate(passed):
+            with torch.no_grad():
+                active, sent = _acted(first.block, current)
+                if index + 1 < len(passed):
+                    current = passed[index + 1].block.current(sent)
+                moved = (active - first.active) / self.nudge
+            if any(p.requires_grad for p in first.block.parameters()):
+                _hebbian(first, moved)
+            yield f"block{index + 1}"
+
+
+def _learned(block: Block, rule: Rule, name: str) -> bool:
+    """Return whether anything of a layer, or of the rule with it, learns."""
+    own = rule.local_parameters().get(name, [])
+    return any(p.requires_grad for p in [*block.parameters(), *own])
 
 
 def _acted(block: Block, current: Tensor) -> tuple[Tensor, Tensor]:

@@ -104,7 +104,10 @@ class Hebbian(nn.Module, Rule):
         )
         self._change(network, inputs, free, pulled)
         self._observe(network, free)
-        reports = self._updated(network, update)
+        reports = [LayerReport(name, None, None) for name in self._updated(network, update)]
+        distance = (rates - list(network.each_block())[-1].neuron.fire(free.output)).square()
+        loss = float(distance.sum(dim=1).mean()) / 2
+        reports[-1] = LayerReport("readout", loss, hits(free.output, labels))
         scores = network.predicted({"readout": free.output})
         return Learned(reports, scores, hits(scores, labels))
 
@@ -170,7 +173,8 @@ class Hebbian(nn.Module, Rule):
             if block.training and isinstance(block.norm, RunningScale | RunningNorm):
                 block.norm.observe(raw)
 
-    def _updated(self, network: Network, update: Update | None) -> list[LayerReport]:
+    def _updated(self, network: Network, update: Update | None) -> list[str]:
+        """Call `update` for every layer that has a change, and return all their names."""
         assert network.readout is not None  # checked
         layers: dict[str, Block | nn.Module] = {
             f"block{index + 1}": block for index, block in enumerate(network.each_block())
@@ -181,4 +185,4 @@ class Hebbian(nn.Module, Rule):
             learns = [*layer.parameters(), *own.get(name, [])]
             if update is not None and any(p.grad is not None for p in learns):
                 update(name)
-        return [LayerReport(name, None, None) for name in layers]
+        return list(layers)

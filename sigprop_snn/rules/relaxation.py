@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.grad import conv2d_weight
 
 from sigprop_snn.errors import SigpropError
 from sigprop_snn.network.block import Block
 from sigprop_snn.neurons import Neuron, Run, run
-from sigprop_snn.neurons.base import State
+from sigprop_snn.neurons.base import State, Step
 from sigprop_snn.neurons.filters import is_constant
 
 if TYPE_CHECKING:
@@ -84,35 +85,51 @@ def relax(
         keep: whether to keep every step.
     """
     assert network.readout is not None  # the rule saw to it
-    blocks = list(network.each_block())
-    units = blocks[-1].neuron
-    states: list[State | None] = [None] * len(blocks)
+    units = list(network.each_block())[-1].neuron
     output = units.initial_state(current.new_zeros(current.shape[1], loop.shape[0]))
-    kept: list[list[tuple[Tensor, Tensor]]] = [[] for _ in blocks]
-    for driven in current:
+    states: list[State | None] = [None for _ in network.blocks]
+    kept: list[list[Step]] = []
+    for into in current:
         said = units.fire(output.voltage)
         pull = target.nudge * (target.rates - said) if target is not None else None
         back = said if carries == "output" else pull
-        sent, rates, raw = [], [], []
-        for index, block in enumerate(blocks):
-            if index == 0:
-                into = driven if back is None else driven + (back @ loop).view_as(driven)
-            else:
-                raw.append(block.synapse(sent[-1]))
-                into = block.norm(raw[-1])
-            state = states[index]
-            step = block.neuron.step(
-                into, state if state is not None else block.neuron.initial_state(into)
-            )
-            states[index] = step.state
-            rates.append(step.spike)
-            sent.append(block.pool(step.spike))
-            if keep:
-                kept[index].append((step.spike, step.voltage))
-        into = network.readout.synapse(sent[-1].flatten(1))
-        output = units.integrate(into if pull is None else into + pull, output)
-    steps = [_stacked(of_block) for of_block in kept if of_block]
-    return Relaxed(raw, sent, rates, output.voltage, steps)
+        if back is not None:
+            into = into + (back @ loop).view_as(into)
+        raw, did, sent = _sweep(network, into, states)
+        states = [step.state for step in did]
+        if keep:
+            kept.append(did)
+        above = network.readout.synapse(sent[-1].flatten(1))
+        output = units.integrate(above if pull is None else above + pull, output)
+    steps = [_stacked(block) for block in zip(*kept, strict=True)]
+    return Relaxed(raw, sent, [step.spike for step in did], output.voltage, steps)
+
+
+def _sweep(
+    network: Network, into: Tensor, states: Sequence[State | None]
+) -> tuple[list[Tensor], list[Step], list[Tensor]]:
+    """Advance every block by one step, from the first to the last.
+
+    Args:
+        network: the blocks.
+        into: the first block's current, `[B, ...]`.
+        states: of every block; None is silence.
+
+    Returns:
+        The currents above the first block before their normalisers, every block's step, and what
+        every block sends on.
+    """
+    raw: list[Tensor] = []
+    did: list[Step] = []
+    sent: list[Tensor] = []
+    for index, (block, state) in enumerate(zip(network.each_block(), states, strict=True)):
+        if index > 0:
+            raw.append(block.synapse(sent[-1]))
+            into = block.norm(raw[-1])
+        neuron = block.neuron
+        did.append(neuron.step(into, state if state is not None else neuron.initial_state(into)))
+        sent.append(block.pool(did[-1].spike))
+    return raw, did, sent
 
 
 def held(neuron: Neuron, inputs: Tensor) -> Tensor:
@@ -159,7 +176,7 @@ def correlate(synapse: nn.Module, before: Tensor, after: Tensor) -> None:
     weighted = weighted_part(synapse)
     rows = before.shape[0]
     if isinstance(weighted, nn.Conv2d):
-        change = torch.nn.grad.conv2d_weight(
+        change = conv2d_weight(  # type: ignore[no-untyped-call]
             before, list(weighted.weight.shape), after,
             weighted.stride, weighted.padding, weighted.dilation, weighted.groups,
         )  # fmt: skip
@@ -171,7 +188,7 @@ def correlate(synapse: nn.Module, before: Tensor, after: Tensor) -> None:
         strengthen(weighted.bias, shift / rows)
 
 
-def strengthen(weight: nn.Parameter, change: Tensor) -> None:
+def strengthen(weight: Tensor, change: Tensor) -> None:
     """Add minus a change to a weight's `.grad`, if it learns."""
     if weight.requires_grad:
         weight.grad = -change if weight.grad is None else weight.grad - change
@@ -232,5 +249,5 @@ def target_rates(labels: Tensor, classes: int, like: Tensor) -> Tensor:
     return F.one_hot(labels, classes).to(like)
 
 
-def _stacked(steps: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
-    return torch.stack([rate for rate, _ in steps]), torch.stack([voltage for _, voltage in steps])
+def _stacked(steps: Sequence[Step]) -> tuple[Tensor, Tensor]:
+    return torch.stack([step.spike for step in steps]), torch.stack([s.voltage for s in steps])
