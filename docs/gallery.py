@@ -2,7 +2,7 @@
 
     python docs/gallery.py
 
-It trains three small networks on the embedded digits, which takes a minute or two, writes the
+It trains a few small networks on the embedded digits, which takes a minute or two, writes the
 pictures into `docs/gallery/`, and `docs/gallery.md`, the page that shows them.
 """
 
@@ -24,6 +24,7 @@ from PIL import Image
 from torch import Tensor
 
 from sigprop_snn import plots
+from sigprop_snn.analysis import separability, stream_alignment, update_angles
 from sigprop_snn.data import Data, digit_events, load
 from sigprop_snn.figures import Observed, draw_voltages, observe
 from sigprop_snn.monitors import voltage_histograms
@@ -124,6 +125,37 @@ def rules(data: Data, epochs: int) -> list[dict[str, Any]]:
     return rows
 
 
+@dataclass(frozen=True)
+class Evidence:
+    """What the layers learned, by layer, a value after every epoch."""
+
+    seen: list[int]
+    degrees: dict[str, list[float]]
+    own: dict[str, list[float]]
+    other: dict[str, list[float]]
+    probed: dict[str, list[float]]
+
+
+def evidence(data: Data, epochs: int) -> Evidence:
+    """Train a network, and measure after every epoch what its layers learned."""
+    network = mlp(data.shape, len(data.classes), hidden=(200, 200))
+    optimizers = LocalOptimizers(network, partial(torch.optim.Adam, lr=2e-3))
+    learned, tested = list(data.train), list(data.test)
+    found = Evidence([], {}, {}, {}, {})
+    for epoch in range(epochs + 1):
+        found.seen.append(epoch * data.train.samples)
+        for angle in update_angles(network, *learned[0]):
+            found.degrees.setdefault(angle.name, []).append(angle.degrees)
+        for aligned in stream_alignment(network, *tested[0]):
+            found.own.setdefault(aligned.name, []).append(aligned.own)
+            found.other.setdefault(aligned.name, []).append(aligned.other)
+        for probe in separability(network, learned, tested):
+            found.probed.setdefault(probe.name, []).append(probe.accuracy)
+        for inputs, labels in data.train:
+            network.learn(inputs, labels, optimizers.step)
+    return found
+
+
 def network_raster(of: Study) -> list[Axes]:
     """Draw one sample on its way through a network."""
     layers = {"input": of.observed.input, **of.observed.spikes}
@@ -201,6 +233,7 @@ def draw(folder: Path, epochs: int) -> list[tuple[str, str, str]]:
     digits = study(still, from_small_weights(mlp(still.shape, 10, hidden=(200, 200))), 2 * epochs)
     events = study(moving, mlp(moving.shape, 10, hidden=(400, 400)), epochs)
     maps = study(moving, conv(moving.shape, 10, channels=(16, 32), predict="vote"), epochs)
+    useful = evidence(still, epochs)
     frames = events.observed.input
     recording = digit_events("test")[0][0]
     confused = confusion_of(events.network, moving.test, 10).counts
@@ -223,6 +256,15 @@ def draw(folder: Path, epochs: int) -> list[tuple[str, str, str]]:
          "How near the samples of each class are to each class's context in the last block."),
         ("rule_spectrum", "rule_spectrum", partial(plots.rule_spectrum, rules(still, 2 * epochs)),
          "How rules compare, over two seeds."),
+        ("update_angles", "update_angles",
+         partial(plots.update_angles, useful.seen, useful.degrees),
+         "How far each layer's update lies from backpropagation's gradient, while it learns."),
+        ("stream_alignment", "stream_alignment",
+         partial(plots.stream_alignment, useful.seen, useful.own, useful.other),
+         "How near samples come to their own class's context, and to the others."),
+        ("separability", "separability",
+         partial(plots.separability, useful.seen, useful.probed),
+         "How well a straight cut through the spike counts tells the classes apart."),
         ("weights_as_pictures", "weights", partial(weights, digits),
          "Weights of the first layer as pictures."),
         ("weights_as_pictures", "contexts", partial(contexts, digits),

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
+from sigprop_snn.compare_config import CompareConfig
 from sigprop_snn.config import TrainConfig
 from sigprop_snn.errors import RunStoppedError, SigpropError
 
@@ -182,6 +183,24 @@ class Report:
 
 
 @dataclass(frozen=True)
+class Compare:
+    """Train every rule on the same network, data and budget, and compare them.
+
+    Attributes:
+        comparison: what to compare, and how.
+    """
+
+    comparison: CompareConfig
+
+    def run(self) -> None:
+        """Compare, and print the table."""
+        from sigprop_snn.comparison import as_text, compare
+
+        compared = compare(self.comparison)
+        print(f"\n{as_text(compared.rows)}\n\ncomparison folder: {compared.folder}")
+
+
+@dataclass(frozen=True)
 class ListNames:
     """Print every name that can be chosen, with one line each."""
 
@@ -256,6 +275,7 @@ def _commands(arguments: Sequence[str]) -> Any:
         | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
         | Annotated[Plot, tyro.conf.subcommand("plot")]
         | Annotated[Report, tyro.conf.subcommand("report")]
+        | Annotated[Compare, tyro.conf.subcommand("compare")]
         | Annotated[ListNames, tyro.conf.subcommand("list")]
     )
 

@@ -171,6 +171,9 @@ class TrainConfig:
         gaps = {f.name: getattr(recipe, f.name) for f in fields(recipe)}
         gaps |= {"signal": rule.signal, "loss": rule.loss, "neuron": rule.neuron or "lif"}
         gaps["predict"] = rule.predict or recipe.predict
+        # A static picture gives a rate neuron the same activity at every step: one is enough.
+        if (self.neuron or rule.neuron) == "rate" and not DATASETS[self.dataset].events:
+            gaps["steps"] = 1
         gaps |= rule.recipe
         whole = replace(self, **{k: v for k, v in gaps.items() if getattr(self, k) is None})
         whole._check()

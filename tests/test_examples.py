@@ -53,6 +53,14 @@ def test_digits_are_learned_and_drawn(tmp_path, capsys):
     assert "epoch 5: test accuracy 0.9" in capsys.readouterr().out
 
 
+def test_the_evidence_is_measured_and_drawn(tmp_path, capsys):
+    out = tmp_path / "evidence.png"
+    run("evidence.py", "--quick", "--out", str(out))
+    said = capsys.readouterr().out
+    assert "block1: " in said and "block2: " in said and "degrees" in said
+    assert out.stat().st_size > 10_000
+
+
 def bare(code: str) -> list[str]:
     """The classes of some code, without docstrings, in one form."""
     classes = [node for node in ast.parse(code).body if isinstance(node, ast.ClassDef)]

@@ -5,13 +5,15 @@ figure of its own that needs no display), and returns the Axes drawn on.
 """
 
 from sigprop_snn.plots.animation import animate_layers
-from sigprop_snn.plots.curves import learning_curves, rule_spectrum
+from sigprop_snn.plots.curves import learning_curves
 from sigprop_snn.plots.events import event_cloud, event_frames
+from sigprop_snn.plots.evidence import separability, stream_alignment, update_angles
 from sigprop_snn.plots.histograms import voltage_histogram
 from sigprop_snn.plots.maps import rate_maps, weights_as_pictures
 from sigprop_snn.plots.network import network_raster
 from sigprop_snn.plots.rasters import raster
 from sigprop_snn.plots.saving import save
+from sigprop_snn.plots.spectrum import rule_spectrum
 from sigprop_snn.plots.style import layer_colours
 from sigprop_snn.plots.surrogates import surrogate_comparison
 from sigprop_snn.plots.tables import confusion, similarity
@@ -30,8 +32,11 @@ __all__ = [
     "rate_maps",
     "rule_spectrum",
     "save",
+    "separability",
     "similarity",
+    "stream_alignment",
     "surrogate_comparison",
+    "update_angles",
     "voltage_histogram",
     "voltage_traces",
     "weights_as_pictures",

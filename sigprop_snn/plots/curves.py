@@ -1,4 +1,4 @@
-"""How learning went, layer by layer, and how rules compare."""
+"""How learning went, layer by layer."""
 
 from __future__ import annotations
 
@@ -12,20 +12,18 @@ from matplotlib.ticker import FuncFormatter, NullFormatter
 from sigprop_snn.errors import SigpropError
 from sigprop_snn.plots.arrays import Array
 from sigprop_snn.plots.style import (
-    GREY,
     INK,
-    PALETTE,
     PAPER,
-    SMALL_SIZE,
     TITLE_SIZE,
     axes_for,
     dress,
     figure_of,
     label_ends,
     layer_colours,
-    plain,
     ticks,
 )
+
+_Place = tuple[float, float, float, float]
 
 _SIDE_BY_SIDE = 6.0  # inches that two panels and their labels need
 
@@ -90,105 +88,6 @@ def learning_curves(
     return panels
 
 
-def rule_spectrum(
-    rows: Sequence[Mapping[str, Any]], *, ax: Axes | None = None, title: str | None = None
-) -> list[Axes]:
-    """Compare learning rules: accuracy, and what it costs in time and memory.
-
-    Args:
-        rows: For each rule ``rule`` (its name), ``accuracy`` (the mean, a fraction) and, where
-            known, ``accuracy_std``, ``seconds`` (for an epoch) and ``memory_mb`` (the peak).
-        ax: An Axes whose place the panels take; None makes a figure.
-        title: Title of the picture.
-
-    Returns:
-        The panel of the accuracy, then those of seconds and memory that any row knows.
-
-    Raises:
-        SigpropError: If there is no row, or one without a rule or an accuracy.
-    """
-    if len(rows) == 0:
-        raise SigpropError("rows is empty; expected a row for at least one rule.")
-    for place, row in enumerate(rows):
-        for key in ("rule", "accuracy"):
-            if row.get(key) is None:
-                raise SigpropError(f"rows[{place}] has no {key!r}; expected 'rule' and 'accuracy'.")
-    names = [plain(str(row["rule"])) for row in rows]
-    accuracy = 100 * _series(rows, "accuracy", "rows")
-    deviation = 100 * np.nan_to_num(_series(rows, "accuracy_std", "rows"))
-    costs = [
-        (label, series)
-        for key, label in (("seconds", "seconds per epoch"), ("memory_mb", "peak memory (MB)"))
-        if np.isfinite(series := _series(rows, key, "rows")).any()
-    ]
-    host = axes_for(ax, (8.0, 0.34 * len(rows) + 1.1))
-    host.set_axis_off()
-    if title is not None:
-        host.set_title(title, loc="left", fontsize=TITLE_SIZE + 1, color=INK, pad=22)
-    count = 1 + len(costs)
-    width = (1.0 - 0.07 * (count - 1)) / count
-    panels = [host.inset_axes((place * (width + 0.07), 0.0, width, 1.0)) for place in range(count)]
-    y = np.arange(len(rows))
-    dress(panels[0], title="accuracy (%)", grid="x")
-    colours = [PALETTE[place % len(PALETTE)] for place in range(len(rows))]
-    for place, colour in enumerate(colours):
-        panels[0].errorbar(
-            accuracy[place],
-            y[place],
-            xerr=deviation[place] or None,
-            fmt="o",
-            color=colour,
-            markersize=5,
-            linewidth=1.3,
-            capsize=2.5,
-        )
-        spread_text = f" ± {deviation[place]:.1f}" if deviation[place] else ""
-        panels[0].annotate(
-            f"{accuracy[place]:.1f}{spread_text}",
-            (accuracy[place], y[place]),
-            xytext=(0, 5),
-            textcoords="offset points",
-            ha="center",
-            va="bottom",
-            fontsize=SMALL_SIZE - 0.5,
-            color=INK,
-        )
-    low, high = float((accuracy - deviation).min()), float((accuracy + deviation).max())
-    pad = max(0.18 * (high - low), 0.5)
-    panels[0].set_xlim(low - pad, high + pad)
-    panels[0].xaxis.set_major_locator(ticks(5))
-    for panel, (label, series) in zip(panels[1:], costs, strict=True):
-        dress(panel, title=label)
-        panel.barh(y, np.nan_to_num(series), height=0.55, color=colours, alpha=0.8)
-        for place in range(len(rows)):
-            known = bool(np.isfinite(series[place]))
-            panel.annotate(
-                f"{series[place]:,.3g}"
-                if known and series[place] < 1000
-                else f"{series[place]:,.0f}"
-                if known
-                else "not measured",
-                (series[place] if known else 0.0, y[place]),
-                xytext=(3, 0),
-                textcoords="offset points",
-                va="center",
-                fontsize=SMALL_SIZE - 0.5,
-                color=INK if known else GREY,
-            )
-        panel.set_xlim(0, float(np.nanmax(series)) * 1.22 or 1.0)
-        panel.xaxis.set_major_locator(ticks(4))
-    for panel in panels:
-        panel.set_ylim(len(rows) - 0.4, -0.7)
-        panel.set_yticks(y)
-        panel.set_yticklabels(names if panel is panels[0] else [])
-        panel.tick_params(axis="y", length=0)
-        panel.spines["left"].set_visible(panel is not panels[0])
-    return panels
-
-
-_Place = tuple[float, float, float, float]
-
-
 def _two_places(host: Axes) -> tuple[_Place, _Place]:
     """Return the places of two panels in their host, with room for labels at their right ends."""
     figure = figure_of(host)
@@ -198,13 +97,11 @@ def _two_places(host: Axes) -> tuple[_Place, _Place]:
     return (0.0, 0.58, 0.70, 0.42), (0.0, 0.0, 0.70, 0.42)
 
 
-def _number(
-    record: Mapping[str, Any], key: str, place: int, where: str, missing: float, name: str = ""
-) -> float:
+def _number(record: Mapping[str, Any], key: str, place: int, where: str, missing: float) -> float:
     value = record.get(key)
     if value is None:
         return missing
-    spot = f"{name or 'history'}[{place}]{where}[{key!r}]"
+    spot = f"history[{place}]{where}[{key!r}]"
     try:
         number = float(value)
     except (TypeError, ValueError) as error:
@@ -214,8 +111,8 @@ def _number(
     return number
 
 
-def _series(records: Sequence[Mapping[str, Any]], key: str, name: str = "history") -> Array:
-    return np.array([_number(r, key, i, "", np.nan, name) for i, r in enumerate(records)])
+def _series(records: Sequence[Mapping[str, Any]], key: str) -> Array:
+    return np.array([_number(r, key, i, "", np.nan) for i, r in enumerate(records)])
 
 
 def _layer_names(history: Sequence[Mapping[str, Any]]) -> list[str]:

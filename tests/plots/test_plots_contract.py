@@ -46,6 +46,10 @@ def history(epochs: int, layers: int) -> list[dict]:
     ]
 
 
+def many(layers: int, points: int) -> dict[str, torch.Tensor]:
+    return {f"block{i + 1}": torch.rand(points) for i in range(layers)}
+
+
 def bins(layers: int, count: int) -> dict:
     edges = torch.linspace(-3, 2, count + 1)
     return {f"block{i + 1}": (edges, torch.arange(count)) for i in range(layers)}
@@ -71,6 +75,11 @@ SMALL: dict[str, Draw] = {
     "rule_spectrum": lambda ax: plots.rule_spectrum(
         [{"rule": name, "accuracy": 0.9} for name in NAMES], ax=ax
     ),
+    "update_angles": lambda ax: plots.update_angles([0, 9], {n: [90, 60] for n in NAMES}, ax=ax),
+    "stream_alignment": lambda ax: plots.stream_alignment(
+        [0, 9], {n: [0.1, 0.9] for n in NAMES}, {n: [0.1, 0.2] for n in NAMES}, ax=ax
+    ),
+    "separability": lambda ax: plots.separability([0, 9], {n: [0.1, 0.9] for n in NAMES}, ax=ax),
     "weights_as_pictures": lambda ax: plots.weights_as_pictures(torch.rand(6, 1, 5, 5), ax=ax),
     "rate_maps": lambda ax: plots.rate_maps(spikes(8, 6, 5, 5), ax=ax),
     "event_frames": lambda ax: plots.event_frames(spikes(8, 2, 6, 6), ax=ax),
@@ -98,6 +107,11 @@ LARGE: dict[str, Draw] = {
     "rule_spectrum": lambda ax: plots.rule_spectrum(
         [{"rule": f"rule {i}", "accuracy": 0.9, "seconds": 1.0} for i in range(40)], ax=ax
     ),
+    "update_angles": lambda ax: plots.update_angles(torch.arange(1000), many(12, 1000), ax=ax),
+    "stream_alignment": lambda ax: plots.stream_alignment(
+        torch.arange(1000), many(12, 1000), many(12, 1000), ax=ax
+    ),
+    "separability": lambda ax: plots.separability(torch.arange(1000), many(12, 1000), ax=ax),
     "weights_as_pictures": lambda ax: plots.weights_as_pictures(torch.rand(2000, 3, 9, 9), ax=ax),
     "rate_maps": lambda ax: plots.rate_maps(spikes(20, 512, 16, 16), ax=ax),
     "event_frames": lambda ax: plots.event_frames(spikes(500, 2, 64, 64), ax=ax),

@@ -36,3 +36,9 @@ def test_accuracy_does_not_suffer(tmp_path, choices):
 def test_an_update_that_makes_no_sense_is_refused(update):
     with pytest.raises(SigpropError, match="expected 'sample', 'every-step'"):
         TrainConfig("digits", update=update).resolved()
+
+
+def test_a_rate_network_takes_one_step_of_a_static_picture():
+    assert TrainConfig("digits", neuron="rate").resolved().steps == 1
+    assert TrainConfig("digits", neuron="rate", steps=3).resolved().steps == 3
+    assert TrainConfig("digit-events", neuron="rate").resolved().steps == 12

@@ -1,0 +1,95 @@
+"""How near the samples of a class come to their own context, layer by layer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from sigprop_snn.errors import SigpropError
+from sigprop_snn.network import Network
+
+
+@dataclass(frozen=True)
+class LayerAlignment:
+    """How the two streams of a block agree with class.
+
+    Attributes:
+        name: "block1" for the first block.
+        own: mean cosine of a sample's representation and its own class's context.
+        other: the same with the contexts of the other classes.
+        nearest: share of samples whose nearest context is their own.
+        by_class: mean cosine of the samples of each class (row) with each context (column),
+            `[C, C]`; NaN in the rows of classes without a sample.
+    """
+
+    name: str
+    own: float
+    other: float
+    nearest: float
+    by_class: Tensor
+
+
+@torch.no_grad()
+def stream_alignment(
+    network: Network, inputs: Tensor, labels: Tensor
+) -> tuple[LayerAlignment, ...]:
+    """Return how the representations of samples and contexts align, for every block that has both.
+
+    The cosines are those of what the rule compares, unnormalised otherwise; no label enters the
+    network. It is used as in evaluation, and left as it was.
+
+    Args:
+        network: the network.
+        inputs: `[T, B, ...]`.
+        labels: the class of every sample, `[B]`.
+
+    Raises:
+        SigpropError: if no block compares samples with a context of every class.
+    """
+    was_training = network.training
+    network.eval()
+    entry = network.signal.enter(inputs, None)
+    found = []
+    for stage in network.stages(inputs):
+        if stage.response is None or stage.response.representation is None or not entry.samples:
+            continue
+        samples, contexts = stage.response.representation.tensor_split([entry.samples])
+        if entry.own:
+            contexts = contexts.reshape(entry.own, -1, *contexts.shape[1:]).transpose(0, 1)
+        cosines = _cosines(samples, contexts)
+        if cosines.shape[1] == network.signal.classes:
+            found.append(_aligned(stage.name, cosines, labels))
+    network.train(was_training)
+    if not found:
+        raise SigpropError(
+            "no block of the network compares samples with a context of every class; expected a "
+            "rule of signal propagation"
+        )
+    return tuple(found)
+
+
+def _cosines(samples: Tensor, contexts: Tensor) -> Tensor:
+    """Return the cosines `[B, C]` with shared contexts `[C, ...]` or own ones `[B, C, ...]`."""
+    h = F.normalize(samples.flatten(1), dim=1)
+    if contexts.dim() > samples.dim():
+        return torch.einsum("bd,bkd->bk", h, F.normalize(contexts.flatten(2), dim=2))
+    return h @ F.normalize(contexts.flatten(1), dim=1).t()
+
+
+def _aligned(name: str, cosines: Tensor, labels: Tensor) -> LayerAlignment:
+    classes = cosines.shape[1]
+    belongs = F.one_hot(labels, classes).to(cosines)
+    own = (cosines * belongs).sum(1)
+    other = (cosines.sum(1) - own) / (classes - 1)
+    nearest = cosines.argmax(dim=1) == labels
+    by_class = (belongs.t() @ cosines) / belongs.sum(0)[:, None]
+    return LayerAlignment(
+        name,
+        float(own.mean()),
+        float(other.mean()),
+        float(nearest.double().mean()),
+        by_class.cpu(),
+    )

@@ -1,0 +1,8 @@
+"""Learning rules side by side: the same network, data and budget for each."""
+
+from sigprop_snn.compare_config import CompareConfig
+from sigprop_snn.comparison.compare import Comparison, compare
+from sigprop_snn.comparison.plan import trainings
+from sigprop_snn.comparison.table import RuleRow, as_text, rows_of
+
+__all__ = ["CompareConfig", "Comparison", "RuleRow", "as_text", "compare", "rows_of", "trainings"]

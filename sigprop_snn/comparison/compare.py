@@ -1,0 +1,151 @@
+"""Running a comparison, and what it leaves on disk."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from sigprop_snn import plots
+from sigprop_snn.compare_config import CompareConfig
+from sigprop_snn.comparison.cell import run_cell
+from sigprop_snn.comparison.plan import trainings
+from sigprop_snn.comparison.store import Store, as_json
+from sigprop_snn.comparison.table import RuleRow, as_csv, rows_of
+from sigprop_snn.config import TrainConfig
+from sigprop_snn.processes import CallFailedError, FreshProcesses
+from sigprop_snn.training.folder import free_name
+
+TABLE, RESULTS, FIGURE = "compare.csv", "compare.json", "compare.png"
+# What every run imports, at the latest with its first optimizer, picture or kernel.
+_PRELOADED = ("sigprop_snn.comparison.cell", "torch._dynamo", "sklearn.datasets", "numba")
+
+Run = Callable[[TrainConfig], Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A finished comparison.
+
+    Attributes:
+        rows: one for each rule, the most accurate first.
+        records: one for each run.
+        folder: where the results were written.
+    """
+
+    rows: list[RuleRow]
+    records: list[dict[str, Any]]
+    folder: Path
+
+
+def compare(
+    config: CompareConfig,
+    say: Callable[[str], object] = print,
+    run: Run | None = None,
+) -> Comparison:
+    """Train every rule with every seed, one after the other, and write table and figure.
+
+    What a run leaves is written as soon as it ends; a comparison that was interrupted goes on with
+    what its folder lacks, and so does one that is given more rules or seeds. Runs that failed are
+    tried again.
+
+    Args:
+        config: the comparison.
+        say: takes the lines that tell how it goes.
+        run: runs one rule and seed and returns what `run_cell` does; that, in a fresh process each
+            time, if not given.
+
+    Raises:
+        SigpropError: if the choices can't be used, or the folder holds other ones.
+    """
+    planned = trainings(config)
+    store = Store(config.out or free_name(Path("runs"), f"compare-{config.dataset}"))
+    found = {place: store.load(training) for place, training in enumerate(planned)}
+    say(_opening(config, planned, sum(record is not None for record in found.values())))
+    done = [record for record in found.values() if record is not None]
+    try:
+        with FreshProcesses(_PRELOADED) as processes:
+            for place, training in enumerate(planned):
+                if found[place] is None:
+                    outcome = _outcome(training, run or partial(processes.call, run_cell))
+                    done.append(store.save(training, outcome))
+                    say(f"{place + 1} of {len(planned)}: {_line(done[-1])}")
+    finally:
+        rows = rows_of(done)
+        if rows:
+            _write(store, config, rows, done)
+    return Comparison(rows, done, store.path)
+
+
+def _outcome(training: TrainConfig, run: Run) -> Mapping[str, Any]:
+    try:
+        return run(training)
+    except CallFailedError as error:
+        return {"error": str(error)}
+
+
+def _opening(config: CompareConfig, planned: list[TrainConfig], found: int) -> str:
+    first = planned[0]
+    rules = len(planned) // config.seeds
+    recipe = "the data set's recipe for all" if config.same_recipe else "each rule's own recipe"
+    return (
+        f"{config.dataset}: {rules} rules, {config.seeds} seeds, network {first.network}, "
+        f"{first.epochs} epochs, {recipe}; {len(planned)} runs"
+        + (f", {found} of them done before" if found else "")
+    )
+
+
+def _line(record: Mapping[str, Any]) -> str:
+    name = f"{record['rule']}, seed {record['seed']}"
+    if record["error"] is not None:
+        return f"{name}: failed: {record['error']}"
+    return (
+        f"{name}: {100 * record['test_accuracy']:.2f} %, {record['seconds_per_epoch']:.2f} s an "
+        f"epoch, {record['memory_mb']:.1f} MiB a step"
+    )
+
+
+def _write(
+    store: Store, config: CompareConfig, rows: list[RuleRow], records: list[dict[str, Any]]
+) -> None:
+    choices = {k: str(v) if isinstance(v, Path) else v for k, v in vars(config).items()}
+    store.write(TABLE, as_csv(rows))
+    content = {
+        "config": {k: v for k, v in choices.items() if k not in ("out", "data_root")},
+        "machine": machine(),
+        "rows": [asdict(row) for row in rows],
+        "runs": records,
+    }
+    store.write(RESULTS, as_json(content))
+    drawn = [asdict(row) for row in rows if row.accuracy is not None]
+    if drawn:
+        title = f"{config.dataset}, {records[0]['config']['network']}"
+        plots.save(plots.rule_spectrum(drawn, title=title), store.path / FIGURE)
+
+
+def machine() -> dict[str, Any]:
+    """Return what the figures were measured on."""
+    return {
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "system": f"{platform.system()} {platform.machine()}",
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+    }
+
+
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        for line in info.read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor()

@@ -1,0 +1,93 @@
+"""The folder of a comparison: a file for every finished run, and the results of all."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from sigprop_snn.config import NOT_OF_THE_RESULT, TrainConfig
+from sigprop_snn.errors import SigpropError
+from sigprop_snn.training.folder import write_whole
+
+_CELLS = "cells"
+
+
+class Store:
+    """Keeps the records of finished runs; each file is whole or not there.
+
+    Args:
+        path: the folder; it is made, and may hold the records of an earlier call.
+
+    Raises:
+        SigpropError: if the folder can't be written to.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            (path / _CELLS).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise SigpropError(
+                f"comparison folder {str(path)!r} can't be written to ({error.strerror}); "
+                "expected a folder with write permission (name another with --out)"
+            ) from error
+
+    def load(self, training: TrainConfig) -> dict[str, Any] | None:
+        """Return the record of a run, or None if it is not there or failed.
+
+        Raises:
+            SigpropError: if the record is damaged, or of a run with other choices.
+        """
+        path = self._cell(training)
+        if not path.exists():
+            return None
+        try:
+            record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            config, error = record["config"], record["error"]
+        except (ValueError, KeyError, TypeError, OSError) as problem:
+            raise SigpropError(
+                f"{str(path)!r} can't be read ({type(problem).__name__}); expected the record of "
+                "a finished run; delete it to run it again"
+            ) from problem
+        asked = choices(training)
+        for name, value in asked.items():
+            if config.get(name) != value:
+                raise SigpropError(
+                    f"comparison folder {str(self.path)!r} holds {training.rule}, seed "
+                    f"{training.seed}, with {name} {config.get(name)!r}; expected {value!r} as "
+                    "asked for now (name another folder with --out)"
+                )
+        return None if error is not None else record
+
+    def save(self, training: TrainConfig, outcome: Mapping[str, Any]) -> dict[str, Any]:
+        """Write the record of a run, and return it."""
+        record = {
+            "rule": training.rule,
+            "seed": training.seed,
+            "error": None,
+            **outcome,
+            "config": choices(training),
+        }
+        self.write(f"{_CELLS}/{self._cell(training).name}", as_json(record))
+        return record
+
+    def write(self, name: str, text: str) -> Path:
+        """Write a text file of the folder, and return where it is."""
+        path = self.path / name
+        write_whole(path, lambda file: file.write_text(text, encoding="utf-8"))
+        return path
+
+    def _cell(self, training: TrainConfig) -> Path:
+        return self.path / _CELLS / f"{training.rule}-seed{training.seed}.json"
+
+
+def choices(training: TrainConfig) -> dict[str, Any]:
+    """Return what makes two runs the same, as plain values."""
+    return {k: v for k, v in training.as_json().items() if k not in NOT_OF_THE_RESULT}
+
+
+def as_json(content: Mapping[str, Any]) -> str:
+    """Return a JSON object as text."""
+    return json.dumps(content, indent=2, allow_nan=False) + "\n"

@@ -1,0 +1,182 @@
+"""From the records of the runs to a row for every rule."""
+
+from __future__ import annotations
+
+import csv
+import io
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from sigprop_snn.rules import RULES
+
+
+@dataclass(frozen=True)
+class RuleRow:
+    """What a comparison says of one rule, means over the seeds. None where no seed succeeded.
+
+    Attributes:
+        rule: its name.
+        accuracy: on the test samples after the last epoch, as a fraction.
+        accuracy_std: standard deviation over the seeds; None for one seed.
+        accuracy_min: of the worst seed.
+        accuracy_max: of the best seed.
+        seconds: of learning, an epoch.
+        memory_mb: what a learning step takes at its peak beyond what stays (weights, gradients,
+            optimizer, input), in MiB.
+        process_mb: peak of the whole process while training, in MiB.
+        spikes: fired by all blocks for one test sample; None where neurons are graded.
+        operations: additions and multiply-accumulates for one test sample.
+        additions: those for a spike that meets a weight.
+        macs: those for a graded value that meets a weight.
+        energy_nj: estimate for all that, in nJ.
+        parameters: numbers that learn.
+        neuron: which neuron the network has.
+        steps: T.
+        batch_size: samples in a batch.
+        learning_rate: at the start.
+        backward_pass: whether an error travels back through the layers.
+        symmetric_weights: whether it travels through the forward weights, transposed.
+        feedback_weights: whether there are weights for it alone.
+        stored_activations: "layers", "steps", "both", or "" where nothing waits.
+        seeds: how many runs succeeded.
+        failed: how many did not.
+        error: what the first of those said.
+    """
+
+    rule: str
+    accuracy: float | None
+    accuracy_std: float | None
+    accuracy_min: float | None
+    accuracy_max: float | None
+    seconds: float | None
+    memory_mb: float | None
+    process_mb: float | None
+    spikes: float | None
+    operations: float | None
+    additions: float | None
+    macs: float | None
+    energy_nj: float | None
+    parameters: int | None
+    neuron: str
+    steps: int
+    batch_size: int
+    learning_rate: float
+    backward_pass: bool
+    symmetric_weights: bool
+    feedback_weights: bool
+    stored_activations: str
+    seeds: int
+    failed: int
+    error: str | None
+
+
+def rows_of(records: Sequence[Mapping[str, Any]]) -> list[RuleRow]:
+    """Return a row for every rule, the most accurate first, rules that failed last."""
+    records = sorted(records, key=lambda record: record["seed"])
+    names = dict.fromkeys(record["rule"] for record in records)
+    rows = [_row(name, [r for r in records if r["rule"] == name]) for name in names]
+    return sorted(rows, key=lambda row: -1.0 if row.accuracy is None else row.accuracy)[::-1]
+
+
+def as_csv(rows: Sequence[RuleRow]) -> str:
+    """Return the rows as CSV, a column for each field of `RuleRow`."""
+    made = io.StringIO()
+    writer = csv.DictWriter(made, [f.name for f in fields(RuleRow)], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(asdict(row) for row in rows)
+    return made.getvalue()
+
+
+def as_text(rows: Sequence[RuleRow]) -> str:
+    """Return the rows as a table for the terminal, the errors below it."""
+    head = ("", "accuracy", "s an", "MiB", "MiB", "spikes", "operations", "para-", "", "back-",
+            "transposed", "feedback", "stored")  # fmt: skip
+    under = ("rule", "%", "epoch", "a step", "in all", "a sample", "a sample", "meters", "T",
+             "ward", "weights", "weights", "activity")  # fmt: skip
+    lines = [head, under, *(_cells(row) for row in rows)]
+    widths = [max(len(line[place]) for line in lines) for place in range(len(head))]
+    table = [
+        "  ".join(
+            cell.rjust(width) if 0 < place < 9 else cell.ljust(width)
+            for place, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in lines
+    ]
+    table.insert(2, "  ".join("-" * width for width in widths))
+    errors = [
+        f"{row.rule}: {row.failed} of {row.seeds + row.failed} runs failed: {row.error}"
+        for row in rows
+        if row.failed
+    ]
+    return "\n".join([*table, *errors])
+
+
+def _row(rule: str, records: Sequence[Mapping[str, Any]]) -> RuleRow:
+    good = [record for record in records if record["error"] is None]
+    errors = [record["error"] for record in records if record["error"] is not None]
+    accuracies = [record["test_accuracy"] for record in good]
+    config, needs = records[0]["config"], RULES[rule].needs
+    return RuleRow(
+        rule=rule,
+        accuracy=_mean(good, "test_accuracy"),
+        accuracy_std=statistics.stdev(accuracies) if len(accuracies) > 1 else None,
+        accuracy_min=min(accuracies, default=None),
+        accuracy_max=max(accuracies, default=None),
+        seconds=_mean(good, "seconds_per_epoch"),
+        memory_mb=_mean(good, "memory_mb"),
+        process_mb=_mean(good, "process_mb"),
+        spikes=_mean(good, "spikes"),
+        operations=_mean(good, "operations"),
+        additions=_mean(good, "additions"),
+        macs=_mean(good, "macs"),
+        energy_nj=_mean(good, "energy_nj"),
+        parameters=good[0]["parameters"] if good else None,
+        neuron=config["neuron"],
+        steps=config["steps"],
+        batch_size=config["batch_size"],
+        learning_rate=config["learning_rate"],
+        **asdict(needs),
+        seeds=len(good),
+        failed=len(errors),
+        error=errors[0] if errors else None,
+    )
+
+
+def _mean(records: Sequence[Mapping[str, Any]], key: str) -> float | None:
+    known = [record[key] for record in records if record[key] is not None]
+    return statistics.fmean(known) if known else None
+
+
+def _cells(row: RuleRow) -> tuple[str, ...]:
+    return (
+        row.rule,
+        _accuracy(row),
+        _number(row.seconds, ".2f"),
+        _number(row.memory_mb, ",.1f"),
+        _number(row.process_mb, ",.0f"),
+        _number(row.spikes, ",.0f"),
+        _number(row.operations, ",.0f"),
+        _number(row.parameters, ",.0f"),
+        str(row.steps),
+        _mark(row.backward_pass),
+        _mark(row.symmetric_weights),
+        _mark(row.feedback_weights),
+        row.stored_activations or "-",
+    )
+
+
+def _accuracy(row: RuleRow) -> str:
+    if row.accuracy is None:
+        return "failed"
+    spread = f" ± {100 * row.accuracy_std:.2f}" if row.accuracy_std is not None else ""
+    return f"{100 * row.accuracy:.2f}{spread}"
+
+
+def _number(value: float | None, form: str) -> str:
+    return "-" if value is None else format(value, form)
+
+
+def _mark(needed: bool) -> str:
+    return "yes" if needed else "-"

@@ -1,0 +1,183 @@
+"""Comparisons, with runs that are made up; the real thing is in test_compare_command.py."""
+
+import csv
+import json
+import statistics
+
+import pytest
+
+from sigprop_snn.comparison import CompareConfig, as_text, compare, trainings
+from sigprop_snn.config import RECIPES
+from sigprop_snn.errors import SigpropError
+from sigprop_snn.processes import CallFailedError
+from sigprop_snn.rules import RULES
+
+TWO = "voltage,surrogate"
+
+
+class Runs:
+    """Stands in for the training: what it was asked to run, and what it answers."""
+
+    def __init__(self, fail=(), stop_before=None):
+        self.fail, self.stop_before = fail, stop_before
+        self.asked = []
+
+    def __call__(self, training):
+        self.asked.append((training.rule, training.seed))
+        if (training.rule, training.seed) == self.stop_before:
+            raise KeyboardInterrupt
+        if training.rule in self.fail or (training.rule, training.seed) in self.fail:
+            raise CallFailedError("the loss of block1 became NaN")
+        accuracy = 0.9 + 0.01 * training.seed + (0.05 if training.rule == "surrogate" else 0.0)
+        return {
+            "test_accuracy": accuracy,
+            "test_accuracies": [0.5, accuracy],
+            "seconds_per_epoch": 2.0 + training.seed,
+            "memory_mb": 100.0,
+            "process_mb": 600.0,
+            "parameters": 1000,
+            "train_samples": 60,
+            "test_samples": 20,
+            "spikes": 40.0,
+            "operations": 3000.0,
+            "additions": 1000.0,
+            "macs": 2000.0,
+            "energy_nj": 7.0,
+        }
+
+
+def config(tmp_path, **settings):
+    return CompareConfig("digits", **{"rules": TWO, "out": tmp_path / "c", **settings})
+
+
+def silent(_):
+    pass
+
+
+def test_a_row_is_the_mean_over_the_seeds_and_says_what_the_rule_needs(tmp_path):
+    compared = compare(config(tmp_path), silent, Runs())
+    first, second = compared.rows
+    assert (first.rule, second.rule) == ("surrogate", "voltage")  # the more accurate first
+    accuracies = [0.90, 0.91, 0.92]
+    assert second.accuracy == pytest.approx(statistics.fmean(accuracies))
+    assert second.accuracy_std == pytest.approx(0.01)
+    assert (second.accuracy_min, second.accuracy_max) == pytest.approx((0.90, 0.92))
+    assert (second.seconds, second.memory_mb, second.seeds, second.failed) == (3.0, 100.0, 3, 0)
+    needs = RULES["voltage"].needs
+    assert second.backward_pass == needs.backward_pass
+    assert second.stored_activations == needs.stored_activations
+
+
+def test_table_csv_json_and_figure_say_the_same(tmp_path):
+    compared = compare(config(tmp_path), silent, Runs())
+    out = tmp_path / "c"
+    lines = as_text(compared.rows).splitlines()
+    assert lines[3].split()[:4] == ["surrogate", "96.00", "±", "1.00"]
+    assert lines[4].split()[:4] == ["voltage", "91.00", "±", "1.00"]
+    assert lines[4].split()[4:11] == ["3.00", "100.0", "600", "40", "3,000", "1,000", "8"]
+    with (out / "compare.csv").open() as file:
+        table = list(csv.DictReader(file))
+    kept = json.loads((out / "compare.json").read_text())
+    for row, from_csv, from_json in zip(compared.rows, table, kept["rows"], strict=True):
+        assert from_csv["rule"] == from_json["rule"] == row.rule
+        assert float(from_csv["accuracy"]) == from_json["accuracy"] == row.accuracy
+    assert len(kept["runs"]) == 6
+    assert kept["config"]["seeds"] == 3
+    assert kept["machine"]["cores"] >= 1
+    assert (out / "compare.png").stat().st_size > 10_000
+
+
+def test_a_rule_that_fails_stays_in_the_table_and_ends_nothing(tmp_path):
+    compared = compare(config(tmp_path), silent, Runs(fail=["voltage", ("surrogate", 1)]))
+    good, bad = compared.rows
+    assert (good.rule, good.seeds, good.failed) == ("surrogate", 2, 1)
+    assert (bad.rule, bad.seeds, bad.failed, bad.accuracy) == ("voltage", 0, 3, None)
+    text = as_text(compared.rows)
+    (row,) = [line for line in text.splitlines() if line.startswith("voltage  ")]
+    assert row.split()[:4] == ["voltage", "failed", "-", "-"]
+    assert "voltage: 3 of 3 runs failed: the loss of block1 became NaN" in text
+    assert "surrogate: 1 of 3 runs failed" in text
+    assert (tmp_path / "c" / "compare.png").exists()
+
+
+def test_a_comparison_in_which_all_fail_has_a_table_and_no_figure(tmp_path):
+    compared = compare(config(tmp_path), silent, Runs(fail=TWO.split(",")))
+    assert [row.accuracy for row in compared.rows] == [None, None]
+    assert (tmp_path / "c" / "compare.csv").exists()
+    assert not (tmp_path / "c" / "compare.png").exists()
+
+
+def test_an_interrupted_comparison_leaves_what_is_finished_and_goes_on(tmp_path):
+    stopped = Runs(stop_before=("voltage", 1))
+    with pytest.raises(KeyboardInterrupt):
+        compare(config(tmp_path), silent, stopped)
+    assert stopped.asked == [("voltage", 0), ("surrogate", 0), ("voltage", 1)]
+    kept = json.loads((tmp_path / "c" / "compare.json").read_text())
+    assert [row["seeds"] for row in kept["rows"]] == [1, 1]
+    said = []
+    again = Runs()
+    resumed = compare(config(tmp_path), said.append, again)
+    assert again.asked == [("voltage", 1), ("surrogate", 1), ("voltage", 2), ("surrogate", 2)]
+    assert "2 of them done before" in said[0]
+    whole = compare(config(tmp_path, out=tmp_path / "whole"), silent, Runs())
+    assert resumed.rows == whole.rows
+
+
+def test_failed_runs_are_tried_again_and_more_seeds_are_added(tmp_path):
+    compare(config(tmp_path, seeds=1), silent, Runs(fail=["voltage"]))
+    again = Runs()
+    compared = compare(config(tmp_path, seeds=2), silent, again)
+    assert again.asked == [("voltage", 0), ("voltage", 1), ("surrogate", 1)]
+    assert [row.failed for row in compared.rows] == [0, 0]
+
+
+def test_a_folder_with_other_choices_is_refused(tmp_path):
+    compare(config(tmp_path), silent, Runs())
+    with pytest.raises(SigpropError, match="with epochs 5; expected 7 as asked for now"):
+        compare(config(tmp_path, epochs=7), silent, Runs())
+    compare(config(tmp_path, data_root=tmp_path), silent, Runs())  # where it lies is no choice
+
+
+def test_a_damaged_record_is_named(tmp_path):
+    compare(config(tmp_path, seeds=1), silent, Runs())
+    (tmp_path / "c" / "cells" / "voltage-seed0.json").write_text("{")
+    with pytest.raises(SigpropError, match=r"voltage-seed0.json' can't be read"):
+        compare(config(tmp_path, seeds=1), silent, Runs())
+
+
+def test_budget_and_data_are_the_same_and_the_recipe_is_the_rules_own():
+    planned = trainings(CompareConfig("mnist", train_samples=500, steps=6))
+    assert {training.rule for training in planned} == set(RULES)
+    assert {training.epochs for training in planned} == {RECIPES["mnist"].epochs}
+    assert {training.network for training in planned} == {"mlp"}
+    assert {training.train_samples for training in planned} == {500}
+    for training in planned:
+        own = RULES[training.rule].recipe
+        rate = own.get("learning_rate", RECIPES["mnist"].learning_rate)
+        assert training.learning_rate == rate
+        assert training.steps == own.get("steps", 6)
+
+
+def test_same_recipe_takes_the_data_sets_for_all():
+    planned = trainings(CompareConfig("mnist", same_recipe=True, epochs=2))
+    recipe = RECIPES["mnist"]
+    found = {(t.epochs, t.steps, t.batch_size, t.learning_rate) for t in planned}
+    assert found == {(2, recipe.steps, recipe.batch_size, recipe.learning_rate)}
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"rules": "voltage,voltag"}, "unknown rule 'voltag'. Did you mean 'voltage'"),
+        ({"rules": " , "}, "expected names with commas between"),
+        ({"seeds": 0}, "seeds is 0; expected 1 or more"),
+        ({"epochs": 0}, "epochs is 0; expected 1 or more"),
+        ({"network": "mpl"}, "unknown network 'mpl'"),
+    ],
+)
+def test_choices_that_cant_be_used_are_refused_before_anything_is_written(tmp_path, settings, said):
+    with pytest.raises(SigpropError, match=said):
+        compare(config(tmp_path, **settings), silent, Runs())
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(SigpropError, match="unknown data set 'digit'"):
+        compare(CompareConfig("digit", out=tmp_path / "c"), silent, Runs())
