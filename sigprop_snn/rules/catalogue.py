@@ -33,7 +33,7 @@ class RuleChoice:
         predict: how its network predicts, where that is part of the rule.
         neuron: the neuron it is defined with, a name in `NEURONS`; None where any will do.
         recipe: where its recipe differs from the data set's, by the names of `TrainConfig`.
-        options: what it asks of the network's maker, such as the normaliser.
+        options: what it asks of the maker of its recipe's network, such as the normaliser.
     """
 
     about: str
