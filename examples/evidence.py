@@ -16,7 +16,14 @@ from sigprop_snn import plots
 from sigprop_snn.analysis import separability, stream_alignment, update_angles
 from sigprop_snn.data import load
 from sigprop_snn.network import Network
-from sigprop_snn.training import LocalOptimizers, TrainConfig, build_network, evaluate
+from sigprop_snn.training import (
+    SCHEDULES,
+    LocalOptimizers,
+    LocalSchedules,
+    TrainConfig,
+    build_network,
+    evaluate,
+)
 
 Batches = list[tuple[torch.Tensor, torch.Tensor]]
 History = dict[str, dict[str, list[float]]]  # by figure and layer, a value for every point
@@ -54,6 +61,7 @@ def main() -> None:
         network, lambda weights: torch.optim.Adam(weights, lr=config.learning_rate)
     )
     count = config.epochs * len(data.train)
+    schedules = LocalSchedules(optimizers, SCHEDULES[config.schedule], count)
     probed = list(islice(data.train, 2500 // config.batch_size))
     tested = list(islice(data.test, 2500 // config.batch_size))
 
@@ -68,8 +76,8 @@ def main() -> None:
             data.train.set_epoch(batch // len(data.train))
             batches = iter(data.train)
         if batch < count:
-            optimizers.set_learning_rate(config.learning_rate * (1 - 0.98 * batch / count))
             network.learn(*next(batches), optimizers.step)
+            schedules.step()
 
     accuracy = evaluate(network, data.test).accuracy
     print(f"{args.rule} rule, seed {args.seed}: test accuracy {accuracy:.4f}; angles:")

@@ -48,15 +48,20 @@ def rule_names(config: CompareConfig) -> list[str]:
     return names
 
 
-def _training(config: CompareConfig, rule: str, seed: int) -> TrainConfig:
-    recipe = RECIPES[config.dataset]
-    epochs = config.epochs
+def _training(config: CompareConfig, name: str, seed: int) -> TrainConfig:
+    recipe, rule = RECIPES[config.dataset], RULES[name]
+    epochs, steps = config.epochs, config.steps
+    if config.same_recipe and steps is None:
+        steps = recipe.steps
+    # A rate network takes a static picture in one step, and some rules need so many steps.
+    if rule.neuron == "rate" or ("steps" in rule.recipe and not config.same_recipe):
+        steps = None
     training = TrainConfig(
         config.dataset,
-        rule=rule,
+        rule=name,
         network=config.network or recipe.network,
         epochs=epochs if epochs is not None else _EPOCHS.get(config.dataset, recipe.epochs),
-        steps=None if "steps" in RULES[rule].recipe else config.steps,
+        steps=steps,
         augment=recipe.augment,
         seed=seed,
         train_samples=config.train_samples,
@@ -66,9 +71,6 @@ def _training(config: CompareConfig, rule: str, seed: int) -> TrainConfig:
     )
     if config.same_recipe:
         training = replace(
-            training,
-            steps=config.steps if config.steps is not None else recipe.steps,
-            batch_size=recipe.batch_size,
-            learning_rate=recipe.learning_rate,
+            training, batch_size=recipe.batch_size, learning_rate=recipe.learning_rate
         )
     return training.resolved()
