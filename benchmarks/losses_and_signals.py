@@ -30,9 +30,9 @@ from sigprop_snn.network import (
     Signal,
     mlp,
 )
-from sigprop_snn.training import LocalOptimizers, evaluate
+from sigprop_snn.training import SCHEDULES, LocalOptimizers, LocalSchedules, evaluate
 
-RATE, LEFT = 2e-3, 0.02  # Adam's learning rate, and the share of it that is left at the end
+RATE = 2e-3  # Adam's learning rate at the start
 
 
 def conditioned(layout: Layout, **settings: float) -> ConditionedContext:
@@ -61,13 +61,12 @@ def accuracy(data: Data, loss: LocalLoss, signal: Callable[[Layout], Signal], ep
     torch.manual_seed(0)
     network = mlp(data.shape, len(data.classes), hidden=(400, 400), loss=loss, signal=signal)
     optimizers = LocalOptimizers(network, partial(torch.optim.Adam, lr=RATE))
-    batches, done = epochs * len(data.train), 0
+    schedules = LocalSchedules(optimizers, SCHEDULES["linear"], epochs * len(data.train))
     for epoch in range(epochs):
         data.train.set_epoch(epoch)
         for inputs, labels in data.train:
-            optimizers.set_learning_rate(RATE * (1 - (1 - LEFT) * done / batches))
             network.learn(inputs, labels, optimizers.step)
-            done += 1
+            schedules.step()
     assert data.validation is not None
     found = evaluate(network, data.validation)
     layers = " ".join(f"{100 * (layer.accuracy or 0):.2f}" for layer in found.layers)

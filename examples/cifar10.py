@@ -43,7 +43,10 @@ def main() -> None:
     parser.add_argument("--test-samples", type=int)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--data-root", type=Path, default=Path("data"))
+    parser.add_argument("--quick", action="store_true", help="a moment only")
     args = parser.parse_args()
+    if args.quick:
+        args.epochs, args.train_samples, args.test_samples = 1, 100, 20
 
     torch.manual_seed(args.seed)
     data = load(

@@ -37,11 +37,13 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=120, help="time steps of 1 ms")
     parser.add_argument("--current", type=float, default=0.2, help="of the step")
     parser.add_argument("--out", type=Path, default=Path("neurons.png"))
+    parser.add_argument("--quick", action="store_true", help="a moment only")
     args = parser.parse_args()
+    steps = 40 if args.quick else args.steps
 
     torch.manual_seed(0)
-    current = torch.zeros(args.steps, 1, 1)
-    current[args.steps // 8 : -args.steps // 8] = args.current
+    current = torch.zeros(steps, 1, 1)
+    current[steps // 8 : -steps // 8] = args.current
     traces = {}
     for name, neuron in MODELS.items():
         with torch.no_grad():

@@ -48,14 +48,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rule", choices=RULES, default="surrogate")
     parser.add_argument("--epochs", type=int, default=5)
+    parser.add_argument("--quick", action="store_true", help="a moment only")
     args = parser.parse_args()
+    epochs = 2 if args.quick else args.epochs
 
     torch.manual_seed(0)
     data = load("digits", steps=8, batch_size=32)
     neuron = partial(DoubleLeak, surrogate=Cubic(width=2.0))
     network = mlp(data.shape, 10, hidden=(200, 200), neuron=neuron, rule=RULES[args.rule])
     optimizers = LocalOptimizers(network, lambda weights: torch.optim.Adam(weights, lr=2e-3))
-    for epoch in range(1, args.epochs + 1):
+    for epoch in range(1, epochs + 1):
         for x, labels in data.train:
             network.learn(x, labels, optimizers.step)
         print(f"epoch {epoch}: test accuracy {evaluate(network, data.test).accuracy:.3f}")

@@ -22,7 +22,10 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=8, help="time steps T")
     parser.add_argument("--events", action="store_true", help="see the digits by an event camera")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--quick", action="store_true", help="a moment only")
     args = parser.parse_args()
+    if args.quick:
+        args.epochs, args.steps = 1, 4
 
     torch.manual_seed(args.seed)
     data = load(

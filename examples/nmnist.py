@@ -23,7 +23,10 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--data-root", type=Path, default=Path("data"))
     parser.add_argument("--out", type=Path, help="run folder (default: a new one under runs)")
+    parser.add_argument("--quick", action="store_true", help="a moment only")
     args = parser.parse_args()
+    if args.quick:
+        args.epochs, args.train_samples, args.test_samples = 1, 100, 20
 
     trained = train(
         TrainConfig(

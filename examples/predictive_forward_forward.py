@@ -53,13 +53,9 @@ def main() -> None:
         predict="vote",
     )
     optimizers = LocalOptimizers(network, lambda weights: torch.optim.Adam(weights, lr=2e-3))
-    batches = epochs * len(data.train)
-    done = 0
     for epoch in range(1, epochs + 1):
         for x, labels in data.train:
-            optimizers.set_learning_rate(2e-3 * (1 - done / batches))
             network.learn(x, labels, optimizers.step)
-            done += 1
         print(f"epoch {epoch}: test accuracy {evaluate(network, data.test).accuracy:.3f}")
     print(plots.save(pictures(network, data), args.out))
 

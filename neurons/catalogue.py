@@ -27,7 +27,7 @@ from sigprop_snn.neurons.recurrent import (
     recurrent_lif_one_to_one,
 )
 from sigprop_snn.neurons.snntorch_adapter import SnnTorch
-from sigprop_snn.surrogates import Surrogate
+from sigprop_snn.surrogates import Rectangle, Surrogate
 
 
 def parametric_lif_per_neuron(
@@ -67,6 +67,16 @@ def escape_lif(*, surrogate: Surrogate | None = None) -> EscapeNoise:
     return EscapeNoise(LIF(surrogate=surrogate), width=0.1)
 
 
+def hard_rate(*, surrogate: Surrogate | None = None) -> Rate:
+    """Rate neuron whose rate is its voltage held between 0 and 1 (hard sigmoid)."""
+    return Rate(threshold=0.5, surrogate=surrogate or Rectangle())
+
+
+def leaky_rate(*, surrogate: Surrogate | None = None) -> Rate:
+    """The same with a leak of 0.6 a step: it relaxes towards its current in continuous time."""
+    return Rate(beta=0.4, threshold=0.5, surrogate=surrogate or Rectangle())
+
+
 def snntorch_leaky(*, surrogate: Surrogate | None = None) -> SnnTorch:
     """SnnTorch's Leaky through the adapter, with its reset one step after the spike."""
     return SnnTorch(snntorch.Leaky(beta=0.9), surrogate)
@@ -96,6 +106,8 @@ NEURONS: dict[str, Callable[..., Neuron]] = {
     "lif-escape": escape_lif,
     "leaky-integrator": LeakyIntegrator,
     "rate": Rate,
+    "hard-rate": hard_rate,
+    "leaky-rate": leaky_rate,
     "snntorch-leaky": snntorch_leaky,
 }
 

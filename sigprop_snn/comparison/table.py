@@ -108,15 +108,18 @@ def as_text(rows: Sequence[RuleRow]) -> str:
         for line in lines
     ]
     table.insert(2, "  ".join("-" * width for width in widths))
-    errors = [
+    below = [
         f"{row.rule}: {row.failed} of {row.seeds + row.failed} runs failed: {row.error}"
         for row in rows
         if row.failed
     ]
-    compare = [row.rule for row in rows if row.predict != "readout"]
-    notes = ["Spikes and operations are those of one pass of a sample; predicting with contexts "
-             f"takes more ({', '.join(compare)})."] if compare else []  # fmt: skip
-    return "\n".join([*table, *errors, *notes])
+    voters = ", ".join(row.rule for row in rows if row.predict != "readout")
+    if voters:
+        below.append(
+            f"Spikes and operations are of one pass of a sample; {voters} predict with contexts, "
+            "which takes more."
+        )
+    return "\n".join([*table, *([""] if below else []), *below])
 
 
 def _row(rule: str, records: Sequence[Mapping[str, Any]]) -> RuleRow:

@@ -10,8 +10,10 @@ from sigprop_snn.network import Layout, Needs, Predict, Rule, SurrogateRule, Vol
 from sigprop_snn.rules.backpropagation import Backpropagation
 from sigprop_snn.rules.direct_feedback import DirectFeedbackAlignment, DirectRandomTarget
 from sigprop_snn.rules.eprop import EProp
+from sigprop_snn.rules.error_forward import ErrorForward
 from sigprop_snn.rules.feedback_alignment import FeedbackAlignment
 from sigprop_snn.rules.forward_forward import ForwardForward
+from sigprop_snn.rules.hebbian import Hebbian
 from sigprop_snn.rules.local_readout import LocalReadout
 from sigprop_snn.rules.ottt import OnlineThroughTime
 from sigprop_snn.rules.predictive_forward_forward import PredictiveForwardForward
@@ -31,7 +33,7 @@ class RuleChoice:
         predict: how its network predicts, where that is part of the rule.
         neuron: the neuron it is defined with, a name in `NEURONS`; None where any will do.
         recipe: where its recipe differs from the data set's, by the names of `TrainConfig`.
-        options: what it asks of the network's maker, such as the normaliser.
+        options: what it asks of the maker of its recipe's network, such as the normaliser.
     """
 
     about: str
@@ -87,6 +89,23 @@ RULES: dict[str, RuleChoice] = {
         neuron="rate",
         recipe={"network": "mlp", "steps": 1, "epochs": 6},
         options={"hidden": (500, 500), "norm": "length", "gain": 1.0},
+    ),
+    "error-forward": RuleChoice(
+        "Error forward-propagation: the output's error looped to the front, a second pass forward",
+        ErrorForward,
+        ErrorForward.needs,
+        neuron="hard-rate",
+        recipe={"network": "mlp", "steps": 1, "epochs": 12, "batch_size": 64},
+        options={"gain": 1.0},
+    ),
+    "hebbian": RuleChoice(
+        "Leaky rates relax under a target loop and learn by contrastive Hebb, without a gradient",
+        Hebbian,
+        Hebbian.needs,
+        predict="vote",
+        neuron="leaky-rate",
+        recipe={"network": "mlp", "steps": 8, "epochs": 12, "batch_size": 64},
+        options={"gain": 1.0},
     ),
     "backpropagation": RuleChoice(
         "Backpropagation (through time), spikes by their surrogate derivative",

@@ -38,6 +38,8 @@ def build_network(config: TrainConfig, shape: tuple[int, ...], classes: int) -> 
     assert config.network is not None  # resolved
     assert config.neuron is not None and config.loss is not None and config.signal is not None
     neuron, rule = NEURONS[config.neuron], RULES[config.rule]
+    # Another network than the rule's own has other options, and does without these.
+    own = config.network == rule.recipe.get("network", config.network)
     if config.surrogate is not None:
         neuron = partial(neuron, surrogate=SURROGATES[config.surrogate]())
     with torch.random.fork_rng():
@@ -50,7 +52,7 @@ def build_network(config: TrainConfig, shape: tuple[int, ...], classes: int) -> 
             loss=LOSSES[config.loss](),
             signal=SIGNALS[config.signal],
             predict=config.predict,
-            **rule.options,
+            **(rule.options if own else {}),
         )
 
 

@@ -14,6 +14,7 @@ from sigprop_snn.network import (
     Block,
     Goodness,
     LabelOverlay,
+    LengthNorm,
     Network,
     Readout,
     SurrogateRule,
@@ -23,7 +24,7 @@ from sigprop_snn.network import (
 from sigprop_snn.neurons import LIF, Rate
 from sigprop_snn.rules import RULES
 from sigprop_snn.rules.forward_forward import ForwardForward
-from sigprop_snn.training import LocalOptimizers, evaluate
+from sigprop_snn.training import LocalOptimizers, TrainConfig, build_network, evaluate
 
 CLASSES, ROWS = 3, 5
 
@@ -205,6 +206,15 @@ def test_goodness_needs_an_overlay():
         mlp((6,), 3, loss=Goodness(), rule=ForwardForward()).learn(
             torch.rand(1, 4, 6), torch.arange(4) % 3
         )
+
+
+@pytest.mark.parametrize("network", ["mlp", "conv"])
+def test_by_name_it_works_on_another_network_than_its_own(network):
+    config = TrainConfig("digits", rule="forward-forward", network=network).resolved()
+    built = build_network(config, (1, 8, 8), 10)
+    assert any(isinstance(m, LengthNorm) for m in built.modules()) == (network == "mlp")
+    learned = built.learn(torch.rand(1, 4, 1, 8, 8), torch.tensor([1, 5, 0, 9]))
+    assert all(torch.isfinite(torch.tensor(layer.loss)) for layer in learned.layers)
 
 
 @pytest.mark.parametrize("name", ["forward-forward", "spiking-forward-forward"])

@@ -1,0 +1,253 @@
+"""A network of leaky rate neurons that relaxes with its output looped back to its front.
+
+The blocks lie in a row, x -> h1 -> h2 -> ... -> y, and one loop leads from the output units y to
+the first block. In every step a layer's voltage moves a share of the way towards its current,
+U[t] = beta U[t-1] + (1 - beta) I[t], and the layer above sees its rate f(U[t]) in the same step;
+the loop brings what the output units were at the step before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.grad import conv2d_weight
+
+from sigprop_snn.errors import SigpropError
+from sigprop_snn.network.block import Block
+from sigprop_snn.neurons import Neuron, Run, run
+from sigprop_snn.neurons.base import State, Step
+from sigprop_snn.neurons.filters import is_constant
+
+if TYPE_CHECKING:
+    from sigprop_snn.network.network import Network
+
+Carries = Literal["error", "output"]
+"""What travels on the loop: the output's distance from the target, or the output itself."""
+
+CARRIES: tuple[Carries, ...] = get_args(Carries)
+
+
+class Target(NamedTuple):
+    """What the output units are pulled to.
+
+    Attributes:
+        rates: the rates asked of them, `[B, C]`.
+        nudge: how much current a distance of 1 brings; small beside the units' own currents.
+    """
+
+    rates: Tensor
+    nudge: float
+
+
+class Relaxed(NamedTuple):
+    """Where a network stands after its last step.
+
+    Attributes:
+        raw: the current of every block above the first, before its normaliser.
+        sent: what every block sends on, behind its pool.
+        rates: the rate of every block's neurons, before the pool.
+        output: voltage of the output units, `[B, C]`.
+        steps: the rate and the voltage of every block at every step, `[T, B, ...]`; empty unless
+            asked for.
+    """
+
+    raw: list[Tensor]
+    sent: list[Tensor]
+    rates: list[Tensor]
+    output: Tensor
+    steps: list[tuple[Tensor, Tensor]]
+
+
+@torch.no_grad()
+def relax(
+    network: Network,
+    current: Tensor,
+    loop: Tensor,
+    *,
+    carries: Carries = "error",
+    target: Target | None = None,
+    keep: bool = False,
+) -> Relaxed:
+    """Return where a network comes to rest, from silence, in as many steps as the current has.
+
+    The output units are the readout's; they leak and answer like the last block's neurons.
+
+    Args:
+        network: blocks of leaky rate neurons and a readout.
+        current: the first block's current from the input, `[T, B, ...]`.
+        loop: weights from the output units to the first block, `[C, N]`, N neurons in all.
+        carries: what travels on the loop; an error is silent where there is no target.
+        target: what the output units are pulled to, if anything.
+        keep: whether to keep every step.
+    """
+    assert network.readout is not None  # the rule saw to it
+    units = list(network.each_block())[-1].neuron
+    output = units.initial_state(current.new_zeros(current.shape[1], loop.shape[0]))
+    states: list[State | None] = [None for _ in network.blocks]
+    kept: list[list[Step]] = []
+    for into in current:
+        said = units.fire(output.voltage)
+        pull = target.nudge * (target.rates - said) if target is not None else None
+        back = said if carries == "output" else pull
+        if back is not None:
+            into = into + (back @ loop).view_as(into)
+        raw, did, sent = _sweep(network, into, states)
+        states = [step.state for step in did]
+        if keep:
+            kept.append(did)
+        above = network.readout.synapse(sent[-1].flatten(1))
+        output = units.integrate(above if pull is None else above + pull, output)
+    steps = [_stacked(block) for block in zip(*kept, strict=True)]
+    return Relaxed(raw, sent, [step.spike for step in did], output.voltage, steps)
+
+
+def _sweep(
+    network: Network, into: Tensor, states: Sequence[State | None]
+) -> tuple[list[Tensor], list[Step], list[Tensor]]:
+    """Advance every block by one step, from the first to the last.
+
+    Args:
+        network: the blocks.
+        into: the first block's current, `[B, ...]`.
+        states: of every block; None is silence.
+
+    Returns:
+        The currents above the first block before their normalisers, every block's step, and what
+        every block sends on.
+    """
+    raw: list[Tensor] = []
+    did: list[Step] = []
+    sent: list[Tensor] = []
+    for index, (block, state) in enumerate(zip(network.each_block(), states, strict=True)):
+        if index > 0:
+            raw.append(block.synapse(sent[-1]))
+            into = block.norm(raw[-1])
+        neuron = block.neuron
+        did.append(neuron.step(into, state if state is not None else neuron.initial_state(into)))
+        sent.append(block.pool(did[-1].spike))
+    return raw, did, sent
+
+
+def held(neuron: Neuron, inputs: Tensor) -> Tensor:
+    """Return what a neuron's membrane holds of inputs `[T, B, ...]` after their last step.
+
+    An input that is constant in time stands for itself.
+    """
+    if is_constant(inputs):
+        return inputs[0]
+    state = run(neuron, inputs).state
+    voltage: Tensor = state.voltage
+    return voltage
+
+
+def as_run(rate: Tensor, voltage: Tensor, record: Sequence[str] = ()) -> Run:
+    """Return a block's steps, both `[T, B, ...]`, as what running it alone would have given."""
+    known = {"spike": rate, "voltage": voltage, "reset_voltage": voltage}
+    for name in record:
+        if name not in known:
+            raise SigpropError(f"recording {name!r} is not kept; expected one of {sorted(known)}")
+    return Run(
+        rate,
+        voltage.mean(0),
+        rate.sum(0),
+        State(voltage[-1]),
+        {name: known[name] for name in record},
+    )
+
+
+@torch.no_grad()
+def correlate(synapse: nn.Module, before: Tensor, after: Tensor) -> None:
+    """Strengthen a synapse by Hebb: add minus the mean of `after` times `before` to `.grad`.
+
+    A weight grows with what it received times what its neuron did; an optimizer that descends
+    along `.grad` then follows the rule. It is a product of two activities, worked out here.
+
+    Args:
+        synapse: a linear layer or a two-dimensional convolution, or a sequence that ends in one.
+        before: what the synapse received, `[B, ...]`.
+        after: the factor of the neurons behind it, `[B, ...]`.
+    """
+    for module in synapse[:-1] if isinstance(synapse, nn.Sequential) else ():
+        before = module(before)
+    weighted = weighted_part(synapse)
+    rows = before.shape[0]
+    if isinstance(weighted, nn.Conv2d):
+        change = conv2d_weight(  # type: ignore[no-untyped-call]
+            before, list(weighted.weight.shape), after,
+            weighted.stride, weighted.padding, weighted.dilation, weighted.groups,
+        )  # fmt: skip
+        shift = after.sum(dim=(0, 2, 3))
+    else:
+        change, shift = after.t() @ before, after.sum(0)
+    strengthen(weighted.weight, change / rows)
+    if weighted.bias is not None:
+        strengthen(weighted.bias, shift / rows)
+
+
+def strengthen(weight: Tensor, change: Tensor) -> None:
+    """Add minus a change to a weight's `.grad`, if it learns."""
+    if weight.requires_grad:
+        weight.grad = -change if weight.grad is None else weight.grad - change
+
+
+def weighted_part(synapse: nn.Module) -> nn.Linear | nn.Conv2d:
+    """Return the layer of a synapse that has the weights.
+
+    Raises:
+        SigpropError: if a product of two activities is not its weights' change.
+    """
+    parts = list(synapse) if isinstance(synapse, nn.Sequential) else [synapse]
+    last = parts[-1] if parts else synapse
+    plain = all(not list(part.parameters()) for part in parts[:-1])
+    padded = isinstance(last, nn.Conv2d) and (
+        isinstance(last.padding, str) or last.padding_mode != "zeros"
+    )
+    if not isinstance(last, nn.Linear | nn.Conv2d) or not plain or padded:
+        raise SigpropError(
+            f"a Hebbian product is not defined for the synapse {type(last).__name__}; expected "
+            "Linear or Conv2d with zero padding in numbers, alone or last in a sequence"
+        )
+    return last
+
+
+def check_relaxing(network: Network, loop: Tensor, rule: str) -> None:
+    """Check that a network can relax and learn by Hebb.
+
+    Raises:
+        SigpropError: if it has no readout, a block does not send rates, or the loop does not fit.
+    """
+    if network.readout is None:
+        raise SigpropError(f"{rule} needs output units, but the network has no readout")
+    for index, block in enumerate(network.each_block()):
+        _check_block(f"block{index + 1}", block, rule)
+    weighted_part(network.readout.synapse)
+    classes = network.readout.synapse.out_features
+    if loop.shape[0] != classes:
+        raise SigpropError(
+            f"the loop of {rule} leads from {loop.shape[0]} output units; expected {classes}, the "
+            "readout's"
+        )
+
+
+def _check_block(name: str, block: Block, rule: str) -> None:
+    if not (block.neuron.graded and block.neuron.linear):
+        raise SigpropError(
+            f"{rule} relaxes rates, but {type(block.neuron).__name__} in {name} sends spikes; "
+            "expected leaky rate neurons, such as neuron 'leaky-rate'"
+        )
+    weighted_part(block.synapse)
+
+
+def target_rates(labels: Tensor, classes: int, like: Tensor) -> Tensor:
+    """Return the rates asked of the output units, `[B, C]`: one-hot, or the labels' own."""
+    if labels.is_floating_point():
+        return labels.to(like)
+    return F.one_hot(labels, classes).to(like)
+
+
+def _stacked(steps: Sequence[Step]) -> tuple[Tensor, Tensor]:
+    return torch.stack([step.spike for step in steps]), torch.stack([s.voltage for s in steps])
