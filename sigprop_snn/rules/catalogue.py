@@ -63,7 +63,7 @@ RULES: dict[str, RuleChoice] = {
         Hebbian.needs,
         predict="vote",
         neuron="leaky-rate",
-        recipe={"network": "mlp", "steps": 8, "epochs": 12, "batch_size": 64},
+        recipe={"network": "mlp", "steps": 6, "epochs": 10},
         options={"gain": 1.0},
     ),
 }
