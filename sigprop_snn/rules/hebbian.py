@@ -81,7 +81,7 @@ class Hebbian(nn.Module, Rule):
         layout: Layout,
         *,
         carries: Carries = "error",
-        nudge: float = 0.1,
+        nudge: float = 0.5,
         learned: bool = True,
     ) -> None:
         super().__init__()
