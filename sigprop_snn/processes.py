@@ -16,7 +16,7 @@ import signal
 import subprocess
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import IO, Any
 
 from sigprop_snn.errors import SigpropError
@@ -36,10 +36,14 @@ class FreshProcesses:
 
     Args:
         preload: modules that the calls need, imported once for all.
+        environment: variables of the environment that the processes have beside this one's.
     """
 
-    def __init__(self, preload: Sequence[str] = ()) -> None:
+    def __init__(
+        self, preload: Sequence[str] = (), environment: Mapping[str, str] | None = None
+    ) -> None:
         self._preload = tuple(preload)
+        self._environment = dict(environment or {})
         self._server: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> FreshProcesses:
@@ -84,6 +88,7 @@ class FreshProcesses:
                 [sys.executable, "-m", "sigprop_snn.processes", *self._preload],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
+                env={**os.environ, **self._environment},
             )
         return self._server
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import statistics
 import tempfile
 from collections.abc import Mapping
@@ -69,7 +68,6 @@ def _step_memory_mb(trained: Trained) -> float:
         before = torch.cuda.memory_allocated(device)
         step()
         return float(torch.cuda.max_memory_allocated(device) - before) / 2**20
-    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # else the profiler talks to the terminal
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiled:
         step()
     assert profiled.profiler is not None and profiled.profiler.kineto_results is not None

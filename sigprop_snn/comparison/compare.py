@@ -25,6 +25,8 @@ from sigprop_snn.training.folder import free_name
 TABLE, RESULTS, FIGURE = "compare.csv", "compare.json", "compare.png"
 # What every run imports, at the latest with its first optimizer, picture or kernel.
 _PRELOADED = ("sigprop_snn.comparison.cell", "torch._dynamo", "sklearn.datasets", "numba")
+# The profiler that measures memory talks to the terminal otherwise.
+_ENVIRONMENT = {"KINETO_LOG_LEVEL": "99", "TORCH_CPP_LOG_LEVEL": "ERROR"}
 
 Run = Callable[[TrainConfig], Mapping[str, Any]]
 
@@ -70,7 +72,7 @@ def compare(
     say(_opening(config, planned, sum(record is not None for record in found.values())))
     done = [record for record in found.values() if record is not None]
     try:
-        with FreshProcesses(_PRELOADED) as processes:
+        with FreshProcesses(_PRELOADED, _ENVIRONMENT) as processes:
             for place, training in enumerate(planned):
                 if found[place] is None:
                     outcome = _outcome(training, run or partial(processes.call, run_cell))
@@ -125,7 +127,8 @@ def _write(
     store.write(RESULTS, as_json(content))
     drawn = [asdict(row) for row in rows if row.accuracy is not None]
     if drawn:
-        title = f"{config.dataset}, {records[0]['config']['network']}"
+        first = records[0]["config"]
+        title = f"{config.dataset}, {first['network']}, epochs {first['epochs']}"
         plots.save(plots.rule_spectrum(drawn, title=title), store.path / FIGURE)
 
 

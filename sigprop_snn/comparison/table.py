@@ -26,13 +26,15 @@ class RuleRow:
         memory_mb: what a learning step takes at its peak beyond what stays (weights, gradients,
             optimizer, input), in MiB.
         process_mb: peak of the whole process while training, in MiB.
-        spikes: fired by all blocks for one test sample; None where neurons are graded.
-        operations: additions and multiply-accumulates for one test sample.
+        spikes: fired by all blocks in one pass of a test sample, without contexts; None where
+            neurons are graded.
+        operations: additions and multiply-accumulates of that pass.
         additions: those for a spike that meets a weight.
         macs: those for a graded value that meets a weight.
-        energy_nj: estimate for all that, in nJ.
+        energy_nj: estimate for that pass, in nJ.
         parameters: numbers that learn.
         neuron: which neuron the network has.
+        predict: "readout" for one pass, "vote" or "context" where contexts pass as well.
         steps: T.
         batch_size: samples in a batch.
         learning_rate: at the start.
@@ -60,6 +62,7 @@ class RuleRow:
     energy_nj: float | None
     parameters: int | None
     neuron: str
+    predict: str
     steps: int
     batch_size: int
     learning_rate: float
@@ -105,12 +108,18 @@ def as_text(rows: Sequence[RuleRow]) -> str:
         for line in lines
     ]
     table.insert(2, "  ".join("-" * width for width in widths))
-    errors = [
+    below = [
         f"{row.rule}: {row.failed} of {row.seeds + row.failed} runs failed: {row.error}"
         for row in rows
         if row.failed
     ]
-    return "\n".join([*table, *errors])
+    voters = ", ".join(row.rule for row in rows if row.predict != "readout")
+    if voters:
+        below.append(
+            f"Spikes and operations are of one pass of a sample; {voters} predict with contexts, "
+            "which takes more."
+        )
+    return "\n".join([*table, *([""] if below else []), *below])
 
 
 def _row(rule: str, records: Sequence[Mapping[str, Any]]) -> RuleRow:
@@ -134,6 +143,7 @@ def _row(rule: str, records: Sequence[Mapping[str, Any]]) -> RuleRow:
         energy_nj=_mean(good, "energy_nj"),
         parameters=good[0]["parameters"] if good else None,
         neuron=config["neuron"],
+        predict=config["predict"],
         steps=config["steps"],
         batch_size=config["batch_size"],
         learning_rate=config["learning_rate"],
