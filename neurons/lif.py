@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from sigprop_snn.errors import SigpropError
 from sigprop_snn.neurons.base import Neuron, Reset, State, share
 from sigprop_snn.surrogates import Surrogate
 
@@ -23,7 +24,7 @@ class LIF(Neuron):
         scale_current: whether to multiply the current with 1 - beta.
 
     Raises:
-        SigpropError: if beta lies outside [0, 1].
+        SigpropError: if beta lies outside [0, 1], or leaves nothing of the scaled current.
     """
 
     linear = True
@@ -39,6 +40,8 @@ class LIF(Neuron):
     ) -> None:
         super().__init__(threshold, reset, surrogate)
         share(type(self).__name__, beta=beta)
+        if scale_current and beta == 1.0:
+            raise SigpropError("beta of LIF is 1.0 with scale_current; expected less than 1")
         self.beta = beta
         self.current_gain = 1.0 - beta if scale_current else 1.0
 

@@ -98,7 +98,7 @@ class TrainConfig:
         loss: how the two streams are compared; the rule's own if not given.
         update: when a layer updates: after each sample, at every-step, or at every-K steps.
         precision: of the matrix products; membrane voltages are float32 either way.
-        encoding: how a picture enters: as direct current or as rate-coded spikes.
+        encoding: how a picture enters: direct current, or spikes by rate, latency or delta.
         predict: by the trained readout, the nearest context at the last block, or a vote of all.
         augment: shift the training samples by a few pixels, and mirror colour pictures.
         train_samples: how many training samples to use; all if not given.

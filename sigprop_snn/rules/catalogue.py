@@ -104,7 +104,16 @@ RULES: dict[str, RuleChoice] = {
         Hebbian.needs,
         predict="vote",
         neuron="leaky-rate",
-        recipe={"network": "mlp", "steps": 8, "epochs": 12, "batch_size": 64},
+        recipe={"network": "mlp", "steps": 8, "epochs": 10, "batch_size": 64},
+        options={"gain": 1.0},
+    ),
+    "error-forward-relaxing": RuleChoice(
+        "Error forward-propagation in continuous time: the output always loops to the front",
+        lambda layout: Hebbian(layout, carries="output"),
+        Hebbian.needs,
+        predict="vote",
+        neuron="leaky-rate",
+        recipe={"network": "mlp", "steps": 8, "epochs": 10, "batch_size": 64},
         options={"gain": 1.0},
     ),
     "backpropagation": RuleChoice(

@@ -51,7 +51,9 @@ class ErrorForward(nn.Module, Rule):
     activity of the first block times e, the change that a connection from that block to the
     output would get, so that it comes to point where the first block helps the output; what
     arrives in a higher block then is what helps there, for it took the same weights as the
-    activity. A fixed random loop learns too, less well. Error-driven input modulation (PEPITA,
+    activity. On MNIST both blocks' updates
+    lie at 33 to 45 degrees from the gradient. A fixed random loop learns too, less well.
+    Convolutional blocks hardly learn by it. Error-driven input modulation (PEPITA,
     Dellaferrera and Kreiman 2022) is the same with the error added before the first synapse
     instead of behind it, through fixed weights.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
 import torch
@@ -36,23 +37,27 @@ if TYPE_CHECKING:
 class Hebbian(nn.Module, Rule):
     """Leaky rate neurons relax without and with the target; synapses learn from the difference.
 
-    Both times the network starts from silence and takes T steps under the same input. The second
-    time the output units y are pulled to the target t by the current nudge * (t - f(y)), and a
-    loop brings that to the first block, from where it travels through the forward weights like
-    everything else. Every synapse then changes by a product of what its two ends know,
+    The network starts from silence. After half of the T steps it goes on twice under the same
+    input, once as before and once with the output units y pulled to the target t by the current
+    nudge * (t - f(y)); a loop brings that to the first block, from where it travels through the
+    forward weights like everything else. Every synapse then changes by a product of what its two
+    ends know,
 
         dW = f(pre) * (f(post with the target) - f(post without)) / nudge,
 
-    and the loop by the same product with its ends exchanged, f(h1) * dy / nudge, as the
-    weight of a connection in the other direction between the two would. It so comes to point
-    where a change of the first block helps the output, and what it sends arrives in every layer
-    along that layer's own way to the output (the first two layers of a network on MNIST learn at
-    some 35 to 45 degrees from the gradient). A fixed random loop learns too, less well.
+    and the loop by the same product with its ends exchanged, f(h1) * dy / nudge, as the weight of
+    a connection in the other direction between the two would (Kolen and Pollack's way of learning
+    matching weights). It so comes to point where a change of the first block helps the output,
+    and what it sends arrives in every layer along that layer's own way to the output. A fixed
+    random loop learns too, less well.
 
     With `carries="error"` the loop is silent without a target: continuous-time signal propagation
     with a target loop (Kohan et al., arXiv 2204.01723). With "output" it always brings the output
-    units' rates, and the target is felt through them: error forward-propagation as it was
-    published (Kohan et al., arXiv 1808.03357).
+    units' rates, and the target is felt through them, as in error forward-propagation (Kohan et
+    al., arXiv 1808.03357) with its free and its weakly clamped phase. Both ways from the middle
+    last equally long, so that their difference is the target's doing however far the network has
+    come to rest; and as the output has been reached before the target is shown, an answer that is
+    right already changes nothing.
 
     The readout's weights lead to the output units, which leak and answer like the last block's
     neurons. Normalisers follow their running figures; their own gains stay as they are. What
@@ -76,7 +81,7 @@ class Hebbian(nn.Module, Rule):
         layout: Layout,
         *,
         carries: Carries = "error",
-        nudge: float = 0.1,
+        nudge: float = 0.5,
         learned: bool = True,
     ) -> None:
         super().__init__()
@@ -98,10 +103,11 @@ class Hebbian(nn.Module, Rule):
         inputs = network.signal.plain(inputs)
         current = self._front(network, inputs, observe=True)
         rates = target_rates(labels, self.loop.shape[0], current)
-        free = relax(network, current, self.loop, carries=self.carries)
-        pulled = relax(
-            network, current, self.loop, carries=self.carries, target=Target(rates, self.nudge)
-        )
+        shown = len(current) // 2
+        relaxing = partial(relax, network, loop=self.loop, carries=self.carries)
+        before = relaxing(current[:shown]) if shown else None
+        free = relaxing(current[shown:], start=before)
+        pulled = relaxing(current[shown:], start=before, target=Target(rates, self.nudge))
         self._change(network, inputs, free, pulled)
         self._observe(network, free)
         reports = [LayerReport(name, None, None) for name in self._updated(network, update)]
@@ -137,7 +143,9 @@ class Hebbian(nn.Module, Rule):
     def extra_repr(self) -> str:
         """Return the settings for `print(rule)`."""
         learned = self.loop.requires_grad
-        return f"carries={self.carries!r}, nudge={self.nudge}, learned={learned}"
+        return (
+            f"carries={self.carries!r}, nudge={self.nudge}, learned={learned}, decay={self.decay}"
+        )
 
     def _front(self, network: Network, inputs: Tensor, *, observe: bool) -> Tensor:
         """Return the first block's current from the input, `[T, B, ...]`."""

@@ -19,7 +19,7 @@ from torch.nn.grad import conv2d_weight
 from sigprop_snn.errors import SigpropError
 from sigprop_snn.network.block import Block
 from sigprop_snn.neurons import Neuron, Run, run
-from sigprop_snn.neurons.base import State, Step
+from sigprop_snn.neurons.base import AnyState, State, Step
 from sigprop_snn.neurons.filters import is_constant
 
 if TYPE_CHECKING:
@@ -51,6 +51,7 @@ class Relaxed(NamedTuple):
         sent: what every block sends on, behind its pool.
         rates: the rate of every block's neurons, before the pool.
         output: voltage of the output units, `[B, C]`.
+        states: every block's, to go on from.
         steps: the rate and the voltage of every block at every step, `[T, B, ...]`; empty unless
             asked for.
     """
@@ -59,6 +60,7 @@ class Relaxed(NamedTuple):
     sent: list[Tensor]
     rates: list[Tensor]
     output: Tensor
+    states: list[AnyState]
     steps: list[tuple[Tensor, Tensor]]
 
 
@@ -70,9 +72,10 @@ def relax(
     *,
     carries: Carries = "error",
     target: Target | None = None,
+    start: Relaxed | None = None,
     keep: bool = False,
 ) -> Relaxed:
-    """Return where a network comes to rest, from silence, in as many steps as the current has.
+    """Return where a network comes to in as many steps as the current has.
 
     The output units are the readout's; they leak and answer like the last block's neurons.
 
@@ -82,12 +85,14 @@ def relax(
         loop: weights from the output units to the first block, `[C, N]`, N neurons in all.
         carries: what travels on the loop; an error is silent where there is no target.
         target: what the output units are pulled to, if anything.
+        start: where to go on from; from silence if not given.
         keep: whether to keep every step.
     """
     assert network.readout is not None  # the rule saw to it
     units = list(network.each_block())[-1].neuron
-    output = units.initial_state(current.new_zeros(current.shape[1], loop.shape[0]))
-    states: list[State | None] = [None for _ in network.blocks]
+    silence = current.new_zeros(current.shape[1], loop.shape[0])
+    output = units.initial_state(silence) if start is None else State(start.output)
+    states: Sequence[AnyState] = [None for _ in network.blocks] if start is None else start.states
     kept: list[list[Step]] = []
     for into in current:
         said = units.fire(output.voltage)
@@ -102,11 +107,12 @@ def relax(
         above = network.readout.synapse(sent[-1].flatten(1))
         output = units.integrate(above if pull is None else above + pull, output)
     steps = [_stacked(block) for block in zip(*kept, strict=True)]
-    return Relaxed(raw, sent, [step.spike for step in did], output.voltage, steps)
+    rates = [step.spike for step in did]
+    return Relaxed(raw, sent, rates, output.voltage, [step.state for step in did], steps)
 
 
 def _sweep(
-    network: Network, into: Tensor, states: Sequence[State | None]
+    network: Network, into: Tensor, states: Sequence[AnyState]
 ) -> tuple[list[Tensor], list[Step], list[Tensor]]:
     """Advance every block by one step, from the first to the last.
 

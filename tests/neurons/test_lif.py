@@ -227,3 +227,8 @@ def test_a_new_neuron_costs_a_few_lines():
     spikes, voltage, _ = through(Forgetful(), [0.5, 2.0, 0.5])
     assert spikes == [0, 1, 0] and voltage == [0.5, 2.0, 0.5]
     assert impulse_response(Forgetful(), 3).tolist() == [1.0, 0.0, 0.0]
+
+
+def test_a_scaled_current_of_which_nothing_is_left_is_refused():
+    with pytest.raises(SigpropError, match="expected less than 1"):
+        LIF(beta=1.0, scale_current=True)
