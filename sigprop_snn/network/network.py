@@ -213,11 +213,13 @@ def _as_targets(labels: Tensor) -> Tensor:
 
 
 def check_inputs(inputs: Tensor) -> None:
-    """Check samples `[T, B, ...]`.
+    """Check samples `[T, B, ...]` at the start of a pass.
 
     Raises:
         SigpropError: if an axis is missing or empty, or a value is not finite.
     """
+    # Autocast keeps the weights it has cast until its context ends, and layers have learned since.
+    torch.clear_autocast_cache()
     if inputs.dim() < 3 or min(inputs.shape) < 1:
         raise SigpropError(
             f"input has shape {list(inputs.shape)}; expected [T, B, ...], none of them empty"
