@@ -125,7 +125,7 @@ def _work(connection: Connection, device: str, cpu_time: bool) -> None:
                 tasks[case] = make(case, device)
                 for _ in range(2):
                     tasks[case].step()
-                connection.send(_peak_memory(tasks[case], device))
+                connection.send(peak_memory(tasks[case], device))
             except Exception as error:  # a peer's failure must not end the run
                 tasks.pop(case, None)
                 connection.send(f"{type(error).__name__}: {error}")
@@ -151,7 +151,7 @@ def _synchronise(device: str) -> None:
         torch.cuda.synchronize()
 
 
-def _peak_memory(task: Task, device: str) -> float:
+def peak_memory(task: Task, device: str) -> float:
     """Return what a step takes beyond what stays: parameters, optimizer state, input. In MiB."""
     gc.collect()
     if device == "cuda":

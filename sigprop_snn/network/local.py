@@ -7,7 +7,7 @@ the input of a block is always held constant, so no gradient leaves the layer.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
@@ -36,22 +36,18 @@ Statistic = Literal["rectified", "mean", "sigmoid"]
 STATISTICS: tuple[Statistic, ...] = ("rectified", "mean", "sigmoid")
 
 
-def learn_by_stages(
-    rule: Rule, network: Network, inputs: Tensor, labels: Tensor, update: Update | None
-) -> Learned:
+def learn_by_stages(network: Network, stages: Iterable[Stage], update: Update | None) -> Learned:
     """Let every layer learn from its own stage's loss before the next layer runs.
 
     Args:
-        rule: a rule whose stages all have scores and a loss.
-        network: its network.
-        inputs: `[T, B, ...]`.
-        labels: as the network's signal takes them.
+        network: the network.
+        stages: the stages of a pass with labels, as they are reached; each has scores and a loss.
         update: called with every layer's name as soon as its gradient is there.
     """
     reports: list[LayerReport] = []
     by_layer: dict[str, Tensor] = {}
     targets: dict[str, Tensor] = {}
-    for stage in rule.stages(network, inputs, labels):
+    for stage in stages:
         assert stage.loss is not None and stage.scores is not None  # labels were given
         assert stage.targets is not None
         if stage.loss.requires_grad:
@@ -84,7 +80,7 @@ class LocalRule(Rule):
         self, network: Network, inputs: Tensor, labels: Tensor, update: Update | None
     ) -> Learned:
         """Pass samples and contexts through; every layer learns on the way."""
-        return learn_by_stages(self, network, inputs, labels, update)
+        return learn_by_stages(network, self.stages(network, inputs, labels), update)
 
     def stages(
         self,

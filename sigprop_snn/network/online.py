@@ -16,11 +16,11 @@ from torch import Tensor
 from sigprop_snn.errors import SigpropError
 from sigprop_snn.network.block import Block
 from sigprop_snn.network.drive import driven_by, unrolled, with_context
-from sigprop_snn.network.local import LocalRule, compared
+from sigprop_snn.network.local import LocalRule, compared, learn_by_stages
 from sigprop_snn.network.network import Network, check_inputs
 from sigprop_snn.network.rule import Update, check_front
 from sigprop_snn.network.signal import Entry
-from sigprop_snn.network.stage import LayerReport, Learned, Response, Stage, hits
+from sigprop_snn.network.stage import Learned, Response, Stage
 from sigprop_snn.neurons import Neuron, Run, map_state, run
 from sigprop_snn.neurons.base import AnyState
 
@@ -86,21 +86,8 @@ class Online:
         """
         self.network.signal.check(inputs, labels)
         check_inputs(inputs)
-        reports: list[LayerReport] = []
-        by_layer: dict[str, Tensor] = {}
-        for stage in self._stages(inputs.detach(), labels.long()):
-            assert stage.loss is not None and stage.scores is not None  # labels were given
-            assert stage.targets is not None
-            if stage.loss.requires_grad:
-                stage.loss.backward()  # type: ignore[no-untyped-call]
-                if update is not None:
-                    update(stage.name)
-            scores = by_layer[stage.name] = stage.scores.detach()
-            right = hits(scores, stage.targets)
-            reports.append(LayerReport(stage.name, float(stage.loss.detach()), right))
-            targets = stage.targets
-        scores = self.network.predicted(by_layer)
-        return Learned(reports, scores, hits(scores, targets))
+        stages = self._stages(inputs.detach(), labels.long())
+        return learn_by_stages(self.network, stages, update)
 
     def _stages(self, inputs: Tensor, labels: Tensor | None) -> Iterator[Stage]:
         network = self.network

@@ -75,7 +75,7 @@ class LocalReadout(nn.Module, Rule):
         self, network: Network, inputs: Tensor, labels: Tensor, update: Update | None
     ) -> Learned:
         """Pass the batch through; every layer learns on the way."""
-        return learn_by_stages(self, network, inputs, labels, update)
+        return learn_by_stages(network, self.stages(network, inputs, labels), update)
 
     def stages(
         self,
