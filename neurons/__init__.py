@@ -14,7 +14,13 @@ from sigprop_snn.neurons.catalogue import NEURONS, make_neuron
 from sigprop_snn.neurons.current_based import CurrentLIF, CurrentState
 from sigprop_snn.neurons.decay import decay
 from sigprop_snn.neurons.exponential import EIF, AdEx, AdExState
-from sigprop_snn.neurons.filters import MeanTrace, filter_matrix, impulse_response, mean_trace
+from sigprop_snn.neurons.filters import (
+    MeanTrace,
+    filter_matrix,
+    geometric_response,
+    impulse_response,
+    mean_trace,
+)
 from sigprop_snn.neurons.integrate_and_fire import IF
 from sigprop_snn.neurons.integrator import LeakyIntegrator
 from sigprop_snn.neurons.izhikevich import Izhikevich, IzhikevichState
@@ -64,6 +70,7 @@ __all__ = [
     "Wrapper",
     "decay",
     "filter_matrix",
+    "geometric_response",
     "impulse_response",
     "make_neuron",
     "map_state",

@@ -14,6 +14,8 @@ from torch import Tensor
 
 from sigprop_snn.errors import SigpropError
 from sigprop_snn.neurons.base import Neuron
+from sigprop_snn.neurons.integrator import LeakyIntegrator
+from sigprop_snn.neurons.lif import LIF
 
 
 class MeanTrace(NamedTuple):
@@ -52,6 +54,10 @@ def impulse_response(neuron: Neuron, steps: int) -> Tensor:
             f"{type(neuron).__name__} has no fixed impulse response: {why}; expected a neuron "
             "whose `linear` and `fixed_filter` are both true"
         )
+    if type(neuron) is LIF or type(neuron) is LeakyIntegrator:  # a subclass may do otherwise
+        ratios = torch.full((steps,), float(neuron.beta), dtype=torch.float64)
+        ratios[0] = neuron.current_gain if isinstance(neuron, LIF) else 1.0
+        return ratios.cumprod(0)
     current = torch.zeros(steps, 1, dtype=torch.float64)
     current[0] = 1.0
     state = neuron.initial_state(current[0])
@@ -85,6 +91,28 @@ def mean_trace(inputs: Tensor, response: Tensor) -> MeanTrace:
 def is_constant(inputs: Tensor) -> bool:
     """Return whether `[T, B, ...]` repeats one step, as `x.expand(T, ...)` does."""
     return inputs.shape[0] == 1 or inputs.stride(0) == 0
+
+
+class Geometric(NamedTuple):
+    """An impulse response whose every value is the same share of the one before.
+
+    Attributes:
+        first: the response at step 0.
+        ratio: that share.
+    """
+
+    first: float
+    ratio: float
+
+
+def geometric_response(response: Tensor) -> Geometric | None:
+    """Return an impulse response `[T]` by its first value and ratio, if it has one ratio."""
+    first = float(response[0])
+    if first == 0.0:
+        return None
+    ratio = float(response[1]) / first if len(response) > 1 else 0.0
+    same = torch.allclose(response[1:], ratio * response[:-1], rtol=1e-12, atol=0.0)
+    return Geometric(first, ratio) if same else None
 
 
 def filter_matrix(response: Tensor) -> Tensor:

@@ -34,8 +34,7 @@ def lif_cpu(
     out = allocate(current, state, names)
     steps, neurons = current.shape[0], out.last_voltage.numel()
     kernel = _compiled(current.dtype == torch.bfloat16)
-    # Where the voltage is not kept, every step writes the same scratch row.
-    voltage = out.voltage if out.voltage is not None else torch.empty(1, neurons)
+    voltage = out.voltage if out.voltage is not None else torch.empty(0, neurons)
     bits, one, zero = _spike_bits(current.dtype)
     constants = (
         np.float32(neuron.beta),
@@ -62,6 +61,8 @@ def _lif(
     one: Any, zero: Any, start: int, stop: int,
 ) -> None:  # fmt: skip
     """Run neurons `start` to `stop` of `current`, which lie from `place` on in what is written."""
+    kept = voltages.shape[0] > 0
+    u = total[:0]
     for first in range(start, stop, _CHUNK):
         size = min(_CHUNK, stop - first)
         there = place + first
@@ -71,13 +72,15 @@ def _lif(
         for t in range(spikes.shape[0]):
             i = current[min(t, current.shape[0] - 1), first : first + size]
             s = spikes[t, there : there + size]
-            u = voltages[min(t, voltages.shape[0] - 1), there : there + size]
+            if kept:
+                u = voltages[t, there : there + size]
             for n in range(size):
                 voltage = beta * v[n] + gain * _widen(i[n])
                 fired = voltage > threshold
                 spike = np.float32(1.0) if fired else np.float32(0.0)
                 height = voltage if emptied else taken
-                u[n] = voltage
+                if kept:
+                    u[n] = voltage
                 s[n] = one if fired else zero
                 summed[n] += voltage
                 counted[n] += spike

@@ -1,193 +1,134 @@
 """Event-driven products: the cost of a synapse in proportion to its spikes.
 
-A spike that did not come needs no multiplication. For every row only the weights of what is not
-zero are summed, which is the dense product in another order of summation. Up to about three
-tenths of the entries it beats the processor's dense product; above, the dense product runs.
+A spike that did not come needs no multiplication, and a neuron that fires at several steps in a
+row is read once (`windows`). Event counts, which are more than 0 and 1, go row by row (`rows`).
+What has no kernel, or would be slower by one, takes the processor's dense product.
 """
 
 from __future__ import annotations
 
-import functools
 import importlib.util
-from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sigprop_snn.neurons.kernels.sharing import share
+from sigprop_snn.neurons.kernels.rows import rows_outer, rows_product
+from sigprop_snn.neurons.kernels.windows import (
+    Windows,
+    list_windows,
+    windows_outer,
+    windows_product,
+)
 
-_DENSEST = 0.3  # share of entries that are not zero up to which this kernel is the faster one
-_DENSEST_OUTER = 0.2  # the same for the weight's gradient
+_DENSEST = 0.3  # share of the weights that are read up to which a kernel is the faster one
+_DENSEST_OUTER = 0.2  # the same for the gradient of the weight of event counts
 _PROBED = 64  # rows looked at to tell
 _WORTH_IT = 1 << 22  # products below this are quicker done densely than looked at
-_TILE = 208  # columns whose weights stay in the second-level cache
-_COLUMNS = 128  # columns of a gradient that stay there with it
-_ROWS_A_THREAD, _COLUMNS_A_THREAD = 512, 128
-_ROWS = 512  # rows whose active entries are listed at a time
+_WINDOW = 4  # steps from which on a weight is read once for all of them
+_DTYPES = (torch.float32, torch.bfloat16)
 
 
 def event_linear(inputs: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """Return `inputs @ weight.T + bias`, by events where that is faster.
 
-    Equal to `torch.nn.functional.linear` within rounding, gradients included; what this kernel
-    has no way for (other devices, dtypes, dense inputs) goes to that function.
+    Equal to `torch.nn.functional.linear` within rounding, gradients included, and under autocast
+    to bfloat16 closer to the exact result; what has no kernel (other devices, dtypes, dense
+    inputs) goes to that function.
 
     Args:
-        inputs: `[N, K]`, mostly zeros.
+        inputs: mostly zeros, `[N, K]`, or `[T, N, K]` for N samples that go on in time.
         weight: `[F, K]`.
         bias: `[F]`, or none.
     """
     if not _fits(inputs, weight, bias):
         return F.linear(inputs, weight, bias)
-    product: Tensor = _EventLinear.apply(inputs, weight, bias)
-    return product
+    stepped = inputs if inputs.dim() == 3 else inputs.unsqueeze(0)
+    half = torch.is_autocast_enabled("cpu")
+    # Read once for four steps, even weights that are all needed cost less than multiplying them.
+    sparse = len(stepped) < _WINDOW and _density(stepped) <= _DENSEST
+    windows = None
+    if sparse or len(stepped) >= _WINDOW:
+        windows = list_windows(stepped.detach())
+    if windows is None and (half or not (sparse or _density(stepped) <= _DENSEST)):
+        return F.linear(inputs, weight, bias)
+    dtype = torch.bfloat16 if half else torch.float32
+    product: Tensor = _EventLinear.apply(stepped, weight, bias, windows, dtype)
+    return product if inputs.dim() == 3 else product.squeeze(0)
 
 
 class _EventLinear(torch.autograd.Function):
     """The product by events, and its weight's gradient by the same events."""
 
     @staticmethod
-    def forward(ctx: Any, inputs: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        ctx.save_for_backward(inputs, weight)
-        rows = inputs.contiguous()
-        out = rows.new_empty(rows.shape[0], weight.shape[0])
-        start = weight.new_zeros(weight.shape[0]) if bias is None else bias.contiguous()
-        arrays = [t.detach().numpy() for t in (rows, weight.t().contiguous(), start, out)]
-        share(functools.partial(_compiled(), *arrays), rows.shape[0], worth=_ROWS_A_THREAD)
-        return out
+    def forward(
+        ctx: Any,
+        inputs: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        windows: Windows | None,
+        dtype: torch.dtype,
+    ) -> Tensor:
+        ctx.windows = windows
+        ctx.input_dtype = inputs.dtype
+        if windows is not None:
+            ctx.save_for_backward(weight)
+            # The weights that autocast would multiply, summed in float32.
+            return windows_product(windows, weight.to(dtype), bias, dtype)
+        ctx.save_for_backward(weight, inputs)
+        out = rows_product(inputs.flatten(0, 1), weight, bias)
+        return out.view(*inputs.shape[:2], -1)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         (grad,) = grads
-        inputs, weight = ctx.saved_tensors
+        weight, *inputs = ctx.saved_tensors
+        flat = grad.flatten(0, 1)
+        outer = None
+        if ctx.needs_input_grad[1]:
+            outer = (
+                windows_outer(ctx.windows, grad.float())
+                if ctx.windows is not None
+                else _outer(inputs[0].flatten(0, 1), flat)
+            )
         return (
-            grad @ weight if ctx.needs_input_grad[0] else None,
-            _event_outer(grad, inputs) if ctx.needs_input_grad[1] else None,
-            grad.sum(0) if ctx.needs_input_grad[2] else None,
+            (grad @ weight.to(grad)).to(ctx.input_dtype) if ctx.needs_input_grad[0] else None,
+            outer,
+            flat.sum(0, dtype=torch.float32) if ctx.needs_input_grad[2] else None,
+            None,
+            None,
         )
 
 
-def _event_outer(grad: Tensor, inputs: Tensor) -> Tensor:
-    """Return `grad.T @ inputs`, `[F, K]`, by events."""
-    if _density(inputs) > _DENSEST_OUTER:
-        return grad.t() @ inputs
-    out = grad.new_zeros(inputs.shape[1], grad.shape[1])
-    arrays = [t.detach().numpy() for t in (inputs.contiguous(), grad.contiguous(), out)]
-    share(functools.partial(_compiled_outer(), *arrays), grad.shape[1], worth=_COLUMNS_A_THREAD)
-    return out.t()
+def _outer(inputs: Tensor, grad: Tensor) -> Tensor:
+    """Return `grad.T @ inputs`, `[F, K]`, by events where that is faster."""
+    if _density(inputs) <= _DENSEST_OUTER:
+        return rows_outer(inputs, grad)
+    return grad.t() @ inputs
 
 
 def _fits(inputs: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
-    tensors = [inputs, weight] if bias is None else [inputs, weight, bias]
+    weights = [weight] if bias is None else [weight, bias]
     return (
-        all(t.device.type == "cpu" and t.dtype == torch.float32 for t in tensors)
-        and not torch.is_autocast_enabled("cpu")
+        all(t.device.type == "cpu" for t in (inputs, *weights))
+        and all(t.dtype == torch.float32 for t in weights)
+        and inputs.dtype in _DTYPES
+        and (inputs.dtype == torch.float32 or torch.is_autocast_enabled("cpu"))
+        and (
+            not torch.is_autocast_enabled("cpu")
+            or torch.get_autocast_dtype("cpu") == torch.bfloat16
+        )
         and not torch.compiler.is_compiling()
-        and inputs.dim() == 2
-        and inputs.shape[1] < 1 << 16
-        and inputs.shape[0] * weight.numel() >= _WORTH_IT
-        and _density(inputs) <= _DENSEST
+        and inputs.dim() in (2, 3)
+        and inputs.shape[-1] < 1 << 16
+        and inputs.numel() * weight.shape[0] >= _WORTH_IT
         and importlib.util.find_spec("numba") is not None
     )
 
 
 def _density(inputs: Tensor) -> float:
-    probed = inputs[:: max(1, inputs.shape[0] // _PROBED)]
+    """Return what share of some rows of `[..., K]` is not zero."""
+    rows = inputs.detach().flatten(0, -2)
+    probed = rows[:: max(1, len(rows) // _PROBED)]
     return float(torch.count_nonzero(probed)) / max(1, probed.numel())
-
-
-def _event_linear(inputs: Any, weight: Any, bias: Any, out: Any, start: int, stop: int) -> None:
-    """Fill rows `start` to `stop` of `out`; `weight` is `[K, F]`."""
-    width, columns = weight.shape
-    active = np.empty((_ROWS, width), np.uint16)
-    counts = np.empty(_ROWS, np.int64)
-    for first in range(start, stop, _ROWS):
-        rows = min(_ROWS, stop - first)
-        _list_active(inputs, first, rows, active, counts)
-        for left in range(0, columns, _TILE):
-            right = min(left + _TILE, columns)
-            for row in range(rows):
-                x = inputs[first + row]
-                ks = active[row]
-                y = out[first + row, left:right]
-                b = bias[left:right]
-                for f in range(right - left):
-                    y[f] = b[f]
-                found = counts[row]
-                i = 0
-                # Eight at a time: the row's sums are read and written once for all of them.
-                while i + 8 <= found:
-                    x0, x1, x2, x3 = x[ks[i]], x[ks[i + 1]], x[ks[i + 2]], x[ks[i + 3]]
-                    x4, x5, x6, x7 = x[ks[i + 4]], x[ks[i + 5]], x[ks[i + 6]], x[ks[i + 7]]
-                    w0, w1 = weight[ks[i], left:right], weight[ks[i + 1], left:right]
-                    w2, w3 = weight[ks[i + 2], left:right], weight[ks[i + 3], left:right]
-                    w4, w5 = weight[ks[i + 4], left:right], weight[ks[i + 5], left:right]
-                    w6, w7 = weight[ks[i + 6], left:right], weight[ks[i + 7], left:right]
-                    for f in range(right - left):
-                        y[f] += ((x0 * w0[f] + x1 * w1[f]) + (x2 * w2[f] + x3 * w3[f])) + (
-                            (x4 * w4[f] + x5 * w5[f]) + (x6 * w6[f] + x7 * w7[f])
-                        )
-                    i += 8
-                while i < found:
-                    xi = x[ks[i]]
-                    wi = weight[ks[i], left:right]
-                    for f in range(right - left):
-                        y[f] += xi * wi[f]
-                    i += 1
-
-
-def _sum_outer(inputs: Any, grad: Any, out: Any, start: int, stop: int) -> None:
-    """Add every row's `inputs x grad` to columns `start` to `stop` of `out`, `[K, F]`."""
-    width = inputs.shape[1]
-    active = np.empty((_ROWS, width), np.uint16)
-    counts = np.empty(_ROWS, np.int64)
-    for first in range(0, inputs.shape[0], _ROWS):
-        rows = min(_ROWS, inputs.shape[0] - first)
-        _list_active(inputs, first, rows, active, counts)
-        for left in range(start, stop, _COLUMNS):
-            right = min(left + _COLUMNS, stop)
-            for row in range(rows):
-                g = grad[first + row, left:right]
-                for i in range(counts[row]):
-                    k = active[row, i]
-                    x = inputs[first + row, k]
-                    y = out[k, left:right]
-                    for f in range(right - left):
-                        y[f] += x * g[f]
-
-
-def _list_active(inputs: Any, first: int, rows: int, active: Any, counts: Any) -> None:
-    """List the places of what is not zero in some rows, and how many there are."""
-    for row in range(rows):
-        found = 0
-        for k in range(inputs.shape[1]):
-            active[row, found] = k
-            found += inputs[first + row, k] != np.float32(0.0)
-        counts[row] = found
-
-
-@functools.cache
-def _compiled() -> Callable[..., None]:
-    return _with_planes(_event_linear, with_bias=True)
-
-
-@functools.cache
-def _compiled_outer() -> Callable[..., None]:
-    return _with_planes(_sum_outer, with_bias=False)
-
-
-def _with_planes(function: Callable[..., None], *, with_bias: bool) -> Callable[..., None]:
-    from numba import types
-    from numba.extending import register_jitable
-
-    from sigprop_snn.neurons.kernels.compiling import compiled
-
-    register_jitable(_list_active)
-    real, whole = types.float32, types.int64
-    plane, line = types.Array(real, 2, "C"), types.Array(real, 1, "C")
-    middle = (line,) if with_bias else ()
-    signature = types.void(plane, plane, *middle, plane, whole, whole)
-    return compiled(function, signature, fastmath={"contract"})

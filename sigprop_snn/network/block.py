@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from sigprop_snn.errors import SigpropError
 from sigprop_snn.network.norm import RunningNorm, RunningScale
-from sigprop_snn.network.synapse import EventLinear
+from sigprop_snn.network.synapse import EventLinear, stepwise
 from sigprop_snn.neurons import Neuron
 from sigprop_snn.neurons.filters import is_constant
 
@@ -23,6 +23,9 @@ _AFFINE = (
     nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d, nn.Flatten, nn.Unflatten, nn.Identity,
     RunningScale, RunningNorm,
 )  # fmt: skip
+
+
+_OBSERVED = 12  # steps, evenly spread, whose currents stand for those of all steps
 
 
 class Block(nn.Module):
@@ -101,10 +104,9 @@ class Block(nn.Module):
                 f"input of shape {list(inputs.shape)} gives the first block a current of shape "
                 f"{list(current.shape[2:])}; expected {list(like.shape[1:])}, the signal's"
             )
-        if observed_rows and isinstance(self.norm, RunningScale):
-            self.norm.observe(current[:, :observed_rows])
-        elif observed_rows and isinstance(self.norm, RunningNorm):
-            self.norm.observe(current[:, :observed_rows].flatten(0, 1))
+        if observed_rows and isinstance(self.norm, RunningScale | RunningNorm):
+            seen = current[:: max(1, len(current) // _OBSERVED), :observed_rows]
+            self.norm.observe(seen if isinstance(self.norm, RunningScale) else seen.flatten(0, 1))
         # In place where nobody else holds the current: fresh memory costs more than the product.
         # A synapse may hand its input through; that is not ours to overwrite.
         ours = current.untyped_storage().data_ptr() != inputs.untyped_storage().data_ptr()
@@ -121,9 +123,3 @@ class Block(nn.Module):
             return spike
         with torch.no_grad():
             return stepwise(self.pool, spike)
-
-
-def stepwise(module: Callable[[Tensor], Tensor], values: Tensor) -> Tensor:
-    """Return a module's output for every step of `[T, N, ...]`, the steps laid along the batch."""
-    out = module(values.flatten(0, 1))
-    return out.view(*values.shape[:2], *out.shape[1:])

@@ -15,11 +15,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sigprop_snn.network.block import Block, stepwise
+from sigprop_snn.network.block import Block
+from sigprop_snn.network.synapse import stepwise
 from sigprop_snn.neurons import (
     Neuron,
     Run,
     filter_matrix,
+    geometric_response,
     impulse_response,
     map_state,
     mean_trace,
@@ -27,6 +29,8 @@ from sigprop_snn.neurons import (
 )
 from sigprop_snn.neurons.base import AnyState
 from sigprop_snn.neurons.filters import is_constant
+
+_TOGETHER = 3  # steps
 
 
 def mean_drive(block: Block, inputs: Tensor, context: Tensor | None, spike: Tensor) -> Tensor:
@@ -139,7 +143,7 @@ class _Membrane(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
-        return _into_current(ctx.neuron, grads[0]), None, None
+        return _into_current(ctx.neuron, grads[0].clone()), None, None
 
 
 class _SurrogateMean(torch.autograd.Function):
@@ -149,10 +153,10 @@ class _SurrogateMean(torch.autograd.Function):
     def forward(ctx: Any, current: Tensor, voltage: Tensor, neuron: Neuron) -> Tensor:
         ctx.neuron = neuron
         ctx.save_for_backward(voltage)
-        # A step at a time, here and below: its intermediate values stay in the cache.
+        # A few steps at a time, here and below: intermediate values stay in the cache.
         total = torch.zeros_like(voltage[0])
-        for at_step in voltage:
-            total += neuron.surrogate.f(neuron.above(at_step))
+        for steps in torch.split(voltage, _TOGETHER):
+            total += neuron.surrogate.f(neuron.above(steps)).sum(0)
         return total / len(voltage)
 
     @staticmethod
@@ -161,15 +165,26 @@ class _SurrogateMean(torch.autograd.Function):
         neuron = ctx.neuron
         share = grads[0] / (len(voltage) * neuron.unit)
         grad = torch.empty_like(voltage)
-        for into, at_step in zip(grad, voltage, strict=True):
-            torch.mul(neuron.surrogate.df(neuron.above(at_step)), share, out=into)
+        for into, steps in zip(
+            torch.split(grad, _TOGETHER), torch.split(voltage, _TOGETHER), strict=True
+        ):
+            torch.mul(neuron.surrogate.df(neuron.above(steps)), share, out=into)
         return _into_current(neuron, grad), None, None
 
 
 def _into_current(neuron: Neuron, grad: Tensor) -> Tensor:
-    """Return the gradient of the currents, given that of the voltages, both `[T, N, ...]`."""
-    adjoint = filter_matrix(impulse_response(neuron, grad.shape[0])).t().to(grad)
-    return (adjoint @ grad.flatten(1)).view_as(grad)
+    """Return the gradient of the currents, given that of the voltages, both `[T, N, ...]`.
+
+    The latter may be overwritten.
+    """
+    response = impulse_response(neuron, grad.shape[0])
+    geometric = geometric_response(response)
+    if geometric is None:
+        adjoint = filter_matrix(response).t().to(grad)
+        return (adjoint @ grad.flatten(1)).view_as(grad)
+    for step in reversed(range(len(grad) - 1)):
+        grad[step].add_(grad[step + 1], alpha=geometric.ratio)
+    return grad if geometric.first == 1.0 else grad.mul_(geometric.first)
 
 
 def _with_recurrence(neuron: Neuron, current: Tensor, spike: Tensor) -> Tensor:

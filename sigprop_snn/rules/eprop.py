@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from sigprop_snn.errors import UnknownNameError
-from sigprop_snn.network.block import stepwise
 from sigprop_snn.network.layout import Layout
 from sigprop_snn.network.readout import Readout
 from sigprop_snn.network.rule import Needs, Rule, Update
 from sigprop_snn.network.stage import Learned
+from sigprop_snn.network.synapse import stepwise
 from sigprop_snn.neurons import filter_matrix, impulse_response
 from sigprop_snn.rules.passes import (
     Fixed,

@@ -11,12 +11,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sigprop_snn.errors import SigpropError
-from sigprop_snn.network.block import Block, stepwise
+from sigprop_snn.network.block import Block
 from sigprop_snn.network.drive import seen_voltage, unrolled
 from sigprop_snn.network.readout import Readout
 from sigprop_snn.network.rule import Update, check_front, misfit
 from sigprop_snn.network.signal import Signal
 from sigprop_snn.network.stage import LayerReport, Learned, hits
+from sigprop_snn.network.synapse import stepwise
 from sigprop_snn.neurons import Neuron, Run, run
 
 if TYPE_CHECKING:

@@ -9,10 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from sigprop_snn.errors import SigpropError
-from sigprop_snn.network.block import Block, stepwise
+from sigprop_snn.network.block import Block
 from sigprop_snn.network.layout import Layout
 from sigprop_snn.network.rule import Needs, Rule, Update
 from sigprop_snn.network.stage import Learned
+from sigprop_snn.network.synapse import stepwise
 from sigprop_snn.neurons import Rate
 from sigprop_snn.rules.passes import (
     alone,

@@ -4,9 +4,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from sigprop_snn.neurons.kernels import event_linear, product
+from sigprop_snn.neurons.kernels import event_linear, product, rows, sharing, windows
 
-SHAPES = [(1, 1, 1), (3, 17, 5), (64, 9, 1025), (700, 33, 210)]
+ROWS = [(1, 1, 1), (3, 17, 5), (64, 9, 1025), (700, 33, 210)]
+STEPS = [
+    (1, 3, 5, 7), (3, 2, 9, 32), (4, 1, 1, 1), (5, 3, 17, 33), (9, 20, 70, 100), (50, 2, 40, 64),
+]  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
@@ -16,36 +19,73 @@ def by_events_always(monkeypatch):
     monkeypatch.setattr(product, "_DENSEST_OUTER", 1.0)
 
 
-def sparse(rows, width, density=0.2, *, counts=False):
-    generator = torch.Generator().manual_seed(rows)
-    active = (torch.rand(rows, width, generator=generator) < density).float()
-    return active * torch.randint(1, 4, active.shape, generator=generator) if counts else active
+@pytest.fixture
+def taken(monkeypatch):
+    """Return the names of the kernels that were asked, as they are asked."""
+    names = []
+    for name in ("windows_product", "rows_product"):
+        kernel = getattr(product, name)
+        monkeypatch.setattr(
+            product, name, lambda *a, name=name, kernel=kernel: (names.append(name), kernel(*a))[1]
+        )
+    return names
+
+
+def sparse(*shape, density=0.2, counts=False):
+    generator = torch.Generator().manual_seed(shape[0])
+    active = (torch.rand(shape, generator=generator) < density).float()
+    return active * torch.randint(1, 4, shape, generator=generator) if counts else active
 
 
 def weights(columns, width, *, learned=False):
     generator = torch.Generator().manual_seed(columns)
     weight = torch.randn(columns, width, generator=generator)
-    return weight.requires_grad_(learned), torch.randn(columns, generator=generator).requires_grad_(
-        learned
-    )
+    bias = torch.randn(columns, generator=generator)
+    return weight.requires_grad_(learned), bias.requires_grad_(learned)
+
+
+def assert_equal_to_dense(x, w, b):
+    exact = F.linear(x.double(), w.double(), b.double())
+    close = {"atol": 1e-4, "rtol": 1e-5}
+    torch.testing.assert_close(event_linear(x, w, b).double(), exact, **close)
+    torch.testing.assert_close(event_linear(x, w).double(), exact - b.double(), **close)
 
 
 @pytest.mark.parametrize("density", [0.0, 0.1, 0.9, 1.0])
-@pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_by_events_equals_the_dense_product(shape, density):
-    rows, width, columns = shape
-    x, (w, b) = sparse(rows, width, density, counts=True), weights(columns, width)
-    exact = F.linear(x.double(), w.double(), b.double())
-    torch.testing.assert_close(event_linear(x, w, b).double(), exact, atol=1e-4, rtol=1e-5)
-    torch.testing.assert_close(
-        event_linear(x, w).double(), exact - b.double(), atol=1e-4, rtol=1e-5
-    )
+@pytest.mark.parametrize("shape", STEPS, ids=str)
+def test_spikes_by_windows_equal_the_dense_product(shape, density, taken):
+    *steps, width, columns = shape
+    assert_equal_to_dense(sparse(*steps, width, density=density), *weights(columns, width))
+    assert taken == ["windows_product"] * 2
 
 
-@pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_its_gradients_equal_those_of_the_dense_product(shape):
-    rows, width, columns = shape
-    x = sparse(rows, width, counts=True).requires_grad_()
+@pytest.mark.parametrize("density", [0.0, 0.1, 0.9, 1.0])
+@pytest.mark.parametrize("shape", ROWS, ids=str)
+def test_counts_by_rows_equal_the_dense_product(shape, density, taken):
+    number, width, columns = shape
+    x = sparse(number, width, density=density, counts=True)
+    x[0, 0] = 2
+    assert_equal_to_dense(x, *weights(columns, width))
+    assert taken == ["rows_product"] * 2
+
+
+def test_every_pattern_of_a_window_by_hand():
+    # Neuron p fires at the steps whose bits p has; its weight is 2^p, so that sums tell who came.
+    x = torch.tensor([[[float(p >> step & 1) for p in range(16)]] for step in range(4)])
+    weight = torch.tensor([[2.0**p for p in range(16)]])
+    currents = event_linear(x, weight).flatten().tolist()
+    assert currents == [0xAAAA, 0xCCCC, 0xF0F0, 0xFF00]
+    grad = torch.tensor([1.0, 10.0, 100.0, 1000.0]).view(4, 1, 1)
+    listed = windows.list_windows(x)
+    expected = [float(f"{p:04b}") for p in range(16)]
+    assert windows.windows_outer(listed, grad).flatten().tolist() == expected
+
+
+@pytest.mark.parametrize("counts", [False, True])
+@pytest.mark.parametrize("shape", STEPS, ids=str)
+def test_their_gradients_equal_those_of_the_dense_product(shape, counts):
+    *steps, width, columns = shape
+    x = sparse(*steps, width, counts=counts).requires_grad_()
     w, b = weights(columns, width, learned=True)
     y = event_linear(x, w, b)
     assert "EventLinear" in type(y.grad_fn).__name__
@@ -56,39 +96,111 @@ def test_its_gradients_equal_those_of_the_dense_product(shape):
         torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-5)
 
 
-def test_work_shared_among_threads_gives_the_same(monkeypatch):
-    x, (w, b) = sparse(700, 33), weights(210, 33)
-    g = torch.randn(700, 210, generator=torch.Generator().manual_seed(1))
-    alone, alone_outer = event_linear(x, w, b), product._event_outer(g, x)
+@pytest.mark.parametrize("openmp", [True, False])
+def test_work_shared_among_threads_gives_the_same(monkeypatch, openmp):
+    w, b = weights(210, 33)
+    x, counts = sparse(7, 100, 33), sparse(700, 33, counts=True)
+    grad = torch.randn(7, 100, 210, generator=torch.Generator().manual_seed(1))
+
+    def everything():
+        listed = windows.list_windows(x)
+        return [
+            event_linear(x, w, b),
+            windows.windows_outer(listed, grad),
+            event_linear(counts, w, b),
+            rows.rows_outer(counts, grad.flatten(0, 1)),
+        ]
+
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
+    alone = everything()
     monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
-    monkeypatch.setattr(product, "_ROWS_A_THREAD", 1)
-    monkeypatch.setattr(product, "_COLUMNS_A_THREAD", 1)
-    assert torch.equal(event_linear(x, w, b), alone)
-    assert torch.equal(product._event_outer(g, x), alone_outer)
+    monkeypatch.setattr(windows, "_SAMPLES", 2)
+    for name in ("_ROWS_A_THREAD", "_COLUMNS_A_THREAD"):
+        monkeypatch.setattr(rows, name, 1)
+    if not openmp:
+        monkeypatch.setattr(sharing, "_openmp", lambda: None)
+    for one, other in zip(everything(), alone, strict=True):
+        assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize("openmp", [True, False])
+def test_a_failure_on_any_thread_comes_back(monkeypatch, openmp):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
+    if not openmp:
+        monkeypatch.setattr(sharing, "_openmp", lambda: None)
+    done = []
+
+    def work(start, stop):
+        if start <= 600 < stop:
+            raise IndexError("600")
+        done.append((start, stop))
+
+    with pytest.raises(IndexError, match="600"):
+        sharing.share(work, 1000, worth=1)
+    done.clear()
+    sharing.share(lambda start, stop: done.append((start, stop)), 1000, worth=1)
+    assert sorted(done)[0][0] == 0 and sorted(done)[-1][1] == 1000
+    assert sum(stop - start for start, stop in done) == 1000
 
 
 def test_inputs_whose_memory_is_not_in_order():
-    x, (w, b) = sparse(33, 700).t(), weights(21, 33)
-    torch.testing.assert_close(event_linear(x, w, b), F.linear(x, w, b), atol=1e-4, rtol=1e-5)
+    w, b = weights(21, 33)
+    for x in (sparse(33, 700).t(), sparse(9, 33, 6).transpose(1, 2)):
+        torch.testing.assert_close(event_linear(x, w, b), F.linear(x, w, b), atol=1e-4, rtol=1e-5)
 
 
-def test_dense_inputs_other_dtypes_and_autocast_take_the_dense_product(monkeypatch):
+def test_spikes_that_never_rest_are_still_read_once_a_window(monkeypatch, taken):
     monkeypatch.setattr(product, "_DENSEST", 0.3)
-    taken = []
-    monkeypatch.setattr(product, "_compiled", lambda: taken.append(1))
-    (w, b), dense = weights(21, 33), sparse(64, 33, 0.9)
+    event_linear(torch.ones(8, 4, 9), *weights(21, 9))
+    assert taken == ["windows_product"]
+    event_linear(torch.ones(3, 4, 9), *weights(21, 9))
+    assert taken == ["windows_product"]
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -1.0, 0.5])
+def test_a_single_other_number_is_never_taken_for_a_spike(value):
+    x, (w, b) = sparse(6, 5, 33), weights(21, 33)
+    x[5, 4, 32] = value
+    torch.testing.assert_close(
+        event_linear(x, w, b), F.linear(x, w, b), atol=1e-4, rtol=1e-5, equal_nan=True
+    )
+
+
+def test_dense_inputs_and_other_dtypes_take_the_dense_product(monkeypatch, taken):
+    monkeypatch.setattr(product, "_DENSEST", 0.3)
+    (w, b), dense = weights(21, 33), sparse(64, 33, density=0.9)
     assert torch.equal(event_linear(dense, w, b), F.linear(dense, w, b))
-    x = sparse(64, 33, 0.1)
+    x = sparse(64, 33, density=0.1)
     doubled = [t.double() for t in (x, w, b)]
     assert torch.equal(event_linear(*doubled), F.linear(*doubled))
-    with torch.autocast("cpu", torch.bfloat16):
-        assert event_linear(x, w, b).dtype == torch.bfloat16
-    folded = x.unflatten(0, (8, 8))
+    folded = x.view(2, 2, 16, 33)
     assert torch.equal(event_linear(folded, w, b), F.linear(folded, w, b))
     assert not taken
 
 
+def test_autocast_sums_rounded_weights_exactly_and_rounds_once(taken):
+    x, (w, b) = sparse(6, 5, 33), weights(21, 33, learned=True)
+    with torch.autocast("cpu", torch.bfloat16):
+        y = event_linear(x, w, b)
+        assert torch.equal(event_linear(x.bfloat16(), w, b), y)
+    assert taken == ["windows_product"] * 2
+    exact = F.linear(x.double(), w.bfloat16().double(), b.double())
+    assert y.dtype == torch.bfloat16
+    torch.testing.assert_close(y.double(), exact, atol=0, rtol=2**-8)
+    (found,) = torch.autograd.grad(y.float().sum(), w)
+    torch.testing.assert_close(found, x.sum((0, 1)).expand(21, -1))
+
+
+def test_rounding_to_bfloat16_is_torchs_own():
+    x = torch.eye(8).view(8, 1, 8)
+    w = torch.randn(64, 8, generator=torch.Generator().manual_seed(2)).bfloat16().float()
+    listed = windows.list_windows(x)
+    b = torch.randn(64, generator=torch.Generator().manual_seed(3))
+    half = windows.windows_product(listed, w, b, torch.bfloat16)
+    assert torch.equal(half, windows.windows_product(listed, w, b, torch.float32).bfloat16())
+
+
 def test_small_products_are_left_alone(monkeypatch):
     monkeypatch.setattr(product, "_WORTH_IT", 1 << 22)
-    x, (w, b) = sparse(64, 33, 0.1), weights(21, 33)
+    x, (w, b) = sparse(64, 33, density=0.1), weights(21, 33)
     assert torch.equal(event_linear(x, w, b), F.linear(x, w, b))
