@@ -10,7 +10,7 @@ from torch import Tensor
 
 from sigprop_snn.errors import SigpropError, UnknownNameError
 from sigprop_snn.neurons.base import AnyState, Neuron, State, state_tensors
-from sigprop_snn.neurons.kernels import Backend, Fused, fused_kernel
+from sigprop_snn.neurons.kernels import Backend, Fused, Scale, fused_kernel
 from sigprop_snn.neurons.lif import LIF
 
 
@@ -39,6 +39,7 @@ def run(
     state: AnyState | None = None,
     *,
     riding: Tensor | None = None,
+    scale: Scale | None = None,
     record: Iterable[str] = (),
     backend: Backend = "auto",
     hold_spikes: bool = False,
@@ -54,6 +55,8 @@ def run(
         state: where to start; at rest if not given.
         riding: the constant current of rows that ride behind the batch, `[C, ...]`. The run is
             that of B + C rows.
+        scale: what the batch's current is multiplied with and shifted by on its way in; the
+            riding rows are not.
         record: names of what to keep of every step: "spike", "voltage" (before the reset), or
             any tensor of the model's state (after the reset; its voltage is "reset_voltage").
         backend: "eager" runs the model step by step and is the reference; "cpu" and "triton" are
@@ -75,19 +78,21 @@ def run(
             f"{list(current.shape)}; expected [C, ...] beside [T, B, ...]"
         )
     if state is None:
-        state = neuron.initial_state(_step_current(current[0], riding))
+        state = neuron.initial_state(_step_current(current[0], riding, scale))
     names = _checked_names(record, state)
     kernel = fused_kernel(neuron, current, riding, state, names, backend)
     if kernel is None:
-        return _eager(neuron, current, riding, state, names, hold_spikes)
+        return _eager(neuron, current, riding, scale, state, names, hold_spikes)
     lif = cast(LIF, neuron)  # the only model that kernels know
-    return _fused(kernel(lif, current, riding, state, names), current.shape[0], names)
+    ran = kernel(lif, current, riding, state, names, scale)
+    return _fused(ran, current.shape[0], names)
 
 
 def _eager(
     neuron: Neuron,
     current: Tensor,
     riding: Tensor | None,
+    scale: Scale | None,
     state: AnyState,
     names: tuple[str, ...],
     hold_spikes: bool,
@@ -98,7 +103,8 @@ def _eager(
     mean_voltage = torch.zeros_like(state.voltage)
     spike_count = torch.zeros_like(state.voltage)
     for step_current in current:
-        step = neuron.step(_step_current(step_current, riding), state, hold_spikes=hold_spikes)
+        entering = _step_current(step_current, riding, scale)
+        step = neuron.step(entering, state, hold_spikes=hold_spikes)
         state = step.state
         spike = step.spike.to(current.dtype)
         spikes.append(spike)
@@ -127,10 +133,19 @@ def _fused(ran: Fused, steps: int, names: tuple[str, ...]) -> Run:
     )
 
 
-def _step_current(current: Tensor, riding: Tensor | None) -> Tensor:
-    """Return one step's current of all rows, in the precision of the state."""
+def _step_current(current: Tensor, riding: Tensor | None, scale: Scale | None) -> Tensor:
+    """Return one step's current of all rows as it enters, in the precision of the state."""
     if riding is not None:
-        current = torch.cat([current, riding.to(current)])
+        riding = _wide(riding.to(current))
+    current = _wide(current)
+    if scale is not None:
+        current = current * scale.gain.to(current)
+        if scale.offset is not None:
+            current = current + scale.offset.to(current)
+    return current if riding is None else torch.cat([current, riding])
+
+
+def _wide(current: Tensor) -> Tensor:
     return current.float() if current.dtype in (torch.float16, torch.bfloat16) else current
 
 

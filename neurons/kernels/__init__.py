@@ -1,7 +1,7 @@
 """Fused kernels: a neuron's whole run in one pass over time."""
 
 from sigprop_snn.neurons.kernels.choice import BACKENDS, Backend, fused_kernel
-from sigprop_snn.neurons.kernels.fused import Fused
+from sigprop_snn.neurons.kernels.fused import Fused, Scale
 from sigprop_snn.neurons.kernels.product import event_linear
 
-__all__ = ["BACKENDS", "Backend", "Fused", "event_linear", "fused_kernel"]
+__all__ = ["BACKENDS", "Backend", "Fused", "Scale", "event_linear", "fused_kernel"]

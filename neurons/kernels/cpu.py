@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from sigprop_snn.neurons.base import State
-from sigprop_snn.neurons.kernels.fused import Fused, allocate, parts
+from sigprop_snn.neurons.kernels.fused import Fused, Scale, allocate, parts
 from sigprop_snn.neurons.kernels.sharing import share
 from sigprop_snn.neurons.lif import LIF
 
@@ -29,6 +29,7 @@ def lif_cpu(
     riding: Tensor | None,
     state: State,
     names: tuple[str, ...],
+    scale: Scale | None = None,
 ) -> Fused:
     """Run LIF through a float32 or bfloat16 current on the CPU, on torch's number of threads."""
     out = allocate(current, state, names)
@@ -43,20 +44,23 @@ def lif_cpu(
         np.float32(neuron.threshold if neuron.reset_by == "subtract" else 0.0),
         neuron.reset_by == "zero",
     )
-    for rows, place in parts(current, riding):
+    for part in parts(current, riding, scale):
         arrays = (
-            rows.view(bits).numpy(),
+            part.current.view(bits).numpy(),
+            part.gain.numpy(),
+            part.offset.numpy(),
             out.spike.view(bits).view(steps, neurons).numpy(),
             voltage.view(-1, neurons).numpy(),
             *(t.view(-1).numpy() for t in (out.last_voltage, out.voltage_sum, out.spike_count)),
         )
-        work = functools.partial(kernel, *arrays, place, *constants, one, zero)
-        share(work, rows.shape[1], worth=_WORTH_A_THREAD // steps)
+        work = functools.partial(kernel, *arrays, part.place, *constants, one, zero)
+        share(work, part.current.shape[1], worth=_WORTH_A_THREAD // steps)
     return out
 
 
 def _lif(
-    current: Any, spikes: Any, voltages: Any, last: Any, total: Any, count: Any, place: int,
+    current: Any, scale: Any, offset: Any, spikes: Any, voltages: Any,
+    last: Any, total: Any, count: Any, place: int,
     beta: float, gain: float, threshold: float, taken: float, emptied: bool,
     one: Any, zero: Any, start: int, stop: int,
 ) -> None:  # fmt: skip
@@ -67,6 +71,8 @@ def _lif(
         size = min(_CHUNK, stop - first)
         there = place + first
         v = last[there : there + size]
+        factor = scale[first : first + size]
+        shift = offset[first : first + size]
         summed = total[there : there + size]
         counted = count[there : there + size]
         for t in range(spikes.shape[0]):
@@ -75,7 +81,7 @@ def _lif(
             if kept:
                 u = voltages[t, there : there + size]
             for n in range(size):
-                voltage = beta * v[n] + gain * _widen(i[n])
+                voltage = beta * v[n] + gain * (factor[n] * _widen(i[n]) + shift[n])
                 fired = voltage > threshold
                 spike = np.float32(1.0) if fired else np.float32(0.0)
                 height = voltage if emptied else taken
@@ -115,7 +121,7 @@ def _compiled(bfloat16: bool) -> Callable[..., None]:
     plane, line = types.Array(real, 2, "C"), types.Array(real, 1, "C")
     coded = types.Array(value, 2, "C")
     signature = types.void(
-        coded, coded, plane, line, line, line, whole,
+        coded, line, line, coded, plane, line, line, line, whole,
         real, real, real, real, types.boolean, value, value, whole, whole,
     )  # fmt: skip
     return compiled(_lif, signature)

@@ -11,7 +11,7 @@ import triton.language as tl
 from torch import Tensor
 
 from sigprop_snn.neurons.base import State
-from sigprop_snn.neurons.kernels.fused import Fused, allocate, parts
+from sigprop_snn.neurons.kernels.fused import Fused, Scale, allocate, parts
 from sigprop_snn.neurons.lif import LIF
 
 _BLOCK = 1024
@@ -23,14 +23,17 @@ def lif_triton(
     riding: Tensor | None,
     state: State,
     names: tuple[str, ...],
+    scale: Scale | None = None,
 ) -> Fused:
     """Run LIF through a float32, bfloat16 or float16 current, one thread block a chunk."""
     out = allocate(current, state, names)
     steps, neurons = current.shape[0], out.last_voltage.numel()
-    for rows, place in parts(current, riding):
-        size = rows.shape[1]
+    for part in parts(current, riding, scale):
+        rows, size = part.current, part.current.shape[1]
         _lif[(triton.cdiv(size, _BLOCK),)](
             rows,
+            part.gain,
+            part.offset,
             out.spike,
             out.voltage if out.voltage is not None else out.last_voltage,
             out.last_voltage,
@@ -38,7 +41,7 @@ def lif_triton(
             out.spike_count,
             steps,
             size,
-            place,
+            part.place,
             neurons,
             size if rows.shape[0] > 1 else 0,
             float(neuron.beta),
@@ -55,7 +58,7 @@ def lif_triton(
 
 @triton.jit  # type: ignore[untyped-decorator]
 def _lif(  # noqa: ANN202
-    current, spikes, voltages, last, total, count,  # noqa: ANN001
+    current, scale, offset, spikes, voltages, last, total, count,  # noqa: ANN001
     steps, size, place, row, current_row,  # noqa: ANN001
     beta, gain, threshold, taken,  # noqa: ANN001
     EMPTIED: tl.constexpr, KEEP: tl.constexpr, BLOCK: tl.constexpr,
@@ -64,13 +67,15 @@ def _lif(  # noqa: ANN202
     here = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     mask = here < size
     there = here + place
+    factor = tl.load(scale + here, mask=mask, other=0.0)
+    shift = tl.load(offset + here, mask=mask, other=0.0)
     v = tl.load(last + there, mask=mask, other=0.0)
     summed = tl.load(total + there, mask=mask, other=0.0)
     counted = tl.load(count + there, mask=mask, other=0.0)
     for t in range(steps):
         step = tl.cast(t, tl.int64)
         i = tl.load(current + step * current_row + here, mask=mask, other=0.0).to(tl.float32)
-        voltage = beta * v + gain * i
+        voltage = beta * v + gain * (factor * i + shift)
         spike = tl.where(voltage > threshold, 1.0, 0.0)
         summed += voltage
         counted += spike

@@ -12,6 +12,34 @@ from sigprop_snn.neurons.base import State
 from sigprop_snn.neurons.lif import LIF
 
 
+class Scale(NamedTuple):
+    """What a current goes through on its way into the membrane: gain * current + offset.
+
+    Attributes:
+        gain: broadcast against a step's current without its batch, `[...]`.
+        offset: the same, or none.
+    """
+
+    gain: Tensor
+    offset: Tensor | None = None
+
+
+class Part(NamedTuple):
+    """Some of the rows that a kernel runs.
+
+    Attributes:
+        current: `[T, M]`, or `[1, M]` where it is constant in time.
+        gain: what every neuron's current is multiplied with, float32, `[M]`.
+        offset: what is added to that, float32, `[M]`.
+        place: of the first of the M neurons in what is written.
+    """
+
+    current: Tensor
+    gain: Tensor
+    offset: Tensor
+    place: int
+
+
 class Fused(NamedTuple):
     """What a kernel did over T steps, for B rows and the C that ride behind them.
 
@@ -30,7 +58,7 @@ class Fused(NamedTuple):
     last_voltage: Tensor
 
 
-Kernel = Callable[[LIF, Tensor, Tensor | None, State, tuple[str, ...]], Fused]
+Kernel = Callable[[LIF, Tensor, Tensor | None, State, tuple[str, ...], Scale | None], Fused]
 
 
 def allocate(current: Tensor, state: State, names: tuple[str, ...]) -> Fused:
@@ -47,14 +75,29 @@ def allocate(current: Tensor, state: State, names: tuple[str, ...]) -> Fused:
     )
 
 
-def parts(current: Tensor, riding: Tensor | None) -> list[tuple[Tensor, int]]:
-    """Return the currents to run, each as `[T or 1, M]` with the place of its first neuron.
+def parts(current: Tensor, riding: Tensor | None, scale: Scale | None) -> list[Part]:
+    """Return the rows to run, those that ride behind the batch as a part of their own.
 
-    A current that is constant in time is given as its one distinct step.
+    A current that is constant in time is given as its one distinct step. The scale is the batch's.
     """
     steps = current.detach()
     distinct = steps[:1] if steps.stride(0) == 0 else steps
     rows = distinct.reshape(distinct.shape[0], -1).contiguous()
-    if riding is None:
-        return [(rows, 0)]
-    return [(rows, 0), (riding.detach().to(rows).reshape(1, -1).contiguous(), rows.shape[1])]
+    gain, offset = _per_neuron(current[0], scale)
+    found = [Part(rows, gain, offset, 0)]
+    if riding is not None:
+        constant = riding.detach().to(rows).reshape(1, -1).contiguous()
+        found.append(Part(constant, *_per_neuron(riding, None), rows.shape[1]))
+    return found
+
+
+def _per_neuron(step: Tensor, scale: Scale | None) -> tuple[Tensor, Tensor]:
+    """Return gain and offset of every neuron in `[N, ...]`, flat."""
+    gain = step.new_ones((), dtype=torch.float32) if scale is None else scale.gain
+    offset = None if scale is None else scale.offset
+    if offset is None:
+        offset = step.new_zeros((), dtype=torch.float32)
+    return (
+        gain.detach().float().expand(step.shape).reshape(-1).contiguous(),
+        offset.detach().float().expand(step.shape).reshape(-1).contiguous(),
+    )

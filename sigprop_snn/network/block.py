@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +13,7 @@ from sigprop_snn.network.norm import RunningNorm, RunningScale
 from sigprop_snn.network.synapse import EventLinear, stepwise
 from sigprop_snn.neurons import Neuron
 from sigprop_snn.neurons.filters import is_constant
+from sigprop_snn.neurons.kernels import Scale
 
 if TYPE_CHECKING:
     from sigprop_snn.network.local import LocalRule
@@ -23,9 +24,19 @@ _AFFINE = (
     nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d, nn.Flatten, nn.Unflatten, nn.Identity,
     RunningScale, RunningNorm,
 )  # fmt: skip
-
-
 _OBSERVED = 12  # steps, evenly spread, whose currents stand for those of all steps
+
+
+class Drive(NamedTuple):
+    """What drives a layer's neurons.
+
+    Attributes:
+        current: `[T, N, ...]`; constant in time where the time axis has stride 0.
+        scale: what it goes through on its way in, if anything.
+    """
+
+    current: Tensor
+    scale: Scale | None
 
 
 class Block(nn.Module):
@@ -96,9 +107,33 @@ class Block(nn.Module):
         Raises:
             SigpropError: if the current's shape is not that of the signal's.
         """
-        steps = inputs.shape[0]
-        distinct = inputs[:1] if is_constant(inputs) else inputs
-        current = stepwise(synapse or self.synapse, distinct)
+        current = self._synaptic(inputs, like, observed_rows, synapse or self.synapse)
+        current = stepwise(self.norm, current)
+        return current.expand(len(inputs), *current.shape[1:])
+
+    def drive(self, inputs: Tensor, *, like: Tensor | None = None, observed_rows: int = 0) -> Drive:
+        """Return the same current, without a gradient, and what is left to do to it.
+
+        The neuron's run takes both, and spares a pass over the currents of all steps.
+        """
+        with torch.no_grad():
+            current = self._synaptic(inputs, like, observed_rows, self.synapse)
+            scale = None
+            if isinstance(self.norm, RunningScale | RunningNorm):
+                scale = self.norm.scale(current[0])
+            else:
+                current = stepwise(self.norm, current)
+        return Drive(current.expand(len(inputs), *current.shape[1:]), scale)
+
+    def _synaptic(
+        self,
+        inputs: Tensor,
+        like: Tensor | None,
+        observed_rows: int,
+        synapse: Callable[[Tensor], Tensor],
+    ) -> Tensor:
+        """Return the current before the normaliser, a constant input's for one step."""
+        current = stepwise(synapse, inputs[:1] if is_constant(inputs) else inputs)
         if like is not None and like.shape[1:] != current.shape[2:]:
             raise SigpropError(
                 f"input of shape {list(inputs.shape)} gives the first block a current of shape "
@@ -107,15 +142,7 @@ class Block(nn.Module):
         if observed_rows and isinstance(self.norm, RunningScale | RunningNorm):
             seen = current[:: max(1, len(current) // _OBSERVED), :observed_rows]
             self.norm.observe(seen if isinstance(self.norm, RunningScale) else seen.flatten(0, 1))
-        # In place where nobody else holds the current: fresh memory costs more than the product.
-        # A synapse may hand its input through; that is not ours to overwrite.
-        ours = current.untyped_storage().data_ptr() != inputs.untyped_storage().data_ptr()
-        norm = self.norm if not torch.is_grad_enabled() and ours else None
-        if isinstance(norm, RunningScale | RunningNorm):
-            norm.normalise_(current.flatten(0, 1))
-        else:
-            current = stepwise(self.norm, current)
-        return current.expand(steps, *current.shape[1:]) if distinct is not inputs else current
+        return current
 
     def pooled(self, spike: Tensor) -> Tensor:
         """Return the spikes as the next block receives them, `[T, N, ...]`."""

@@ -223,21 +223,21 @@ class VoltageRule(LocalRule):
         """Run the block; let a gradient into the mean voltage through one static pass."""
         observed = rows if block.training and learn else 0
         neuron = block.neuron
-        closed = neuron.closed_form and block.affine
-        with torch.set_grad_enabled(learn and not closed and torch.is_grad_enabled()):
+        if not learn or (neuron.closed_form and block.affine):
+            drive = block.drive(inputs, like=context, observed_rows=observed)
+            with torch.no_grad():
+                ran = run(neuron, drive.current, riding=context, scale=drive.scale, record=record)
+            driven = mean_drive(block, inputs, context, ran.spike) if learn else None
+        else:
             current = block.current(inputs, like=context, observed_rows=observed)
-        if learn and not neuron.closed_form:
-            ran, voltages = unrolled(neuron, with_context(current, context), record)
-            return Response(ran, self.represent(voltages, neuron))
-        with torch.no_grad():
-            ran = run(neuron, current, riding=context, record=record)
+            if not neuron.closed_form:
+                ran, voltages = unrolled(neuron, with_context(current, context), record)
+                return Response(ran, self.represent(voltages, neuron))
+            with torch.no_grad():
+                ran = run(neuron, current, riding=context, record=record)
+            driven = mean_of_currents(neuron, with_context(current, context), ran.spike)
         voltage = ran.mean_voltage
-        if learn:
-            driven = (
-                mean_drive(block, inputs, context, ran.spike)
-                if closed
-                else mean_of_currents(neuron, with_context(current, context), ran.spike)
-            )
+        if driven is not None:
             voltage = voltage + (driven - driven.detach())
         return Response(ran, self.represent(voltage.unsqueeze(0), neuron))
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from sigprop_snn.errors import SigpropError
+from sigprop_snn.neurons.kernels import Scale
 
 _FLOOR = 1e-6  # keeps a silent layer's first division finite
 
@@ -42,7 +43,7 @@ class RunningScale(nn.Module):
         self.register_buffer("batches", torch.zeros((), dtype=torch.long))
 
     def observe(self, current: Tensor) -> None:
-        """Take currents `[..., N, C, ...]` into the running figure."""
+        """Take currents `[T, N, C, ...]` or `[N, C, ...]` into the running figure."""
         wide = torch.promote_types(current.dtype, torch.float32)  # a sum leaves float16's range
         norm = torch.linalg.vector_norm(current.detach(), dtype=wide)
         mean_square = (norm.square() / current.numel()).to(self.mean_square)
@@ -54,14 +55,11 @@ class RunningScale(nn.Module):
 
     def forward(self, current: Tensor) -> Tensor:
         """Return the normalised current, same shape."""
-        return current * _per_channel(self._scale(), current)
+        return current * self.scale(current).gain
 
-    def normalise_(self, current: Tensor) -> Tensor:
-        """Normalise a current in place."""
-        return current.mul_(_per_channel(self._scale(), current))
-
-    def _scale(self) -> Tensor:
-        return self.gain * (self.mean_square + _FLOOR).rsqrt()
+    def scale(self, current: Tensor) -> Scale:
+        """Return what the normaliser does to a current `[..., C, ...]` of this number of axes."""
+        return Scale(_per_channel(self.gain * (self.mean_square + _FLOOR).rsqrt(), current))
 
 
 class LengthNorm(nn.Module):
@@ -116,18 +114,15 @@ class RunningNorm(nn.Module):
 
     def forward(self, current: Tensor) -> Tensor:
         """Return the normalised current, same shape."""
-        scale, offset = self._scale_and_offset(current)
-        return torch.addcmul(offset, current, scale)
+        gain, offset = self.scale(current)
+        assert offset is not None
+        return torch.addcmul(offset, current, gain)
 
-    def normalise_(self, current: Tensor) -> Tensor:
-        """Normalise a current in place."""
-        scale, offset = self._scale_and_offset(current)
-        return torch.addcmul(offset, current, scale, out=current)
-
-    def _scale_and_offset(self, current: Tensor) -> tuple[Tensor, Tensor]:
-        scale = self.gain * (self.variance + _FLOOR).rsqrt()
-        offset = self.shift - scale * self.mean
-        return _per_channel(scale, current), _per_channel(offset, current)
+    def scale(self, current: Tensor) -> Scale:
+        """Return what the normaliser does to a current `[N, C, ...]` of this number of axes."""
+        gain = self.gain * (self.variance + _FLOOR).rsqrt()
+        offset = self.shift - gain * self.mean
+        return Scale(_per_channel(gain, current), _per_channel(offset, current))
 
 
 def _channel_figures(current: Tensor) -> tuple[Tensor, Tensor]:
@@ -141,4 +136,4 @@ def _channel_figures(current: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _per_channel(values: Tensor, current: Tensor) -> Tensor:
-    return values.view(1, -1, *[1] * (current.dim() - 2))
+    return values.view(-1, *[1] * (current.dim() - 2))

@@ -117,19 +117,19 @@ class Online:
         rule = block.rule if block.rule is not None else self.rule
         neuron, past = block.neuron, self._past.get(name)
         closed = neuron.closed_form and block.affine
-        with torch.set_grad_enabled(learn and not closed):
-            current = block.current(
-                inputs,
-                like=context,
-                observed_rows=entry.observed if learn and block.training else 0,
-            )
+        observed = entry.observed if learn and block.training else 0
         _check_rows(name, past, inputs)
         state = past.neuron if past is not None else None
         if learn and not closed:
+            current = block.current(inputs, like=context, observed_rows=observed)
             ran, voltage = unrolled(neuron, with_context(current, context), (), state)
         else:
+            drive = block.drive(inputs, like=context, observed_rows=observed)
             with torch.no_grad():
-                ran = run(neuron, current, state, riding=context, record=("voltage",))
+                ran = run(
+                    neuron, drive.current, state,
+                    riding=context, scale=drive.scale, record=("voltage",),
+                )  # fmt: skip
             voltage = ran.recorded["voltage"]
         now = _go_on(past, rule, block, inputs, ran, closed, self.window)
         self._past[name] = now

@@ -105,7 +105,8 @@ def plain_run(
         SigpropError: if the input does not fit the first block, or drives it out of range.
     """
     try:
-        ran = run(block.neuron, block.current(inputs), record=record)
+        drive = block.drive(inputs)
+        ran = run(block.neuron, drive.current, scale=drive.scale, record=record)
     except torch.OutOfMemoryError:
         raise
     except RuntimeError as error:
