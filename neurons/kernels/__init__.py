@@ -2,6 +2,6 @@
 
 from sigprop_snn.neurons.kernels.choice import BACKENDS, Backend, fused_kernel
 from sigprop_snn.neurons.kernels.fused import Fused, Scale
-from sigprop_snn.neurons.kernels.product import event_linear
+from sigprop_snn.neurons.kernels.product import event_linear, event_outer
 
-__all__ = ["BACKENDS", "Backend", "Fused", "Scale", "event_linear", "fused_kernel"]
+__all__ = ["BACKENDS", "Backend", "Fused", "Scale", "event_linear", "event_outer", "fused_kernel"]

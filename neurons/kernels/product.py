@@ -90,7 +90,7 @@ class _EventLinear(torch.autograd.Function):
             outer = (
                 windows_outer(ctx.windows, grad.float())
                 if ctx.windows is not None
-                else _outer(inputs[0].flatten(0, 1), flat)
+                else event_outer(inputs[0], grad)
             )
         return (
             (grad @ weight.to(grad)).to(ctx.input_dtype) if ctx.needs_input_grad[0] else None,
@@ -101,11 +101,30 @@ class _EventLinear(torch.autograd.Function):
         )
 
 
-def _outer(inputs: Tensor, grad: Tensor) -> Tensor:
-    """Return `grad.T @ inputs`, `[F, K]`, by events where that is faster."""
-    if _density(inputs) <= _DENSEST_OUTER:
-        return rows_outer(inputs, grad)
-    return grad.t() @ inputs
+def event_outer(inputs: Tensor, grad: Tensor) -> Tensor:
+    """Return the weight's gradient of `event_linear`, `[F, K]`, by events where that is faster.
+
+    Args:
+        inputs: `[N, K]`, or `[T, N, K]`.
+        grad: of the product, `[N, F]` or `[T, N, F]`.
+    """
+    stepped = inputs if inputs.dim() == 3 else inputs.unsqueeze(0)
+    if (
+        inputs.device.type == "cpu"
+        and inputs.dtype in _DTYPES
+        and grad.dtype in _DTYPES
+        and stepped.shape[2] < 1 << 16
+        and inputs.numel() * grad.shape[-1] >= _WORTH_IT
+        and (len(stepped) >= _WINDOW or _density(stepped) <= _DENSEST_OUTER)
+        and importlib.util.find_spec("numba") is not None
+    ):
+        windows = list_windows(stepped)
+        if windows is not None:
+            return windows_outer(windows, grad.float().view(*stepped.shape[:2], -1))
+        if inputs.dtype == grad.dtype == torch.float32 and _density(stepped) <= _DENSEST_OUTER:
+            return rows_outer(stepped.flatten(0, 1), grad.reshape(-1, grad.shape[-1]))
+    flat = inputs.reshape(-1, inputs.shape[-1])
+    return grad.reshape(-1, grad.shape[-1]).t() @ flat.to(grad)
 
 
 def _fits(inputs: Tensor, weight: Tensor, bias: Tensor | None) -> bool:

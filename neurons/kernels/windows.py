@@ -87,11 +87,12 @@ def windows_outer(windows: Windows, grad: Tensor) -> Tensor:
 
     Args:
         windows: the spikes, `[T, N, K]`.
-        grad: that of the current, float32, `[T, N, F]`.
+        grad: that of the current, float32, `[T, N, F]`; it may be some rows of a larger one.
     """
     features, columns = windows.events.shape[1], grad.shape[2]
     sums = torch.zeros(-(-columns // _PANEL), features, _PANEL)
-    arrays = [t.numpy() for t in (windows.events, windows.starts, grad.contiguous(), sums)]
+    rows = grad if grad.stride(2) == 1 else grad.contiguous()
+    arrays = [t.detach().numpy() for t in (windows.events, windows.starts, rows, sums)]
     share(functools.partial(_compiled_outer(), *arrays), len(sums), worth=1, grain=1)
     return sums.transpose(1, 2).reshape(-1, features)[:columns]
 
@@ -216,6 +217,7 @@ def _outer(events: Any, starts: Any, grad: Any, sums: Any, first: int, last: int
     steps, samples, columns = grad.shape
     features = events.shape[1]
     windows = -(-steps // _WINDOW)
+    apart, beside = grad.strides[0] // grad.itemsize, grad.strides[1] // grad.itemsize
     edge = np.zeros((_WINDOW, _PANEL), np.float32)
     for panel in range(first, last):
         rows = panel * features * _PANEL
@@ -229,7 +231,7 @@ def _outer(events: Any, starts: Any, grad: Any, sums: Any, first: int, last: int
                 if length == _WINDOW and width == _PANEL:
                     _add_patterns(
                         sums, rows, events, row * features, starts, row,
-                        grad, (step * samples + sample) * columns + left, samples * columns,
+                        grad, step * apart + sample * beside + left, apart,
                     )  # fmt: skip
                     continue
                 for t in range(length):
@@ -309,7 +311,7 @@ def _compiled_outer() -> Callable[..., None]:
         types.void(
             types.Array(types.uint16, 2, "C"),
             types.Array(types.int32, 2, "C"),
-            types.Array(types.float32, 3, "C"),
+            types.Array(types.float32, 3, "A"),
             types.Array(types.float32, 3, "C"),
             types.int64, types.int64,
         ),

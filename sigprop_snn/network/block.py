@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from sigprop_snn.errors import SigpropError
+from sigprop_snn.network.affine import Affine
 from sigprop_snn.network.norm import RunningNorm, RunningScale
 from sigprop_snn.network.synapse import EventLinear, stepwise
 from sigprop_snn.neurons import Neuron
@@ -80,6 +81,11 @@ class Block(nn.Module):
         """Whether the current is affine in the input, so that the closed form is exact."""
         modules = [*self.synapse.modules(), *self.norm.modules()]
         return all(type(m) in (*_AFFINE, nn.Sequential) for m in modules)
+
+    @property
+    def affine_parts(self) -> Affine | None:
+        """What gives the gradient of the current in closed form, where the block is that simple."""
+        return Affine.of(self.synapse, self.norm)
 
     def static_current(self, inputs: Tensor) -> Tensor:
         """Return the current for inputs without a time axis, `[N, ...]`."""

@@ -29,41 +29,53 @@ from sigprop_snn.neurons import (
 )
 from sigprop_snn.neurons.base import AnyState
 from sigprop_snn.neurons.filters import is_constant
+from sigprop_snn.neurons.kernels import surrogate
 
 _TOGETHER = 3  # steps
 
 
-def mean_drive(block: Block, inputs: Tensor, context: Tensor | None, spike: Tensor) -> Tensor:
-    """Return the part of the mean voltage that the synapses drive, `[N, ...]`, in one pass.
+def mean_drive(block: Block, inputs: Tensor, context: Tensor | None, ran: Run) -> Tensor:
+    """Return something with the gradient of the driven mean voltage, `[N, ...]`, in one pass.
 
     Args:
         block: a block whose current is affine and whose neuron has a closed form.
         inputs: what the block received, `[T, B, ...]`.
         context: the learning signal's current, `[C, ...]`, or none.
-        spike: the layer's own spikes, `[T, N, ...]`, for its recurrent weights.
+        ran: the block's run.
     """
     response = impulse_response(block.neuron, inputs.shape[0])
     trace, gain = mean_trace(inputs, response)
     before = None
     if block.neuron.recurrence is not None:
-        before = mean_trace(_one_step_later(spike), response).trace
-    return driven_by(block, trace, gain, context, before)
+        before = mean_trace(_one_step_later(ran.spike), response).trace
+    return driven_by(block, trace, gain, ran.mean_voltage, context, before)
 
 
 def driven_by(
-    block: Block, trace: Tensor, gain: float, context: Tensor | None, before: Tensor | None
+    block: Block,
+    trace: Tensor,
+    gain: float,
+    voltage: Tensor,
+    context: Tensor | None,
+    before: Tensor | None,
 ) -> Tensor:
-    """Return the part of the voltage that the synapses drive, `[N, ...]`, for given traces.
+    """Return something with the gradient of the voltage that the synapses drive, `[N, ...]`.
 
     Args:
         block: a block whose current is affine and whose neuron has a closed form.
         trace: the presynaptic trace of the inputs, divided by the gain, `[B, ...]`.
         gain: the voltage that a constant current of 1 has given.
+        voltage: the voltage `[N, ...]`, for its shape.
         context: the learning signal's current, `[C, ...]`, or none.
         before: the trace of the layer's own last spikes, divided by the gain, `[N, ...]`, for
             recurrent weights, or none.
     """
-    current = block.static_current(trace)
+    parts = block.affine_parts if not trace.requires_grad else None
+    if parts is not None:
+        trace = trace if trace.dtype == torch.float64 else trace.float()
+        current = parts.attach(trace, voltage.detach()[: len(trace)])
+    else:
+        current = block.static_current(trace)
     if context is not None:
         current = torch.cat([current, context])
     if block.neuron.recurrence is not None:
@@ -78,17 +90,26 @@ def mean_of_currents(neuron: Neuron, current: Tensor, spike: Tensor) -> Tensor:
     return gain * mean
 
 
-def mean_of_surrogate(neuron: Neuron, current: Tensor, ran: Run) -> Tensor:
+def mean_of_surrogate(neuron: Neuron, current: Tensor, context: Tensor | None, ran: Run) -> Tensor:
     """Return the mean over time of f(U[t] - threshold), `[N, ...]`, from the recorded voltage.
 
     Its gradient goes into the currents, df(U[t]) through the filter, and into what a surrogate's
     learnable shape may be.
+
+    Args:
+        neuron: the model.
+        current: of the samples, `[T, B, ...]`; only its gradient matters.
+        context: the learning signal's current that rode behind, `[C, ...]`, or none.
+        ran: the run, with its voltages.
     """
     voltage = ran.recorded["voltage"]
     if any(name.startswith("surrogate_") for name, _ in neuron.named_parameters()):
-        return neuron.surrogate.f(neuron.above(seen_voltage(neuron, current, ran))).mean(0)
-    driving = _with_recurrence(neuron, current, ran.spike)
-    mean: Tensor = _SurrogateMean.apply(driving, voltage, neuron)
+        seen = seen_voltage(neuron, with_context(current, context), ran)
+        return neuron.surrogate.f(neuron.above(seen)).mean(0)
+    if neuron.recurrence is not None:
+        current = _with_recurrence(neuron, with_context(current, context), ran.spike)
+        context = None
+    mean: Tensor = _SurrogateMean.apply(current, context, voltage, neuron)
     return mean
 
 
@@ -150,26 +171,43 @@ class _SurrogateMean(torch.autograd.Function):
     """The mean over time of the surrogate's primitive, with one voltage kept and nothing else."""
 
     @staticmethod
-    def forward(ctx: Any, current: Tensor, voltage: Tensor, neuron: Neuron) -> Tensor:
+    def forward(
+        ctx: Any, current: Tensor, context: Tensor | None, voltage: Tensor, neuron: Neuron
+    ) -> Tensor:
         ctx.neuron = neuron
+        ctx.rows = current.shape[1]
+        ctx.dtypes = current.dtype, None if context is None else context.dtype
         ctx.save_for_backward(voltage)
+        if surrogate.fits(neuron, voltage):
+            return surrogate.mean_primitive(neuron, voltage)
         # A few steps at a time, here and below: intermediate values stay in the cache.
         total = torch.zeros_like(voltage[0])
         for steps in torch.split(voltage, _TOGETHER):
-            total += neuron.surrogate.f(neuron.above(steps)).sum(0)
+            for at_step in neuron.surrogate.f(neuron.above(steps)):
+                total += at_step
         return total / len(voltage)
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         (voltage,) = ctx.saved_tensors
-        neuron = ctx.neuron
+        neuron: Neuron = ctx.neuron
         share = grads[0] / (len(voltage) * neuron.unit)
-        grad = torch.empty_like(voltage)
-        for into, steps in zip(
-            torch.split(grad, _TOGETHER), torch.split(voltage, _TOGETHER), strict=True
-        ):
-            torch.mul(neuron.surrogate.df(neuron.above(steps)), share, out=into)
-        return _into_current(neuron, grad), None, None
+        geometric = geometric_response(impulse_response(neuron, len(voltage)))
+        if geometric is not None and surrogate.fits(neuron, voltage):
+            grad = surrogate.filtered_derivative(neuron, voltage, share, geometric)
+        else:
+            grad = torch.empty_like(voltage)
+            parts = (torch.split(whole, _TOGETHER) for whole in (grad, voltage))
+            for into, steps in zip(*parts, strict=True):
+                torch.mul(neuron.surrogate.df(neuron.above(steps)), share, out=into)
+            grad = _into_current(neuron, grad)
+        of_current, of_context = ctx.dtypes
+        return (
+            grad[:, : ctx.rows].to(of_current),
+            grad[:, ctx.rows :].sum(0).to(of_context) if of_context is not None else None,
+            None,
+            None,
+        )
 
 
 def _into_current(neuron: Neuron, grad: Tensor) -> Tensor:

@@ -227,7 +227,7 @@ class VoltageRule(LocalRule):
             drive = block.drive(inputs, like=context, observed_rows=observed)
             with torch.no_grad():
                 ran = run(neuron, drive.current, riding=context, scale=drive.scale, record=record)
-            driven = mean_drive(block, inputs, context, ran.spike) if learn else None
+            driven = mean_drive(block, inputs, context, ran) if learn else None
         else:
             current = block.current(inputs, like=context, observed_rows=observed)
             if not neuron.closed_form:
@@ -272,15 +272,24 @@ class SurrogateRule(LocalRule):
         """Run the block; let the gradient of every step's voltage into the current."""
         observed = rows if block.training and learn else 0
         neuron = block.neuron
-        with torch.set_grad_enabled(learn and torch.is_grad_enabled()):
+        simple = neuron.closed_form and not inputs.requires_grad
+        parts = block.affine_parts if simple else None
+        record = ("voltage", *record)
+        if not learn or parts is not None:
+            drive = block.drive(inputs, like=context, observed_rows=observed)
+            current = drive.current
+            with torch.no_grad():
+                ran = run(neuron, current, riding=context, scale=drive.scale, record=record)
+            if learn and parts is not None:
+                current = parts.attach(inputs, current)
+        else:
             current = block.current(inputs, like=context, observed_rows=observed)
-            current = with_context(current, context)
-        if learn and not neuron.closed_form:
-            ran, voltage = unrolled(neuron, current, record)
-            return Response(ran, self.represent(voltage, neuron))
-        with torch.no_grad():
-            ran = run(neuron, current, record=("voltage", *record))
-        return Response(ran, mean_of_surrogate(neuron, current, ran))
+            if not neuron.closed_form:
+                ran, voltage = unrolled(neuron, with_context(current, context), record)
+                return Response(ran, self.represent(voltage, neuron))
+            with torch.no_grad():
+                ran = run(neuron, current, riding=context, record=record)
+        return Response(ran, mean_of_surrogate(neuron, current, context, ran))
 
     def represent(self, voltage: Tensor, neuron: Neuron) -> Tensor:
         """Return the mean over time of the surrogate's primitive."""

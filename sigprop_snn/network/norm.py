@@ -59,7 +59,11 @@ class RunningScale(nn.Module):
 
     def scale(self, current: Tensor) -> Scale:
         """Return what the normaliser does to a current `[..., C, ...]` of this number of axes."""
-        return Scale(_per_channel(self.gain * (self.mean_square + _FLOOR).rsqrt(), current))
+        return Scale(_per_channel(self.gain * self.unit(), current))
+
+    def unit(self) -> Tensor:
+        """Return one over the running root mean square."""
+        return (self.mean_square + _FLOOR).rsqrt()
 
 
 class LengthNorm(nn.Module):
@@ -120,9 +124,13 @@ class RunningNorm(nn.Module):
 
     def scale(self, current: Tensor) -> Scale:
         """Return what the normaliser does to a current `[N, C, ...]` of this number of axes."""
-        gain = self.gain * (self.variance + _FLOOR).rsqrt()
+        gain = self.gain * self.unit()
         offset = self.shift - gain * self.mean
         return Scale(_per_channel(gain, current), _per_channel(offset, current))
+
+    def unit(self) -> Tensor:
+        """Return one over each channel's running standard deviation, `[C]`."""
+        return (self.variance + _FLOOR).rsqrt()
 
 
 def _channel_figures(current: Tensor) -> tuple[Tensor, Tensor]:

@@ -237,7 +237,9 @@ def _with_traces(
     if rule.of_mean:
         gain = float(now.unit.mean)
         before = now.before.mean / gain if now.before is not None else None
-        driven = driven_by(block, now.inputs.mean / gain, gain, context, before).unsqueeze(0)
+        driven = driven_by(
+            block, now.inputs.mean / gain, gain, now.voltage, context, before
+        ).unsqueeze(0)
         return driven - driven.detach() + now.voltage
     driven = torch.stack(
         [
@@ -245,6 +247,7 @@ def _with_traces(
                 block,
                 now.inputs.newest[step] / gain,
                 gain,
+                now.voltage,
                 context,
                 now.before.newest[step] / gain if now.before is not None else None,
             )

@@ -1,0 +1,138 @@
+"""The fast sigmoid over a whole run, in one pass each way, compiled by numba.
+
+What the surrogate rule needs of a surrogate is the mean over time of its primitive, and the
+derivative at every step, filtered back through the membrane. Step by step in torch that takes a
+dozen passes over the voltages of all steps.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sigprop_snn.neurons.base import Neuron
+from sigprop_snn.neurons.filters import Geometric
+from sigprop_snn.neurons.kernels.sharing import share
+from sigprop_snn.surrogates import FastSigmoid
+
+_CHUNK = 1024  # neurons whose sums stay in the first-level cache
+_WORTH_A_THREAD = 1 << 16  # neurons times steps
+_LIMIT = np.float32(torch.finfo(torch.float32).max / 8)  # where `scaled` ends
+
+
+def fits(neuron: Neuron, voltage: Tensor) -> bool:
+    """Return whether the kernel knows a neuron's surrogate and the type of its voltage."""
+    surrogate = neuron.surrogate
+    return (
+        type(surrogate) is FastSigmoid
+        and isinstance(surrogate.slope, float | int)
+        and isinstance(neuron.threshold, float | int)
+        and type(neuron).above is Neuron.above
+        and voltage.device.type == "cpu"
+        and voltage.dtype == torch.float32
+        and not torch.compiler.is_compiling()
+        and importlib.util.find_spec("numba") is not None
+    )
+
+
+def mean_primitive(neuron: Neuron, voltage: Tensor) -> Tensor:
+    """Return the mean over time of f(U[t] - threshold), `[N, ...]`, for voltages `[T, N, ...]`."""
+    rows = voltage.flatten(1).contiguous()
+    out = rows.new_zeros(rows.shape[1])
+    work = functools.partial(_compiled_mean(), rows.numpy(), out.numpy(), *_constants(neuron))
+    share(work, rows.shape[1], worth=_WORTH_A_THREAD // len(rows))
+    return out.view(voltage.shape[1:])
+
+
+def filtered_derivative(
+    neuron: Neuron, voltage: Tensor, share_of_mean: Tensor, response: Geometric
+) -> Tensor:
+    """Return the gradient of the currents `[T, N, ...]`.
+
+    Args:
+        neuron: the model.
+        voltage: its recorded voltages, `[T, N, ...]`.
+        share_of_mean: the gradient of f at every step, `[N, ...]`.
+        response: how the membrane goes on from a current.
+    """
+    rows = voltage.flatten(1).contiguous()
+    out = torch.empty_like(rows)
+    arrays = (rows.numpy(), share_of_mean.flatten().contiguous().numpy(), out.numpy())
+    constants = (*_constants(neuron), np.float32(response.first), np.float32(response.ratio))
+    work = functools.partial(_compiled_derivative(), *arrays, *constants)
+    share(work, rows.shape[1], worth=_WORTH_A_THREAD // len(rows))
+    return out.view(voltage.shape)
+
+
+def _constants(neuron: Neuron) -> tuple[Any, ...]:
+    surrogate = neuron.surrogate
+    assert isinstance(surrogate, FastSigmoid)
+    return tuple(np.float32(x) for x in (neuron.threshold, neuron.unit, surrogate.slope))
+
+
+def _mean(
+    voltage: Any, out: Any, threshold: float, unit: float, slope: float, start: int, stop: int
+) -> None:
+    steps = voltage.shape[0]
+    one, half = np.float32(1.0), np.float32(0.5)
+    for first in range(start, stop, _CHUNK):
+        last = min(first + _CHUNK, stop)
+        total = out[first:last]
+        for t in range(steps):
+            u = voltage[t, first:last]
+            for n in range(last - first):
+                x = min(max(slope * ((u[n] - threshold) / unit), -_LIMIT), _LIMIT)
+                total[n] += half + half * (x / (one + abs(x)))
+        for n in range(last - first):
+            total[n] /= np.float32(steps)
+
+
+def _derivative(
+    voltage: Any, share: Any, out: Any, threshold: float, unit: float, slope: float,
+    gain: float, ratio: float, start: int, stop: int,
+) -> None:  # fmt: skip
+    steps = voltage.shape[0]
+    one, half = np.float32(1.0), np.float32(0.5)
+    later = np.empty(_CHUNK, np.float32)
+    for first in range(start, stop, _CHUNK):
+        last = min(first + _CHUNK, stop)
+        later[:] = 0
+        of = share[first:last]
+        for t in range(steps - 1, -1, -1):
+            u, grad = voltage[t, first:last], out[t, first:last]
+            for n in range(last - first):
+                x = min(max(slope * ((u[n] - threshold) / unit), -_LIMIT), _LIMIT)
+                below = one + abs(x)
+                later[n] = half * slope / (below * below) * of[n] + ratio * later[n]
+                grad[n] = gain * later[n]
+
+
+@functools.cache
+def _compiled_mean() -> Callable[..., None]:
+    from numba import types
+
+    from sigprop_snn.neurons.kernels.compiling import compiled
+
+    real, whole = types.float32, types.int64
+    plane, line = types.Array(real, 2, "C"), types.Array(real, 1, "C")
+    return compiled(_mean, types.void(plane, line, real, real, real, whole, whole))
+
+
+@functools.cache
+def _compiled_derivative() -> Callable[..., None]:
+    from numba import types
+
+    from sigprop_snn.neurons.kernels.compiling import compiled
+
+    real, whole = types.float32, types.int64
+    plane, line = types.Array(real, 2, "C"), types.Array(real, 1, "C")
+    return compiled(
+        _derivative,
+        types.void(plane, line, plane, real, real, real, real, real, whole, whole),
+    )
