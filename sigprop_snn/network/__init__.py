@@ -17,6 +17,7 @@ from sigprop_snn.network.network import Network, Predict
 from sigprop_snn.network.norm import LengthNorm, RunningNorm, RunningScale
 from sigprop_snn.network.online import Online, learn_in_parts
 from sigprop_snn.network.overlay import LabelOverlay, wrong_labels
+from sigprop_snn.network.pool import HalvingPool
 from sigprop_snn.network.readout import Answers, Readout
 from sigprop_snn.network.rule import Needs, Rule, Update
 from sigprop_snn.network.signal import Entry, ProjectedContext, Signal
@@ -40,6 +41,7 @@ __all__ = [
     "Entry",
     "EventLinear",
     "Goodness",
+    "HalvingPool",
     "HebbianLoss",
     "L2Loss",
     "LabelOverlay",

@@ -15,6 +15,7 @@ from sigprop_snn.network.layout import Layout
 from sigprop_snn.network.loss import LocalLoss
 from sigprop_snn.network.network import Network, Predict
 from sigprop_snn.network.norm import LengthNorm, RunningNorm, RunningScale
+from sigprop_snn.network.pool import HalvingPool
 from sigprop_snn.network.readout import Readout
 from sigprop_snn.network.rule import Rule
 from sigprop_snn.network.signal import Signal
@@ -119,7 +120,7 @@ def conv(
     features, height, width = shape
     for size in channels:
         synapse = nn.Conv2d(features, size, kernel, padding=kernel // 2)
-        pool = nn.MaxPool2d(2) if min(height, width) >= 8 else None
+        pool = HalvingPool() if min(height, width) >= 8 else None
         layer = make_neuron(neuron, (size, height, width))
         blocks.append(Block(synapse, layer, norm=RunningNorm(size, gain, shift), pool=pool))
         features = size
@@ -205,7 +206,7 @@ def vgg8(
 
 def _passage(pooled: bool, dropout: float) -> nn.Module | None:
     """Return what a block's maps pass through on their way out."""
-    parts: list[nn.Module] = [nn.MaxPool2d(2)] if pooled else []
+    parts: list[nn.Module] = [HalvingPool()] if pooled else []
     if dropout:
         parts.append(nn.Dropout2d(dropout))
     return nn.Sequential(*parts) if len(parts) > 1 else parts[0] if parts else None
