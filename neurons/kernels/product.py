@@ -108,21 +108,21 @@ def event_outer(inputs: Tensor, grad: Tensor) -> Tensor:
         inputs: `[N, K]`, or `[T, N, K]`.
         grad: of the product, `[N, F]` or `[T, N, F]`.
     """
-    stepped = inputs if inputs.dim() == 3 else inputs.unsqueeze(0)
     if (
         inputs.device.type == "cpu"
         and inputs.dtype in _DTYPES
         and grad.dtype in _DTYPES
-        and stepped.shape[2] < 1 << 16
+        and inputs.dim() == 3  # rows without steps are traces, which are hardly ever sparse
+        and inputs.shape[2] < 1 << 16
         and inputs.numel() * grad.shape[-1] >= _WORTH_IT
-        and (len(stepped) >= _WINDOW or _density(stepped) <= _DENSEST_OUTER)
+        and (len(inputs) >= _WINDOW or _density(inputs) <= _DENSEST_OUTER)
         and importlib.util.find_spec("numba") is not None
     ):
-        windows = list_windows(stepped)
+        windows = list_windows(inputs)
         if windows is not None:
-            return windows_outer(windows, grad.float().view(*stepped.shape[:2], -1))
-        if inputs.dtype == grad.dtype == torch.float32 and _density(stepped) <= _DENSEST_OUTER:
-            return rows_outer(stepped.flatten(0, 1), grad.reshape(-1, grad.shape[-1]))
+            return windows_outer(windows, grad.float().view(*inputs.shape[:2], -1))
+        if inputs.dtype == grad.dtype == torch.float32 and _density(inputs) <= _DENSEST_OUTER:
+            return rows_outer(inputs.flatten(0, 1), grad.reshape(-1, grad.shape[-1]))
     flat = inputs.reshape(-1, inputs.shape[-1])
     return grad.reshape(-1, grad.shape[-1]).t() @ flat.to(grad)
 

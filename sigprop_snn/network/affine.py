@@ -156,7 +156,7 @@ class _Attached(torch.autograd.Function):
             None,
             None,
             None,
-            scale.view(-1, *[1] * (weight.dim() - 1)) * product,
+            product.mul_(scale.view(-1, *[1] * (weight.dim() - 1))),
             scale * sums if bias is not None else None,
             unit * of_raw,
             sums if isinstance(norm, RunningNorm) else None,
