@@ -111,6 +111,11 @@ def _ours(case: Case, device: str) -> Task:
     for steps, count in zip((10, case.steps), WARM_UP, strict=True):
         for _ in range(count):
             learn(steps)
+    # From here on every step costs the same, and that of the inference beside it: the network
+    # stays as it is, while the optimizer does all that it does.
+    for optimizer in optimizers.by_layer.values():
+        for group in optimizer.param_groups:
+            group["lr"] = 0.0
     if case.rule == "inference":
         net.eval()
         return Task(infer, [spikes])

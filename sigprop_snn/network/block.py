@@ -25,7 +25,7 @@ _AFFINE = (
     nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d, nn.Flatten, nn.Unflatten, nn.Identity,
     RunningScale, RunningNorm,
 )  # fmt: skip
-_OBSERVED = 12  # steps, evenly spread, whose currents stand for those of all steps
+_OBSERVED = 6  # steps, evenly spread, whose currents stand for those of all steps
 
 
 class Drive(NamedTuple):
