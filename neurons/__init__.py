@@ -24,6 +24,7 @@ from sigprop_snn.neurons.filters import (
 from sigprop_snn.neurons.integrate_and_fire import IF
 from sigprop_snn.neurons.integrator import LeakyIntegrator
 from sigprop_snn.neurons.izhikevich import Izhikevich, IzhikevichState
+from sigprop_snn.neurons.kernels import Scale
 from sigprop_snn.neurons.lif import LIF
 from sigprop_snn.neurons.parametric_lif import ParametricLIF
 from sigprop_snn.neurons.parts import EscapeNoise, GaussianNoise, Refractory, VoltageFloor
@@ -62,6 +63,7 @@ __all__ = [
     "Refractory",
     "Reset",
     "Run",
+    "Scale",
     "SnnTorch",
     "SnnTorchStyle",
     "State",

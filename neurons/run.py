@@ -65,8 +65,8 @@ def run(
             carries the gradient of the voltages, for rules that learn from them.
 
     Raises:
-        SigpropError: if the current has no time or batch axis, a name can't be recorded, or the
-            backend asked for can't run this neuron on this current.
+        SigpropError: if the current has no time or batch axis, what rides or scales does not fit
+            it, a name can't be recorded, or the backend asked for can't run this neuron on it.
     """
     if current.dim() < 2 or current.shape[0] < 1:
         raise SigpropError(
@@ -77,6 +77,7 @@ def run(
             f"riding current has shape {list(riding.shape)} beside a current of shape "
             f"{list(current.shape)}; expected [C, ...] beside [T, B, ...]"
         )
+    _check_scale(scale, current)
     if state is None:
         state = neuron.initial_state(_step_current(current[0], riding, scale))
     names = _checked_names(record, state)
@@ -86,6 +87,22 @@ def run(
     lif = cast(LIF, neuron)  # the only model that kernels know
     ran = kernel(lif, current, riding, state, names, scale)
     return _fused(ran, current.shape[0], names)
+
+
+def _check_scale(scale: Scale | None, current: Tensor) -> None:
+    neurons = current.shape[2:]
+    for name, factor in zip(Scale._fields, scale or (), strict=False):
+        if factor is None:
+            continue
+        shape = factor.shape
+        fits = len(shape) <= len(neurons) and all(
+            a in (1, b) for a, b in zip(reversed(shape), reversed(neurons), strict=False)
+        )
+        if not fits:
+            raise SigpropError(
+                f"{name} of scale has shape {list(shape)}; expected one that broadcasts against "
+                f"{list(neurons)}, a row of the current"
+            )
 
 
 def _eager(

@@ -53,21 +53,23 @@ class Affine(NamedTuple):
             return cls(flat, synapse, norm)
         return None
 
-    def attach(self, inputs: Tensor, value: Tensor) -> Tensor:
-        """Return `value` with the gradient that the current of `inputs` has.
+    def attach(self, inputs: Tensor, value: Tensor, factor: float = 1.0) -> Tensor:
+        """Return `value` with the gradient that the current of `inputs` has, times a factor.
 
         Args:
             inputs: what the block received, `[T, N, ...]` or `[N, ...]`, held constant.
             value: of the current's shape; its numbers don't matter here.
+            factor: by which the gradient is multiplied.
         """
         if value.dim() - self._axes == 2 and len(inputs) > 1 and is_constant(inputs):
             # One product for all steps: the gradients of the steps are summed before it.
-            return self.attach(inputs[:1], value[:1]).expand(value.shape)
+            return self.attach(inputs[:1], value[:1], factor).expand(value.shape)
         norm = self.norm
         attached: Tensor = _Attached.apply(
             value,
             inputs,
             self,
+            factor,
             self.synapse.weight,
             self.synapse.bias,
             norm.gain if norm is not None else None,
@@ -123,19 +125,20 @@ class _Attached(torch.autograd.Function):
         value: Tensor,
         inputs: Tensor,
         affine: Affine,
+        factor: float,
         weight: Tensor,
         bias: Tensor | None,
         gain: Tensor | None,
         shift: Tensor | None,
     ) -> Tensor:
-        ctx.affine = affine
+        ctx.affine, ctx.factor = affine, factor
         ctx.save_for_backward(inputs)
         return value.view_as(value)
 
     @staticmethod
     @once_differentiable  # type: ignore[untyped-decorator]
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        (grad,) = grads
+        grad = grads[0] if ctx.factor == 1.0 else ctx.factor * grads[0]
         affine: Affine = ctx.affine
         (inputs,) = ctx.saved_tensors
         weight, bias, norm = affine.synapse.weight, affine.synapse.bias, affine.norm
@@ -143,7 +146,7 @@ class _Attached(torch.autograd.Function):
             product = affine.weight_gradient(inputs, grad)
         sums = affine.channel_sums(grad)
         if norm is None:
-            return None, None, None, product, sums if bias is not None else None, None, None
+            return None, None, None, None, product, sums if bias is not None else None, None, None
         unit = norm.unit()
         scale = (norm.gain * unit).detach()
         # What the synapse gave, times the gradient, summed: the current itself is not needed.
@@ -153,6 +156,7 @@ class _Attached(torch.autograd.Function):
         if isinstance(norm, RunningNorm):
             of_raw = of_raw - norm.mean * sums
         return (
+            None,
             None,
             None,
             None,

@@ -34,8 +34,8 @@ from sigprop_snn.neurons.kernels import surrogate
 _TOGETHER = 3  # steps
 
 
-def mean_drive(block: Block, inputs: Tensor, context: Tensor | None, ran: Run) -> Tensor:
-    """Return something with the gradient of the driven mean voltage, `[N, ...]`, in one pass.
+def driven_mean(block: Block, inputs: Tensor, context: Tensor | None, ran: Run) -> Tensor:
+    """Return a run's mean voltage `[N, ...]` with the gradient of what drove it, in one pass.
 
     Args:
         block: a block whose current is affine and whose neuron has a closed form.
@@ -59,32 +59,38 @@ def driven_by(
     context: Tensor | None,
     before: Tensor | None,
 ) -> Tensor:
-    """Return something with the gradient of the voltage that the synapses drive, `[N, ...]`.
+    """Return a voltage `[N, ...]` with the gradient of what drove it, for given traces.
 
     Args:
         block: a block whose current is affine and whose neuron has a closed form.
         trace: the presynaptic trace of the inputs, divided by the gain, `[B, ...]`.
         gain: the voltage that a constant current of 1 has given.
-        voltage: the voltage `[N, ...]`, for its shape.
+        voltage: the voltage, held constant otherwise.
         context: the learning signal's current, `[C, ...]`, or none.
         before: the trace of the layer's own last spikes, divided by the gain, `[N, ...]`, for
             recurrent weights, or none.
     """
+    own, riding = voltage.detach().tensor_split([len(trace)])
     parts = block.affine_parts if not trace.requires_grad else None
     if parts is not None:
         trace = trace if trace.dtype == torch.float64 else trace.float()
-        current = parts.attach(trace, voltage.detach()[: len(trace)])
+        driven = parts.attach(trace, own, gain)
     else:
-        current = block.static_current(trace)
+        driven = carrying(own, gain * block.static_current(trace))
     if context is not None:
-        current = torch.cat([current, context])
+        driven = torch.cat([driven, carrying(riding, gain * context)])
     if block.neuron.recurrence is not None:
-        current = current + block.neuron.recurrence(before)
-    return gain * current
+        driven = carrying(driven, gain * block.neuron.recurrence(before))
+    return driven
+
+
+def carrying(value: Tensor, source: Tensor) -> Tensor:
+    """Return `value` with the gradient of `source` on top of its own."""
+    return value + (source - source.detach())
 
 
 def mean_of_currents(neuron: Neuron, current: Tensor, spike: Tensor) -> Tensor:
-    """Return the same from the currents `[T, N, ...]`, where the synapse is not affine."""
+    """Return the mean of what the currents `[T, N, ...]` drive, where the synapse is not affine."""
     response = impulse_response(neuron, current.shape[0])
     mean, gain = mean_trace(_with_recurrence(neuron, current, spike), response)
     return gain * mean

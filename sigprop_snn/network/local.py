@@ -18,7 +18,8 @@ from torch import Tensor
 from sigprop_snn.errors import UnknownNameError
 from sigprop_snn.network.block import Block
 from sigprop_snn.network.drive import (
-    mean_drive,
+    carrying,
+    driven_mean,
     mean_of_currents,
     mean_of_surrogate,
     unrolled,
@@ -227,7 +228,7 @@ class VoltageRule(LocalRule):
             drive = block.drive(inputs, like=context, observed_rows=observed)
             with torch.no_grad():
                 ran = run(neuron, drive.current, riding=context, scale=drive.scale, record=record)
-            driven = mean_drive(block, inputs, context, ran) if learn else None
+            voltage = driven_mean(block, inputs, context, ran) if learn else ran.mean_voltage
         else:
             current = block.current(inputs, like=context, observed_rows=observed)
             if not neuron.closed_form:
@@ -236,14 +237,12 @@ class VoltageRule(LocalRule):
             with torch.no_grad():
                 ran = run(neuron, current, riding=context, record=record)
             driven = mean_of_currents(neuron, with_context(current, context), ran.spike)
-        voltage = ran.mean_voltage
-        if driven is not None:
-            voltage = voltage + (driven - driven.detach())
+            voltage = carrying(ran.mean_voltage, driven)
         return Response(ran, self.represent(voltage.unsqueeze(0), neuron))
 
     def represent(self, voltage: Tensor, neuron: Neuron) -> Tensor:
         """Return the pointwise function of the mean voltage."""
-        voltage = voltage.mean(0)
+        voltage = voltage.mean(0) if len(voltage) > 1 else voltage[0]
         if self.statistic == "rectified":
             return F.relu(neuron.depolarisation(voltage))
         if self.statistic == "sigmoid":

@@ -237,24 +237,21 @@ def _with_traces(
     if rule.of_mean:
         gain = float(now.unit.mean)
         before = now.before.mean / gain if now.before is not None else None
-        driven = driven_by(
-            block, now.inputs.mean / gain, gain, now.voltage, context, before
-        ).unsqueeze(0)
-        return driven - driven.detach() + now.voltage
-    driven = torch.stack(
+        driven = driven_by(block, now.inputs.mean / gain, gain, now.voltage, context, before)
+        return driven.unsqueeze(0)
+    return torch.stack(
         [
             driven_by(
                 block,
                 now.inputs.newest[step] / gain,
                 gain,
-                now.voltage,
+                voltage[step],
                 context,
                 now.before.newest[step] / gain if now.before is not None else None,
             )
             for step, gain in enumerate(now.unit.newest.flatten().tolist())
         ]
     )
-    return voltage + (driven - driven.detach())
 
 
 @torch.no_grad()

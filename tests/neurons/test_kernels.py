@@ -12,7 +12,7 @@ import torch
 from sigprop_snn.errors import SigpropError, UnknownNameError
 from sigprop_snn.neurons import LIF, LeakyIntegrator, State
 from sigprop_snn.neurons.base import RESETS
-from sigprop_snn.neurons.kernels import choice, cpu
+from sigprop_snn.neurons.kernels import Scale, choice, cpu
 from sigprop_snn.neurons.run import run
 from sigprop_snn.surrogates import FastSigmoid
 
@@ -94,6 +94,36 @@ def test_riding_rows_equal_the_same_current_joined_at_every_step(dtype, constant
     expected = run(LIF(), joined, record=("voltage",), backend="eager")
     ran = compare("cpu", LIF(), current, riding=riding, record=("voltage",))
     assert_same(ran, expected)
+
+
+def some_scale(*neurons, offset=True):
+    gain = 0.5 + random_current(neurons[0], *[1] * (len(neurons) - 1), seed=2).abs()
+    return Scale(gain, random_current(*neurons, seed=3) if offset else None)
+
+
+@pytest.mark.parametrize("offset", [False, True])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("constant", [False, True])
+def test_a_scaled_current_equals_the_current_scaled_before(dtype, constant, offset):
+    current, riding = random_current(9, 5, 3, 4, dtype=dtype), random_current(2, 3, 4, seed=1)
+    if constant:
+        current = current[0].expand_as(current)
+    scale = some_scale(3, 4, offset=offset)
+    ran = compare("cpu", LIF(), current, riding=riding, scale=scale, record=("voltage",))
+    before = current.float() * scale.gain
+    if scale.offset is not None:
+        before = before + scale.offset
+    expected = run(LIF(), before, riding=riding.to(dtype).float(), record=("voltage",))
+    assert torch.equal(ran.spike, expected.spike.to(dtype))
+    assert torch.equal(ran.recorded["voltage"], expected.recorded["voltage"])
+
+
+@pytest.mark.parametrize("shape", [(5,), (2, 3, 4), (3, 1, 4)])
+def test_a_scale_that_does_not_fit_is_refused(shape):
+    with pytest.raises(SigpropError, match="gain of scale"):
+        run(LIF(), random_current(2, 5, 3, 4), scale=Scale(torch.ones(shape)))
+    with pytest.raises(SigpropError, match="offset of scale"):
+        run(LIF(), random_current(2, 5, 3, 4), scale=Scale(torch.ones(4), torch.ones(shape)))
 
 
 def test_cpu_reads_a_current_whose_memory_is_not_in_order():
@@ -241,6 +271,7 @@ def test_an_unknown_backend_and_a_riding_current_that_does_not_fit_are_refused()
 TRITON = """
 import torch
 from sigprop_snn.neurons import LIF
+from sigprop_snn.neurons import Scale
 from sigprop_snn.neurons.run import run
 
 for reset in ("subtract", "zero", "none"):
@@ -250,7 +281,8 @@ for reset in ("subtract", "zero", "none"):
             current = (2 * torch.randn(5, 2, size)).to(dtype)
             neuron = LIF(0.87, 0.73, reset=reset, scale_current=reset == "zero")
             options = {"riding": torch.randn(2, size)}
-            for _ in range(2):
+            for scale in (None, Scale(torch.rand(size) + 0.5, torch.randn(size))):
+                options["scale"] = scale
                 options["record"] = ("voltage",)
                 expected = run(neuron, current, backend="eager", **options)
                 ran = run(neuron, current, backend="triton", **options)
