@@ -68,6 +68,7 @@ def measure(
         here, there = context.Pipe()
         process = context.Process(target=_work, args=(there, device, cpu_time), daemon=True)
         process.start()
+        there.close()  # so that a process that ends is noticed here
         workers[library] = here
         processes.append(process)
     rows: list[Row] = []
@@ -82,8 +83,13 @@ def measure(
                 continue
             memory[case], seconds[case] = answer, []
         for _ in range(repeats):
-            for case in seconds:
-                seconds[case].append(_ask(workers[case.library], ("time", case)))
+            for case in list(seconds):
+                answer = _ask(workers[case.library], ("time", case))
+                if isinstance(answer, str):
+                    say(f"left out: {case.library} {case.rule}: {answer}")
+                    del seconds[case]
+                else:
+                    seconds[case].append(answer)
         for case, found in seconds.items():
             quarters = statistics.quantiles(found, n=4) if len(found) > 1 else [0.0, 0.0, 0.0]
             spread = (quarters[2] - quarters[0]) / 2
@@ -92,7 +98,7 @@ def measure(
         for connection in workers.values():
             _ask(connection, ("forget", None))
     for connection, process in zip(workers.values(), processes, strict=True):
-        connection.send(("end", None))
+        _ask(connection, ("end", None))
         process.join(10)
     return rows
 
@@ -109,8 +115,12 @@ def _name(case: Case) -> str:
 
 
 def _ask(connection: Connection, question: tuple[str, Case | None]) -> Any:
-    connection.send(question)
-    return connection.recv()
+    """Return a worker's answer; a text says why there is none."""
+    try:
+        connection.send(question)
+        return connection.recv()
+    except (EOFError, OSError) as error:
+        return f"its process has ended ({type(error).__name__})"
 
 
 def _work(connection: Connection, device: str, cpu_time: bool) -> None:

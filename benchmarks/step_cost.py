@@ -21,6 +21,7 @@ from benchmarks.tasks import LIBRARIES, MODULES, Case
 
 OURS = "sigprop_snn"
 BOUND = "matrix products"
+_COLUMNS = 3  # panels of the figure side by side
 
 
 def cases(quick: bool, device: str) -> list[Case]:
@@ -91,10 +92,16 @@ def figure(rows: Sequence[Row], file: Path) -> None:
 
     keys = list(dict.fromkeys((row.network, row.steps, row.depth) for row in rows))
     tall = 0.28 * max(sum((r.network, r.steps, r.depth) == key for r in rows) for key in keys) + 1
-    fig, axes = plt.subplots(1, len(keys), figsize=(5.2 * len(keys), tall), squeeze=False)
-    for axis, key in zip(axes[0], keys, strict=True):
+    columns = min(_COLUMNS, len(keys))
+    lines = -(-len(keys) // columns)
+    size = (5.2 * columns, tall * lines)
+    fig, axes = plt.subplots(lines, columns, figsize=size, squeeze=False)
+    for axis in axes.flat[len(keys) :]:
+        axis.set_visible(False)
+    for axis, key in zip(axes.flat, keys, strict=False):
         group = [r for r in rows if (r.network, r.steps, r.depth) == key]
-        shown = [r for r in group if r.library != BOUND]
+        # An update at every step is another task, and would squeeze all others together.
+        shown = [r for r in group if r.library != BOUND and r.rule != "online-voltage"]
         names = [
             f"{r.library} {r.rule}" + (f" {r.precision}" if r.precision != "float32" else "")
             for r in shown

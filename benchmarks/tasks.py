@@ -97,12 +97,12 @@ def _ours(case: Case, device: str) -> Task:
     net = net.to(device)
     optimizers = LocalOptimizers(net, lambda group: torch.optim.Adam(group, 1e-3, fused=True))
 
-    def learn(steps: int = case.steps) -> None:
+    def learn() -> None:
         with _precision(case, device):
             if every is None:
-                net.learn(spikes[:steps], labels, optimizers.step)
+                net.learn(spikes, labels, optimizers.step)
             else:
-                learn_in_parts(net, spikes[:steps], labels, optimizers.step, every)
+                learn_in_parts(net, spikes, labels, optimizers.step, every)
 
     def infer() -> None:
         with _precision(case, device):
@@ -110,7 +110,7 @@ def _ours(case: Case, device: str) -> Task:
 
     for steps, count in zip((10, case.steps), WARM_UP, strict=True):
         for _ in range(count):
-            learn(steps)
+            net.learn(spikes[:steps], labels, optimizers.step)
     # From here on every step costs the same, and that of the inference beside it: the network
     # stays as it is, while the optimizer does all that it does.
     for optimizer in optimizers.by_layer.values():
