@@ -192,12 +192,14 @@ def test_autocast_sums_rounded_weights_exactly_and_rounds_once(taken):
 
 
 def test_rounding_to_bfloat16_is_torchs_own():
-    x = torch.eye(8).view(8, 1, 8)
-    w = torch.randn(64, 8, generator=torch.Generator().manual_seed(2)).bfloat16().float()
-    listed = windows.list_windows(x)
-    b = torch.randn(64, generator=torch.Generator().manual_seed(3))
-    half = windows.windows_product(listed, w, b, torch.bfloat16)
-    assert torch.equal(half, windows.windows_product(listed, w, b, torch.float32).bfloat16())
+    drawn = torch.randn(8, 8, generator=torch.Generator().manual_seed(2))
+    # Above and below the middle between two bfloat16, and on it, where the even one is nearest.
+    upper = drawn.view(torch.int32) & ~0xFFFF
+    lower = torch.tensor([0, 1, 0x7FFF, 0x8000, 0x8001, 0xFFFF, 0x8000, 0x8000], dtype=torch.int32)
+    w = (upper | lower).view(torch.float32)
+    listed = windows.list_windows(torch.eye(8).view(8, 1, 8))
+    half = windows.windows_product(listed, w, None, torch.bfloat16)
+    assert torch.equal(half[:, 0].t(), w.bfloat16())
 
 
 def test_small_products_are_left_alone(monkeypatch):
