@@ -40,7 +40,7 @@ class Affine(NamedTuple):
     def of(cls, synapse: nn.Module, norm: nn.Module) -> Affine | None:
         """Return the parts of a block that has the closed form, else none."""
         flat = False
-        if type(synapse) is nn.Sequential and len(synapse) == 2:
+        if type(synapse) is nn.Sequential and len(synapse) == 2 and not _altered(synapse):
             before, synapse = synapse
             if not (type(before) is nn.Flatten and (before.start_dim, before.end_dim) == (1, -1)):
                 return None

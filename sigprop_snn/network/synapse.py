@@ -28,7 +28,11 @@ def stepwise(module: Callable[[Tensor], Tensor], values: Tensor) -> Tensor:
 
     An `EventLinear`, alone or in a row of modules, is handed the steps as they are.
     """
-    if type(module) is nn.Sequential and any(type(part) is EventLinear for part in module):
+    if (
+        type(module) is nn.Sequential
+        and any(type(part) is EventLinear for part in module)
+        and not (module._forward_hooks or module._forward_pre_hooks)
+    ):
         for part in module:
             values = stepwise(part, values)
         return values

@@ -102,3 +102,9 @@ def test_a_hook_or_another_normaliser_leaves_it_to_autograd():
     block.synapse.register_forward_hook(lambda module, given, made: 2 * made)
     assert block.affine_parts is None
     assert Block(nn.Linear(2, 3), LIF(), norm=nn.LayerNorm(3)).affine_parts is None
+    row = Block(nn.Sequential(nn.Flatten(), EventLinear(2, 3)), LIF())
+    assert row.affine_parts is not None
+    row.synapse.register_forward_hook(lambda module, given, made: 2 * made)
+    assert row.affine_parts is None
+    twice = row.current(torch.ones(5, 4, 2))
+    torch.testing.assert_close(twice, 2 * row.synapse[1](torch.ones(5, 4, 2)))
