@@ -24,6 +24,7 @@ from sigprop_snn.neurons.kernels.windows import (
 
 _DENSEST = 0.3  # share of the weights that are read up to which a kernel is the faster one
 _DENSEST_OUTER = 0.2  # the same for the gradient of the weight of event counts
+_MOST_READ = 0.14  # share of a weight's gradient that windows may touch and still be faster
 _PROBED = 64  # rows looked at to tell
 _WORTH_IT = 1 << 22  # products below this are quicker done densely than looked at
 _WINDOW = 4  # steps from which on a weight is read once for all of them
@@ -73,7 +74,7 @@ class _EventLinear(torch.autograd.Function):
         ctx.windows = windows
         ctx.input_dtype = inputs.dtype
         if windows is not None:
-            ctx.save_for_backward(weight)
+            ctx.save_for_backward(weight, inputs)
             # The weights that autocast would multiply, summed in float32.
             return windows_product(windows, weight.to(dtype), bias, dtype)
         ctx.save_for_backward(weight, inputs)
@@ -83,15 +84,12 @@ class _EventLinear(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         (grad,) = grads
-        weight, *inputs = ctx.saved_tensors
+        weight, inputs = ctx.saved_tensors
         flat = grad.flatten(0, 1)
         outer = None
         if ctx.needs_input_grad[1]:
-            outer = (
-                windows_outer(ctx.windows, grad.float())
-                if ctx.windows is not None
-                else event_outer(inputs[0], grad)
-            )
+            listed = ctx.windows is not None
+            outer = _outer(ctx.windows, inputs, grad) if listed else event_outer(inputs, grad)
         return (
             (grad @ weight.to(grad)).to(ctx.input_dtype) if ctx.needs_input_grad[0] else None,
             outer,
@@ -120,9 +118,20 @@ def event_outer(inputs: Tensor, grad: Tensor) -> Tensor:
     ):
         windows = list_windows(inputs)
         if windows is not None:
-            return windows_outer(windows, grad.float().view(*inputs.shape[:2], -1))
+            return _outer(windows, inputs, grad)
         if inputs.dtype == grad.dtype == torch.float32 and _density(inputs) <= _DENSEST_OUTER:
             return rows_outer(inputs.flatten(0, 1), grad.reshape(-1, grad.shape[-1]))
+    return _dense_outer(inputs, grad)
+
+
+def _outer(windows: Windows, inputs: Tensor, grad: Tensor) -> Tensor:
+    """Return the gradient of the weight of listed spikes, the faster way."""
+    if windows.read() > _MOST_READ:
+        return _dense_outer(inputs, grad)
+    return windows_outer(windows, grad.float())
+
+
+def _dense_outer(inputs: Tensor, grad: Tensor) -> Tensor:
     flat = inputs.reshape(-1, inputs.shape[-1])
     return grad.reshape(-1, grad.shape[-1]).t() @ flat.to(grad)
 

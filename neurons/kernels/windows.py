@@ -41,6 +41,10 @@ class Windows(NamedTuple):
     starts: Tensor
     steps: int
 
+    def read(self) -> float:
+        """Return what share of the weights a window reads, for each of its four steps."""
+        return float(self.starts[:, -1].float().mean()) / (_WINDOW * self.events.shape[1])
+
 
 def list_windows(inputs: Tensor) -> Windows | None:
     """Return the spikes of `[T, N, K]`, or none if something else than 0 and 1 is among them.

@@ -17,6 +17,7 @@ def by_events_always(monkeypatch):
     monkeypatch.setattr(product, "_WORTH_IT", 0)
     monkeypatch.setattr(product, "_DENSEST", 1.0)
     monkeypatch.setattr(product, "_DENSEST_OUTER", 1.0)
+    monkeypatch.setattr(product, "_MOST_READ", 1.0)
 
 
 @pytest.fixture
@@ -189,6 +190,22 @@ def test_autocast_sums_rounded_weights_exactly_and_rounds_once(taken):
     torch.testing.assert_close(y.double(), exact, atol=0, rtol=2**-8)
     (found,) = torch.autograd.grad(y.float().sum(), w)
     torch.testing.assert_close(found, x.sum((0, 1)).expand(21, -1))
+
+
+@pytest.mark.parametrize(("most", "kernels"), [(0.08, 1), (0.07, 0)])
+def test_a_gradient_touched_too_often_is_made_densely(monkeypatch, most, kernels):
+    x = torch.zeros(8, 3, 10)
+    x[:4, :, 0], x[5, :, :5] = 1, 1
+    # One of ten neurons in every first window and five in every second: 6 of 20, over four steps.
+    assert windows.list_windows(x).read() == pytest.approx(6 / 20 / 4)
+    taken = []
+    kernel = windows.windows_outer
+    monkeypatch.setattr(product, "_MOST_READ", most)
+    monkeypatch.setattr(product, "windows_outer", lambda *a: (taken.append(1), kernel(*a))[1])
+    grad = torch.randn(8, 3, 40, generator=torch.Generator().manual_seed(0))
+    exact = grad.flatten(0, 1).t() @ x.flatten(0, 1)
+    torch.testing.assert_close(product.event_outer(x, grad), exact, atol=1e-5, rtol=1e-5)
+    assert len(taken) == kernels
 
 
 def test_rounding_to_bfloat16_is_torchs_own():
