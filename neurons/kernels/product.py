@@ -47,7 +47,7 @@ def event_linear(inputs: Tensor, weight: Tensor, bias: Tensor | None = None) -> 
         return F.linear(inputs, weight, bias)
     stepped = inputs if inputs.dim() == 3 else inputs.unsqueeze(0)
     half = torch.is_autocast_enabled("cpu")
-    # Read once for four steps, even weights that are all needed cost less than multiplying them.
+    # Read once for four steps, even weights that are all needed cost no more than multiplying them.
     sparse = len(stepped) < _WINDOW and _density(stepped) <= _DENSEST
     windows = None
     if sparse or len(stepped) >= _WINDOW:
