@@ -15,6 +15,7 @@ from torch import Tensor
 from sigprop_snn.errors import SigpropError
 from sigprop_snn.neurons.base import Neuron
 from sigprop_snn.neurons.integrator import LeakyIntegrator
+from sigprop_snn.neurons.kernels import Packed
 from sigprop_snn.neurons.lif import LIF
 
 
@@ -69,7 +70,7 @@ def impulse_response(neuron: Neuron, steps: int) -> Tensor:
     return torch.stack(response).view(steps)
 
 
-def mean_trace(inputs: Tensor, response: Tensor) -> MeanTrace:
+def mean_trace(inputs: Tensor | Packed, response: Tensor) -> MeanTrace:
     """Return the mean over time of the input passed through the neuron's own filter.
 
     (1/T) sum_t sum_{k<=t} h[t-k] x[k] = (1/T) sum_k x[k] (h[0] + ... + h[T-1-k]).
@@ -81,6 +82,8 @@ def mean_trace(inputs: Tensor, response: Tensor) -> MeanTrace:
     """
     weights = response.cumsum(0).flip(0) / response.shape[0]
     gain = float(weights.sum())
+    if isinstance(inputs, Packed):
+        return MeanTrace(inputs.weighted(weights / gain), gain)
     if is_constant(inputs):
         return MeanTrace(inputs[0], gain)
     weights = (weights / gain).to(inputs)

@@ -2,23 +2,35 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable
-from typing import NamedTuple, cast
+from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor
 
 from sigprop_snn.errors import SigpropError, UnknownNameError
 from sigprop_snn.neurons.base import AnyState, Neuron, State, state_tensors
-from sigprop_snn.neurons.kernels import Backend, Fused, Scale, fused_kernel
+from sigprop_snn.neurons.kernels import (
+    Backend,
+    Fused,
+    Packed,
+    Scale,
+    Synapse,
+    fused_kernel,
+    run_layer,
+)
 from sigprop_snn.neurons.lif import LIF
 
 
-class Run(NamedTuple):
+@dataclass(frozen=True)
+class Run:
     """What a neuron did over T steps.
 
     Attributes:
-        spike: `[T, B, ...]`, 0 or 1, in the current's dtype.
+        activity: the spikes, `[T, B, ...]`: numbers in the current's dtype, or four steps to a
+            byte where a kernel sends them on like that.
         mean_voltage: the voltage before the reset, averaged over the steps, `[B, ...]`.
         spike_count: the spikes of each neuron, summed over the steps, `[B, ...]`.
         state: the state after the last step; hand it to the next run to go on from there.
@@ -26,11 +38,16 @@ class Run(NamedTuple):
             holds its spikes.
     """
 
-    spike: Tensor
+    activity: Tensor | Packed
     mean_voltage: Tensor
     spike_count: Tensor
     state: AnyState
     recorded: dict[str, Tensor]
+
+    @functools.cached_property
+    def spike(self) -> Tensor:
+        """The spikes as numbers, 0 or 1 (a graded neuron's are its rates), `[T, B, ...]`."""
+        return self.activity if isinstance(self.activity, Tensor) else self.activity.unpacked()
 
 
 def run(
@@ -87,6 +104,40 @@ def run(
     lif = cast(LIF, neuron)  # the only model that kernels know
     ran = kernel(lif, current, riding, state, names, scale)
     return _fused(ran, current.shape[0], names)
+
+
+def run_linear(
+    neuron: LIF,
+    synapse: Synapse,
+    *,
+    riding: Tensor | None = None,
+    scale: Scale | None = None,
+    record: Iterable[str] = (),
+) -> Run:
+    """Run a neuron behind a linear synapse from rest, from packed spikes to packed spikes.
+
+    The same as a run on the product, without a gradient, for what `kernels.fits_layer` says fits.
+
+    Args:
+        neuron: the model.
+        synapse: the spikes that come in, and the weights.
+        riding: as in `run`, `[C, F]`.
+        scale: as in `run`.
+        record: "spike" or "voltage".
+    """
+    names = tuple(record)
+    ran = run_layer(neuron, synapse, riding=riding, scale=scale, record="voltage" in names)
+    kept = {"spike": ran.activity.unpacked, "voltage": lambda: ran.voltage}
+    for name in names:
+        if name not in kept:
+            raise UnknownNameError("recording", name, [*kept, "reset_voltage"])
+    return Run(
+        ran.activity,
+        ran.voltage_sum / ran.activity.steps,
+        ran.spike_count,
+        State(ran.last_voltage),
+        {name: kept[name]() for name in names},
+    )
 
 
 def _check_scale(scale: Scale | None, current: Tensor) -> None:

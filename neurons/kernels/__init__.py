@@ -2,6 +2,24 @@
 
 from sigprop_snn.neurons.kernels.choice import BACKENDS, Backend, fused_kernel
 from sigprop_snn.neurons.kernels.fused import Fused, Scale
+from sigprop_snn.neurons.kernels.layer import Synapse, fits_layer, run_layer
+from sigprop_snn.neurons.kernels.packed import WINDOW, Packed, flattened, pack, unpacked
 from sigprop_snn.neurons.kernels.product import event_linear, event_outer
 
-__all__ = ["BACKENDS", "Backend", "Fused", "Scale", "event_linear", "event_outer", "fused_kernel"]
+__all__ = [
+    "BACKENDS",
+    "WINDOW",
+    "Backend",
+    "Fused",
+    "Packed",
+    "Scale",
+    "Synapse",
+    "event_linear",
+    "event_outer",
+    "fits_layer",
+    "flattened",
+    "fused_kernel",
+    "pack",
+    "run_layer",
+    "unpacked",
+]

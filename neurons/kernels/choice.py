@@ -52,7 +52,7 @@ def fused_kernel(
         return None
     name = backend if backend != "auto" else ("triton" if current.is_cuda else "cpu")
     reason = (
-        _unfit_neuron(neuron)
+        unfit_neuron(neuron)
         or _unfit_tensors(name, current, riding, state)
         or _unfit_names(names)
         or _unfit_machine(name, current)
@@ -75,7 +75,8 @@ def _load(name: str) -> Kernel:
     return lif_cpu
 
 
-def _unfit_neuron(neuron: Neuron) -> str | None:
+def unfit_neuron(neuron: Neuron) -> str | None:
+    """Return why no kernel runs a neuron model, or none."""
     # A subclass may override any part of the step, so only the model itself will do.
     if type(neuron) is not LIF:
         return f"the neuron is {type(neuron).__name__}; it knows LIF"

@@ -83,15 +83,15 @@ def parts(current: Tensor, riding: Tensor | None, scale: Scale | None) -> list[P
     steps = current.detach()
     distinct = steps[:1] if steps.stride(0) == 0 else steps
     rows = distinct.reshape(distinct.shape[0], -1).contiguous()
-    gain, offset = _per_neuron(current[0], scale)
+    gain, offset = per_neuron(current[0], scale)
     found = [Part(rows, gain, offset, 0)]
     if riding is not None:
         constant = riding.detach().to(rows).reshape(1, -1).contiguous()
-        found.append(Part(constant, *_per_neuron(riding, None), rows.shape[1]))
+        found.append(Part(constant, *per_neuron(riding, None), rows.shape[1]))
     return found
 
 
-def _per_neuron(step: Tensor, scale: Scale | None) -> tuple[Tensor, Tensor]:
+def per_neuron(step: Tensor, scale: Scale | None) -> tuple[Tensor, Tensor]:
     """Return gain and offset of every neuron in `[N, ...]`, flat."""
     gain = step.new_ones((), dtype=torch.float32) if scale is None else scale.gain
     offset = None if scale is None else scale.offset

@@ -14,20 +14,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from sigprop_snn.neurons.kernels.listing import MOST_NEURONS, Windows, list_windows
+from sigprop_snn.neurons.kernels.packed import WINDOW, Packed, pack, unpacked
 from sigprop_snn.neurons.kernels.rows import rows_outer, rows_product
-from sigprop_snn.neurons.kernels.windows import (
-    Windows,
-    list_windows,
-    windows_outer,
-    windows_product,
-)
+from sigprop_snn.neurons.kernels.windows import windows_outer, windows_product
 
 _DENSEST = 0.3  # share of the weights that are read up to which a kernel is the faster one
 _DENSEST_OUTER = 0.2  # the same for the gradient of the weight of event counts
 _MOST_READ = 0.14  # share of a weight's gradient that windows may touch and still be faster
 _PROBED = 64  # rows looked at to tell
 _WORTH_IT = 1 << 22  # products below this are quicker done densely than looked at
-_WINDOW = 4  # steps from which on a weight is read once for all of them
 _DTYPES = (torch.float32, torch.bfloat16)
 
 
@@ -43,15 +39,17 @@ def event_linear(inputs: Tensor, weight: Tensor, bias: Tensor | None = None) -> 
         weight: `[F, K]`.
         bias: `[F]`, or none.
     """
-    if not _fits(inputs, weight, bias):
+    if inputs.dim() not in (2, 3) or not (
+        fits_activity(inputs) and fits_weights(inputs.shape[:-1].numel(), weight, bias)
+    ):
         return F.linear(inputs, weight, bias)
     stepped = inputs if inputs.dim() == 3 else inputs.unsqueeze(0)
     half = torch.is_autocast_enabled("cpu")
     # Read once for four steps, even weights that are all needed cost no more than multiplying them.
-    sparse = len(stepped) < _WINDOW and _density(stepped) <= _DENSEST
+    sparse = len(stepped) < WINDOW and _density(stepped) <= _DENSEST
     windows = None
-    if sparse or len(stepped) >= _WINDOW:
-        windows = list_windows(stepped.detach())
+    if sparse or len(stepped) >= WINDOW:
+        windows = _listed(stepped)
     if windows is None and (half or not (sparse or _density(stepped) <= _DENSEST)):
         return F.linear(inputs, weight, bias)
     dtype = torch.bfloat16 if half else torch.float32
@@ -75,8 +73,7 @@ class _EventLinear(torch.autograd.Function):
         ctx.input_dtype = inputs.dtype
         if windows is not None:
             ctx.save_for_backward(weight, inputs)
-            # The weights that autocast would multiply, summed in float32.
-            return windows_product(windows, weight.to(dtype), bias, dtype)
+            return windows_product(windows, weight, bias, dtype)
         ctx.save_for_backward(weight, inputs)
         out = rows_product(inputs.flatten(0, 1), weight, bias)
         return out.view(*inputs.shape[:2], -1)
@@ -99,24 +96,26 @@ class _EventLinear(torch.autograd.Function):
         )
 
 
-def event_outer(inputs: Tensor, grad: Tensor) -> Tensor:
+def event_outer(inputs: Tensor | Packed, grad: Tensor) -> Tensor:
     """Return the weight's gradient of `event_linear`, `[F, K]`, by events where that is faster.
 
     Args:
         inputs: `[N, K]`, or `[T, N, K]`.
         grad: of the product, `[N, F]` or `[T, N, F]`.
     """
+    if isinstance(inputs, Packed):
+        return _outer(list_windows(inputs), inputs, grad)
     if (
         inputs.device.type == "cpu"
         and inputs.dtype in _DTYPES
         and grad.dtype in _DTYPES
         and inputs.dim() == 3  # rows without steps are traces, which are hardly ever sparse
-        and inputs.shape[2] < 1 << 16
+        and inputs.shape[2] <= MOST_NEURONS
         and inputs.numel() * grad.shape[-1] >= _WORTH_IT
-        and (len(inputs) >= _WINDOW or _density(inputs) <= _DENSEST_OUTER)
+        and (len(inputs) >= WINDOW or _density(inputs) <= _DENSEST_OUTER)
         and importlib.util.find_spec("numba") is not None
     ):
-        windows = list_windows(inputs)
+        windows = _listed(inputs)
         if windows is not None:
             return _outer(windows, inputs, grad)
         if inputs.dtype == grad.dtype == torch.float32 and _density(inputs) <= _DENSEST_OUTER:
@@ -124,10 +123,15 @@ def event_outer(inputs: Tensor, grad: Tensor) -> Tensor:
     return _dense_outer(inputs, grad)
 
 
-def _outer(windows: Windows, inputs: Tensor, grad: Tensor) -> Tensor:
+def _listed(inputs: Tensor) -> Windows | None:
+    packed = pack(inputs)
+    return None if packed is None else list_windows(packed)
+
+
+def _outer(windows: Windows, inputs: Tensor | Packed, grad: Tensor) -> Tensor:
     """Return the gradient of the weight of listed spikes, the faster way."""
     if windows.read() > _MOST_READ:
-        return _dense_outer(inputs, grad)
+        return _dense_outer(unpacked(inputs), grad)
     return windows_outer(windows, grad.float())
 
 
@@ -136,21 +140,26 @@ def _dense_outer(inputs: Tensor, grad: Tensor) -> Tensor:
     return grad.reshape(-1, grad.shape[-1]).t() @ flat.to(grad)
 
 
-def _fits(inputs: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
+def fits_activity(activity: Tensor) -> bool:
+    """Return whether kernels read this activity, if it is spikes."""
+    return activity.device.type == "cpu" and (
+        activity.dtype == torch.float32
+        or (activity.dtype == torch.bfloat16 and torch.is_autocast_enabled("cpu"))
+    )
+
+
+def fits_weights(rows: int, weight: Tensor, bias: Tensor | None) -> bool:
+    """Return whether kernels multiply these weights, and so many rows of activity are worth it."""
     weights = [weight] if bias is None else [weight, bias]
     return (
-        all(t.device.type == "cpu" for t in (inputs, *weights))
-        and all(t.dtype == torch.float32 for t in weights)
-        and inputs.dtype in _DTYPES
-        and (inputs.dtype == torch.float32 or torch.is_autocast_enabled("cpu"))
+        all(t.device.type == "cpu" and t.dtype == torch.float32 for t in weights)
         and (
             not torch.is_autocast_enabled("cpu")
             or torch.get_autocast_dtype("cpu") == torch.bfloat16
         )
         and not torch.compiler.is_compiling()
-        and inputs.dim() in (2, 3)
-        and inputs.shape[-1] < 1 << 16
-        and inputs.numel() * weight.shape[0] >= _WORTH_IT
+        and weight.shape[1] <= MOST_NEURONS
+        and rows * weight.numel() >= _WORTH_IT
         and importlib.util.find_spec("numba") is not None
     )
 

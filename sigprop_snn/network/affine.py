@@ -17,7 +17,7 @@ from torch.autograd.function import once_differentiable
 from sigprop_snn.network.norm import RunningNorm, RunningScale
 from sigprop_snn.network.synapse import EventLinear
 from sigprop_snn.neurons.filters import is_constant
-from sigprop_snn.neurons.kernels import event_outer
+from sigprop_snn.neurons.kernels import Packed, event_outer, flattened, unpacked
 
 _LINEAR = (nn.Linear, EventLinear)
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -53,7 +53,7 @@ class Affine(NamedTuple):
             return cls(flat, synapse, norm)
         return None
 
-    def attach(self, inputs: Tensor, value: Tensor, factor: float = 1.0) -> Tensor:
+    def attach(self, inputs: Tensor | Packed, value: Tensor, factor: float = 1.0) -> Tensor:
         """Return `value` with the gradient that the current of `inputs` has, times a factor.
 
         Args:
@@ -61,7 +61,8 @@ class Affine(NamedTuple):
             value: of the current's shape; its numbers don't matter here.
             factor: by which the gradient is multiplied.
         """
-        if value.dim() - self._axes == 2 and len(inputs) > 1 and is_constant(inputs):
+        stepped = value.dim() - self._axes == 2 and inputs.shape[0] > 1
+        if stepped and isinstance(inputs, Tensor) and is_constant(inputs):
             # One product for all steps: the gradients of the steps are summed before it.
             return self.attach(inputs[:1], value[:1], factor).expand(value.shape)
         norm = self.norm
@@ -82,11 +83,15 @@ class Affine(NamedTuple):
         """Number of axes of a row's current: its channels, and what they extend over."""
         return max(1, int(self.synapse.weight.dim()) - 1)
 
-    def weight_gradient(self, inputs: Tensor, grad: Tensor) -> Tensor:
+    def weight_gradient(self, inputs: Tensor | Packed, grad: Tensor) -> Tensor:
         """Return G, of the weight's shape, for a gradient of the current's shape."""
         synapse = self.synapse
         if isinstance(synapse, nn.Linear):
-            return event_outer(inputs.flatten(grad.dim() - 1) if self.flat else inputs, grad)
+            if self.flat:
+                stepped = grad.dim() == 3
+                inputs = flattened(inputs) if stepped else unpacked(inputs).flatten(1)
+            return event_outer(inputs, grad)
+        inputs = unpacked(inputs)
         assert isinstance(synapse, _CONVOLUTIONS)
         axes = len(synapse.kernel_size) + 1
         rows = grad.reshape(-1, *grad.shape[-axes:]).to(inputs)
@@ -123,7 +128,7 @@ class _Attached(torch.autograd.Function):
     def forward(
         ctx: Any,
         value: Tensor,
-        inputs: Tensor,
+        inputs: Tensor | Packed,
         affine: Affine,
         factor: float,
         weight: Tensor,
@@ -132,7 +137,7 @@ class _Attached(torch.autograd.Function):
         shift: Tensor | None,
     ) -> Tensor:
         ctx.affine, ctx.factor = affine, factor
-        ctx.save_for_backward(inputs)
+        ctx.inputs = inputs
         return value.view_as(value)
 
     @staticmethod
@@ -140,10 +145,9 @@ class _Attached(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         grad = grads[0] if ctx.factor == 1.0 else ctx.factor * grads[0]
         affine: Affine = ctx.affine
-        (inputs,) = ctx.saved_tensors
         weight, bias, norm = affine.synapse.weight, affine.synapse.bias, affine.norm
         with torch.autocast(grad.device.type, enabled=False):
-            product = affine.weight_gradient(inputs, grad)
+            product = affine.weight_gradient(ctx.inputs, grad)
         sums = affine.channel_sums(grad)
         if norm is None:
             return None, None, None, None, product, sums if bias is not None else None, None, None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, overload
 
 import torch
 from torch import Tensor, nn
@@ -12,9 +12,9 @@ from sigprop_snn.errors import SigpropError
 from sigprop_snn.network.affine import Affine
 from sigprop_snn.network.norm import RunningNorm, RunningScale
 from sigprop_snn.network.synapse import EventLinear, stepwise
-from sigprop_snn.neurons import Neuron
+from sigprop_snn.neurons import LIF, Neuron, Run, run, run_linear
 from sigprop_snn.neurons.filters import is_constant
-from sigprop_snn.neurons.kernels import Scale
+from sigprop_snn.neurons.kernels import WINDOW, Packed, Scale, Synapse, fits_layer, pack, unpacked
 
 if TYPE_CHECKING:
     from sigprop_snn.network.local import LocalRule
@@ -25,7 +25,7 @@ _AFFINE = (
     nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d, nn.Flatten, nn.Unflatten, nn.Identity,
     RunningScale, RunningNorm,
 )  # fmt: skip
-_OBSERVED = 6  # steps, evenly spread, whose currents stand for those of all steps
+_OBSERVED = 64  # windows, whose currents stand for those of a batch
 
 
 class Drive(NamedTuple):
@@ -117,6 +117,57 @@ class Block(nn.Module):
         current = stepwise(self.norm, current)
         return current.expand(len(inputs), *current.shape[1:])
 
+    def received(self, activity: Tensor | Packed) -> Tensor | Packed:
+        """Return what comes in, `[T, N, ...]`, in the form that the block runs on best."""
+        parts = self._packing
+        packs = parts is not None and fits_layer(
+            self.neuron, activity, parts.synapse.weight, parts.synapse.bias
+        )
+        if isinstance(activity, Packed):
+            return activity if packs else unpacked(activity)
+        packed = pack(activity) if packs else None
+        return activity if packed is None else packed
+
+    def run(
+        self,
+        activity: Tensor | Packed,
+        *,
+        riding: Tensor | None = None,
+        observed_rows: int = 0,
+        record: tuple[str, ...] = (),
+    ) -> Run:
+        """Run the block from rest, without a gradient.
+
+        Args:
+            activity: what comes in, as `received` returns it, `[T, N, ...]`.
+            riding: the learning signal's current `[C, ...]` that rides behind it, if any.
+            observed_rows: how many of the first rows the normaliser takes into its running
+                figures; the contexts stay out of them.
+            record: what the run keeps of every step.
+
+        Raises:
+            SigpropError: if the current's shape is not that of the signal's.
+        """
+        with torch.no_grad():
+            if not isinstance(activity, Packed) or not set(record) <= {"spike", "voltage"}:
+                activity = unpacked(activity)
+                drive = self.drive(activity, like=riding, observed_rows=observed_rows)
+                neuron, current = self.neuron, drive.current
+                return run(neuron, current, riding=riding, scale=drive.scale, record=record)
+            parts = self._packing
+            assert parts is not None and isinstance(self.neuron, LIF)  # `received` saw to it
+            _check_like(activity.shape, parts.synapse.weight.shape[:1], riding)
+            if parts.flat:
+                activity = activity.flatten()
+            synapse = Synapse.of(activity, parts.synapse.weight, parts.synapse.bias)
+            scale = None
+            if parts.norm is not None:
+                if observed_rows:
+                    seen = _observed(activity.steps, observed_rows)
+                    self._observe(synapse.windows_at(seen.rows, seen.windows)[seen.inside])
+                scale = parts.norm.scale(parts.synapse.weight[:1])
+            return run_linear(self.neuron, synapse, riding=riding, scale=scale, record=record)
+
     def drive(self, inputs: Tensor, *, like: Tensor | None = None, observed_rows: int = 0) -> Drive:
         """Return the same current, without a gradient, and what is left to do to it.
 
@@ -140,19 +191,71 @@ class Block(nn.Module):
     ) -> Tensor:
         """Return the current before the normaliser, a constant input's for one step."""
         current = stepwise(synapse, inputs[:1] if is_constant(inputs) else inputs)
-        if like is not None and like.shape[1:] != current.shape[2:]:
-            raise SigpropError(
-                f"input of shape {list(inputs.shape)} gives the first block a current of shape "
-                f"{list(current.shape[2:])}; expected {list(like.shape[1:])}, the signal's"
-            )
+        _check_like(inputs.shape, current.shape[2:], like)
         if observed_rows and isinstance(self.norm, RunningScale | RunningNorm):
-            seen = current[:: max(1, len(current) // _OBSERVED), :observed_rows]
-            self.norm.observe(seen if isinstance(self.norm, RunningScale) else seen.flatten(0, 1))
+            rows = current[:, :observed_rows]
+            if len(rows) > 1:
+                seen = _observed(*rows.shape[:2])
+                rows = rows[seen.steps, seen.rows][seen.inside]
+            self._observe(rows.flatten(0, rows.dim() - current.dim() + 1))
         return current
 
-    def pooled(self, spike: Tensor) -> Tensor:
+    def _observe(self, current: Tensor) -> None:
+        """Let the normaliser take in the currents `[N, ...]` of some rows at some steps."""
+        assert isinstance(self.norm, RunningScale | RunningNorm)
+        self.norm.observe(current)
+
+    @overload
+    def pooled(self, activity: Tensor) -> Tensor: ...
+
+    @overload
+    def pooled(self, activity: Tensor | Packed) -> Tensor | Packed: ...
+
+    def pooled(self, activity: Tensor | Packed) -> Tensor | Packed:
         """Return the spikes as the next block receives them, `[T, N, ...]`."""
         if isinstance(self.pool, nn.Identity):
-            return spike
+            return activity
         with torch.no_grad():
-            return stepwise(self.pool, spike)
+            return stepwise(self.pool, unpacked(activity))
+
+    @property
+    def _packing(self) -> Affine | None:
+        """The parts of a block that may run from packed spikes to packed spikes, or none."""
+        parts = self.affine_parts
+        return parts if parts is not None and type(parts.synapse) is EventLinear else None
+
+
+class _Observed(NamedTuple):
+    """What a normaliser takes for the currents of all rows and steps: some windows of some rows.
+
+    Attributes:
+        rows: the row of every window, `[R]`.
+        windows: which of the row's, `[R]`.
+        steps: its steps, `[4, R]`, none above the last.
+        inside: which of them there are; the last window may be shorter.
+    """
+
+    rows: Tensor
+    windows: Tensor
+    steps: Tensor
+    inside: Tensor
+
+
+def _observed(steps: int, rows: int) -> _Observed:
+    """Return all windows where there are few, else some, spread evenly over steps and rows."""
+    count = -(-steps // WINDOW)
+    places = torch.arange(min(rows * count, _OBSERVED))
+    windows = places * count // len(places)
+    row = places % rows
+    if len(places) == rows * count:
+        row, windows = places // count, places % count
+    at = WINDOW * windows + torch.arange(WINDOW)[:, None]
+    return _Observed(row, windows, at.clamp(max=steps - 1), at < steps)
+
+
+def _check_like(inputs: torch.Size, current: torch.Size, like: Tensor | None) -> None:
+    if like is not None and like.shape[1:] != current:
+        raise SigpropError(
+            f"input of shape {list(inputs)} gives the first block a current of shape "
+            f"{list(current)}; expected {list(like.shape[1:])}, the signal's"
+        )

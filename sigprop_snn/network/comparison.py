@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+_FLOOR = 1e-12  # keeps what is silent finite
+
 
 class Streams(NamedTuple):
     """The two streams of a layer, every representation a row of D numbers.
@@ -52,7 +54,10 @@ def products(samples: Tensor, contexts: Tensor) -> Tensor:
 
 def cosines(samples: Tensor, contexts: Tensor) -> Tensor:
     """Return every sample's cosine with every context; 0 where either is silent."""
-    return products(F.normalize(samples, dim=-1), F.normalize(contexts, dim=-1))
+    # The products are divided, not the representations, which are many times as many numbers.
+    own, others = (torch.linalg.vector_norm(rows, dim=-1) for rows in (samples, contexts))
+    sizes = own.clamp(_FLOOR)[:, None] * others.clamp(_FLOOR)
+    return products(samples, contexts).div(sizes)
 
 
 def squared_distances(samples: Tensor, contexts: Tensor) -> Tensor:

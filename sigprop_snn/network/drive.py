@@ -29,12 +29,12 @@ from sigprop_snn.neurons import (
 )
 from sigprop_snn.neurons.base import AnyState
 from sigprop_snn.neurons.filters import is_constant
-from sigprop_snn.neurons.kernels import surrogate
+from sigprop_snn.neurons.kernels import Packed, surrogate
 
 _TOGETHER = 3  # steps
 
 
-def driven_mean(block: Block, inputs: Tensor, context: Tensor | None, ran: Run) -> Tensor:
+def driven_mean(block: Block, inputs: Tensor | Packed, context: Tensor | None, ran: Run) -> Tensor:
     """Return a run's mean voltage `[N, ...]` with the gradient of what drove it, in one pass.
 
     Args:

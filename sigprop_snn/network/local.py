@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal, cast
 
 import torch
 import torch.nn.functional as F
@@ -29,6 +29,8 @@ from sigprop_snn.network.rule import Rule, Update, check_front, misfit
 from sigprop_snn.network.signal import Entry
 from sigprop_snn.network.stage import LayerReport, Learned, Response, Stage, hits
 from sigprop_snn.neurons import Neuron, run
+from sigprop_snn.neurons.filters import is_constant
+from sigprop_snn.neurons.kernels import Packed, unpacked
 
 if TYPE_CHECKING:
     from sigprop_snn.network.network import Network
@@ -73,9 +75,11 @@ class LocalRule(Rule):
     Attributes:
         of_mean: whether what is compared is a function of the mean voltage alone, so that the
             mean presynaptic trace is all it learns from.
+        packed: whether `respond` also takes inputs that are `Packed`.
     """
 
     of_mean: ClassVar[bool] = False
+    packed: ClassVar[bool] = False
 
     def learn(
         self, network: Network, inputs: Tensor, labels: Tensor, update: Update | None
@@ -99,14 +103,15 @@ class LocalRule(Rule):
         self, network: Network, entry: Entry, *, learn: bool, record: tuple[str, ...] = ()
     ) -> Iterator[Stage]:
         """Yield every layer's stage for what enters the first."""
-        inputs, samples = entry.inputs, entry.samples
+        inputs: Tensor | Packed = entry.inputs
         for index, block in enumerate(network.each_block()):
             rule = block.rule if block.rule is not None else self
             context = entry.riding if index == 0 else None
             try:
+                inputs = block.received(inputs) if rule.packed else unpacked(inputs)
                 response = rule.respond(
                     block,
-                    inputs,
+                    cast(Tensor, inputs),
                     context=context,
                     rows=entry.observed,
                     learn=learn,
@@ -121,10 +126,10 @@ class LocalRule(Rule):
             if index == 0:
                 check_front(inputs, response.run, network.signal)
             yield compared(network, f"block{index + 1}", block, inputs, entry, response)
-            inputs = block.pooled(response.run.spike)
-        if network.readout is not None and samples:
+            inputs = block.pooled(response.run.activity)
+        if network.readout is not None and entry.samples:
             # All rows, then the samples': a part of every step would have to be copied first.
-            scores = network.readout(inputs)[:samples]
+            scores = network.readout(inputs)[: entry.samples]
             answers = entry.answers
             loss = network.readout.loss(scores, answers) if answers is not None else None
             yield Stage("readout", scores, loss, None, answers)
@@ -165,7 +170,7 @@ def compared(
     network: Network,
     name: str,
     block: Block,
-    inputs: Tensor,
+    inputs: Tensor | Packed,
     entry: Entry,
     response: Response,
 ) -> Stage:
@@ -180,7 +185,12 @@ def compared(
     scores = local.scores(samples, contexts)
     if entry.targets is None:
         return Stage(name, scores, None, response)
-    incoming = inputs[:, entry.samples :] if name != "block1" and not entry.own else None
+    incoming = None
+    if local.compares_contexts and name != "block1" and not entry.own:
+        first = entry.samples
+        incoming = (
+            inputs.rows(first).unpacked() if isinstance(inputs, Packed) else inputs[:, first:]
+        )
     targets = local.targets(entry.targets, incoming)
     return Stage(name, scores, local.loss(scores, targets), response, entry.targets)
 
@@ -204,6 +214,7 @@ class VoltageRule(LocalRule):
     """
 
     of_mean: ClassVar[bool] = True
+    packed: ClassVar[bool] = True
 
     statistic: Statistic = "rectified"
 
@@ -214,7 +225,7 @@ class VoltageRule(LocalRule):
     def respond(
         self,
         block: Block,
-        inputs: Tensor,
+        inputs: Tensor | Packed,
         *,
         context: Tensor | None = None,
         rows: int,
@@ -225,12 +236,10 @@ class VoltageRule(LocalRule):
         observed = rows if block.training and learn else 0
         neuron = block.neuron
         if not learn or (neuron.closed_form and block.affine):
-            drive = block.drive(inputs, like=context, observed_rows=observed)
-            with torch.no_grad():
-                ran = run(neuron, drive.current, riding=context, scale=drive.scale, record=record)
+            ran = block.run(inputs, riding=context, observed_rows=observed, record=record)
             voltage = driven_mean(block, inputs, context, ran) if learn else ran.mean_voltage
         else:
-            current = block.current(inputs, like=context, observed_rows=observed)
+            current = block.current(unpacked(inputs), like=context, observed_rows=observed)
             if not neuron.closed_form:
                 ran, voltages = unrolled(neuron, with_context(current, context), record)
                 return Response(ran, self.represent(voltages, neuron))
@@ -258,10 +267,12 @@ class SurrogateRule(LocalRule):
     dL/df * df(U[t]) * presynaptic trace, summed over the steps.
     """
 
+    packed: ClassVar[bool] = True
+
     def respond(
         self,
         block: Block,
-        inputs: Tensor,
+        inputs: Tensor | Packed,
         *,
         context: Tensor | None = None,
         rows: int,
@@ -271,18 +282,19 @@ class SurrogateRule(LocalRule):
         """Run the block; let the gradient of every step's voltage into the current."""
         observed = rows if block.training and learn else 0
         neuron = block.neuron
-        simple = neuron.closed_form and not inputs.requires_grad
+        simple = neuron.closed_form and not (isinstance(inputs, Tensor) and inputs.requires_grad)
         parts = block.affine_parts if simple else None
         record = ("voltage", *record)
         if not learn or parts is not None:
-            drive = block.drive(inputs, like=context, observed_rows=observed)
-            current = drive.current
-            with torch.no_grad():
-                ran = run(neuron, current, riding=context, scale=drive.scale, record=record)
+            ran = block.run(inputs, riding=context, observed_rows=observed, record=record)
+            # Only the gradient of the current matters from here on, so any numbers stand for it.
+            current = ran.recorded["voltage"][:, : inputs.shape[1]]
+            if isinstance(inputs, Tensor) and is_constant(inputs):
+                current = current[:1].expand_as(current)
             if learn and parts is not None:
                 current = parts.attach(inputs, current)
         else:
-            current = block.current(inputs, like=context, observed_rows=observed)
+            current = block.current(unpacked(inputs), like=context, observed_rows=observed)
             if not neuron.closed_form:
                 ran, voltage = unrolled(neuron, with_context(current, context), record)
                 return Response(ran, self.represent(voltage, neuron))

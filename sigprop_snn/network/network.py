@@ -18,6 +18,7 @@ from sigprop_snn.network.rule import Rule, Update, plain_run
 from sigprop_snn.network.signal import Signal
 from sigprop_snn.network.stage import Learned, Stage
 from sigprop_snn.neurons.filters import is_constant
+from sigprop_snn.neurons.kernels import Packed
 
 Predict = Literal["readout", "context", "vote"]
 PREDICTIONS: tuple[Predict, ...] = ("readout", "context", "vote")
@@ -79,12 +80,12 @@ class Network(nn.Module):
         with torch.no_grad():
             if self.predict != "readout":
                 return self.predicted(_scored(self.stages(inputs)))
-            inputs = self.signal.plain(inputs)
+            activity: Tensor | Packed = self.signal.plain(inputs)
             for index, block in enumerate(self.each_block()):
-                ran = plain_run(block, inputs, self.signal if index == 0 else None)
-                inputs = block.pooled(ran.spike)
+                ran = plain_run(block, activity, self.signal if index == 0 else None)
+                activity = block.pooled(ran.activity)
             assert self.readout is not None  # the constructor saw to it
-            scores: Tensor = self.readout(inputs)
+            scores: Tensor = self.readout(activity)
         return scores
 
     def learn(self, inputs: Tensor, labels: Tensor, update: Update | None = None) -> Learned:

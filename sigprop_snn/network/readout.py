@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from sigprop_snn.errors import UnknownNameError
 from sigprop_snn.neurons import LeakyIntegrator, Run, impulse_response, mean_trace, run
+from sigprop_snn.neurons.kernels import Packed, flattened
 
 Answers = Literal["classes", "labels", "values"]
 """What is asked of a sample: its class `[B]`, which of K labels hold or K values, `[B, K]`."""
@@ -45,9 +46,9 @@ class Readout(nn.Module):
         self.neuron = LeakyIntegrator(beta)
         self.answers = answers
 
-    def forward(self, spikes: Tensor) -> Tensor:
+    def forward(self, spikes: Tensor | Packed) -> Tensor:
         """Return the mean voltage of every answer, `[B, C]`, for spikes `[T, B, ...]`."""
-        flat = spikes.flatten(2)
+        flat = flattened(spikes)
         trace, gain = mean_trace(flat, impulse_response(self.neuron, flat.shape[0]))
         voltage: Tensor = gain * self.synapse(trace)
         return voltage

@@ -14,7 +14,8 @@ from sigprop_snn.errors import SigpropError
 from sigprop_snn.network.block import Block
 from sigprop_snn.network.signal import Signal
 from sigprop_snn.network.stage import Learned, Response, Stage
-from sigprop_snn.neurons import Run, run
+from sigprop_snn.neurons import Run
+from sigprop_snn.neurons.kernels import Packed
 
 if TYPE_CHECKING:
     from sigprop_snn.network.network import Network
@@ -78,12 +79,13 @@ class Rule(ABC):
         """
         with torch.no_grad():
             inputs = network.signal.plain(inputs)
+            activity: Tensor | Packed = inputs
             for index, block in enumerate(network.each_block()):
-                ran = plain_run(block, inputs, network.signal if index == 0 else None, record)
+                ran = plain_run(block, activity, network.signal if index == 0 else None, record)
                 yield Stage(f"block{index + 1}", None, None, Response(ran, None))
-                inputs = block.pooled(ran.spike)
+                activity = block.pooled(ran.activity)
             if network.readout is not None:
-                yield Stage("readout", network.readout(inputs), None, None, labels)
+                yield Stage("readout", network.readout(activity), None, None, labels)
 
     def local_parameters(self) -> dict[str, list[nn.Parameter]]:
         """Return the rule's own parameters that learn, by the layer that they learn with."""
@@ -91,7 +93,10 @@ class Rule(ABC):
 
 
 def plain_run(
-    block: Block, inputs: Tensor, front: Signal | None = None, record: tuple[str, ...] = ()
+    block: Block,
+    inputs: Tensor | Packed,
+    front: Signal | None = None,
+    record: tuple[str, ...] = (),
 ) -> Run:
     """Return what a block does with inputs `[T, B, ...]`, without a context.
 
@@ -105,8 +110,7 @@ def plain_run(
         SigpropError: if the input does not fit the first block, or drives it out of range.
     """
     try:
-        drive = block.drive(inputs)
-        ran = run(block.neuron, drive.current, scale=drive.scale, record=record)
+        ran = block.run(block.received(inputs), record=record)
     except torch.OutOfMemoryError:
         raise
     except RuntimeError as error:
@@ -118,14 +122,14 @@ def plain_run(
     return ran
 
 
-def misfit(inputs: Tensor, error: Exception) -> SigpropError:
+def misfit(inputs: Tensor | Packed, error: Exception) -> SigpropError:
     """Return the error for an input that the first block can't take."""
     return SigpropError(
         f"input of shape {list(inputs.shape)} does not fit the first block: {error}"
     )
 
 
-def check_front(inputs: Tensor, ran: Run, signal: Signal) -> None:
+def check_front(inputs: Tensor | Packed, ran: Run, signal: Signal) -> None:
     """Check the first block's run.
 
     Raises:

@@ -44,4 +44,4 @@ def test_online_two_hundred_steps_take_what_ten_take():
     for rule in (VoltageRule(), SurrogateRule()):
         ten, two_hundred = (peak(rule, depth=2, steps=steps, every=1) for steps in (10, 200))
         assert 0 < two_hundred <= 1.05 * ten
-        assert peak(rule, depth=2, steps=200) > 3 * two_hundred  # so the measure sees what grows
+        assert peak(rule, depth=2, steps=200) > 1.5 * two_hundred  # so the measure sees what grows

@@ -4,7 +4,16 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from sigprop_snn.neurons.kernels import event_linear, product, rows, sharing, windows
+from sigprop_snn.neurons.kernels import (
+    event_linear,
+    pack,
+    panels,
+    product,
+    rows,
+    sharing,
+    windows,
+)
+from sigprop_snn.neurons.kernels.listing import list_windows
 
 ROWS = [(1, 1, 1), (3, 17, 5), (64, 9, 1025), (700, 33, 210)]
 STEPS = [
@@ -36,6 +45,10 @@ def sparse(*shape, density=0.2, counts=False):
     generator = torch.Generator().manual_seed(shape[0])
     active = (torch.rand(shape, generator=generator) < density).float()
     return active * torch.randint(1, 4, shape, generator=generator) if counts else active
+
+
+def listed(x):
+    return list_windows(pack(x))
 
 
 def weights(columns, width, *, learned=False):
@@ -77,9 +90,8 @@ def test_every_pattern_of_a_window_by_hand():
     currents = event_linear(x, weight).flatten().tolist()
     assert currents == [0xAAAA, 0xCCCC, 0xF0F0, 0xFF00]
     grad = torch.tensor([1.0, 10.0, 100.0, 1000.0]).view(4, 1, 1)
-    listed = windows.list_windows(x)
     expected = [float(f"{p:04b}") for p in range(16)]
-    assert windows.windows_outer(listed, grad).flatten().tolist() == expected
+    assert windows.windows_outer(listed(x), grad).flatten().tolist() == expected
 
 
 @pytest.mark.parametrize("counts", [False, True])
@@ -104,10 +116,9 @@ def test_work_shared_among_threads_gives_the_same(monkeypatch, openmp):
     grad = torch.randn(7, 100, 210, generator=torch.Generator().manual_seed(1))
 
     def everything():
-        listed = windows.list_windows(x)
         return [
             event_linear(x, w, b),
-            windows.windows_outer(listed, grad),
+            windows.windows_outer(listed(x), grad),
             event_linear(counts, w, b),
             rows.rows_outer(counts, grad.flatten(0, 1)),
         ]
@@ -179,25 +190,41 @@ def test_dense_inputs_and_other_dtypes_take_the_dense_product(monkeypatch, taken
     assert not taken
 
 
-def test_autocast_sums_rounded_weights_exactly_and_rounds_once(taken):
-    x, (w, b) = sparse(6, 5, 33), weights(21, 33, learned=True)
+@pytest.mark.parametrize("float16", [True, False])
+def test_autocast_sums_finer_than_it_rounds(monkeypatch, taken, float16):
+    monkeypatch.setattr(panels, "adds_float16", lambda: float16)
+    x, (w, b) = sparse(6, 5, 33), weights(210, 33, learned=True)
     with torch.autocast("cpu", torch.bfloat16):
         y = event_linear(x, w, b)
         assert torch.equal(event_linear(x.bfloat16(), w, b), y)
     assert taken == ["windows_product"] * 2
-    exact = F.linear(x.double(), w.bfloat16().double(), b.double())
+    exact = F.linear(x.double(), w.double(), b.double())
     assert y.dtype == torch.bfloat16
-    torch.testing.assert_close(y.double(), exact, atol=0, rtol=2**-8)
+    # Half a step of bfloat16 for the result, and as much of float16 for each of some ten sums.
+    sums = F.linear(x.double(), w.double().abs())
+    assert bool(((y - exact).abs() <= 2**-9 * exact.abs() + 2**-11 * 8 * sums + 1e-6).all())
     (found,) = torch.autograd.grad(y.float().sum(), w)
-    torch.testing.assert_close(found, x.sum((0, 1)).expand(21, -1))
+    torch.testing.assert_close(found, x.sum((0, 1)).expand(210, -1))
 
 
-@pytest.mark.parametrize(("most", "kernels"), [(0.08, 1), (0.07, 0)])
+@pytest.mark.parametrize("size", [1e-30, 1e-6, 1.0, 1e4, 1e30])
+def test_float16_sums_of_weights_of_any_size(monkeypatch, size):
+    monkeypatch.setattr(panels, "adds_float16", lambda: True)
+    x, (w, _) = sparse(6, 5, 500, density=0.5), weights(70, 500)
+    w = w.abs() * size  # nothing cancels: every sum is as large as it can be
+    y = windows.windows_product(listed(x), w, None, torch.bfloat16).double()
+    torch.testing.assert_close(y, F.linear(x.double(), w.double()), rtol=2**-7, atol=0)
+    silent = windows.windows_product(listed(x), 0 * w, None, torch.bfloat16)
+    assert not silent.any()
+
+
+@pytest.mark.parametrize(("most", "kernels"), [(0.11, 1), (0.09, 0)])
 def test_a_gradient_touched_too_often_is_made_densely(monkeypatch, most, kernels):
     x = torch.zeros(8, 3, 10)
     x[:4, :, 0], x[5, :, :5] = 1, 1
-    # One of ten neurons in every first window and five in every second: 6 of 20, over four steps.
-    assert windows.list_windows(x).read() == pytest.approx(6 / 20 / 4)
+    # One of ten neurons in every first window and five in every second, both made even: 8 of 20,
+    # over four steps.
+    assert listed(x).read() == pytest.approx(8 / 20 / 4)
     taken = []
     kernel = windows.windows_outer
     monkeypatch.setattr(product, "_MOST_READ", most)
@@ -208,14 +235,15 @@ def test_a_gradient_touched_too_often_is_made_densely(monkeypatch, most, kernels
     assert len(taken) == kernels
 
 
-def test_rounding_to_bfloat16_is_torchs_own():
+def test_rounding_to_bfloat16_is_torchs_own(monkeypatch):
+    monkeypatch.setattr(panels, "adds_float16", lambda: False)
     drawn = torch.randn(8, 8, generator=torch.Generator().manual_seed(2))
     # Above and below the middle between two bfloat16, and on it, where the even one is nearest.
     upper = drawn.view(torch.int32) & ~0xFFFF
     lower = torch.tensor([0, 1, 0x7FFF, 0x8000, 0x8001, 0xFFFF, 0x8000, 0x8000], dtype=torch.int32)
     w = (upper | lower).view(torch.float32)
-    listed = windows.list_windows(torch.eye(8).view(8, 1, 8))
-    half = windows.windows_product(listed, w, None, torch.bfloat16)
+    each = listed(torch.eye(8).view(8, 1, 8))
+    half = windows.windows_product(each, w, None, torch.bfloat16)
     assert torch.equal(half[:, 0].t(), w.bfloat16())
 
 

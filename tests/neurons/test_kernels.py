@@ -286,10 +286,12 @@ for reset in ("subtract", "zero", "none"):
                 options["record"] = ("voltage",)
                 expected = run(neuron, current, backend="eager", **options)
                 ran = run(neuron, current, backend="triton", **options)
-                pairs = zip(
-                    (*ran[:3], ran.state.voltage, ran.recorded["voltage"]),
-                    (*expected[:3], expected.state.voltage, expected.recorded["voltage"]),
-                )
+                pairs = [
+                    (getattr(ran, name), getattr(expected, name))
+                    for name in ("spike", "mean_voltage", "spike_count")
+                ]
+                pairs.append((ran.state.voltage, expected.state.voltage))
+                pairs.append((ran.recorded["voltage"], expected.recorded["voltage"]))
                 for one, other in pairs:
                     assert one.dtype == other.dtype, (reset, dtype, size)
                     assert torch.equal(one, other), (reset, dtype, size)

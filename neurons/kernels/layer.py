@@ -1,0 +1,239 @@
+"""A layer of LIF neurons behind a linear synapse, from spikes to spikes in one pass.
+
+The current of a window goes into the membrane as soon as it is summed, and what the neurons fire
+is packed: neither currents nor spikes are ever written out. Spikes and voltages are those of the
+product and the neuron's kernel one after the other, to the bit.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sigprop_snn.neurons.base import Neuron
+from sigprop_snn.neurons.kernels.choice import unfit_neuron
+from sigprop_snn.neurons.kernels.fused import Scale, per_neuron
+from sigprop_snn.neurons.kernels.listing import Windows, list_windows
+from sigprop_snn.neurons.kernels.packed import WINDOW, Packed
+from sigprop_snn.neurons.kernels.panels import Panels, panels_of, sum_patterns, teach
+from sigprop_snn.neurons.kernels.product import fits_activity, fits_weights
+from sigprop_snn.neurons.kernels.sharing import share
+from sigprop_snn.neurons.kernels.windows import panels_product
+from sigprop_snn.neurons.lif import LIF
+
+_SAMPLES = 32  # at most, whose windows pass through a panel before the next panel comes
+_WORTH = 8  # samples
+_SCRATCH = 6  # rows: voltage, sums of it and of spikes, gain, offset, pattern
+
+
+def fits_layer(
+    neuron: Neuron, inputs: Tensor | Packed, weight: Tensor, bias: Tensor | None
+) -> bool:
+    """Return whether `run_layer` takes this: LIF behind a linear synapse, on the CPU.
+
+    Args:
+        neuron: the model.
+        inputs: what the synapse receives, `[T, N, ...]`.
+        weight: `[F, K]`.
+        bias: `[F]`, or none.
+    """
+    steps, samples = inputs.shape[:2]
+    return (
+        unfit_neuron(neuron) is None
+        and steps >= WINDOW
+        and (isinstance(inputs, Packed) or (fits_activity(inputs) and inputs.stride(0) != 0))
+        and inputs.shape[2:].numel() == weight.shape[1]
+        and fits_weights(steps * samples, weight, bias)
+    )
+
+
+class Layer(NamedTuple):
+    """What a layer of F neurons did over T steps, for N samples and the C that ride behind them.
+
+    Attributes:
+        activity: the spikes, `[T, N + C, F]`.
+        voltage: before the reset, `[T, N + C, F]`, or with no step where it is not recorded.
+        last_voltage: after the last reset, `[N + C, F]`.
+        voltage_sum: the voltage before the reset, summed over the steps, `[N + C, F]`.
+        spike_count: the spikes, summed over the steps, `[N + C, F]`.
+    """
+
+    activity: Packed
+    voltage: Tensor
+    last_voltage: Tensor
+    voltage_sum: Tensor
+    spike_count: Tensor
+
+
+class Synapse(NamedTuple):
+    """A product of spikes and weights, ready to be summed.
+
+    Attributes:
+        windows: the spikes, `[T, N, K]`.
+        panels: the weights, `[F, K]`.
+        columns: F.
+    """
+
+    windows: Windows
+    panels: Panels
+    columns: int
+
+    @classmethod
+    def of(cls, inputs: Packed, weight: Tensor, bias: Tensor | None) -> Synapse:
+        """Return it for inputs `[T, N, K]`, a weight `[F, K]` and a bias `[F]` or none.
+
+        Under autocast to bfloat16, sums of float16 are taken to do.
+        """
+        half = torch.is_autocast_enabled("cpu")
+        return cls(list_windows(inputs), panels_of(weight, bias, half=half), len(weight))
+
+    def windows_at(self, samples: Tensor, places: Tensor) -> Tensor:
+        """Return the currents of R windows, `[4, R, F]`; behind the last step come no spikes.
+
+        Args:
+            samples: whose, `[R]`.
+            places: which of each sample's, `[R]`.
+        """
+        windows = self.windows
+        rows = samples * (len(windows.events) // windows.samples) + places
+        picked = Windows(windows.events[rows], windows.starts[rows], windows.neurons, WINDOW)
+        return panels_product(picked, self.panels, self.columns, torch.float32)
+
+
+def run_layer(
+    neuron: LIF,
+    synapse: Synapse,
+    *,
+    riding: Tensor | None = None,
+    scale: Scale | None = None,
+    record: bool = False,
+) -> Layer:
+    """Run the neurons from rest.
+
+    Args:
+        neuron: the model.
+        synapse: what drives it.
+        riding: the constant current of rows that ride behind the samples, `[C, F]`, or none.
+        scale: what the samples' product goes through on its way in.
+        record: whether the voltage of every step is kept.
+    """
+    windows, panels, columns = synapse
+    steps, samples = windows.steps, windows.samples
+    rows = samples + (0 if riding is None else len(riding))
+    patterns = torch.empty(rows, -(-steps // WINDOW), columns, dtype=torch.uint8)
+    start = neuron.initial_state(torch.empty(rows, columns)).voltage.detach()
+    out = Layer(
+        Packed(patterns, steps),
+        torch.empty(steps if record else 0, rows, columns),
+        start.contiguous(),
+        torch.empty(rows, columns),
+        torch.empty(rows, columns),
+    )
+    constant = torch.empty(0, columns) if riding is None else riding.detach().float().contiguous()
+    factors = per_neuron(torch.empty(columns), scale)
+    taken = (windows.events, windows.starts, panels.table, panels.start, *factors, constant)
+    work = functools.partial(
+        _compiled(panels.table.dtype),
+        *(t.numpy() for t in (*taken, patterns, *out[1:])),
+        np.float32(panels.unit),
+        np.float32(neuron.beta),
+        np.float32(neuron.current_gain),
+        np.float32(neuron.threshold),
+        np.float32(neuron.threshold if neuron.reset_by == "subtract" else 0.0),
+        neuron.reset_by == "zero",
+        steps,
+    )
+    share(work, rows, worth=_WORTH, grain=1)
+    return out
+
+
+def _layer(
+    events: Any, starts: Any, table: Any, bias: Any, scale: Any, shift: Any, riding: Any,
+    patterns: Any, voltages: Any, last: Any, total: Any, count: Any,
+    unit: Any, beta: Any, gain: Any, threshold: Any, taken: Any, emptied: bool, steps: int,
+    start: int, stop: int,
+) -> None:  # fmt: skip
+    """Run rows `start` to `stop`: samples, and behind them those that ride."""
+    room = events.shape[1]
+    _, rows, width = table.shape
+    count_of_rows, windows, columns = patterns.shape
+    samples = count_of_rows - riding.shape[0]
+    kept = voltages.shape[0] > 0
+    sums = np.empty((WINDOW, width), np.float32)
+    lane = np.zeros((_SCRATCH, width), np.float32)
+    for first in range(start, stop, _SAMPLES):
+        for panel in range(table.shape[0]):
+            left = panel * width
+            here = min(width, columns - left)
+            for sample in range(first, min(first + _SAMPLES, stop)):
+                rides = sample >= samples
+                for f in range(here):
+                    lane[3, f] = np.float32(1.0) if rides else scale[left + f]
+                    lane[4, f] = np.float32(0.0) if rides else shift[left + f]
+                    lane[0, f] = last[sample, left + f]
+                    lane[1, f] = 0.0
+                    lane[2, f] = 0.0
+                for window in range(windows):
+                    row = sample * windows + window
+                    if rides:
+                        for t in range(WINDOW):
+                            for f in range(here):
+                                sums[t, f] = riding[sample - samples, left + f]
+                    else:
+                        sum_patterns(
+                            table, panel * rows * width, unit, events, row * room, starts, row,
+                            bias, left, sums, 0,
+                        )  # fmt: skip
+                    for f in range(width):
+                        lane[5, f] = 0.0
+                    bit = np.float32(1.0)
+                    for t in range(min(WINDOW, steps - window * WINDOW)):
+                        for f in range(width):
+                            current = lane[3, f] * sums[t, f] + lane[4, f]
+                            voltage = beta * lane[0, f] + gain * current
+                            fired = voltage > threshold
+                            spike = np.float32(1.0) if fired else np.float32(0.0)
+                            height = voltage if emptied else taken
+                            sums[t, f] = voltage
+                            lane[0, f] = voltage - height * spike
+                            lane[1, f] += voltage
+                            lane[2, f] += spike
+                            lane[5, f] += bit * spike
+                        bit += bit
+                        if kept:
+                            into = voltages[window * WINDOW + t, sample]
+                            for f in range(here):
+                                into[left + f] = sums[t, f]
+                    sent = patterns[sample, window]
+                    for f in range(here):
+                        sent[left + f] = np.uint8(lane[5, f])
+                for f in range(here):
+                    last[sample, left + f] = lane[0, f]
+                    total[sample, left + f] = lane[1, f]
+                    count[sample, left + f] = lane[2, f]
+
+
+@functools.cache
+def _compiled(table: torch.dtype) -> Callable[..., None]:
+    from numba import types
+
+    from sigprop_snn.neurons.kernels.compiling import compiled
+
+    teach()
+    real, whole = types.float32, types.int64
+    line, sheet = types.Array(real, 1, "C"), types.Array(real, 2, "C")
+    return compiled(
+        _layer,
+        types.void(
+            types.Array(types.uint16, 2, "C"), types.Array(types.int32, 2, "C"),
+            types.Array(real if table == torch.float32 else types.uint16, 3, "C"),
+            line, line, line, sheet,
+            types.Array(types.uint8, 3, "C"), types.Array(real, 3, "C"), sheet, sheet, sheet,
+            real, real, real, real, real, types.boolean, whole, whole, whole,
+        ),
+    )  # fmt: skip
