@@ -31,7 +31,7 @@ from sigprop_snn.neurons.parts import EscapeNoise, GaussianNoise, Refractory, Vo
 from sigprop_snn.neurons.quadratic import QIF
 from sigprop_snn.neurons.rate import Rate
 from sigprop_snn.neurons.recurrent import AllToAll, OneToOne, Recurrent, RecurrentState
-from sigprop_snn.neurons.run import Run, run, run_linear
+from sigprop_snn.neurons.run import Run, run, run_packed
 from sigprop_snn.neurons.snntorch_adapter import SnnTorch, SnnTorchStyle
 from sigprop_snn.neurons.wrapper import Wrapper
 
@@ -78,7 +78,7 @@ __all__ = [
     "map_state",
     "mean_trace",
     "run",
-    "run_linear",
+    "run_packed",
     "state_tensors",
     "with_voltage",
 ]

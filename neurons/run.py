@@ -14,11 +14,13 @@ from sigprop_snn.errors import SigpropError, UnknownNameError
 from sigprop_snn.neurons.base import AnyState, Neuron, State, state_tensors
 from sigprop_snn.neurons.kernels import (
     Backend,
+    Convolution,
     Fused,
     Packed,
     Scale,
     Synapse,
     fused_kernel,
+    run_convolution,
     run_layer,
 )
 from sigprop_snn.neurons.lif import LIF
@@ -106,31 +108,40 @@ def run(
     return _fused(ran, current.shape[0], names)
 
 
-def run_linear(
+def run_packed(
     neuron: LIF,
-    synapse: Synapse,
+    synapse: Synapse | Convolution,
     *,
     riding: Tensor | None = None,
     scale: Scale | None = None,
     record: Iterable[str] = (),
 ) -> Run:
-    """Run a neuron behind a linear synapse from rest, from packed spikes to packed spikes.
+    """Run a neuron and its synapse from rest, from packed spikes to packed spikes.
 
-    The same as a run on the product, without a gradient, for what `kernels.fits_layer` says fits.
+    The same as a run on the synapse's current, without a gradient, for what `kernels.fits_layer`
+    or `kernels.fits_convolution` says fits.
 
     Args:
         neuron: the model.
         synapse: the spikes that come in, and the weights.
-        riding: as in `run`, `[C, F]`.
+        riding: as in `run`, `[C, ...]`.
         scale: as in `run`.
-        record: "spike" or "voltage".
+        record: "spike", or, behind a linear synapse, "voltage".
+
+    Raises:
+        UnknownNameError: if a name is none of these.
     """
     names = tuple(record)
-    ran = run_layer(neuron, synapse, riding=riding, scale=scale, record="voltage" in names)
-    kept = {"spike": ran.activity.unpacked, "voltage": lambda: ran.voltage}
+    linear = isinstance(synapse, Synapse)
     for name in names:
-        if name not in kept:
-            raise UnknownNameError("recording", name, [*kept, "reset_voltage"])
+        known = ["spike", "voltage"] if linear else ["spike"]
+        if name not in known:
+            raise UnknownNameError("recording", name, known)
+    if isinstance(synapse, Synapse):
+        ran = run_layer(neuron, synapse, riding=riding, scale=scale, record="voltage" in names)
+    else:
+        ran = run_convolution(neuron, synapse, riding=riding, scale=scale)
+    kept = {"spike": ran.activity.unpacked, "voltage": lambda: ran.voltage}
     return Run(
         ran.activity,
         ran.voltage_sum / ran.activity.steps,

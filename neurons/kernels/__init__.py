@@ -1,6 +1,11 @@
 """Fused kernels: a neuron's whole run in one pass over time."""
 
 from sigprop_snn.neurons.kernels.choice import BACKENDS, Backend, fused_kernel
+from sigprop_snn.neurons.kernels.convolution import (
+    Convolution,
+    fits_convolution,
+    run_convolution,
+)
 from sigprop_snn.neurons.kernels.fused import Fused, Scale
 from sigprop_snn.neurons.kernels.layer import Synapse, fits_layer, run_layer
 from sigprop_snn.neurons.kernels.packed import WINDOW, Packed, flattened, pack, unpacked
@@ -10,16 +15,19 @@ __all__ = [
     "BACKENDS",
     "WINDOW",
     "Backend",
+    "Convolution",
     "Fused",
     "Packed",
     "Scale",
     "Synapse",
     "event_linear",
     "event_outer",
+    "fits_convolution",
     "fits_layer",
     "flattened",
     "fused_kernel",
     "pack",
+    "run_convolution",
     "run_layer",
     "unpacked",
 ]

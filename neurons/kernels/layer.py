@@ -17,18 +17,19 @@ from torch import Tensor
 
 from sigprop_snn.neurons.base import Neuron
 from sigprop_snn.neurons.kernels.choice import unfit_neuron
-from sigprop_snn.neurons.kernels.fused import Scale, per_neuron
+from sigprop_snn.neurons.kernels.firing import Constants, Layer, scale_of
+from sigprop_snn.neurons.kernels.fused import Scale
 from sigprop_snn.neurons.kernels.listing import Windows, list_windows
 from sigprop_snn.neurons.kernels.packed import WINDOW, Packed
-from sigprop_snn.neurons.kernels.panels import Panels, panels_of, sum_patterns, teach
+from sigprop_snn.neurons.kernels.panels import Panels, panels_of
 from sigprop_snn.neurons.kernels.product import fits_activity, fits_weights
 from sigprop_snn.neurons.kernels.sharing import share
+from sigprop_snn.neurons.kernels.vectors import LANES, fire, sum_patterns, teach
 from sigprop_snn.neurons.kernels.windows import panels_product
 from sigprop_snn.neurons.lif import LIF
 
 _SAMPLES = 32  # at most, whose windows pass through a panel before the next panel comes
 _WORTH = 8  # samples
-_SCRATCH = 6  # rows: voltage, sums of it and of spikes, gain, offset, pattern
 
 
 def fits_layer(
@@ -52,24 +53,6 @@ def fits_layer(
     )
 
 
-class Layer(NamedTuple):
-    """What a layer of F neurons did over T steps, for N samples and the C that ride behind them.
-
-    Attributes:
-        activity: the spikes, `[T, N + C, F]`.
-        voltage: before the reset, `[T, N + C, F]`, or with no step where it is not recorded.
-        last_voltage: after the last reset, `[N + C, F]`.
-        voltage_sum: the voltage before the reset, summed over the steps, `[N + C, F]`.
-        spike_count: the spikes, summed over the steps, `[N + C, F]`.
-    """
-
-    activity: Packed
-    voltage: Tensor
-    last_voltage: Tensor
-    voltage_sum: Tensor
-    spike_count: Tensor
-
-
 class Synapse(NamedTuple):
     """A product of spikes and weights, ready to be summed.
 
@@ -91,6 +74,11 @@ class Synapse(NamedTuple):
         """
         half = torch.is_autocast_enabled("cpu")
         return cls(list_windows(inputs), panels_of(weight, bias, half=half), len(weight))
+
+    @property
+    def shape(self) -> tuple[int]:
+        """The shape of a row's current, `[F]`."""
+        return (self.columns,)
 
     def windows_at(self, samples: Tensor, places: Tensor) -> Tensor:
         """Return the currents of R windows, `[4, R, F]`; behind the last step come no spikes.
@@ -135,17 +123,13 @@ def run_layer(
         torch.empty(rows, columns),
     )
     constant = torch.empty(0, columns) if riding is None else riding.detach().float().contiguous()
-    factors = per_neuron(torch.empty(columns), scale)
+    factors = scale_of(columns, len(panels.start), scale)
     taken = (windows.events, windows.starts, panels.table, panels.start, *factors, constant)
     work = functools.partial(
         _compiled(panels.table.dtype),
         *(t.numpy() for t in (*taken, patterns, *out[1:])),
         np.float32(panels.unit),
-        np.float32(neuron.beta),
-        np.float32(neuron.current_gain),
-        np.float32(neuron.threshold),
-        np.float32(neuron.threshold if neuron.reset_by == "subtract" else 0.0),
-        neuron.reset_by == "zero",
+        *Constants.of(neuron),
         steps,
     )
     share(work, rows, worth=_WORTH, grain=1)
@@ -164,8 +148,9 @@ def _layer(
     count_of_rows, windows, columns = patterns.shape
     samples = count_of_rows - riding.shape[0]
     kept = voltages.shape[0] > 0
-    sums = np.empty((WINDOW, width), np.float32)
-    lane = np.zeros((_SCRATCH, width), np.float32)
+    sums = np.zeros((WINDOW, width), np.float32)
+    own = np.zeros((3, width), np.float32)
+    sent = np.zeros(width, np.uint8)
     for first in range(start, stop, _SAMPLES):
         for panel in range(table.shape[0]):
             left = panel * width
@@ -173,11 +158,9 @@ def _layer(
             for sample in range(first, min(first + _SAMPLES, stop)):
                 rides = sample >= samples
                 for f in range(here):
-                    lane[3, f] = np.float32(1.0) if rides else scale[left + f]
-                    lane[4, f] = np.float32(0.0) if rides else shift[left + f]
-                    lane[0, f] = last[sample, left + f]
-                    lane[1, f] = 0.0
-                    lane[2, f] = 0.0
+                    own[0, f] = last[sample, left + f]
+                    own[1, f] = 0.0
+                    own[2, f] = 0.0
                 for window in range(windows):
                     row = sample * windows + window
                     if rides:
@@ -189,33 +172,25 @@ def _layer(
                             table, panel * rows * width, unit, events, row * room, starts, row,
                             bias, left, sums, 0,
                         )  # fmt: skip
-                    for f in range(width):
-                        lane[5, f] = 0.0
-                    bit = np.float32(1.0)
-                    for t in range(min(WINDOW, steps - window * WINDOW)):
-                        for f in range(width):
-                            current = lane[3, f] * sums[t, f] + lane[4, f]
-                            voltage = beta * lane[0, f] + gain * current
-                            fired = voltage > threshold
-                            spike = np.float32(1.0) if fired else np.float32(0.0)
-                            height = voltage if emptied else taken
-                            sums[t, f] = voltage
-                            lane[0, f] = voltage - height * spike
-                            lane[1, f] += voltage
-                            lane[2, f] += spike
-                            lane[5, f] += bit * spike
-                        bit += bit
-                        if kept:
+                    length = min(WINDOW, steps - window * WINDOW)
+                    factor = scale.shape[0] - width if rides else left
+                    for f in range(0, width, LANES):
+                        fire(
+                            sums, f, width, own, f, width,
+                            scale, shift, factor + f, length, kept,
+                            beta, gain, threshold, taken, emptied, sent, f,
+                        )  # fmt: skip
+                    if kept:
+                        for t in range(length):
                             into = voltages[window * WINDOW + t, sample]
                             for f in range(here):
                                 into[left + f] = sums[t, f]
-                    sent = patterns[sample, window]
                     for f in range(here):
-                        sent[left + f] = np.uint8(lane[5, f])
+                        patterns[sample, window, left + f] = sent[f]
                 for f in range(here):
-                    last[sample, left + f] = lane[0, f]
-                    total[sample, left + f] = lane[1, f]
-                    count[sample, left + f] = lane[2, f]
+                    last[sample, left + f] = own[0, f]
+                    total[sample, left + f] = own[1, f]
+                    count[sample, left + f] = own[2, f]
 
 
 @functools.cache

@@ -41,17 +41,17 @@ class Packed(NamedTuple):
 
     def unpacked(self, dtype: torch.dtype = torch.float32) -> Tensor:
         """Return the spikes as numbers, `[T, N, ...]`."""
-        out = torch.empty(self.shape, dtype=dtype)
+        rows = self._rows()
+        out = torch.empty(self.steps, rows.shape[0], rows.shape[2], dtype=dtype)
         if dtype in (torch.float32, torch.bfloat16):
-            rows = out.view(torch.uint16) if dtype == torch.bfloat16 else out
-            arrays = self._flat().numpy(), rows.view(*out.shape[:2], -1).numpy()
-            kernel = _compiled_unpack(dtype == torch.bfloat16)
-            one = np.uint16(0x3F80) if dtype == torch.bfloat16 else np.float32(1.0)
-            share(functools.partial(kernel, *arrays, one), out.shape[1], worth=1, grain=1)
-            return out
-        for step, into in enumerate(out):
-            into.copy_(self.patterns[:, step // WINDOW] >> step % WINDOW & 1)
-        return out
+            half = dtype == torch.bfloat16
+            arrays = rows.numpy(), (out.view(torch.uint16) if half else out).numpy()
+            one = np.uint16(0x3F80) if half else np.float32(1.0)
+            share(functools.partial(_compiled_unpack(half), *arrays, one), len(rows), 1, grain=1)
+        else:
+            for step, into in enumerate(out):
+                into.copy_(rows[:, step // WINDOW] >> step % WINDOW & 1)
+        return self._shaped(out, 2)
 
     def rows(self, first: int, last: int | None = None) -> Packed:
         """Return some of the samples."""
@@ -59,7 +59,16 @@ class Packed(NamedTuple):
 
     def flatten(self) -> Packed:
         """Return every sample's neurons in one row, `[T, N, K]`."""
-        return Packed(self._flat(), self.steps)
+        return Packed(self.patterns.flatten(2).contiguous(), self.steps)
+
+    def halved(self) -> Packed:
+        """Return the spikes of maps `[T, N, C, H, W]` after a 2x2 maximum pool."""
+        maps = self.patterns.permute(0, 1, 3, 4, 2).contiguous()
+        samples, windows, height, width, channels = maps.shape
+        out = maps.new_empty(samples, windows, height // 2, width // 2, channels)
+        work = functools.partial(_compiled_halve(), maps.numpy(), out.numpy())
+        share(work, samples, worth=1, grain=1)
+        return Packed(out.permute(0, 1, 4, 2, 3), self.steps)
 
     def weighted(self, weights: Tensor) -> Tensor:
         """Return the sum over time of every step's weight times its spikes, `[N, ...]`, float32.
@@ -72,14 +81,30 @@ class Packed(NamedTuple):
         # What each pattern adds in each window.
         bits = torch.arange(PATTERNS)[:, None] >> torch.arange(WINDOW) & 1
         sums = (table.view(-1, 1, WINDOW) * bits).sum(-1)
-        patterns = self._flat()
-        out = torch.empty(patterns.shape[0], patterns.shape[2])
-        arrays = [t.numpy() for t in (patterns, sums.contiguous(), out)]
+        rows = self._rows()
+        out = torch.empty(rows.shape[0], rows.shape[2])
+        arrays = [t.numpy() for t in (rows, sums.contiguous(), out)]
         share(functools.partial(_compiled_weighted(), *arrays), len(out), worth=1, grain=1)
-        return out.view(patterns.shape[0], *self.patterns.shape[2:])
+        return self._shaped(out, 1)
 
-    def _flat(self) -> Tensor:
-        return self.patterns.flatten(2) if self.patterns.dim() != 3 else self.patterns
+    @property
+    def _channels_last(self) -> bool:
+        """Whether the channels of a place of `[N, W, C, H, W']` lie together in memory."""
+        return self.patterns.dim() == 5 and not self.patterns.is_contiguous()
+
+    def _rows(self) -> Tensor:
+        """Return the patterns in rows `[N, W, K]`, as they lie in memory where they can."""
+        if self._channels_last:
+            return self.patterns.permute(0, 1, 3, 4, 2).flatten(2).contiguous()
+        return self.patterns.flatten(2).contiguous()
+
+    def _shaped(self, values: Tensor, axes: int) -> Tensor:
+        """Return rows of values, behind some axes in the order of `_rows`, in their shape."""
+        shape = self.patterns.shape[2:]
+        if not self._channels_last:
+            return values.unflatten(axes, shape) if len(shape) > 1 else values
+        channels, *size = shape
+        return values.unflatten(axes, (*size, channels)).movedim(-1, axes)
 
 
 def pack(inputs: Tensor) -> Packed | None:
@@ -171,6 +196,33 @@ def _weighted(patterns: Any, sums: Any, out: Any, first: int, last: int) -> None
             row, of = patterns[sample, window], sums[window]
             for k in range(patterns.shape[2]):
                 into[k] += of[row[k]]
+
+
+def _halve(maps: Any, out: Any, first: int, last: int) -> None:
+    """Pool samples `first` to `last` of `[N, W, H, W', C]`."""
+    _, windows, height, width, channels = out.shape
+    rows = np.empty((maps.shape[3], channels), np.uint8)
+    for sample in range(first, last):
+        for window in range(windows):
+            for y in range(height):
+                upper, lower = maps[sample, window, 2 * y], maps[sample, window, 2 * y + 1]
+                for x in range(2 * width):
+                    for c in range(channels):
+                        rows[x, c] = upper[x, c] | lower[x, c]
+                into = out[sample, window, y]
+                for x in range(width):
+                    for c in range(channels):
+                        into[x, c] = rows[2 * x, c] | rows[2 * x + 1, c]
+
+
+@functools.cache
+def _compiled_halve() -> Callable[..., None]:
+    from numba import types
+
+    from sigprop_snn.neurons.kernels.compiling import compiled
+
+    maps = types.Array(types.uint8, 5, "C")
+    return compiled(_halve, types.void(maps, maps, types.int64, types.int64))
 
 
 @functools.cache

@@ -158,7 +158,7 @@ def fits_weights(rows: int, weight: Tensor, bias: Tensor | None) -> bool:
             or torch.get_autocast_dtype("cpu") == torch.bfloat16
         )
         and not torch.compiler.is_compiling()
-        and weight.shape[1] <= MOST_NEURONS
+        and (weight.dim() > 2 or weight.shape[1] <= MOST_NEURONS)
         and rows * weight.numel() >= _WORTH_IT
         and importlib.util.find_spec("numba") is not None
     )

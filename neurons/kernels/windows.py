@@ -17,15 +17,9 @@ from torch import Tensor
 
 from sigprop_snn.neurons.kernels.listing import Windows
 from sigprop_snn.neurons.kernels.packed import WINDOW
-from sigprop_snn.neurons.kernels.panels import (
-    PANEL,
-    Panels,
-    add_patterns,
-    panels_of,
-    sum_patterns,
-    teach,
-)
+from sigprop_snn.neurons.kernels.panels import Panels, panels_of
 from sigprop_snn.neurons.kernels.sharing import share
+from sigprop_snn.neurons.kernels.vectors import PANEL, add_patterns, sum_patterns, teach
 
 _SAMPLES = 16  # at least, whose windows pass through a panel before the next panel comes,
 _PASSES = 32  # and as many as have so many windows

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple, overload
 
 import torch
@@ -11,10 +11,21 @@ from torch import Tensor, nn
 from sigprop_snn.errors import SigpropError
 from sigprop_snn.network.affine import Affine
 from sigprop_snn.network.norm import RunningNorm, RunningScale
+from sigprop_snn.network.pool import HalvingPool
 from sigprop_snn.network.synapse import EventLinear, stepwise
-from sigprop_snn.neurons import LIF, Neuron, Run, run, run_linear
+from sigprop_snn.neurons import LIF, Neuron, Run, run, run_packed
 from sigprop_snn.neurons.filters import is_constant
-from sigprop_snn.neurons.kernels import WINDOW, Packed, Scale, Synapse, fits_layer, pack, unpacked
+from sigprop_snn.neurons.kernels import (
+    WINDOW,
+    Convolution,
+    Packed,
+    Scale,
+    Synapse,
+    fits_convolution,
+    fits_layer,
+    pack,
+    unpacked,
+)  # fmt: skip
 
 if TYPE_CHECKING:
     from sigprop_snn.network.local import LocalRule
@@ -25,7 +36,8 @@ _AFFINE = (
     nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d, nn.Flatten, nn.Unflatten, nn.Identity,
     RunningScale, RunningNorm,
 )  # fmt: skip
-_OBSERVED = 64  # windows, whose currents stand for those of a batch
+_OBSERVED = 64  # windows, whose currents stand for those of a batch,
+_OBSERVED_MAPS = 24  # or of maps, which have many places each
 
 
 class Drive(NamedTuple):
@@ -117,12 +129,18 @@ class Block(nn.Module):
         current = stepwise(self.norm, current)
         return current.expand(len(inputs), *current.shape[1:])
 
-    def received(self, activity: Tensor | Packed) -> Tensor | Packed:
-        """Return what comes in, `[T, N, ...]`, in the form that the block runs on best."""
-        parts = self._packing
-        packs = parts is not None and fits_layer(
-            self.neuron, activity, parts.synapse.weight, parts.synapse.bias
-        )
+    def received(self, activity: Tensor | Packed, *, voltages: bool = False) -> Tensor | Packed:
+        """Return what comes in, `[T, N, ...]`, in the form that the block runs on best.
+
+        Args:
+            activity: what comes in.
+            voltages: whether the run is to record the voltage of every step.
+        """
+        parts, packs = self.affine_parts, False
+        if parts is not None and type(parts.synapse) is EventLinear:
+            packs = fits_layer(self.neuron, activity, parts.synapse.weight, parts.synapse.bias)
+        elif parts is not None and type(parts.synapse) is nn.Conv2d and not voltages:
+            packs = not parts.flat and fits_convolution(self.neuron, activity, parts.synapse)
         if isinstance(activity, Packed):
             return activity if packs else unpacked(activity)
         packed = pack(activity) if packs else None
@@ -149,24 +167,29 @@ class Block(nn.Module):
             SigpropError: if the current's shape is not that of the signal's.
         """
         with torch.no_grad():
-            if not isinstance(activity, Packed) or not set(record) <= {"spike", "voltage"}:
+            parts = self.affine_parts
+            linear = parts is not None and type(parts.synapse) is EventLinear
+            if not set(record) <= ({"spike", "voltage"} if linear else {"spike"}):
                 activity = unpacked(activity)
+            if not isinstance(activity, Packed):
                 drive = self.drive(activity, like=riding, observed_rows=observed_rows)
                 neuron, current = self.neuron, drive.current
                 return run(neuron, current, riding=riding, scale=drive.scale, record=record)
-            parts = self._packing
             assert parts is not None and isinstance(self.neuron, LIF)  # `received` saw to it
-            _check_like(activity.shape, parts.synapse.weight.shape[:1], riding)
-            if parts.flat:
-                activity = activity.flatten()
-            synapse = Synapse.of(activity, parts.synapse.weight, parts.synapse.bias)
+            weight, bias = parts.synapse.weight, parts.synapse.bias
+            synapse: Synapse | Convolution
+            if linear:
+                synapse = Synapse.of(activity.flatten(), weight, bias)
+            else:
+                synapse = Convolution.of(activity, weight, bias, parts.synapse.padding)
+            _check_like(activity.shape, synapse.shape, riding)
             scale = None
             if parts.norm is not None:
                 if observed_rows:
-                    seen = _observed(activity.steps, observed_rows)
+                    seen = _observed(activity.steps, observed_rows, maps=not linear)
                     self._observe(synapse.windows_at(seen.rows, seen.windows)[seen.inside])
-                scale = parts.norm.scale(parts.synapse.weight[:1])
-            return run_linear(self.neuron, synapse, riding=riding, scale=scale, record=record)
+                scale = parts.norm.scale(weight[:1])
+            return run_packed(self.neuron, synapse, riding=riding, scale=scale, record=record)
 
     def drive(self, inputs: Tensor, *, like: Tensor | None = None, observed_rows: int = 0) -> Drive:
         """Return the same current, without a gradient, and what is left to do to it.
@@ -195,7 +218,7 @@ class Block(nn.Module):
         if observed_rows and isinstance(self.norm, RunningScale | RunningNorm):
             rows = current[:, :observed_rows]
             if len(rows) > 1:
-                seen = _observed(*rows.shape[:2])
+                seen = _observed(*rows.shape[:2], maps=rows.dim() > 3)
                 rows = rows[seen.steps, seen.rows][seen.inside]
             self._observe(rows.flatten(0, rows.dim() - current.dim() + 1))
         return current
@@ -215,14 +238,10 @@ class Block(nn.Module):
         """Return the spikes as the next block receives them, `[T, N, ...]`."""
         if isinstance(self.pool, nn.Identity):
             return activity
+        if isinstance(activity, Packed) and type(self.pool) is HalvingPool:
+            return activity.halved()
         with torch.no_grad():
             return stepwise(self.pool, unpacked(activity))
-
-    @property
-    def _packing(self) -> Affine | None:
-        """The parts of a block that may run from packed spikes to packed spikes, or none."""
-        parts = self.affine_parts
-        return parts if parts is not None and type(parts.synapse) is EventLinear else None
 
 
 class _Observed(NamedTuple):
@@ -241,10 +260,10 @@ class _Observed(NamedTuple):
     inside: Tensor
 
 
-def _observed(steps: int, rows: int) -> _Observed:
+def _observed(steps: int, rows: int, *, maps: bool) -> _Observed:
     """Return all windows where there are few, else some, spread evenly over steps and rows."""
     count = -(-steps // WINDOW)
-    places = torch.arange(min(rows * count, _OBSERVED))
+    places = torch.arange(min(rows * count, _OBSERVED_MAPS if maps else _OBSERVED))
     windows = places * count // len(places)
     row = places % rows
     if len(places) == rows * count:
@@ -253,8 +272,8 @@ def _observed(steps: int, rows: int) -> _Observed:
     return _Observed(row, windows, at.clamp(max=steps - 1), at < steps)
 
 
-def _check_like(inputs: torch.Size, current: torch.Size, like: Tensor | None) -> None:
-    if like is not None and like.shape[1:] != current:
+def _check_like(inputs: Sequence[int], current: Sequence[int], like: Tensor | None) -> None:
+    if like is not None and tuple(like.shape[1:]) != tuple(current):
         raise SigpropError(
             f"input of shape {list(inputs)} gives the first block a current of shape "
             f"{list(current)}; expected {list(like.shape[1:])}, the signal's"

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from sigprop_snn.errors import UnknownNameError
 from sigprop_snn.neurons import LeakyIntegrator, Run, impulse_response, mean_trace, run
-from sigprop_snn.neurons.kernels import Packed, flattened
+from sigprop_snn.neurons.kernels import Packed
 
 Answers = Literal["classes", "labels", "values"]
 """What is asked of a sample: its class `[B]`, which of K labels hold or K values, `[B, K]`."""
@@ -48,9 +48,8 @@ class Readout(nn.Module):
 
     def forward(self, spikes: Tensor | Packed) -> Tensor:
         """Return the mean voltage of every answer, `[B, C]`, for spikes `[T, B, ...]`."""
-        flat = flattened(spikes)
-        trace, gain = mean_trace(flat, impulse_response(self.neuron, flat.shape[0]))
-        voltage: Tensor = gain * self.synapse(trace)
+        trace, gain = mean_trace(spikes, impulse_response(self.neuron, spikes.shape[0]))
+        voltage: Tensor = gain * self.synapse(trace.flatten(1))
         return voltage
 
     def loss(self, scores: Tensor, labels: Tensor) -> Tensor:

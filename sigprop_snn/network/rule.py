@@ -110,7 +110,7 @@ def plain_run(
         SigpropError: if the input does not fit the first block, or drives it out of range.
     """
     try:
-        ran = block.run(block.received(inputs), record=record)
+        ran = block.run(block.received(inputs, voltages="voltage" in record), record=record)
     except torch.OutOfMemoryError:
         raise
     except RuntimeError as error:
@@ -135,12 +135,14 @@ def check_front(inputs: Tensor | Packed, ran: Run, signal: Signal) -> None:
     Raises:
         SigpropError: if its voltage is not finite, or its shape is not that of the signal.
     """
-    # NaN never exceeds a threshold: unchecked, it would pass for silence.
-    if not torch.isfinite(ran.mean_voltage).all():
+    # NaN never exceeds a threshold: unchecked, it would pass for silence. A finite sum has finite
+    # terms, and takes one pass.
+    voltage = ran.mean_voltage
+    if not torch.isfinite(voltage.sum()) and not torch.isfinite(voltage).all():
         raise SigpropError(
             "the first block's membrane voltage is not finite; expected smaller inputs or weights"
         )
-    found = ran.mean_voltage.shape[1:]
+    found = voltage.shape[1:]
     if signal.shape is not None and found != signal.shape:
         raise SigpropError(
             f"input of shape {list(inputs.shape)} gives the first block a current of shape "

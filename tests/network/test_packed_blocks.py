@@ -14,6 +14,7 @@ from sigprop_snn.network import (
     SurrogateRule,
     VoltageRule,
     block,
+    conv,
     mlp,
 )
 from sigprop_snn.network.loss import DotProductLoss
@@ -32,7 +33,19 @@ def of_any_size(monkeypatch):
 @pytest.fixture
 def as_numbers(monkeypatch):
     """Return a function after which no block takes packed spikes."""
-    return lambda: monkeypatch.setattr(block, "fits_layer", lambda *_: False)
+
+    def switch():
+        for name in ("fits_layer", "fits_convolution"):
+            monkeypatch.setattr(block, name, lambda *_: False)
+
+    return switch
+
+
+def pictures(steps):
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.randint(4, (20,), generator=generator)
+    rates = torch.rand(4, 2, 12, 12, generator=generator)[labels]
+    return (torch.rand(steps, 20, 2, 12, 12, generator=generator) < rates).float(), labels
 
 
 def batch(steps=9, rows=20):
@@ -53,8 +66,8 @@ def small(rule, loss=None):
     return Network(ProjectedContext(4, (40,)), blocks, Readout(40, 4), rule=rule, loss=loss)
 
 
-def after_learning(network, steps):
-    x, labels = batch(steps)
+def after_learning(network, data):
+    x, labels = data
     optimizers = LocalOptimizers(network, lambda group: torch.optim.Adam(group, 1e-3))
     reports = [network.learn(x, labels, optimizers.step) for _ in range(3)]
     return [*network.state_dict().values(), *(r.scores for r in reports), network(x)]
@@ -64,10 +77,29 @@ def after_learning(network, steps):
 @pytest.mark.parametrize("rule", [VoltageRule(), SurrogateRule()], ids=["voltage", "surrogate"])
 @pytest.mark.parametrize("steps", [4, 9, 50])
 def test_learning_and_inference_are_the_same(as_numbers, rule, steps, loss):
-    packed = after_learning(small(rule, loss), steps)
+    packed = after_learning(small(rule, loss), batch(steps))
     as_numbers()
-    for one, other in zip(packed, after_learning(small(rule, loss), steps), strict=True):
+    for one, other in zip(packed, after_learning(small(rule, loss), batch(steps)), strict=True):
         torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("rule", [VoltageRule(), SurrogateRule()], ids=["voltage", "surrogate"])
+@pytest.mark.parametrize("steps", [4, 9])
+def test_learning_on_maps_is_the_same(as_numbers, rule, steps):
+    def network():
+        torch.manual_seed(0)
+        return conv((2, 12, 12), 4, channels=[6, 20], kernel=3, rule=rule)
+
+    packed = after_learning(network(), pictures(steps))
+    as_numbers()
+    for one, other in zip(packed, after_learning(network(), pictures(steps)), strict=True):
+        torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-4)
+
+
+def test_maps_stay_packed_too():
+    network, (x, _) = conv((2, 12, 12), 4, channels=[6, 20], kernel=3), pictures(9)
+    for stage in network.stages(x):
+        assert stage.response is None or isinstance(stage.response.run.activity, Packed)
 
 
 def test_spikes_stay_packed_from_block_to_block():

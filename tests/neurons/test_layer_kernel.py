@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from sigprop_snn.errors import UnknownNameError
-from sigprop_snn.neurons import ALIF, LIF, Scale, run, run_linear
+from sigprop_snn.neurons import ALIF, LIF, Scale, run, run_packed
 from sigprop_snn.neurons.kernels import Synapse, fits_layer, pack, panels, product
 
 SHAPES = [(4, 1, 1, 1), (5, 3, 17, 33), (9, 40, 30, 100), (50, 2, 40, 64)]  # T, N, K, F
@@ -54,7 +54,7 @@ def test_a_layer_is_its_product_and_the_eager_run(shape, neuron):
     for scale in (None, *factors(shape[3])):
         for rows in (None, riding):
             options = {"riding": rows, "scale": scale, "record": ("spike", "voltage")}
-            ran = run_linear(neuron, synapse, **options)
+            ran = run_packed(neuron, synapse, **options)
             # The sums are those of another order: near a threshold they might disagree, but these
             # seeds have no such neuron.
             expected = run(neuron, F.linear(x, weight, bias), backend="eager", **options)
@@ -66,7 +66,7 @@ def test_bit_for_bit_the_kernels_one_after_the_other():
     scale = factors(100)[1]
     current = product.event_linear(x, weight, bias)
     for record in ((), ("voltage",)):
-        ran = run_linear(MODELS[0], Synapse.of(pack(x), weight, bias), scale=scale, record=record)
+        ran = run_packed(MODELS[0], Synapse.of(pack(x), weight, bias), scale=scale, record=record)
         expected = run(MODELS[0], current, scale=scale, record=record, backend="cpu")
         assert torch.equal(ran.spike, expected.spike)
         assert torch.equal(ran.mean_voltage, expected.mean_voltage)
@@ -79,9 +79,9 @@ def test_bit_for_bit_the_kernels_one_after_the_other():
 def test_autocast_changes_hardly_a_spike(monkeypatch, float16):
     monkeypatch.setattr(panels, "adds_float16", lambda: float16)
     x, weight, bias = drawn((9, 40, 30, 100))
-    exact = run_linear(MODELS[0], Synapse.of(pack(x), weight, bias))
+    exact = run_packed(MODELS[0], Synapse.of(pack(x), weight, bias))
     with torch.autocast("cpu", torch.bfloat16):
-        ran = run_linear(MODELS[0], Synapse.of(pack(x), weight, bias))
+        ran = run_packed(MODELS[0], Synapse.of(pack(x), weight, bias))
     assert (ran.spike != exact.spike).float().mean() < 0.002
     assert (ran.mean_voltage - exact.mean_voltage).abs().mean() < 2e-3
     assert ran.mean_voltage.dtype == torch.float32
@@ -104,9 +104,9 @@ def test_shared_among_threads_it_gives_the_same(monkeypatch):
     riding = torch.randn(3, 100, generator=torch.Generator().manual_seed(7))
     synapse = Synapse.of(pack(x), weight, bias)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
-    alone = run_linear(MODELS[0], synapse, riding=riding)
+    alone = run_packed(MODELS[0], synapse, riding=riding)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
-    together = run_linear(MODELS[0], synapse, riding=riding)
+    together = run_packed(MODELS[0], synapse, riding=riding)
     assert torch.equal(alone.activity.patterns, together.activity.patterns)
     assert torch.equal(alone.mean_voltage, together.mean_voltage)
 
@@ -124,4 +124,4 @@ def test_what_has_no_such_kernel():
 def test_what_a_layer_does_not_record():
     x, weight, bias = drawn((5, 3, 17, 33))
     with pytest.raises(UnknownNameError, match="reset_voltage"):
-        run_linear(LIF(), Synapse.of(pack(x), weight, bias), record=("reset_voltage",))
+        run_packed(LIF(), Synapse.of(pack(x), weight, bias), record=("reset_voltage",))

@@ -1,0 +1,287 @@
+"""A convolutional layer of LIF neurons, from spikes to spikes in one pass.
+
+Every spike adds its kernel, all channels of a position lying together, to the currents around it:
+what does not fire costs nothing, and neither currents nor spikes are ever written out. A sample's
+currents of four steps and its voltages stay in the cache.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from sigprop_snn.neurons.base import Neuron
+from sigprop_snn.neurons.kernels.choice import unfit_neuron
+from sigprop_snn.neurons.kernels.firing import Constants, Layer, scale_of
+from sigprop_snn.neurons.kernels.fused import Scale
+from sigprop_snn.neurons.kernels.packed import WINDOW, Packed
+from sigprop_snn.neurons.kernels.product import fits_activity, fits_weights
+from sigprop_snn.neurons.kernels.sharing import share
+from sigprop_snn.neurons.kernels.vectors import LANES, PANEL, add_kernels, fire, teach
+from sigprop_snn.neurons.lif import LIF
+
+
+def fits_convolution(neuron: Neuron, inputs: Tensor | Packed, layer: nn.Conv2d) -> bool:
+    """Return whether `run_convolution` takes this: LIF behind a convolution, on the CPU.
+
+    Args:
+        neuron: the model.
+        inputs: what the layer receives, `[T, N, K, H, W]`.
+        layer: the convolution.
+    """
+    if unfit_neuron(neuron) is not None or isinstance(layer.padding, str):
+        return False
+    shape, weight = inputs.shape, layer.weight
+    sizes = zip(shape[3:], layer.kernel_size, layer.padding, strict=False)
+    return (
+        len(shape) == 5
+        and shape[0] >= WINDOW
+        and (isinstance(inputs, Packed) or (fits_activity(inputs) and inputs.stride(0) != 0))
+        and shape[2] == weight.shape[1]
+        and set(layer.stride) == set(layer.dilation) == {layer.groups} == {1}
+        and layer.padding_mode == "zeros"
+        and all(pad < kernel <= size + 2 * pad for size, kernel, pad in sizes)
+        and fits_weights(shape[0] * shape[1] * shape[3] * shape[4], weight, layer.bias)
+    )
+
+
+class Convolution(NamedTuple):
+    """A convolution of spikes, ready to be summed: of stride 1, without gaps or groups.
+
+    Attributes:
+        inputs: the spikes, `[T, N, K, H, W]`.
+        table: the weights, both axes turned round, `[P, K, kh, kw, panel]`; channels behind F are
+            zero.
+        start: every channel's bias, `[P * panel]`.
+        channels: F.
+        padding: rows and columns of silence around the inputs.
+    """
+
+    inputs: Packed
+    table: Tensor
+    start: Tensor
+    channels: int
+    padding: tuple[int, int]
+
+    @classmethod
+    def of(
+        cls, inputs: Packed, weight: Tensor, bias: Tensor | None, padding: tuple[int, int]
+    ) -> Convolution:
+        """Return it for inputs `[T, N, K, H, W]`, a weight `[F, K, kh, kw]`, a bias `[F]`."""
+        channels = len(weight)
+        panel = min(PANEL, channels + -channels % LANES)
+        missing = -channels % panel
+        padded = F.pad(weight.detach().flip(2, 3), (0, 0) * 3 + (0, missing))
+        table = padded.unflatten(0, (-1, panel)).permute(0, 2, 3, 4, 1).contiguous()
+        start = torch.zeros(channels + missing)
+        if bias is not None:
+            start[:channels] = bias.detach()
+        return cls(inputs, table, start, channels, padding)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """The shape of a row's current, `[F, H', W']`."""
+        sizes = zip(self.inputs.shape[3:], self.table.shape[2:4], self.padding, strict=True)
+        height, width = (size + 2 * pad - kernel + 1 for size, kernel, pad in sizes)
+        return self.channels, height, width
+
+    def windows_at(self, samples: Tensor, places: Tensor) -> Tensor:
+        """Return the currents of R windows, `[4, R, F, H', W']`; see `Synapse.windows_at`."""
+        patterns = self.inputs.patterns[samples, places].unsqueeze(1)
+        alone = self._replace(inputs=Packed(patterns, WINDOW))
+        channels, *size = self.shape
+        raw = torch.empty(WINDOW, len(samples), *size, channels)
+        _convolve(LIF(), alone, None, None, raw)
+        return raw.permute(0, 1, 4, 2, 3)
+
+
+def run_convolution(
+    neuron: LIF,
+    synapse: Convolution,
+    *,
+    riding: Tensor | None = None,
+    scale: Scale | None = None,
+) -> Layer:
+    """Run the neurons from rest.
+
+    Args:
+        neuron: the model.
+        synapse: what drives it.
+        riding: the constant current of rows that ride behind the samples, `[C, F, H', W']`, or
+            none.
+        scale: what the samples' current goes through on its way in, channel by channel.
+    """
+    return _convolve(neuron, synapse, riding, scale, None)
+
+
+def _convolve(
+    neuron: LIF,
+    synapse: Convolution,
+    riding: Tensor | None,
+    scale: Scale | None,
+    raw: Tensor | None,
+) -> Layer:
+    """Run the neurons, or, with somewhere to write them, make the currents alone."""
+    inputs, table, start, channels, padding = synapse
+    _, *size = synapse.shape
+    # Channels last: what belongs to a position lies together.
+    patterns = inputs.patterns.permute(0, 1, 3, 4, 2).contiguous()
+    constant = torch.empty(0, *size, channels)
+    if riding is not None:
+        constant = riding.detach().float().permute(0, 2, 3, 1).contiguous()
+    rows = len(patterns) + len(constant)
+    state = neuron.initial_state(torch.empty(rows, *size, channels)).voltage.detach().contiguous()
+    windows = patterns.shape[1]
+    sent = torch.empty(rows, windows, *size, channels, dtype=torch.uint8)
+    sums = [torch.empty_like(state) for _ in range(2)]
+    gain, shift = scale_of(channels, len(start), scale)
+    shift[: len(start)] += gain[: len(start)] * start  # the bias passes through the scale as well
+    currents = torch.empty(0, 0, 0, 0, 0) if raw is None else raw
+    arrays = (patterns, table, gain, shift, constant, sent, currents, state, *sums)
+    work = functools.partial(
+        _compiled(),
+        *(t.numpy() for t in arrays),
+        *Constants.of(neuron),
+        *padding,
+        inputs.steps,
+    )
+    share(work, rows, worth=1, grain=1)
+    voltages = (t.permute(0, 3, 1, 2) for t in (state, *sums))
+    return Layer(
+        Packed(sent.permute(0, 1, 4, 2, 3), inputs.steps),
+        torch.empty(0, rows, channels, *size),
+        *voltages,
+    )
+
+
+def _convolution(
+    patterns: Any, table: Any, gains: Any, shifts: Any, riding: Any, sent: Any, raw: Any,
+    last: Any, total: Any, count: Any,
+    beta: Any, gain: Any, threshold: Any, taken: Any, emptied: bool,
+    above: int, beside: int, steps: int, start: int, stop: int,
+) -> None:  # fmt: skip
+    """Run rows `start` to `stop`: samples, and behind them those that ride."""
+    samples, windows, height, width, neurons = patterns.shape
+    panels, _, kernel, across, panel = table.shape
+    _, tall, wide, channels = last.shape
+    # The currents of all positions that a spike can reach, those outside of the result with them.
+    high, broad = height + kernel - 1, width + across - 1
+    top, side = kernel - 1 - above, across - 1 - beside
+    sheet = high * broad * panel
+    currents = np.zeros(WINDOW * sheet + LANES, np.float32)
+    base = -(currents.ctypes.data // 4) % LANES  # a vector that shares two cache lines costs twice
+    places = tall * wide
+    own = np.zeros((places, 3, panel), np.float32)
+    active, fired = np.empty(neurons + 1, np.int64), np.empty(neurons + 1, np.uint8)
+    most = WINDOW * height * width
+    which = np.empty(most * neurons + 1, np.int64)
+    where, ends = np.empty(most + 1, np.int64), np.empty(most + 1, np.int64)
+    pattern = np.zeros(LANES, np.uint8)
+    for row in range(start, stop):
+        rides = row >= samples
+        for part in range(panels):
+            left = part * panel
+            here = min(panel, channels - left)
+            for at in range(places):
+                for f in range(here):
+                    own[at, 0, f] = last[row, at // wide, at % wide, left + f]
+                    own[at, 1, f] = 0.0
+                    own[at, 2, f] = 0.0
+            for window in range(windows):
+                length = min(WINDOW, steps - window * WINDOW)
+                if not rides:
+                    # Listed first, so that no branch hangs on what fires.
+                    groups = spikes = 0
+                    for y in range(height):
+                        for x in range(width):
+                            found = 0
+                            for k in range(neurons):
+                                bits = patterns[row, window, y, x, k]
+                                active[found] = k
+                                fired[found] = bits
+                                found += bits != 0
+                            for t in range(WINDOW):
+                                before = spikes
+                                for event in range(found):
+                                    which[spikes] = part * neurons + active[event]
+                                    spikes += fired[event] >> t & 1
+                                where[groups] = base + t * sheet + (y * broad + x) * panel
+                                ends[groups] = spikes
+                                groups += spikes > before
+                    first = 0
+                    for group in range(groups):
+                        add_kernels(
+                            currents, where[group], broad * panel, table, which, first, ends[group],
+                            kernel, across * panel,
+                        )  # fmt: skip
+                        first = ends[group]
+                for y in range(tall):
+                    for x in range(wide):
+                        at = y * wide + x
+                        corner = base + ((y + top) * broad + x + side) * panel
+                        if rides:
+                            for t in range(WINDOW):
+                                for f in range(here):
+                                    currents[t * sheet + corner + f] = riding[
+                                        row - samples, y, x, left + f
+                                    ]
+                        if raw.shape[0]:
+                            for t in range(WINDOW):
+                                for f in range(here):
+                                    raw[t, row, y, x, left + f] = (
+                                        currents[t * sheet + corner + f] + shifts[left + f]
+                                    )
+                                    currents[t * sheet + corner + f] = 0.0
+                            continue
+                        factor = gains.shape[0] - panel if rides else left
+                        target = ((row * windows + window) * places + at) * channels + left
+                        for f in range(0, here, LANES):
+                            # Bytes behind the last channel are the next place's, which comes next.
+                            if here - f >= LANES or (
+                                panels == 1 and (places - at) * channels - f >= LANES
+                            ):
+                                fire(
+                                    currents, corner + f, sheet, own, at * 3 * panel + f, panel,
+                                    gains, shifts, factor + f, length, False,
+                                    beta, gain, threshold, taken, emptied, sent, target + f,
+                                )  # fmt: skip
+                                continue
+                            fire(
+                                currents, corner + f, sheet, own, at * 3 * panel + f, panel,
+                                gains, shifts, factor + f, length, False,
+                                beta, gain, threshold, taken, emptied, pattern, 0,
+                            )  # fmt: skip
+                            for lane in range(here - f):
+                                sent[row, window, y, x, left + f + lane] = pattern[lane]
+                # What a spike added outside of the result is never read.
+            for at in range(places):
+                for f in range(here):
+                    last[row, at // wide, at % wide, left + f] = own[at, 0, f]
+                    total[row, at // wide, at % wide, left + f] = own[at, 1, f]
+                    count[row, at // wide, at % wide, left + f] = own[at, 2, f]
+
+
+@functools.cache
+def _compiled() -> Callable[..., None]:
+    from numba import types
+
+    from sigprop_snn.neurons.kernels.compiling import compiled
+
+    teach()
+    real, whole, byte = types.float32, types.int64, types.uint8
+    line, maps = types.Array(real, 1, "C"), types.Array(real, 4, "C")
+    return compiled(
+        _convolution,
+        types.void(
+            types.Array(byte, 5, "C"), types.Array(real, 5, "C"), line, line, maps,
+            types.Array(byte, 5, "C"), types.Array(real, 5, "C"), maps, maps, maps,
+            real, real, real, real, types.boolean,
+            whole, whole, whole, whole, whole,
+        ),
+    )  # fmt: skip
