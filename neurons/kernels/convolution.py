@@ -78,7 +78,7 @@ class Convolution(NamedTuple):
         panel = min(PANEL, channels + -channels % LANES)
         missing = -channels % panel
         padded = F.pad(weight.detach().flip(2, 3), (0, 0) * 3 + (0, missing))
-        table = padded.unflatten(0, (-1, panel)).permute(0, 2, 3, 4, 1).contiguous()
+        table = padded.view(-1, panel, *weight.shape[1:]).permute(0, 2, 3, 4, 1).contiguous()
         start = torch.zeros(channels + missing)
         if bias is not None:
             start[:channels] = bias.detach()

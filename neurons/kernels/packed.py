@@ -102,9 +102,9 @@ class Packed(NamedTuple):
         """Return rows of values, behind some axes in the order of `_rows`, in their shape."""
         shape = self.patterns.shape[2:]
         if not self._channels_last:
-            return values.unflatten(axes, shape) if len(shape) > 1 else values
+            return values.view(*values.shape[:axes], *shape)
         channels, *size = shape
-        return values.unflatten(axes, (*size, channels)).movedim(-1, axes)
+        return values.view(*values.shape[:axes], *size, channels).movedim(-1, axes)
 
 
 def pack(inputs: Tensor) -> Packed | None:
