@@ -126,28 +126,26 @@ def run_packed(
         synapse: the spikes that come in, and the weights.
         riding: as in `run`, `[C, ...]`.
         scale: as in `run`.
-        record: "spike", or, behind a linear synapse, "voltage".
+        record: "spike" or "voltage".
 
     Raises:
         UnknownNameError: if a name is none of these.
     """
-    names = tuple(record)
-    linear = isinstance(synapse, Synapse)
+    names, known = tuple(record), ("spike", "voltage")
     for name in names:
-        known = ["spike", "voltage"] if linear else ["spike"]
         if name not in known:
             raise UnknownNameError("recording", name, known)
+    kept = "voltage" in names
     if isinstance(synapse, Synapse):
-        ran = run_layer(neuron, synapse, riding=riding, scale=scale, record="voltage" in names)
+        ran = run_layer(neuron, synapse, riding=riding, scale=scale, record=kept)
     else:
-        ran = run_convolution(neuron, synapse, riding=riding, scale=scale)
-    kept = {"spike": ran.activity.unpacked, "voltage": lambda: ran.voltage}
+        ran = run_convolution(neuron, synapse, riding=riding, scale=scale, record=kept)
     return Run(
         ran.activity,
         ran.voltage_sum / ran.activity.steps,
         ran.spike_count,
         State(ran.last_voltage),
-        {name: kept[name]() for name in names},
+        {n: ran.voltage if n == "voltage" else ran.activity.unpacked() for n in names},
     )
 
 

@@ -3,6 +3,7 @@
 from sigprop_snn.neurons.kernels.choice import BACKENDS, Backend, fused_kernel
 from sigprop_snn.neurons.kernels.convolution import (
     Convolution,
+    convolution_outer,
     fits_convolution,
     run_convolution,
 )
@@ -20,6 +21,7 @@ __all__ = [
     "Packed",
     "Scale",
     "Synapse",
+    "convolution_outer",
     "event_linear",
     "event_outer",
     "fits_convolution",

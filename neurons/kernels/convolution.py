@@ -23,7 +23,15 @@ from sigprop_snn.neurons.kernels.fused import Scale
 from sigprop_snn.neurons.kernels.packed import WINDOW, Packed
 from sigprop_snn.neurons.kernels.product import fits_activity, fits_weights
 from sigprop_snn.neurons.kernels.sharing import share
-from sigprop_snn.neurons.kernels.vectors import LANES, PANEL, add_kernels, fire, teach
+from sigprop_snn.neurons.kernels.vectors import (
+    LANES,
+    PANEL,
+    add_kernels,
+    copy_lanes,
+    fire,
+    give_kernels,
+    teach,
+)
 from sigprop_snn.neurons.lif import LIF
 
 
@@ -97,7 +105,7 @@ class Convolution(NamedTuple):
         alone = self._replace(inputs=Packed(patterns, WINDOW))
         channels, *size = self.shape
         raw = torch.empty(WINDOW, len(samples), *size, channels)
-        _convolve(LIF(), alone, None, None, raw)
+        _convolve(LIF(), alone, None, None, raw=raw)
         return raw.permute(0, 1, 4, 2, 3)
 
 
@@ -107,6 +115,7 @@ def run_convolution(
     *,
     riding: Tensor | None = None,
     scale: Scale | None = None,
+    record: bool = False,
 ) -> Layer:
     """Run the neurons from rest.
 
@@ -116,8 +125,43 @@ def run_convolution(
         riding: the constant current of rows that ride behind the samples, `[C, F, H', W']`, or
             none.
         scale: what the samples' current goes through on its way in, channel by channel.
+        record: whether the voltage of every step is kept.
     """
-    return _convolve(neuron, synapse, riding, scale, None)
+    return _convolve(neuron, synapse, riding, scale, record=record)
+
+
+def convolution_outer(
+    inputs: Packed, grad: Tensor, kernel: tuple[int, int], padding: tuple[int, int]
+) -> Tensor:
+    """Return the weight's gradient `[F, K, kh, kw]`: the sum of grad times spike.
+
+    Args:
+        inputs: the spikes, `[T, N, K, H, W]`.
+        grad: that of the currents, float32, `[T, N, F, H', W']`; it may be some rows of a larger
+            one.
+        kernel: kh and kw.
+        padding: as of the convolution.
+    """
+    patterns = inputs.patterns.permute(0, 1, 3, 4, 2).contiguous()
+    rows = grad.movedim(2, -1)
+    if not rows[0, 0].is_contiguous():
+        rows = rows.contiguous()
+    channels, neurons = rows.shape[-1], patterns.shape[-1]
+    panel = min(PANEL, channels + -channels % LANES)
+    shape = -(-channels // panel), neurons, *kernel, panel
+    parts: dict[int, Tensor] = {}
+
+    def work(start: int, stop: int) -> None:
+        sums = parts[start] = torch.zeros(shape)
+        _compiled_outer()(
+            patterns.numpy(), rows.detach().numpy(), sums.numpy(), *padding, start, stop
+        )
+
+    share(work, len(patterns), worth=1, grain=1)
+    # In order, whoever was first: the same sum every time.
+    total = torch.stack([parts[start] for start in sorted(parts)]).sum(0)
+    turned = total.permute(0, 4, 1, 2, 3).flatten(0, 1)[:channels]
+    return turned.flip(2, 3)
 
 
 def _convolve(
@@ -125,7 +169,9 @@ def _convolve(
     synapse: Convolution,
     riding: Tensor | None,
     scale: Scale | None,
-    raw: Tensor | None,
+    *,
+    record: bool = False,
+    raw: Tensor | None = None,
 ) -> Layer:
     """Run the neurons, or, with somewhere to write them, make the currents alone."""
     inputs, table, start, channels, padding = synapse
@@ -143,7 +189,8 @@ def _convolve(
     gain, shift = scale_of(channels, len(start), scale)
     shift[: len(start)] += gain[: len(start)] * start  # the bias passes through the scale as well
     currents = torch.empty(0, 0, 0, 0, 0) if raw is None else raw
-    arrays = (patterns, table, gain, shift, constant, sent, currents, state, *sums)
+    kept = torch.empty(inputs.steps if record else 0, rows, *size, channels)
+    arrays = (patterns, table, gain, shift, constant, sent, currents, kept, state, *sums)
     work = functools.partial(
         _compiled(),
         *(t.numpy() for t in arrays),
@@ -155,13 +202,13 @@ def _convolve(
     voltages = (t.permute(0, 3, 1, 2) for t in (state, *sums))
     return Layer(
         Packed(sent.permute(0, 1, 4, 2, 3), inputs.steps),
-        torch.empty(0, rows, channels, *size),
+        kept.permute(0, 1, 4, 2, 3),
         *voltages,
     )
 
 
 def _convolution(
-    patterns: Any, table: Any, gains: Any, shifts: Any, riding: Any, sent: Any, raw: Any,
+    patterns: Any, table: Any, gains: Any, shifts: Any, riding: Any, sent: Any, raw: Any, kept: Any,
     last: Any, total: Any, count: Any,
     beta: Any, gain: Any, threshold: Any, taken: Any, emptied: bool,
     above: int, beside: int, steps: int, start: int, stop: int,
@@ -176,7 +223,9 @@ def _convolution(
     sheet = high * broad * panel
     currents = np.zeros(WINDOW * sheet + LANES, np.float32)
     base = -(currents.ctypes.data // 4) % LANES  # a vector that shares two cache lines costs twice
-    places = tall * wide
+    rows, places = last.shape[0], tall * wide
+    silence = np.zeros(LANES, np.float32)
+    keep = kept.shape[0] > 0
     own = np.zeros((places, 3, panel), np.float32)
     active, fired = np.empty(neurons + 1, np.int64), np.empty(neurons + 1, np.uint8)
     most = WINDOW * height * width
@@ -196,24 +245,10 @@ def _convolution(
             for window in range(windows):
                 length = min(WINDOW, steps - window * WINDOW)
                 if not rides:
-                    # Listed first, so that no branch hangs on what fires.
-                    groups = spikes = 0
-                    for y in range(height):
-                        for x in range(width):
-                            found = 0
-                            for k in range(neurons):
-                                bits = patterns[row, window, y, x, k]
-                                active[found] = k
-                                fired[found] = bits
-                                found += bits != 0
-                            for t in range(WINDOW):
-                                before = spikes
-                                for event in range(found):
-                                    which[spikes] = part * neurons + active[event]
-                                    spikes += fired[event] >> t & 1
-                                where[groups] = base + t * sheet + (y * broad + x) * panel
-                                ends[groups] = spikes
-                                groups += spikes > before
+                    groups = list_groups(
+                        patterns[row, window], part, base, sheet, broad, panel, active, fired,
+                        which, where, ends,
+                    )  # fmt: skip
                     first = 0
                     for group in range(groups):
                         add_kernels(
@@ -226,7 +261,7 @@ def _convolution(
                         at = y * wide + x
                         corner = base + ((y + top) * broad + x + side) * panel
                         if rides:
-                            for t in range(WINDOW):
+                            for t in range(length):
                                 for f in range(here):
                                     currents[t * sheet + corner + f] = riding[
                                         row - samples, y, x, left + f
@@ -242,29 +277,177 @@ def _convolution(
                         factor = gains.shape[0] - panel if rides else left
                         target = ((row * windows + window) * places + at) * channels + left
                         for f in range(0, here, LANES):
-                            # Bytes behind the last channel are the next place's, which comes next.
-                            if here - f >= LANES or (
+                            # Lanes behind the last channel are the next place's, which comes next.
+                            direct = here - f >= LANES or (
                                 panels == 1 and (places - at) * channels - f >= LANES
-                            ):
+                            )
+                            if direct:
                                 fire(
                                     currents, corner + f, sheet, own, at * 3 * panel + f, panel,
-                                    gains, shifts, factor + f, length, False,
+                                    gains, shifts, factor + f, length, keep,
                                     beta, gain, threshold, taken, emptied, sent, target + f,
                                 )  # fmt: skip
+                            else:
+                                fire(
+                                    currents, corner + f, sheet, own, at * 3 * panel + f, panel,
+                                    gains, shifts, factor + f, length, keep,
+                                    beta, gain, threshold, taken, emptied, pattern, 0,
+                                )  # fmt: skip
+                                for lane in range(here - f):
+                                    sent[row, window, y, x, left + f + lane] = pattern[lane]
+                            if not keep:
                                 continue
-                            fire(
-                                currents, corner + f, sheet, own, at * 3 * panel + f, panel,
-                                gains, shifts, factor + f, length, False,
-                                beta, gain, threshold, taken, emptied, pattern, 0,
-                            )  # fmt: skip
-                            for lane in range(here - f):
-                                sent[row, window, y, x, left + f + lane] = pattern[lane]
+                            for t in range(length):
+                                voltage = t * sheet + corner + f
+                                step = window * WINDOW + t
+                                if direct:
+                                    place = (step * rows + row) * places + at
+                                    copy_lanes(kept, place * channels + left + f, currents, voltage)
+                                else:
+                                    for lane in range(here - f):
+                                        kept[step, row, y, x, left + f + lane] = currents[
+                                            voltage + lane
+                                        ]
+                                copy_lanes(currents, voltage, silence, 0)
                 # What a spike added outside of the result is never read.
             for at in range(places):
                 for f in range(here):
                     last[row, at // wide, at % wide, left + f] = own[at, 0, f]
                     total[row, at // wide, at % wide, left + f] = own[at, 1, f]
                     count[row, at // wide, at % wide, left + f] = own[at, 2, f]
+
+
+def _outer(
+    patterns: Any, grad: Any, sums: Any, above: int, beside: int, start: int, stop: int
+) -> None:
+    """Add the gradient of samples `start` to `stop` to `sums`, `[P, K, kh, kw, panel]`."""
+    _, windows, height, width, neurons = patterns.shape
+    panels, _, kernel, across, panel = sums.shape
+    steps, _, tall, wide, channels = grad.shape
+    high, broad = height + kernel - 1, width + across - 1
+    top, side = kernel - 1 - above, across - 1 - beside
+    sheet = high * broad * panel
+    places = tall * wide
+    apart, beyond = grad.strides[0] // grad.itemsize, grad.strides[1] // grad.itemsize
+    # The gradient with silence around it, as the currents lie in `_convolution`.
+    around = np.zeros(WINDOW * sheet + LANES, np.float32)
+    base = -(around.ctypes.data // 4) % LANES
+    active, fired = np.empty(neurons + 1, np.int64), np.empty(neurons + 1, np.uint8)
+    most = WINDOW * height * width
+    which = np.empty(most * neurons + 1, np.int64)
+    where, ends = np.empty(most + 1, np.int64), np.empty(most + 1, np.int64)
+    for row in range(start, stop):
+        for part in range(panels):
+            left = part * panel
+            here = min(panel, channels - left)
+            for window in range(windows):
+                for t in range(min(WINDOW, steps - window * WINDOW)):
+                    image = ((window * WINDOW + t) * apart + row * beyond) + left
+                    for y in range(tall):
+                        for x in range(wide):
+                            at = y * wide + x
+                            place = base + t * sheet + ((y + top) * broad + x + side) * panel
+                            for f in range(0, here, LANES):
+                                # Lanes behind the last channel go to sums that nobody reads.
+                                if (places - at) * channels - left - f >= LANES:
+                                    copy_lanes(around, place + f, grad, image + at * channels + f)
+                                else:
+                                    for lane in range(here - f):
+                                        around[place + f + lane] = grad[
+                                            window * WINDOW + t, row, y, x, left + f + lane
+                                        ]
+                groups = list_groups(
+                    patterns[row, window], part, base, sheet, broad, panel, active, fired,
+                    which, where, ends,
+                )  # fmt: skip
+                first = 0
+                for group in range(groups):
+                    give_kernels(
+                        sums, which, first, ends[group], around, where[group], broad * panel,
+                        kernel, across * panel,
+                    )  # fmt: skip
+                    first = ends[group]
+            for place in range(len(around)):
+                around[place] = 0.0
+
+
+def list_groups(
+    patterns: Any, part: int, base: int, sheet: int, broad: int, panel: int,
+    active: Any, fired: Any, which: Any, where: Any, ends: Any,
+) -> int:  # fmt: skip
+    """List what fires in a window, place by place, and return for how many places and times.
+
+    Args:
+        patterns: of the window, `[H, W, K]`.
+        part: which panel of the weights it is for.
+        base: where the currents begin.
+        sheet: from one step's currents to the next one's.
+        broad: places in a row of currents.
+        panel: channels of a place.
+        active: room for the channels of a place that fire.
+        fired: room for their patterns.
+        which: where the channels go that fire, `part` counted in.
+        where: where the place goes of each group's first current.
+        ends: where in `which` each group ends.
+    """
+    raise AssertionError("compiled code only")
+
+
+def _list_groups(
+    patterns: Any, part: Any, base: Any, sheet: Any, broad: Any, panel: Any,
+    active: Any, fired: Any, which: Any, where: Any, ends: Any,
+) -> Any:  # fmt: skip
+    # Whether a channel fires moves an index: no branch hangs on it.
+    height, width, neurons = patterns.shape
+    groups = spikes = 0
+    for y in range(height):
+        for x in range(width):
+            found = 0
+            for k in range(neurons):
+                bits = patterns[y, x, k]
+                active[found] = k
+                fired[found] = bits
+                found += bits != 0
+            for t in range(WINDOW):
+                before = spikes
+                for event in range(found):
+                    which[spikes] = part * neurons + active[event]
+                    spikes += fired[event] >> t & 1
+                where[groups] = base + t * sheet + (y * broad + x) * panel
+                ends[groups] = spikes
+                groups += spikes > before
+    return groups
+
+
+@functools.cache
+def _teach_list() -> None:
+    from numba.extending import overload
+
+    def typed(
+        patterns: Any, part: Any, base: Any, sheet: Any, broad: Any, panel: Any,
+        active: Any, fired: Any, which: Any, where: Any, ends: Any,
+    ) -> Any:  # fmt: skip
+        return _list_groups
+
+    overload(list_groups)(typed)
+
+
+@functools.cache
+def _compiled_outer() -> Callable[..., None]:
+    from numba import types
+
+    from sigprop_snn.neurons.kernels.compiling import compiled
+
+    teach()
+    _teach_list()
+    real, whole = types.float32, types.int64
+    return compiled(
+        _outer,
+        types.void(
+            types.Array(types.uint8, 5, "C"), types.Array(real, 5, "A"),
+            types.Array(real, 5, "C"), whole, whole, whole, whole,
+        ),
+    )  # fmt: skip
 
 
 @functools.cache
@@ -274,13 +457,15 @@ def _compiled() -> Callable[..., None]:
     from sigprop_snn.neurons.kernels.compiling import compiled
 
     teach()
+    _teach_list()
     real, whole, byte = types.float32, types.int64, types.uint8
     line, maps = types.Array(real, 1, "C"), types.Array(real, 4, "C")
+    kept = types.Array(real, 5, "C")
     return compiled(
         _convolution,
         types.void(
             types.Array(byte, 5, "C"), types.Array(real, 5, "C"), line, line, maps,
-            types.Array(byte, 5, "C"), types.Array(real, 5, "C"), maps, maps, maps,
+            types.Array(byte, 5, "C"), kept, kept, maps, maps, maps,
             real, real, real, real, types.boolean,
             whole, whole, whole, whole, whole,
         ),

@@ -43,11 +43,13 @@ def fits(neuron: Neuron, voltage: Tensor) -> bool:
 
 def mean_primitive(neuron: Neuron, voltage: Tensor) -> Tensor:
     """Return the mean over time of f(U[t] - threshold), `[N, ...]`, for voltages `[T, N, ...]`."""
-    rows = voltage.flatten(1).contiguous()
+    laid = _as_it_lies(voltage)
+    rows = laid.flatten(1)
     out = rows.new_zeros(rows.shape[1])
     work = functools.partial(_compiled_mean(), rows.numpy(), out.numpy(), *_constants(neuron))
     share(work, rows.shape[1], worth=_WORTH_A_THREAD // len(rows))
-    return out.view(voltage.shape[1:])
+    mean = out.view(laid.shape[1:])
+    return mean if laid.shape == voltage.shape else mean.movedim(-1, 1)
 
 
 def filtered_derivative(
@@ -61,13 +63,26 @@ def filtered_derivative(
         share_of_mean: the gradient of f at every step, `[N, ...]`.
         response: how the membrane goes on from a current.
     """
-    rows = voltage.flatten(1).contiguous()
+    laid = _as_it_lies(voltage)
+    rows = laid.flatten(1)
     out = torch.empty_like(rows)
-    arrays = (rows.numpy(), share_of_mean.flatten().contiguous().numpy(), out.numpy())
+    last = laid.shape != voltage.shape
+    each = share_of_mean.movedim(1, -1) if last else share_of_mean
+    arrays = (rows.numpy(), each.flatten().contiguous().numpy(), out.numpy())
     constants = (*_constants(neuron), np.float32(response.first), np.float32(response.ratio))
     work = functools.partial(_compiled_derivative(), *arrays, *constants)
     share(work, rows.shape[1], worth=_WORTH_A_THREAD // len(rows))
-    return out.view(voltage.shape)
+    grad = out.view(laid.shape)
+    return grad.movedim(-1, 2) if last else grad
+
+
+def _as_it_lies(voltage: Tensor) -> Tensor:
+    """Return voltages `[T, N, ...]` in rows that lie in a line; maps `[T, N, H, W, C]` may do."""
+    if voltage.dim() == 5 and not voltage.is_contiguous():
+        laid = voltage.movedim(2, -1)
+        if laid.is_contiguous():
+            return laid
+    return voltage.contiguous()
 
 
 def _constants(neuron: Neuron) -> tuple[Any, ...]:

@@ -56,6 +56,33 @@ def add_kernels(
     raise AssertionError("compiled code only")
 
 
+def give_kernels(
+    sums: Any, which: Any, first: int, last: int, grad: Any, there: int, apart: int,
+    rows: int, length: int,
+) -> None:  # fmt: skip
+    """Add the gradient of the currents around a place to the kernels that fire there.
+
+    The same as `add_kernels`, the other way round.
+
+    Args:
+        sums: the kernels' gradients, one behind the other.
+        which: the channels that fire, of this place and others.
+        first: where this place's begin among them.
+        last: where they end.
+        grad: of the currents.
+        there: the place of the kernels' first row.
+        apart: from one row's place to that of the next.
+        rows: of a kernel.
+        length: of a row, whole vectors.
+    """
+    raise AssertionError("compiled code only")
+
+
+def copy_lanes(out: Any, there: int, of: Any, here: int) -> None:
+    """Copy sixteen float32 numbers from `of[here]` on to `out[there]` on."""
+    raise AssertionError("compiled code only")
+
+
 def fire(
     sums: Any, there: int, apart: int, own: Any, place: int, beside: int,
     gains: Any, shifts: Any, left: int, length: int, keep: bool,
@@ -183,6 +210,24 @@ def teach() -> None:
         reached = builder.add(at, number(step))
         at.add_incoming(reached, builder.block)
         builder.cbranch(builder.icmp_signed("<", reached, stop), inside, after)
+        builder.position_at_end(after)
+
+    def each_row(builder: Any, rows: Any, length: Any, body: Any) -> None:
+        """Loop over the rows of a kernel: whole where they are usual, else vector by vector.
+
+        `body` takes the row, a place in it and how many vectors it is to do from there.
+        """
+        after = builder.append_basic_block()
+        for count in _ROWS:
+            with builder.if_then(builder.icmp_signed("==", length, number(count * LANES))):
+                each(builder, rows, 1, functools.partial(body, place=number(0), count=count))
+                builder.branch(after)
+
+        def by_vector(row: Any) -> None:
+            each(builder, length, LANES, lambda place: body(row, place=place, count=1))
+
+        each(builder, rows, 1, by_vector)
+        builder.branch(after)
         builder.position_at_end(after)
 
     def spans(builder: Any, starts: Any, row: Any) -> list[tuple[Any, Any]]:
@@ -321,26 +366,55 @@ def teach() -> None:
                 for value, pointer in zip(sums, pointers, strict=True):
                     builder.store(value, pointer, align=4)
 
-            # A row of a usual kernel whole, any other vector by vector.
-            after = builder.append_basic_block()
-            for count in _ROWS:
-                fits = builder.icmp_signed("==", length, number(count * LANES))
-                with builder.if_then(fits):
-                    each(
-                        builder, rows, 1, functools.partial(add_part, place=number(0), count=count)
-                    )
-                    builder.branch(after)
-            each(
-                builder, rows, 1,
-                lambda row: each(
-                    builder, length, LANES, lambda place: add_part(row, place, 1)
-                ),
-            )  # fmt: skip
-            builder.branch(after)
-            builder.position_at_end(after)
+            each_row(builder, rows, length, add_part)
             return context.get_dummy_value()
 
         return types.void(*kinds), emit
+
+    @intrinsic  # type: ignore[untyped-decorator]
+    def giving_kernels(
+        _: Any, sums: Any, which: Any, first: Any, last: Any, grad: Any, there: Any, apart: Any,
+        rows: Any, length: Any,
+    ) -> Any:  # fmt: skip
+        kinds = (sums, which, first, last, grad, there, apart, rows, length)
+
+        def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            sums, which, first, last, grad, there, apart, rows, length = data(
+                context, builder, signature, args
+            )
+            size = builder.mul(rows, length)
+
+            def give_part(row: Any, place: Any, count: int) -> None:
+                """Add some vectors of a row, in registers from the first kernel to the last."""
+                start = builder.add(there, builder.add(builder.mul(row, apart), place))
+                values = load(builder, lanes(builder, grad, start, count))
+                offset = builder.add(builder.mul(row, length), place)
+
+                def give(event: Any, _: list[Any]) -> list[Any]:
+                    channel = builder.load(builder.gep(which, [event]))
+                    at = builder.add(builder.mul(channel, size), offset)
+                    pointers = lanes(builder, sums, at, count)
+                    totals = add(builder, load(builder, pointers), values)
+                    for total, pointer in zip(totals, pointers, strict=True):
+                        builder.store(total, pointer, align=4)
+                    return []
+
+                carry(builder, first, last, [], give)
+
+            each_row(builder, rows, length, give_part)
+            return context.get_dummy_value()
+
+        return types.void(*kinds), emit
+
+    @intrinsic  # type: ignore[untyped-decorator]
+    def copying(_: Any, out: Any, there: Any, of: Any, here: Any) -> Any:
+        def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            out, there, of, here = data(context, builder, signature, args)
+            (value,) = load(builder, lanes(builder, of, here, 1))
+            builder.store(value, lanes(builder, out, there, 1)[0], align=4)
+            return context.get_dummy_value()
+
+        return types.void(out, there, of, here), emit
 
     @intrinsic  # type: ignore[untyped-decorator]
     def firing(
@@ -408,13 +482,9 @@ def teach() -> None:
 
         return types.void(*kinds), emit
 
-    taught: tuple[Any, ...] = (
-        summing,
-        adding,
-        adding_kernels,
-        firing,
-    )  # called by what the compiler gives them alone
-    sums, adds, add_all, fires = taught
+    # They are called by what the compiler gives them alone.
+    taught: tuple[Any, ...] = summing, adding, adding_kernels, giving_kernels, copying, firing
+    sums, adds, add_all, give_all, copies, fires = taught
     overload(sum_patterns, strict=False)(
         lambda a, b, c, d, e, f, g, h, i, j, k: (
             lambda a, b, c, d, e, f, g, h, i, j, k: sums(a, b, c, d, e, f, g, h, i, j, k)
@@ -430,6 +500,12 @@ def teach() -> None:
             lambda a, b, c, d, e, f, g, h, i: add_all(a, b, c, d, e, f, g, h, i)
         )
     )
+    overload(give_kernels, strict=False)(
+        lambda a, b, c, d, e, f, g, h, i: (
+            lambda a, b, c, d, e, f, g, h, i: give_all(a, b, c, d, e, f, g, h, i)
+        )
+    )
+    overload(copy_lanes, strict=False)(lambda a, b, c, d: lambda a, b, c, d: copies(a, b, c, d))
     overload(fire, strict=False)(
         lambda a, b, c, d, e, f, g, h, i, j, k, m, n, o, p, q, r, s: (
             lambda a, b, c, d, e, f, g, h, i, j, k, m, n, o, p, q, r, s: fires(

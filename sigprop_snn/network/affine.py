@@ -17,7 +17,13 @@ from torch.autograd.function import once_differentiable
 from sigprop_snn.network.norm import RunningNorm, RunningScale
 from sigprop_snn.network.synapse import EventLinear
 from sigprop_snn.neurons.filters import is_constant
-from sigprop_snn.neurons.kernels import Packed, event_outer, flattened, unpacked
+from sigprop_snn.neurons.kernels import (
+    Packed,
+    convolution_outer,
+    event_outer,
+    flattened,
+    unpacked,
+)
 
 _LINEAR = (nn.Linear, EventLinear)
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -91,6 +97,10 @@ class Affine(NamedTuple):
                 stepped = grad.dim() == 3
                 inputs = flattened(inputs) if stepped else unpacked(inputs).flatten(1)
             return event_outer(inputs, grad)
+        if isinstance(inputs, Packed) and isinstance(synapse, nn.Conv2d):
+            kernel, padding = synapse.kernel_size, synapse.padding
+            assert not isinstance(padding, str)  # `of` saw to it
+            return convolution_outer(inputs, grad.float(), _pair(kernel), _pair(padding))
         inputs = unpacked(inputs)
         assert isinstance(synapse, _CONVOLUTIONS)
         axes = len(synapse.kernel_size) + 1
@@ -169,6 +179,11 @@ class _Attached(torch.autograd.Function):
             unit * of_raw,
             sums if isinstance(norm, RunningNorm) else None,
         )
+
+
+def _pair(sizes: tuple[int, ...]) -> tuple[int, int]:
+    height, width = sizes
+    return height, width
 
 
 def _plain_convolution(module: nn.Module) -> bool:

@@ -129,17 +129,12 @@ class Block(nn.Module):
         current = stepwise(self.norm, current)
         return current.expand(len(inputs), *current.shape[1:])
 
-    def received(self, activity: Tensor | Packed, *, voltages: bool = False) -> Tensor | Packed:
-        """Return what comes in, `[T, N, ...]`, in the form that the block runs on best.
-
-        Args:
-            activity: what comes in.
-            voltages: whether the run is to record the voltage of every step.
-        """
+    def received(self, activity: Tensor | Packed) -> Tensor | Packed:
+        """Return what comes in, `[T, N, ...]`, in the form that the block runs on best."""
         parts, packs = self.affine_parts, False
         if parts is not None and type(parts.synapse) is EventLinear:
             packs = fits_layer(self.neuron, activity, parts.synapse.weight, parts.synapse.bias)
-        elif parts is not None and type(parts.synapse) is nn.Conv2d and not voltages:
+        elif parts is not None and type(parts.synapse) is nn.Conv2d:
             packs = not parts.flat and fits_convolution(self.neuron, activity, parts.synapse)
         if isinstance(activity, Packed):
             return activity if packs else unpacked(activity)
@@ -169,7 +164,7 @@ class Block(nn.Module):
         with torch.no_grad():
             parts = self.affine_parts
             linear = parts is not None and type(parts.synapse) is EventLinear
-            if not set(record) <= ({"spike", "voltage"} if linear else {"spike"}):
+            if not set(record) <= {"spike", "voltage"}:
                 activity = unpacked(activity)
             if not isinstance(activity, Packed):
                 drive = self.drive(activity, like=riding, observed_rows=observed_rows)

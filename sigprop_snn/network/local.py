@@ -108,9 +108,7 @@ class LocalRule(Rule):
             rule = block.rule if block.rule is not None else self
             context = entry.riding if index == 0 else None
             try:
-                voltages = not rule.of_mean or "voltage" in record
-                packed = rule.packed
-                inputs = block.received(inputs, voltages=voltages) if packed else unpacked(inputs)
+                inputs = block.received(inputs) if rule.packed else unpacked(inputs)
                 response = rule.respond(
                     block,
                     cast(Tensor, inputs),

@@ -110,7 +110,7 @@ def plain_run(
         SigpropError: if the input does not fit the first block, or drives it out of range.
     """
     try:
-        ran = block.run(block.received(inputs, voltages="voltage" in record), record=record)
+        ran = block.run(block.received(inputs), record=record)
     except torch.OutOfMemoryError:
         raise
     except RuntimeError as error:

@@ -7,7 +7,13 @@ from torch import nn
 
 from sigprop_snn.errors import UnknownNameError
 from sigprop_snn.neurons import ALIF, LIF, Scale, run, run_packed
-from sigprop_snn.neurons.kernels import Convolution, fits_convolution, pack, product
+from sigprop_snn.neurons.kernels import (
+    Convolution,
+    convolution_outer,
+    fits_convolution,
+    pack,
+    product,
+)
 
 # T, N, K, H, W, F, kernel, padding: kernels with and without vector code of their own, one panel
 # and several, edges of every kind.
@@ -52,6 +58,8 @@ def assert_same(ran, expected):
     for name in ("mean_voltage", "spike_count"):
         torch.testing.assert_close(getattr(ran, name), getattr(expected, name))
     torch.testing.assert_close(ran.state.voltage, expected.state.voltage)
+    for name, values in ran.recorded.items():
+        torch.testing.assert_close(values, expected.recorded[name], **CLOSE)
 
 
 @pytest.mark.parametrize("neuron", MODELS, ids=str)
@@ -68,8 +76,12 @@ def test_a_layer_is_its_convolution_and_the_eager_run(shape, neuron):
             assert synapse.shape == current.shape[2:]
             # The sums are those of another order: near a threshold they might disagree, but
             # these seeds have no such neuron.
-            ran = run_packed(neuron, synapse, riding=rows, scale=scale)
-            assert_same(ran, run(neuron, current, riding=rows, scale=scale, backend="eager"))
+            options = {"riding": rows, "scale": scale, "record": ("spike", "voltage")}
+            ran = run_packed(neuron, synapse, **options)
+            assert_same(ran, run(neuron, current, backend="eager", **options))
+            alone = run_packed(neuron, synapse, riding=rows, scale=scale)
+            assert torch.equal(alone.activity.patterns, ran.activity.patterns)
+            assert torch.equal(alone.mean_voltage, ran.mean_voltage)
 
 
 @pytest.mark.parametrize("density", [0.0, 1.0])
@@ -141,10 +153,25 @@ def test_what_has_no_such_kernel():
     assert not fits_convolution(LIF(), x.double(), layer(3))
 
 
-def test_it_does_not_record_voltages():
+def test_it_records_spikes_and_voltages_alone():
     x, weight, bias = drawn(SHAPES[1])
     synapse = Convolution.of(pack(x), weight, bias, (1, 1))
-    with pytest.raises(UnknownNameError, match="voltage"):
-        run_packed(LIF(), synapse, record=("voltage",))
+    with pytest.raises(UnknownNameError, match="reset_voltage"):
+        run_packed(LIF(), synapse, record=("reset_voltage",))
     ran = run_packed(LIF(), synapse, record=("spike",))
     assert torch.equal(ran.recorded["spike"], ran.spike)
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_the_weights_gradient_is_torchs(shape):
+    x, weight, bias = drawn(shape)
+    weight.requires_grad_()
+    current = dense(x, weight, bias, shape[-1])
+    wide = torch.randn(
+        shape[0], shape[1] + 2, *current.shape[2:], generator=torch.Generator().manual_seed(3)
+    )
+    last = wide.movedim(2, -1).contiguous().movedim(-1, 2)
+    (expected,) = torch.autograd.grad(current, weight, wide[:, : shape[1]])
+    for grad in (wide, last):
+        found = convolution_outer(pack(x), grad[:, : shape[1]], shape[-2], shape[-1])
+        torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-5)
