@@ -5,6 +5,7 @@ from sigprop_snn.neurons.kernels.convolution import (
     Convolution,
     convolution_outer,
     fits_convolution,
+    outer_pays,
     run_convolution,
 )
 from sigprop_snn.neurons.kernels.fused import Fused, Scale
@@ -28,6 +29,7 @@ __all__ = [
     "fits_layer",
     "flattened",
     "fused_kernel",
+    "outer_pays",
     "pack",
     "run_convolution",
     "run_layer",

@@ -59,6 +59,13 @@ def fits_convolution(neuron: Neuron, inputs: Tensor | Packed, layer: nn.Conv2d) 
     )
 
 
+# Share of windows in which a channel fires, up to which its weight gradient is faster by events:
+# with few channels, where a dense one is slow, and with many; and spikes that make it worth it.
+_MOST_ACTIVE = {False: 0.8, True: 0.36}
+_MANY = 64  # channels
+_FEWEST = 400  # active windows a channel
+
+
 class Convolution(NamedTuple):
     """A convolution of spikes, ready to be summed: of stride 1, without gaps or groups.
 
@@ -128,6 +135,14 @@ def run_convolution(
         record: whether the voltage of every step is kept.
     """
     return _convolve(neuron, synapse, riding, scale, record=record)
+
+
+def outer_pays(inputs: Packed) -> bool:
+    """Return whether `convolution_outer` is faster than a dense gradient for `[T, N, K, H, W]`."""
+    channels = inputs.shape[2]
+    active = int(torch.count_nonzero(inputs.patterns))
+    most = _MOST_ACTIVE[channels >= _MANY]
+    return _FEWEST * channels <= active <= most * inputs.patterns.numel()
 
 
 def convolution_outer(

@@ -22,6 +22,7 @@ from sigprop_snn.neurons.kernels import (
     convolution_outer,
     event_outer,
     flattened,
+    outer_pays,
     unpacked,
 )
 
@@ -97,7 +98,7 @@ class Affine(NamedTuple):
                 stepped = grad.dim() == 3
                 inputs = flattened(inputs) if stepped else unpacked(inputs).flatten(1)
             return event_outer(inputs, grad)
-        if isinstance(inputs, Packed) and isinstance(synapse, nn.Conv2d):
+        if isinstance(inputs, Packed) and isinstance(synapse, nn.Conv2d) and outer_pays(inputs):
             kernel, padding = synapse.kernel_size, synapse.padding
             assert not isinstance(padding, str)  # `of` saw to it
             return convolution_outer(inputs, grad.float(), _pair(kernel), _pair(padding))

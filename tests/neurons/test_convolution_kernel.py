@@ -11,6 +11,7 @@ from sigprop_snn.neurons.kernels import (
     Convolution,
     convolution_outer,
     fits_convolution,
+    outer_pays,
     pack,
     product,
 )
@@ -151,6 +152,15 @@ def test_what_has_no_such_kernel():
     assert not fits_convolution(LIF(), x[:3], layer(3))
     assert not fits_convolution(LIF(), x[:1].expand_as(x), layer(3))
     assert not fits_convolution(LIF(), x.double(), layer(3))
+
+
+def test_a_gradient_by_events_where_it_pays():
+    few, many = torch.zeros(4, 9, 2, 16, 16), torch.zeros(4, 9, 64, 16, 16)
+    assert not outer_pays(pack(few)) and not outer_pays(pack(many))  # hardly anything fires
+    few[0], many[0] = 1, 1
+    assert not outer_pays(pack(few)) and not outer_pays(pack(many))  # everything does
+    few[0, :4], many[0, :6] = 0, 0
+    assert outer_pays(pack(few)) and outer_pays(pack(many))
 
 
 def test_it_records_spikes_and_voltages_alone():
