@@ -18,17 +18,19 @@ from sigprop_snn.training import keep_freed_memory
 
 # What a function's own time is counted under; the first that fits, by file and name.
 PARTS = {
-    "products of spikes": ("windows.py", "_product"),
-    "listing the spikes": ("windows.py", "_list"),
-    "weight gradients by events": ("windows.py", "_outer"),
-    "LIF kernel": ("cpu.py", "_lif"),
+    "linear layers": ("layer.py", "_layer"),
+    "convolutional layers": ("convolution.py", "_convolution"),
+    "listing the spikes": ("listing.py", "_list"),
+    "packing the input": ("packed.py", "_pack"),
+    "pools": ("packed.py", "_halve"),
+    "presynaptic traces": ("packed.py", "_weighted"),
+    "currents for the normalisers": ("windows.py", "_product"),
+    "weights in panels": ("panels.py", ""),
+    "weight gradients": ("", "_outer"),
+    "the same of convolutions, dense": ("", "convolution_backward"),
     "surrogate kernel": ("surrogate.py", ""),
     "waiting for the other threads": ("sharing.py", ""),
-    "presynaptic traces": ("filters.py", "mean_trace"),
-    "dense weight gradients": ("product.py", "event_outer"),
     "rest of the backward pass": ("", "run_backward"),
-    "convolutions": ("", "conv"),
-    "pools": ("", "maximum"),
     "Adam": ("", "_fused_adam_"),
 }
 

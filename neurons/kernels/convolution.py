@@ -59,11 +59,11 @@ def fits_convolution(neuron: Neuron, inputs: Tensor | Packed, layer: nn.Conv2d) 
     )
 
 
-# Share of windows in which a channel fires, up to which its weight gradient is faster by events:
-# with few channels, where a dense one is slow, and with many; and spikes that make it worth it.
-_MOST_ACTIVE = {False: 0.8, True: 0.36}
+# A weight gradient is faster by events up to this share of windows in which a channel fires: with
+# few channels, where the dense one is slow, or with many; and from so many windows a channel.
+_MOST_ACTIVE, _MOST_ACTIVE_OF_MANY = 0.8, 0.36
 _MANY = 64  # channels
-_FEWEST = 400  # active windows a channel
+_FEWEST = 400
 
 
 class Convolution(NamedTuple):
@@ -141,7 +141,7 @@ def outer_pays(inputs: Packed) -> bool:
     """Return whether `convolution_outer` is faster than a dense gradient for `[T, N, K, H, W]`."""
     channels = inputs.shape[2]
     active = int(torch.count_nonzero(inputs.patterns))
-    most = _MOST_ACTIVE[channels >= _MANY]
+    most = _MOST_ACTIVE if channels < _MANY else _MOST_ACTIVE_OF_MANY
     return _FEWEST * channels <= active <= most * inputs.patterns.numel()
 
 

@@ -177,7 +177,9 @@ def compared(
     """Return the stage of one block, whose representation holds both streams."""
     local = block.loss if block.loss is not None else network.loss
     assert response.representation is not None
-    samples, contexts = response.representation.tensor_split([entry.samples])
+    # Unlike slices, parts of a split give their gradients back in one piece.
+    rows = len(response.representation)
+    samples, contexts = response.representation.split([entry.samples, rows - entry.samples])
     if entry.own:
         contexts = contexts.reshape(entry.own, -1, *contexts.shape[1:]).transpose(0, 1)
     elif not len(contexts):
