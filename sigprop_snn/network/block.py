@@ -11,21 +11,12 @@ from torch import Tensor, nn
 from sigprop_snn.errors import SigpropError
 from sigprop_snn.network.affine import Affine
 from sigprop_snn.network.norm import RunningNorm, RunningScale
+from sigprop_snn.network.packing import observed, packed_synapse, packs
 from sigprop_snn.network.pool import HalvingPool
 from sigprop_snn.network.synapse import EventLinear, stepwise
 from sigprop_snn.neurons import LIF, Neuron, Run, run, run_packed
 from sigprop_snn.neurons.filters import is_constant
-from sigprop_snn.neurons.kernels import (
-    WINDOW,
-    Convolution,
-    Packed,
-    Scale,
-    Synapse,
-    fits_convolution,
-    fits_layer,
-    pack,
-    unpacked,
-)  # fmt: skip
+from sigprop_snn.neurons.kernels import Packed, Scale, pack, unpacked
 
 if TYPE_CHECKING:
     from sigprop_snn.network.local import LocalRule
@@ -36,8 +27,6 @@ _AFFINE = (
     nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d, nn.Flatten, nn.Unflatten, nn.Identity,
     RunningScale, RunningNorm,
 )  # fmt: skip
-_OBSERVED = 64  # windows, whose currents stand for those of a batch,
-_OBSERVED_MAPS = 24  # or of maps, which have many places each
 
 
 class Drive(NamedTuple):
@@ -131,14 +120,9 @@ class Block(nn.Module):
 
     def received(self, activity: Tensor | Packed) -> Tensor | Packed:
         """Return what comes in, `[T, N, ...]`, in the form that the block runs on best."""
-        parts, packs = self.affine_parts, False
-        if parts is not None and type(parts.synapse) is EventLinear:
-            packs = fits_layer(self.neuron, activity, parts.synapse.weight, parts.synapse.bias)
-        elif parts is not None and type(parts.synapse) is nn.Conv2d:
-            packs = not parts.flat and fits_convolution(self.neuron, activity, parts.synapse)
-        if isinstance(activity, Packed):
-            return activity if packs else unpacked(activity)
-        packed = pack(activity) if packs else None
+        if not packs(self.affine_parts, self.neuron, activity):
+            return unpacked(activity)
+        packed = activity if isinstance(activity, Packed) else pack(activity)
         return activity if packed is None else packed
 
     def run(
@@ -162,28 +146,22 @@ class Block(nn.Module):
             SigpropError: if the current's shape is not that of the signal's.
         """
         with torch.no_grad():
-            parts = self.affine_parts
-            linear = parts is not None and type(parts.synapse) is EventLinear
             if not set(record) <= {"spike", "voltage"}:
                 activity = unpacked(activity)
             if not isinstance(activity, Packed):
                 drive = self.drive(activity, like=riding, observed_rows=observed_rows)
                 neuron, current = self.neuron, drive.current
                 return run(neuron, current, riding=riding, scale=drive.scale, record=record)
+            parts = self.affine_parts
             assert parts is not None and isinstance(self.neuron, LIF)  # `received` saw to it
-            weight, bias = parts.synapse.weight, parts.synapse.bias
-            synapse: Synapse | Convolution
-            if linear:
-                synapse = Synapse.of(activity.flatten(), weight, bias)
-            else:
-                synapse = Convolution.of(activity, weight, bias, parts.synapse.padding)
+            synapse, scale = packed_synapse(parts, activity), None
             _check_like(activity.shape, synapse.shape, riding)
-            scale = None
             if parts.norm is not None:
                 if observed_rows:
-                    seen = _observed(activity.steps, observed_rows, maps=not linear)
-                    self._observe(synapse.windows_at(seen.rows, seen.windows)[seen.inside])
-                scale = parts.norm.scale(weight[:1])
+                    maps = len(synapse.shape) > 1
+                    seen = observed(activity.steps, observed_rows, maps=maps)
+                    parts.norm.observe(synapse.windows_at(seen.rows, seen.windows)[seen.inside])
+                scale = parts.norm.scale(parts.synapse.weight[:1])
             return run_packed(self.neuron, synapse, riding=riding, scale=scale, record=record)
 
     def drive(self, inputs: Tensor, *, like: Tensor | None = None, observed_rows: int = 0) -> Drive:
@@ -213,15 +191,10 @@ class Block(nn.Module):
         if observed_rows and isinstance(self.norm, RunningScale | RunningNorm):
             rows = current[:, :observed_rows]
             if len(rows) > 1:
-                seen = _observed(*rows.shape[:2], maps=rows.dim() > 3)
+                seen = observed(*rows.shape[:2], maps=rows.dim() > 3)
                 rows = rows[seen.steps, seen.rows][seen.inside]
-            self._observe(rows.flatten(0, rows.dim() - current.dim() + 1))
+            self.norm.observe(rows.flatten(0, rows.dim() - current.dim() + 1))
         return current
-
-    def _observe(self, current: Tensor) -> None:
-        """Let the normaliser take in the currents `[N, ...]` of some rows at some steps."""
-        assert isinstance(self.norm, RunningScale | RunningNorm)
-        self.norm.observe(current)
 
     @overload
     def pooled(self, activity: Tensor) -> Tensor: ...
@@ -237,34 +210,6 @@ class Block(nn.Module):
             return activity.halved()
         with torch.no_grad():
             return stepwise(self.pool, unpacked(activity))
-
-
-class _Observed(NamedTuple):
-    """What a normaliser takes for the currents of all rows and steps: some windows of some rows.
-
-    Attributes:
-        rows: the row of every window, `[R]`.
-        windows: which of the row's, `[R]`.
-        steps: its steps, `[4, R]`, none above the last.
-        inside: which of them there are; the last window may be shorter.
-    """
-
-    rows: Tensor
-    windows: Tensor
-    steps: Tensor
-    inside: Tensor
-
-
-def _observed(steps: int, rows: int, *, maps: bool) -> _Observed:
-    """Return all windows where there are few, else some, spread evenly over steps and rows."""
-    count = -(-steps // WINDOW)
-    places = torch.arange(min(rows * count, _OBSERVED_MAPS if maps else _OBSERVED))
-    windows = places * count // len(places)
-    row = places % rows
-    if len(places) == rows * count:
-        row, windows = places // count, places % count
-    at = WINDOW * windows + torch.arange(WINDOW)[:, None]
-    return _Observed(row, windows, at.clamp(max=steps - 1), at < steps)
 
 
 def _check_like(inputs: Sequence[int], current: Sequence[int], like: Tensor | None) -> None:

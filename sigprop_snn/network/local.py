@@ -178,8 +178,8 @@ def compared(
     local = block.loss if block.loss is not None else network.loss
     assert response.representation is not None
     # Unlike slices, parts of a split give their gradients back in one piece.
-    rows = len(response.representation)
-    samples, contexts = response.representation.split([entry.samples, rows - entry.samples])
+    both = response.representation
+    samples, contexts = torch.split(both, [entry.samples, len(both) - entry.samples])
     if entry.own:
         contexts = contexts.reshape(entry.own, -1, *contexts.shape[1:]).transpose(0, 1)
     elif not len(contexts):

@@ -13,9 +13,9 @@ from sigprop_snn.network import (
     Readout,
     SurrogateRule,
     VoltageRule,
-    block,
     conv,
     mlp,
+    packing,
 )
 from sigprop_snn.network.loss import DotProductLoss
 from sigprop_snn.network.norm import RunningNorm
@@ -36,7 +36,7 @@ def as_numbers(monkeypatch):
 
     def switch():
         for name in ("fits_layer", "fits_convolution"):
-            monkeypatch.setattr(block, name, lambda *_: False)
+            monkeypatch.setattr(packing, name, lambda *_: False)
 
     return switch
 
