@@ -18,8 +18,7 @@ from torch import Tensor, nn
 
 from sigprop_snn.neurons.base import Neuron
 from sigprop_snn.neurons.kernels.choice import unfit_neuron
-from sigprop_snn.neurons.kernels.firing import Constants, Layer, scale_of
-from sigprop_snn.neurons.kernels.fused import Scale
+from sigprop_snn.neurons.kernels.fused import Constants, Layer, Scale, scale_of
 from sigprop_snn.neurons.kernels.packed import WINDOW, Packed
 from sigprop_snn.neurons.kernels.product import fits_activity, fits_weights
 from sigprop_snn.neurons.kernels.sharing import share
@@ -382,8 +381,6 @@ def _outer(
                         kernel, across * panel,
                     )  # fmt: skip
                     first = ends[group]
-            for place in range(len(around)):
-                around[place] = 0.0
 
 
 def list_groups(

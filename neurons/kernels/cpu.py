@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from sigprop_snn.neurons.base import State
-from sigprop_snn.neurons.kernels.fused import Fused, Scale, allocate, parts
+from sigprop_snn.neurons.kernels.fused import Constants, Fused, Scale, allocate, parts
 from sigprop_snn.neurons.kernels.sharing import share
 from sigprop_snn.neurons.lif import LIF
 
@@ -37,13 +37,6 @@ def lif_cpu(
     kernel = _compiled(current.dtype == torch.bfloat16)
     voltage = out.voltage if out.voltage is not None else torch.empty(0, neurons)
     bits, one, zero = _spike_bits(current.dtype)
-    constants = (
-        np.float32(neuron.beta),
-        np.float32(neuron.current_gain),
-        np.float32(neuron.threshold),
-        np.float32(neuron.threshold if neuron.reset_by == "subtract" else 0.0),
-        neuron.reset_by == "zero",
-    )
     for part in parts(current, riding, scale):
         arrays = (
             part.current.view(bits).numpy(),
@@ -53,7 +46,7 @@ def lif_cpu(
             voltage.view(-1, neurons).numpy(),
             *(t.view(-1).numpy() for t in (out.last_voltage, out.voltage_sum, out.spike_count)),
         )
-        work = functools.partial(kernel, *arrays, part.place, *constants, one, zero)
+        work = functools.partial(kernel, *arrays, part.place, *Constants.of(neuron), one, zero)
         share(work, part.current.shape[1], worth=_WORTH_A_THREAD // steps)
     return out
 

@@ -17,8 +17,7 @@ from torch import Tensor
 
 from sigprop_snn.neurons.base import Neuron
 from sigprop_snn.neurons.kernels.choice import unfit_neuron
-from sigprop_snn.neurons.kernels.firing import Constants, Layer, scale_of
-from sigprop_snn.neurons.kernels.fused import Scale
+from sigprop_snn.neurons.kernels.fused import Constants, Layer, Scale, scale_of
 from sigprop_snn.neurons.kernels.listing import Windows, list_windows
 from sigprop_snn.neurons.kernels.packed import WINDOW, Packed
 from sigprop_snn.neurons.kernels.panels import Panels, panels_of

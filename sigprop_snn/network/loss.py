@@ -61,7 +61,8 @@ class LocalLoss(ABC):
         Args:
             labels: as `loss` takes them.
             incoming: the activity of the shared contexts that comes into the layer,
-                `[T, M, ...]`; None at the front and for contexts of a sample's own.
+                `[T, M, ...]`; None where the loss does not say `compares_contexts`, at the front,
+                and for contexts of a sample's own.
         """
         return labels
 
