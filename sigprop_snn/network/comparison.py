@@ -5,11 +5,12 @@ Shared contexts are `[M, D]`, a sample's own `[B, K, D]`; every function takes b
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 _FLOOR = 1e-12  # keeps what is silent finite
 
@@ -54,10 +55,49 @@ def products(samples: Tensor, contexts: Tensor) -> Tensor:
 
 def cosines(samples: Tensor, contexts: Tensor) -> Tensor:
     """Return every sample's cosine with every context; 0 where either is silent."""
-    # The products are divided, not the representations, which are many times as many numbers.
-    own, others = (torch.linalg.vector_norm(rows, dim=-1) for rows in (samples, contexts))
-    sizes = own.clamp(_FLOOR)[:, None] * others.clamp(_FLOOR)
-    return products(samples, contexts).div(sizes)
+    found: Tensor = _Cosines.apply(samples, contexts)
+    return found
+
+
+class _Cosines(torch.autograd.Function):
+    """Cosines and their gradient, in as few passes over the representations as there can be.
+
+    With c = s t / (|s| |t|), dc/ds = t / (|s| |t|) - c s / |s|^2: both are products of what is as
+    small as the cosines with the representations. No representation is divided.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, samples: Tensor, contexts: Tensor) -> Tensor:
+        own, others = (
+            torch.linalg.vector_norm(rows, dim=-1).clamp_(min=_FLOOR)
+            for rows in (samples, contexts)
+        )
+        sizes = own[:, None] * others
+        found = products(samples, contexts).div(sizes)
+        ctx.save_for_backward(samples, contexts, own, others, sizes, found)
+        return found
+
+    @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator]
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor]:
+        (grad,) = grads
+        samples, contexts, own, others, sizes, found = ctx.saved_tensors
+        by_product, along = grad / sizes, grad * found
+        # What is silent has no direction to turn from.
+        back = _over_square(along.sum(-1), own)
+        if contexts.dim() > samples.dim():
+            turned = torch.einsum("bk,bkd->bd", by_product, contexts)
+            of_contexts = by_product[..., None] * samples[:, None]
+            of_contexts.addcmul_(_over_square(along, others)[..., None], contexts, value=-1.0)
+        else:
+            turned = by_product @ contexts
+            of_contexts = by_product.t() @ samples
+            of_contexts.addcmul_(_over_square(along.sum(0), others)[:, None], contexts, value=-1.0)
+        return turned.addcmul_(back[:, None], samples, value=-1.0), of_contexts
+
+
+def _over_square(values: Tensor, sizes: Tensor) -> Tensor:
+    return torch.where(sizes > _FLOOR, values / sizes.square(), 0.0)
 
 
 def squared_distances(samples: Tensor, contexts: Tensor) -> Tensor:
