@@ -23,7 +23,7 @@ _DENSEST = 0.3  # share of the weights that are read up to which a kernel is the
 _DENSEST_OUTER = 0.2  # the same for the gradient of the weight of event counts
 _MOST_READ = 0.14  # share of a weight's gradient that windows may touch and still be faster
 _PROBED = 64  # rows looked at to tell
-_WORTH_IT = 1 << 22  # products below this are quicker done densely than looked at
+_WORTH_IT = 1 << 27  # products below this are quicker done densely than looked at
 _DTYPES = (torch.float32, torch.bfloat16)
 
 

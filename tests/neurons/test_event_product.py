@@ -248,6 +248,6 @@ def test_rounding_to_bfloat16_is_torchs_own(monkeypatch):
 
 
 def test_small_products_are_left_alone(monkeypatch):
-    monkeypatch.setattr(product, "_WORTH_IT", 1 << 22)
+    monkeypatch.setattr(product, "_WORTH_IT", 1 << 27)
     x, (w, b) = sparse(64, 33, density=0.1), weights(21, 33)
     assert torch.equal(event_linear(x, w, b), F.linear(x, w, b))
