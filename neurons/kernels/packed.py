@@ -76,14 +76,11 @@ class Packed(NamedTuple):
         Args:
             weights: `[T]`.
         """
-        table = torch.zeros(self.patterns.shape[1] * WINDOW)
-        table[: self.steps] = weights
-        # What each pattern adds in each window.
-        bits = torch.arange(PATTERNS)[:, None] >> torch.arange(WINDOW) & 1
-        sums = (table.view(-1, 1, WINDOW) * bits).sum(-1)
+        of_step = torch.zeros(self.patterns.shape[1] * WINDOW)
+        of_step[: self.steps] = weights
         rows = self._rows()
         out = torch.empty(rows.shape[0], rows.shape[2])
-        arrays = [t.numpy() for t in (rows, sums.contiguous(), out)]
+        arrays = [t.numpy() for t in (rows, of_step, out)]
         share(functools.partial(_compiled_weighted(), *arrays), len(out), worth=1, grain=1)
         return self._shaped(out, 1)
 
@@ -187,15 +184,22 @@ def _unpack(patterns: Any, out: Any, one: Any, first: int, last: int) -> None:
                 into[k] = one if row[k] & bit else zero
 
 
-def _weighted(patterns: Any, sums: Any, out: Any, first: int, last: int) -> None:
+def _weighted(patterns: Any, weights: Any, out: Any, first: int, last: int) -> None:
     """Fill samples `first` to `last` of `out`, `[N, K]`."""
+    none = np.float32(0.0)
     for sample in range(first, last):
         into = out[sample]
-        into[:] = np.float32(0.0)
+        into[:] = none
         for window in range(patterns.shape[1]):
-            row, of = patterns[sample, window], sums[window]
+            row = patterns[sample, window]
+            step = WINDOW * window
+            w0, w1, w2, w3 = weights[step], weights[step + 1], weights[step + 2], weights[step + 3]
             for k in range(patterns.shape[2]):
-                into[k] += of[row[k]]
+                bits = row[k]
+                # Four choices at a time are vector code; a table of sixteen sums is not.
+                into[k] += ((w0 if bits & 1 else none) + (w1 if bits & 2 else none)) + (
+                    (w2 if bits & 4 else none) + (w3 if bits & 8 else none)
+                )
 
 
 def _halve(maps: Any, out: Any, first: int, last: int) -> None:
@@ -270,7 +274,7 @@ def _compiled_weighted() -> Callable[..., None]:
         _weighted,
         types.void(
             types.Array(types.uint8, 3, "C"),
-            types.Array(types.float32, 2, "C"),
+            types.Array(types.float32, 1, "C"),
             types.Array(types.float32, 2, "C"),
             types.int64, types.int64,
         ),

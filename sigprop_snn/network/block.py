@@ -160,7 +160,8 @@ class Block(nn.Module):
                 if observed_rows:
                     maps = len(synapse.shape) > 1
                     seen = observed(activity.steps, observed_rows, maps=maps)
-                    parts.norm.observe(synapse.windows_at(seen.rows, seen.windows)[seen.inside])
+                    currents = synapse.windows_at(seen.rows, seen.windows)
+                    parts.norm.observe(seen.among(currents))
                 scale = parts.norm.scale(parts.synapse.weight[:1])
             return run_packed(self.neuron, synapse, riding=riding, scale=scale, record=record)
 
@@ -192,7 +193,7 @@ class Block(nn.Module):
             rows = current[:, :observed_rows]
             if len(rows) > 1:
                 seen = observed(*rows.shape[:2], maps=rows.dim() > 3)
-                rows = rows[seen.steps, seen.rows][seen.inside]
+                rows = seen.among(rows[seen.steps, seen.rows])
             self.norm.observe(rows.flatten(0, rows.dim() - current.dim() + 1))
         return current
 

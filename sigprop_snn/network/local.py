@@ -62,7 +62,9 @@ def learn_by_stages(network: Network, stages: Iterable[Stage], update: Update | 
             LayerReport(stage.name, float(stage.loss.detach()), hits(scores, stage.targets))
         )
         targets[stage.name] = stage.targets
-    name = f"block{len(network.blocks)}" if network.predict == "context" else stage.name
+        last = stage.name
+        del stage  # and with it the layer's graph, before the next layer runs
+    name = f"block{len(network.blocks)}" if network.predict == "context" else last
     # Layers whose columns stand for something else than those of the one that speaks don't vote.
     alike = [n for n, of in targets.items() if of is targets[name] or of.is_floating_point()]
     scores = network.predicted({n: by_layer[n] for n in alike})
@@ -127,6 +129,7 @@ class LocalRule(Rule):
                 check_front(inputs, response.run, network.signal)
             yield compared(network, f"block{index + 1}", block, inputs, entry, response)
             inputs = block.pooled(response.run.activity)
+            del response  # the graph holds what the block received
         if network.readout is not None and entry.samples:
             # All rows, then the samples': a part of every step would have to be copied first.
             scores = network.readout(inputs)[: entry.samples]
@@ -253,7 +256,7 @@ class VoltageRule(LocalRule):
 
     def represent(self, voltage: Tensor, neuron: Neuron) -> Tensor:
         """Return the pointwise function of the mean voltage."""
-        voltage = voltage.mean(0) if len(voltage) > 1 else voltage[0]
+        voltage = voltage.mean(0) if len(voltage) > 1 else voltage.squeeze(0)
         if self.statistic == "rectified":
             return F.relu(neuron.depolarisation(voltage))
         if self.statistic == "sigmoid":

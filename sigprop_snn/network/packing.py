@@ -57,22 +57,29 @@ class Observed(NamedTuple):
         rows: the row of every window, `[R]`.
         windows: which of the row's, `[R]`.
         steps: its steps, `[4, R]`, none above the last.
-        inside: which of them there are; the last window may be shorter.
+        inside: which of them there are, where not all windows are whole.
     """
 
     rows: Tensor
     windows: Tensor
     steps: Tensor
-    inside: Tensor
+    inside: Tensor | None
+
+    def among(self, currents: Tensor) -> Tensor:
+        """Return those that there are of the windows' currents `[4, R, ...]`, as `[N, ...]`."""
+        return currents.flatten(0, 1) if self.inside is None else currents[self.inside]
 
 
 def observed(steps: int, rows: int, *, maps: bool) -> Observed:
-    """Return all windows where there are few, else some, spread evenly over steps and rows."""
-    count = -(-steps // WINDOW)
-    places = torch.arange(min(rows * count, _OBSERVED_MAPS if maps else _OBSERVED))
-    if len(places) == rows * count:
+    """Return all windows where there are few, else whole ones, spread over steps and rows."""
+    most = _OBSERVED_MAPS if maps else _OBSERVED
+    whole = steps // WINDOW
+    few = rows * whole < most
+    count = -(-steps // WINDOW) if few else whole
+    places = torch.arange(rows * count if few else most)
+    if few:
         row, windows = places // count, places % count
     else:
-        row, windows = places % rows, places * count // len(places)
+        row, windows = places % rows, places * count // most
     at = WINDOW * windows + torch.arange(WINDOW)[:, None]
-    return Observed(row, windows, at.clamp(max=steps - 1), at < steps)
+    return Observed(row, windows, at.clamp(max=steps - 1), at < steps if few else None)
