@@ -8,11 +8,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numba
+
+from sigprop_snn.neurons.kernels.intrinsics import teach
+
 
 def compiled(function: Callable[..., None], signature: Any, **options: Any) -> Callable[..., None]:
     """Return `function` compiled for one signature; numba keeps it on disk where it can."""
-    import numba
-
+    teach()
     # numba looks for changes in the function's own file alone, but kernels are made of several:
     # the name that it keeps them under tells of all.
     function.__qualname__ = f"{function.__name__}-{_sources()}"

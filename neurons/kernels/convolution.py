@@ -29,7 +29,6 @@ from sigprop_snn.neurons.kernels.vectors import (
     copy_lanes,
     fire,
     give_kernels,
-    teach,
 )
 from sigprop_snn.neurons.lif import LIF
 
@@ -450,7 +449,6 @@ def _compiled_outer() -> Callable[..., None]:
 
     from sigprop_snn.neurons.kernels.compiling import compiled
 
-    teach()
     _teach_list()
     real, whole = types.float32, types.int64
     return compiled(
@@ -468,7 +466,6 @@ def _compiled() -> Callable[..., None]:
 
     from sigprop_snn.neurons.kernels.compiling import compiled
 
-    teach()
     _teach_list()
     real, whole, byte = types.float32, types.int64, types.uint8
     line, maps = types.Array(real, 1, "C"), types.Array(real, 4, "C")

@@ -23,7 +23,7 @@ from sigprop_snn.neurons.kernels.packed import WINDOW, Packed
 from sigprop_snn.neurons.kernels.panels import Panels, panels_of
 from sigprop_snn.neurons.kernels.product import fits_activity, fits_weights
 from sigprop_snn.neurons.kernels.sharing import share
-from sigprop_snn.neurons.kernels.vectors import LANES, fire, sum_patterns, teach
+from sigprop_snn.neurons.kernels.vectors import LANES, fire, sum_patterns
 from sigprop_snn.neurons.kernels.windows import panels_product
 from sigprop_snn.neurons.lif import LIF
 
@@ -198,7 +198,6 @@ def _compiled(table: torch.dtype) -> Callable[..., None]:
 
     from sigprop_snn.neurons.kernels.compiling import compiled
 
-    teach()
     real, whole = types.float32, types.int64
     line, sheet = types.Array(real, 1, "C"), types.Array(real, 2, "C")
     return compiled(

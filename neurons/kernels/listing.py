@@ -11,10 +11,11 @@ import torch
 from torch import Tensor
 
 from sigprop_snn.neurons.kernels.packed import PATTERNS, WINDOW, Packed
+from sigprop_snn.neurons.kernels.processor import picks
 from sigprop_snn.neurons.kernels.sharing import share
+from sigprop_snn.neurons.kernels.vectors import PICKED, TOGETHER, pick
 
 MOST_NEURONS = (1 << 16) - 1  # that a row may have: the next number is nobody's
-TOGETHER = 2  # events that are read at once
 
 
 class Windows(NamedTuple):
@@ -48,11 +49,11 @@ def list_windows(packed: Packed) -> Windows:
     """Return the spikes of `[T, N, K]` as lists; K is at most 65,535."""
     patterns = packed.patterns
     samples, windows, neurons = patterns.shape
-    room = neurons + PATTERNS * (TOGETHER - 1)
+    room = neurons + PATTERNS * (TOGETHER - 1) + PICKED
     events = torch.empty(samples * windows, room, dtype=torch.uint16)
     starts = torch.empty(samples * windows, PATTERNS + 1, dtype=torch.int32)
     arrays = [t.numpy() for t in (patterns.contiguous(), events, starts)]
-    share(functools.partial(_compiled(), *arrays), samples, worth=1, grain=1)
+    share(functools.partial(_compiled(picks()), *arrays), samples, worth=1, grain=1)
     return Windows(events, starts, neurons, packed.steps)
 
 
@@ -91,14 +92,41 @@ def _list(patterns: Any, events: Any, starts: Any, first: int, last: int) -> Non
             place[0] = 0
 
 
+def _list_by_vectors(patterns: Any, events: Any, starts: Any, first: int, last: int) -> None:
+    """Do the same as `_list`, many neurons at once."""
+    _, windows, width = patterns.shape
+    neurons = np.arange(width + PICKED).astype(np.uint16)
+    row = np.zeros(width + PICKED, np.uint8)
+    active, fired = np.empty(width + PICKED, np.uint16), np.empty(width + 2 * PICKED, np.uint8)
+    for sample in range(first, last):
+        for window in range(windows):
+            for k in range(width):
+                row[k] = patterns[sample, window, k]
+            found = 0
+            for k in range(0, width, PICKED):
+                pick(fired, found, row, k, row, k, 0, False)
+                found += pick(active, found, neurons, k, row, k, 0, False)
+            fired[found : found + PICKED] = 0
+            listed, place = events[sample * windows + window], starts[sample * windows + window]
+            end = 0
+            place[0] = place[1] = 0
+            for pattern in range(1, PATTERNS):
+                for i in range(0, found, PICKED):
+                    end += pick(listed, end, active, i, fired, i, pattern, True)
+                while end % TOGETHER:
+                    listed[end] = width
+                    end += 1
+                place[pattern + 1] = end
+
+
 @functools.cache
-def _compiled() -> Callable[..., None]:
+def _compiled(picks: bool) -> Callable[..., None]:
     from numba import types
 
     from sigprop_snn.neurons.kernels.compiling import compiled
 
     return compiled(
-        _list,
+        _list_by_vectors if picks else _list,
         types.void(
             types.Array(types.uint8, 3, "C"),
             types.Array(types.uint16, 2, "C"),

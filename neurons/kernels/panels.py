@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import math
 from typing import NamedTuple
 
@@ -10,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from sigprop_snn.neurons.kernels.processor import adds_float16
 from sigprop_snn.neurons.kernels.vectors import PANEL
 
 _ROOM = 2.0**15  # that float16 sums keep below
@@ -62,11 +62,3 @@ def panels_of(weight: Tensor, bias: Tensor | None, *, half: bool = False) -> Pan
     whole[:, :neurons] = table.view(-1, panel, neurons).transpose(1, 2)
     whole[:, neurons] = 0.0
     return Panels(whole if whole.dtype == torch.float32 else whole.view(torch.uint16), start, unit)
-
-
-@functools.cache
-def adds_float16() -> bool:
-    """Return whether the processor adds float16 numbers without making float32 of them."""
-    import llvmlite.binding
-
-    return bool(llvmlite.binding.get_host_cpu_features().get("avx512fp16"))

@@ -19,7 +19,7 @@ from sigprop_snn.neurons.kernels.listing import Windows
 from sigprop_snn.neurons.kernels.packed import WINDOW
 from sigprop_snn.neurons.kernels.panels import Panels, panels_of
 from sigprop_snn.neurons.kernels.sharing import share
-from sigprop_snn.neurons.kernels.vectors import PANEL, add_patterns, sum_patterns, teach
+from sigprop_snn.neurons.kernels.vectors import PANEL, add_patterns, sum_patterns
 
 _SAMPLES = 16  # at least, whose windows pass through a panel before the next panel comes,
 _PASSES = 32  # and as many as have so many windows
@@ -150,7 +150,6 @@ def _compiled_product(table: torch.dtype, out: torch.dtype) -> Callable[..., Non
 
     from sigprop_snn.neurons.kernels.compiling import compiled
 
-    teach()
     _teach_rounded(overload)
     return compiled(
         _product,
@@ -177,7 +176,6 @@ def _compiled_outer() -> Callable[..., None]:
 
     from sigprop_snn.neurons.kernels.compiling import compiled
 
-    teach()
     return compiled(
         _outer,
         types.void(

@@ -1,0 +1,320 @@
+"""The vector code of the kernels, in LLVM's own language.
+
+What matters can't be said in numba's: sixteen lists in a row, and sums in registers from the first
+to the last. Each function here is the code of its namesake in `vectors`, which says what it does.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic, overload
+
+from sigprop_snn.neurons.kernels import vectors
+from sigprop_snn.neurons.kernels.emitting import (
+    BYTES,
+    HALVES,
+    INT32,
+    VECTOR,
+    WHOLE,
+    add,
+    bit_of,
+    carry,
+    data,
+    each_event,
+    each_row,
+    lanes,
+    load,
+    number,
+    spans,
+    spread,
+    widened,
+)  # fmt: skip
+from sigprop_snn.neurons.kernels.packed import WINDOW
+from sigprop_snn.neurons.kernels.vectors import LANES, PANEL, PICKED, VECTORS
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def _sum_patterns(
+    _: Any, table: Any, weights: Any, unit: Any, events: Any, listed: Any, starts: Any,
+    row: Any, bias: Any, left: Any, out: Any, there: Any,
+) -> Any:  # fmt: skip
+    kinds = (table, weights, unit, events, listed, starts, row, bias, left, out, there)
+    half = table.dtype == types.uint16
+
+    def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        table, at, unit, active, begin, places, row, start, left, out, there = data(
+            context, builder, signature, args
+        )
+        panel, own = builder.gep(table, [at]), builder.gep(active, [begin])
+        kind, width = (HALVES, 2 * PANEL) if half else (VECTOR, PANEL)
+        zero = [ir.Constant(kind, [0.0] * kind.count)] * VECTORS
+        steps = [load(builder, lanes(builder, start, left, width // LANES))] * WINDOW
+        if half:
+            # Sums of a pattern are float16; those of a step are float32.
+            unit = spread(builder, unit)
+
+        def take(neuron: Any, sums: list[Any]) -> list[Any]:
+            row = builder.mul(neuron, number(width))
+            pointers = lanes(builder, panel, row, VECTORS, kind)
+            return add(builder, sums, load(builder, pointers))
+
+        for pattern, span in enumerate(spans(builder, places, row)):
+            if not pattern:
+                continue
+            total = each_event(builder, own, span, zero, take)
+            if half:
+                wide = [part for both in total for part in widened(builder, both)]
+                total = [builder.fmul(part, unit) for part in wide]
+            steps = [
+                add(builder, sums, total) if pattern >> step & 1 else sums
+                for step, sums in enumerate(steps)
+            ]
+        for step, sums in enumerate(steps):
+            place = builder.add(there, number(width * step))
+            pointers = lanes(builder, out, place, len(sums))
+            for value, pointer in zip(sums, pointers, strict=True):
+                builder.store(value, pointer, align=4)
+        return context.get_dummy_value()
+
+    return types.void(*kinds), emit
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def _add_patterns(
+    _: Any, sums: Any, rows: Any, events: Any, listed: Any, starts: Any, row: Any,
+    grad: Any, here: Any, stride: Any,
+) -> Any:  # fmt: skip
+    kinds = (sums, rows, events, listed, starts, row, grad, here, stride)
+
+    def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        table, at, active, begin, starts, row, grad, here, apart = data(
+            context, builder, signature, args
+        )
+        panel, own = builder.gep(table, [at]), builder.gep(active, [begin])
+        places = [builder.add(here, builder.mul(apart, number(s))) for s in range(WINDOW)]
+        steps = [load(builder, lanes(builder, grad, p, VECTORS)) for p in places]
+        for pattern, span in enumerate(spans(builder, starts, row)):
+            of = [values for step, values in enumerate(steps) if pattern >> step & 1]
+            if not of:
+                continue
+            total = functools.reduce(functools.partial(add, builder), of)
+
+            def give(neuron: Any, _: list[Any], total: list[Any] = total) -> list[Any]:
+                row = builder.mul(neuron, number(PANEL))
+                pointers = lanes(builder, panel, row, VECTORS)
+                for value, pointer in zip(
+                    add(builder, load(builder, pointers), total), pointers, strict=True
+                ):
+                    builder.store(value, pointer, align=4)
+                return []
+
+            each_event(builder, own, span, [], give)
+        return context.get_dummy_value()
+
+    return types.void(*kinds), emit
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def _add_kernels(
+    _: Any, out: Any, there: Any, apart: Any, table: Any, which: Any, first: Any, last: Any,
+    rows: Any, length: Any,
+) -> Any:  # fmt: skip
+    kinds = (out, there, apart, table, which, first, last, rows, length)
+
+    def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        out, there, apart, table, which, first, last, rows, length = data(
+            context, builder, signature, args
+        )
+        size = builder.mul(rows, length)
+
+        def add_part(row: Any, place: Any, count: int) -> None:
+            """Add some vectors of a row, in registers from the first kernel to the last."""
+            start = builder.add(there, builder.add(builder.mul(row, apart), place))
+            pointers = lanes(builder, out, start, count)
+            offset = builder.add(builder.mul(row, length), place)
+
+            def take(event: Any, sums: list[Any]) -> list[Any]:
+                channel = builder.load(builder.gep(which, [event]))
+                at = builder.add(builder.mul(channel, size), offset)
+                return add(builder, sums, load(builder, lanes(builder, table, at, count)))
+
+            sums = carry(builder, first, last, load(builder, pointers), take)
+            for value, pointer in zip(sums, pointers, strict=True):
+                builder.store(value, pointer, align=4)
+
+        each_row(builder, rows, length, add_part)
+        return context.get_dummy_value()
+
+    return types.void(*kinds), emit
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def _give_kernels(
+    _: Any, sums: Any, which: Any, first: Any, last: Any, grad: Any, there: Any, apart: Any,
+    rows: Any, length: Any,
+) -> Any:  # fmt: skip
+    kinds = (sums, which, first, last, grad, there, apart, rows, length)
+
+    def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        sums, which, first, last, grad, there, apart, rows, length = data(
+            context, builder, signature, args
+        )
+        size = builder.mul(rows, length)
+
+        def give_part(row: Any, place: Any, count: int) -> None:
+            """Add some vectors of a row, in registers from the first kernel to the last."""
+            start = builder.add(there, builder.add(builder.mul(row, apart), place))
+            values = load(builder, lanes(builder, grad, start, count))
+            offset = builder.add(builder.mul(row, length), place)
+
+            def give(event: Any, _: list[Any]) -> list[Any]:
+                channel = builder.load(builder.gep(which, [event]))
+                at = builder.add(builder.mul(channel, size), offset)
+                pointers = lanes(builder, sums, at, count)
+                totals = add(builder, load(builder, pointers), values)
+                for total, pointer in zip(totals, pointers, strict=True):
+                    builder.store(total, pointer, align=4)
+                return []
+
+            carry(builder, first, last, [], give)
+
+        each_row(builder, rows, length, give_part)
+        return context.get_dummy_value()
+
+    return types.void(*kinds), emit
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def _copy_lanes(_: Any, out: Any, there: Any, of: Any, here: Any) -> Any:
+    def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        out, there, of, here = data(context, builder, signature, args)
+        (value,) = load(builder, lanes(builder, of, here, 1))
+        builder.store(value, lanes(builder, out, there, 1)[0], align=4)
+        return context.get_dummy_value()
+
+    return types.void(out, there, of, here), emit
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def _fire(
+    _: Any, sums: Any, there: Any, apart: Any, own: Any, place: Any, beside: Any,
+    gains: Any, shifts: Any, left: Any, length: Any, keep: Any,
+    beta: Any, gain: Any, threshold: Any, taken: Any, emptied: Any, sent: Any, to: Any,
+) -> Any:  # fmt: skip
+    kinds = (
+        sums, there, apart, own, place, beside, gains, shifts, left, length, keep,
+        beta, gain, threshold, taken, emptied, sent, to,
+    )  # fmt: skip
+
+    def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        (
+            sums, there, apart, own, place, beside, gains, shifts, left, length, keep,
+            beta, gain, threshold, taken, emptied, sent, to,
+        ) = data(context, builder, signature, args)  # fmt: skip
+        beta, gain, threshold, taken = (
+            spread(builder, value) for value in (beta, gain, threshold, taken)
+        )
+        zero, one = (ir.Constant(VECTOR, [value] * LANES) for value in (0.0, 1.0))
+        offsets = [builder.add(place, builder.mul(beside, number(n))) for n in range(3)]
+        kept = [lanes(builder, own, at, 1)[0] for at in offsets]
+        (factor,) = load(builder, lanes(builder, gains, left, 1))
+        (shift,) = load(builder, lanes(builder, shifts, left, 1))
+        values = [*load(builder, kept), ir.Constant(BYTES, [0] * LANES)]
+        after = builder.append_basic_block()
+        ends = []
+        for step in range(WINDOW):
+            inside = builder.append_basic_block()
+            ends.append((values, builder.block))
+            builder.cbranch(builder.icmp_signed("<", number(step), length), inside, after)
+            builder.position_at_end(inside)
+            at = builder.add(there, builder.mul(apart, number(step)))
+            (pointer,) = lanes(builder, sums, at, 1)
+            (current,) = load(builder, [pointer])
+            current = builder.fadd(builder.fmul(factor, current), shift)
+            u, total, count, pattern = values
+            u = builder.fadd(builder.fmul(beta, u), builder.fmul(gain, current))
+            builder.store(builder.select(bit_of(builder, keep), u, zero), pointer, align=4)
+            fired = builder.fcmp_ordered(">", u, threshold)
+            height = builder.select(bit_of(builder, emptied), u, taken)
+            bit = ir.Constant(BYTES, [1 << step] * LANES)
+            none = ir.Constant(BYTES, [0] * LANES)
+            values = [
+                builder.fsub(u, builder.select(fired, height, zero)),
+                builder.fadd(total, u),
+                builder.fadd(count, builder.select(fired, one, zero)),
+                builder.or_(pattern, builder.select(fired, bit, none)),
+            ]
+        ends.append((values, builder.block))
+        builder.branch(after)
+        builder.position_at_end(after)
+        results = []
+        for number_of in range(len(values)):
+            phi = builder.phi(values[number_of].type)
+            for found, block in ends:
+                phi.add_incoming(found[number_of], block)
+            results.append(phi)
+        for value, pointer in zip(results, kept, strict=False):
+            builder.store(value, pointer, align=4)
+        (target,) = lanes(builder, sent, to, 1, BYTES)
+        builder.store(results[3], target, align=1)
+        return context.get_dummy_value()
+
+    return types.void(*kinds), emit
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def _pick(
+    _: Any, out: Any, there: Any, of: Any, here: Any, keys: Any, at: Any, key: Any, same: Any
+) -> Any:
+    def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        out, there, of, here, keys, at, key, same = data(context, builder, signature, args)
+        (found,) = load(
+            builder, lanes(builder, keys, at, 1, ir.VectorType(keys.type.pointee, PICKED))
+        )
+        asked = spread(builder, builder.trunc(key, keys.type.pointee), PICKED)
+        others = spread(builder, builder.not_(bit_of(builder, same)), PICKED)
+        chosen = builder.xor(builder.icmp_unsigned("==", found, asked), others)
+        numbers = ir.VectorType(of.type.pointee, PICKED)
+        (values,) = load(builder, lanes(builder, of, here, 1, numbers))
+        name = f"llvm.x86.avx512.mask.compress.v{PICKED}i{of.type.pointee.width}"
+        picked = _call(builder, name, numbers, [values, values, chosen])
+        builder.store(picked, lanes(builder, out, there, 1, numbers)[0], align=1)
+        bits = builder.bitcast(chosen, INT32)
+        return builder.zext(_call(builder, "llvm.ctpop.i32", INT32, [bits]), WHOLE)
+
+    return types.int64(out, there, of, here, keys, at, key, same), emit
+
+
+def _call(builder: Any, name: str, kind: Any, args: list[Any]) -> Any:
+    """Call one of LLVM's own functions."""
+    function = builder.module.globals.get(name) or ir.Function(
+        builder.module, ir.FunctionType(kind, [arg.type for arg in args]), name
+    )
+    return builder.call(function, args)
+
+
+@functools.cache
+def teach() -> None:
+    """Give the names in `vectors` their code."""
+    for name, code in _CODE.items():
+        overload(name, strict=False)(_calling(code))
+
+
+def _calling(code: Any) -> Any:
+    return lambda *_: lambda *args: code(*args)
+
+
+# They are called by what the compiler gives them alone.
+_CODE: dict[Any, Any] = {
+    vectors.sum_patterns: _sum_patterns,
+    vectors.add_patterns: _add_patterns,
+    vectors.add_kernels: _add_kernels,
+    vectors.give_kernels: _give_kernels,
+    vectors.copy_lanes: _copy_lanes,
+    vectors.fire: _fire,
+    vectors.pick: _pick,
+}
