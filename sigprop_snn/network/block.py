@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from sigprop_snn.errors import SigpropError
 from sigprop_snn.network.affine import Affine
+from sigprop_snn.network.inputs import check_finite
 from sigprop_snn.network.norm import RunningNorm, RunningScale
 from sigprop_snn.network.packing import observed, packed_synapse, packs
 from sigprop_snn.network.pool import HalvingPool
@@ -118,12 +119,25 @@ class Block(nn.Module):
         current = stepwise(self.norm, current)
         return current.expand(len(inputs), *current.shape[1:])
 
+    def packs(self, activity: Tensor | Packed) -> bool:
+        """Return whether the block runs best on packed spikes, should `[T, N, ...]` be spikes."""
+        return packs(self.affine_parts, self.neuron, activity)
+
     def received(self, activity: Tensor | Packed) -> Tensor | Packed:
-        """Return what comes in, `[T, N, ...]`, in the form that the block runs on best."""
-        if not packs(self.affine_parts, self.neuron, activity):
+        """Return what comes in, `[T, N, ...]`, in the form that the block runs on best.
+
+        Raises:
+            SigpropError: if it might have been packed, but is not even finite.
+        """
+        if not self.packs(activity):
             return unpacked(activity)
-        packed = activity if isinstance(activity, Packed) else pack(activity)
-        return activity if packed is None else packed
+        if isinstance(activity, Packed):
+            return activity
+        packed = pack(activity)
+        if packed is None:
+            check_finite(activity)
+            return activity
+        return packed
 
     def run(
         self,

@@ -77,11 +77,9 @@ class LocalRule(Rule):
     Attributes:
         of_mean: whether what is compared is a function of the mean voltage alone, so that the
             mean presynaptic trace is all it learns from.
-        packed: whether `respond` also takes inputs that are `Packed`.
     """
 
     of_mean: ClassVar[bool] = False
-    packed: ClassVar[bool] = False
 
     def learn(
         self, network: Network, inputs: Tensor, labels: Tensor, update: Update | None

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from sigprop_snn.errors import SigpropError, UnknownNameError
 from sigprop_snn.network.block import Block
+from sigprop_snn.network.inputs import check_inputs
 from sigprop_snn.network.local import VoltageRule
 from sigprop_snn.network.loss import LocalLoss
 from sigprop_snn.network.losses import default_loss
@@ -17,7 +18,6 @@ from sigprop_snn.network.readout import Readout
 from sigprop_snn.network.rule import Rule, Update, plain_run
 from sigprop_snn.network.signal import Signal
 from sigprop_snn.network.stage import Learned, Stage
-from sigprop_snn.neurons.filters import is_constant
 from sigprop_snn.neurons.kernels import Packed
 
 Predict = Literal["readout", "context", "vote"]
@@ -76,10 +76,10 @@ class Network(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Return the class scores `[B, C]` for inputs `[T, B, ...]`."""
-        check_inputs(inputs)
         with torch.no_grad():
             if self.predict != "readout":
                 return self.predicted(_scored(self.stages(inputs)))
+            self._check(inputs, packed=True)
             activity: Tensor | Packed = self.signal.plain(inputs)
             for index, block in enumerate(self.each_block()):
                 ran = plain_run(block, activity, self.signal if index == 0 else None)
@@ -103,7 +103,7 @@ class Network(nn.Module):
             SigpropError: if the shapes, the labels or the values can't be learned from.
         """
         self.signal.check(inputs, labels)
-        check_inputs(inputs)
+        self._check(inputs, packed=self.rule.packed)
         return self.rule.learn(self, inputs.detach(), _as_targets(labels), update)
 
     def stages(
@@ -115,7 +115,7 @@ class Network(nn.Module):
         gradient; a caller that stops asking stops the pass. `record` names what each run keeps
         of every step.
         """
-        check_inputs(inputs)
+        self._check(inputs, packed=self.rule.packed)
         if labels is not None:
             self.signal.check(inputs, labels)
             labels = _as_targets(labels)
@@ -171,6 +171,13 @@ class Network(nn.Module):
             assert isinstance(block, Block)
             yield block
 
+    def _check(self, inputs: Tensor, *, packed: bool) -> None:
+        """Check samples at the start of a pass, which may hand the first block packed spikes."""
+        first = next(self.each_block())
+        packs = (packed if first.rule is None else first.rule.packed) and first.packs(inputs)
+        # Packing looks at every number: what packs is finite, and what does not is checked then.
+        check_inputs(inputs, finite=not packs)
+
     def _check_answers(self) -> None:
         answers, signal = self.signal.answers, type(self.signal).__name__
         for loss in (self.loss, *(block.loss for block in self.each_block())):
@@ -211,28 +218,3 @@ def _scored(stages: Iterable[Stage]) -> dict[str, Tensor]:
 
 def _as_targets(labels: Tensor) -> Tensor:
     return labels if labels.is_floating_point() else labels.long()
-
-
-def check_inputs(inputs: Tensor) -> None:
-    """Check samples `[T, B, ...]` at the start of a pass.
-
-    Raises:
-        SigpropError: if an axis is missing or empty, or a value is not finite.
-    """
-    # Autocast keeps the weights it has cast until its context ends, and layers have learned since.
-    torch.clear_autocast_cache()
-    if inputs.dim() < 3 or min(inputs.shape) < 1:
-        raise SigpropError(
-            f"input has shape {list(inputs.shape)}; expected [T, B, ...], none of them empty"
-        )
-    # NaN never exceeds a threshold: unchecked, it would pass for silence.
-    distinct = inputs[:1] if is_constant(inputs) else inputs
-    # A finite sum has finite terms, and one pass tells; a sum may also leave the range by itself.
-    if torch.isfinite(distinct.sum()):
-        return
-    bad = ~torch.isfinite(distinct)
-    if bad.any():
-        place = bad.nonzero()[0].tolist()
-        raise SigpropError(
-            f"input is {float(distinct[tuple(place)])} at {place}; expected finite numbers"
-        )

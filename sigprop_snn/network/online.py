@@ -16,8 +16,9 @@ from torch import Tensor
 from sigprop_snn.errors import SigpropError
 from sigprop_snn.network.block import Block
 from sigprop_snn.network.drive import driven_by, unrolled, with_context
+from sigprop_snn.network.inputs import check_inputs
 from sigprop_snn.network.local import LocalRule, compared, learn_by_stages
-from sigprop_snn.network.network import Network, check_inputs
+from sigprop_snn.network.network import Network
 from sigprop_snn.network.rule import Update, check_front
 from sigprop_snn.network.signal import Entry
 from sigprop_snn.network.stage import Learned, Response, Stage

@@ -47,9 +47,14 @@ class Rule(ABC):
 
     A rule with weights of its own (feedback, local readouts) is an `nn.Module` as well: the
     network then holds it as a submodule, so that they move, save and load with the rest.
+
+    Attributes:
+        needs: what it asks of the machine.
+        packed: whether its passes hand a block what it `received`, which may be `Packed`.
     """
 
     needs: ClassVar[Needs] = Needs()
+    packed: ClassVar[bool] = False
 
     @abstractmethod
     def learn(

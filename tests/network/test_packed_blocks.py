@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from sigprop_snn.errors import SigpropError
 from sigprop_snn.network import (
     Block,
     Network,
@@ -131,3 +132,25 @@ def test_a_hook_on_the_synapse_is_honoured():
     assert not network.record(x, ["spike"])["block1"]["spike"].any()
     silent.remove()
     assert network.record(x, ["spike"])["block1"]["spike"].any()
+
+
+PASSES = {
+    "learning": lambda network, x, labels: network.learn(x, labels),
+    "prediction": lambda network, x, labels: network(x),
+    "stages": lambda network, x, labels: list(network.stages(x)),
+}
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("-inf")])
+@pytest.mark.parametrize("name", PASSES)
+@pytest.mark.parametrize("rule", [VoltageRule(), SurrogateRule()], ids=["voltage", "surrogate"])
+def test_spikes_that_are_not_finite_are_refused(rule, name, bad):
+    network = small(rule)
+    x, labels = batch()
+    before = [value.clone() for value in network.state_dict().values()]
+    PASSES[name](network.eval(), x, labels)
+    x[7, 3, 11] = bad
+    with pytest.raises(SigpropError, match=rf"input is {bad} at \[7, 3, 11\]"):
+        PASSES[name](network.train(), x, labels)
+    for old, new in zip(before, network.state_dict().values(), strict=True):
+        assert torch.equal(old, new)
