@@ -73,7 +73,8 @@ class _Cosines(torch.autograd.Function):
             for rows in (samples, contexts)
         )
         sizes = own[:, None] * others
-        found = products(samples, contexts).div(sizes)
+        with _as_it_is(samples):
+            found = products(samples, contexts).div(sizes)
         ctx.save_for_backward(samples, contexts, own, others, sizes, found)
         return found
 
@@ -84,16 +85,22 @@ class _Cosines(torch.autograd.Function):
         samples, contexts, own, others, sizes, found = ctx.saved_tensors
         by_product, along = grad / sizes, grad * found
         # What is silent has no direction to turn from.
-        back = _over_square(along.sum(-1), own)
-        if contexts.dim() > samples.dim():
-            turned = torch.einsum("bk,bkd->bd", by_product, contexts)
-            of_contexts = by_product[..., None] * samples[:, None]
-            of_contexts.addcmul_(_over_square(along, others)[..., None], contexts, value=-1.0)
-        else:
-            turned = by_product @ contexts
-            of_contexts = by_product.t() @ samples
-            of_contexts.addcmul_(_over_square(along.sum(0), others)[:, None], contexts, value=-1.0)
-        return turned.addcmul_(back[:, None], samples, value=-1.0), of_contexts
+        back = _over_square(along.sum(-1), own)[:, None]
+        with _as_it_is(samples):
+            if contexts.dim() > samples.dim():
+                turned = torch.einsum("bk,bkd->bd", by_product, contexts)
+                of_contexts = by_product[..., None] * samples[:, None]
+                aside = _over_square(along, others)[..., None]
+            else:
+                turned, of_contexts = by_product @ contexts, by_product.t() @ samples
+                aside = _over_square(along.sum(0), others)[:, None]
+        turned.addcmul_(back, samples, value=-1.0)
+        return turned, of_contexts.addcmul_(aside, contexts, value=-1.0)
+
+
+def _as_it_is(values: Tensor) -> torch.autocast:
+    """Return where products keep the precision of voltages, small as they are, under autocast."""
+    return torch.autocast(values.device.type, enabled=False)
 
 
 def _over_square(values: Tensor, sizes: Tensor) -> Tensor:

@@ -43,3 +43,12 @@ def test_silence_has_no_cosine_and_turns_nobody():
     others = torch.arange(B) != 2
     (expected,) = torch.autograd.grad(definition(samples[others], contexts).sum(), contexts)
     assert torch.allclose(gradient, expected, atol=1e-12)
+
+
+def test_cosines_are_as_exact_under_autocast():
+    torch.manual_seed(0)
+    samples, contexts = (torch.randn(n, 40, requires_grad=True) for n in (6, 4))
+    exact = torch.autograd.grad(cosines(samples, contexts)[:, 0].sum(), samples)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = torch.autograd.grad(cosines(samples, contexts)[:, 0].sum(), samples)
+    assert torch.equal(exact[0], found[0])
