@@ -19,7 +19,7 @@ from typing import Any
 import torch
 
 _GRAIN = 64  # threads share no cache line
-_TURNS = 4  # a thread's share: one that is held up leaves the rest to the others
+_TURNS = 2  # a thread's share of what is left: one that is held up leaves the rest to the others
 
 
 def share(work: Callable[[int, int], None], count: int, worth: int, *, grain: int = _GRAIN) -> None:
@@ -32,12 +32,17 @@ def share(work: Callable[[int, int], None], count: int, worth: int, *, grain: in
         grain: what the calls' numbers of items are multiples of.
     """
     threads = torch.get_num_threads()
-    size = max(worth, -(-count // (threads * _TURNS)))
-    size = -(-size // grain) * grain
-    if threads == 1 or size >= count:
+    spans: deque[tuple[int, int]] = deque()
+    start = 0
+    while start < count:
+        # Ever smaller: all are done at about the same time.
+        size = max(worth, -(-(count - start) // (threads * _TURNS)))
+        stop = start + -(-size // grain) * grain
+        spans.append((start, min(stop, count)))
+        start = stop
+    if threads == 1 or len(spans) <= 1:
         work(0, count)
         return
-    spans = deque((start, min(start + size, count)) for start in range(0, count, size))
     failed: list[BaseException] = []
 
     def take_turns() -> None:
