@@ -60,13 +60,21 @@ class Affine(NamedTuple):
             return cls(flat, synapse, norm)
         return None
 
-    def attach(self, inputs: Tensor | Packed, value: Tensor, factor: float = 1.0) -> Tensor:
+    def attach(
+        self,
+        inputs: Tensor | Packed,
+        value: Tensor,
+        factor: float = 1.0,
+        riding: Tensor | None = None,
+    ) -> Tensor:
         """Return `value` with the gradient that the current of `inputs` has, times a factor.
 
         Args:
             inputs: what the block received, `[T, N, ...]` or `[N, ...]`, held constant.
             value: of the current's shape; its numbers don't matter here.
             factor: by which the gradient is multiplied.
+            riding: the current of C rows behind the N, `[C, ...]`, if there are any: the last rows
+                of a value without steps have its gradient.
         """
         stepped = value.dim() - self._axes == 2 and inputs.shape[0] > 1
         if stepped and isinstance(inputs, Tensor) and is_constant(inputs):
@@ -82,6 +90,7 @@ class Affine(NamedTuple):
             self.synapse.bias,
             norm.gain if norm is not None else None,
             norm.shift if isinstance(norm, RunningNorm) else None,
+            riding,
         )
         return attached
 
@@ -146,40 +155,49 @@ class _Attached(torch.autograd.Function):
         bias: Tensor | None,
         gain: Tensor | None,
         shift: Tensor | None,
+        riding: Tensor | None,
     ) -> Tensor:
         ctx.affine, ctx.factor = affine, factor
         ctx.inputs = inputs
+        ctx.riding = 0 if riding is None else len(riding)
         return value.view_as(value)
 
     @staticmethod
     @once_differentiable  # type: ignore[untyped-decorator]
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        grad = grads[0] if ctx.factor == 1.0 else ctx.factor * grads[0]
-        affine: Affine = ctx.affine
-        weight, bias, norm = affine.synapse.weight, affine.synapse.bias, affine.norm
-        with torch.autocast(grad.device.type, enabled=False):
-            product = affine.weight_gradient(ctx.inputs, grad)
-        sums = affine.channel_sums(grad)
-        if norm is None:
-            return None, None, None, None, product, sums if bias is not None else None, None, None
-        unit = norm.unit()
-        scale = (norm.gain * unit).detach()
-        # What the synapse gave, times the gradient, summed: the current itself is not needed.
-        of_raw = (weight.detach() * product).flatten(1).sum(1)
-        if bias is not None:
-            of_raw = of_raw + bias.detach() * sums
-        if isinstance(norm, RunningNorm):
-            of_raw = of_raw - norm.mean * sums
-        return (
-            None,
-            None,
-            None,
-            None,
-            product.mul_(scale.view(-1, *[1] * (weight.dim() - 1))),
-            scale * sums if bias is not None else None,
-            unit * of_raw,
-            sums if isinstance(norm, RunningNorm) else None,
-        )
+        (grad,), factor = grads, ctx.factor
+        of_riding = None
+        if ctx.riding:
+            of_riding = factor * grad[-ctx.riding :]
+            grad = grad[: -ctx.riding]
+        of_weight, of_bias, of_gain, of_shift = _gradients(ctx.affine, ctx.inputs, grad, factor)
+        return None, None, None, None, of_weight, of_bias, of_gain, of_shift, of_riding
+
+
+def _gradients(
+    affine: Affine, inputs: Tensor | Packed, grad: Tensor, factor: float
+) -> tuple[Tensor | None, ...]:
+    """Return the gradients of weight, bias, gain and shift, given that of the current / factor."""
+    weight, bias, norm = affine.synapse.weight, affine.synapse.bias, affine.norm
+    with torch.autocast(grad.device.type, enabled=False):
+        product = affine.weight_gradient(inputs, grad)
+    sums = factor * affine.channel_sums(grad)
+    if norm is None:
+        return product.mul_(factor), sums if bias is not None else None, None, None
+    unit = norm.unit()
+    scale = (norm.gain * unit).detach()
+    # What the synapse gave, times the gradient, summed: the current itself is not needed.
+    of_raw = factor * torch.linalg.vecdot(weight.detach().flatten(1), product.flatten(1))
+    if bias is not None:
+        of_raw = of_raw + bias.detach() * sums
+    if isinstance(norm, RunningNorm):
+        of_raw = of_raw - norm.mean * sums
+    return (
+        product.mul_((factor * scale).view(-1, *[1] * (weight.dim() - 1))),
+        scale * sums if bias is not None else None,
+        unit * of_raw,
+        sums if isinstance(norm, RunningNorm) else None,
+    )
 
 
 def _pair(sizes: tuple[int, ...]) -> tuple[int, int]:

@@ -70,15 +70,16 @@ def driven_by(
         before: the trace of the layer's own last spikes, divided by the gain, `[N, ...]`, for
             recurrent weights, or none.
     """
-    own, riding = voltage.detach().tensor_split([len(trace)])
+    voltage = voltage.detach()
     parts = block.affine_parts if not trace.requires_grad else None
     if parts is not None:
         trace = trace if trace.dtype == torch.float64 else trace.float()
-        driven = parts.attach(trace, own, gain)
+        driven = parts.attach(trace, voltage, gain, context)
     else:
-        driven = carrying(own, gain * block.static_current(trace))
-    if context is not None:
-        driven = torch.cat([driven, carrying(riding, gain * context)])
+        source = block.static_current(trace)
+        if context is not None:
+            source = torch.cat([source, context.to(source)])
+        driven = carrying(voltage, gain * source)
     if block.neuron.recurrence is not None:
         driven = carrying(driven, gain * block.neuron.recurrence(before))
     return driven
