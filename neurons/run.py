@@ -34,7 +34,6 @@ class Run:
         activity: the spikes, `[T, B, ...]`: numbers in the current's dtype, or four steps to a
             byte where a kernel sends them on like that.
         mean_voltage: the voltage before the reset, averaged over the steps, `[B, ...]`.
-        spike_count: the spikes of each neuron, summed over the steps, `[B, ...]`.
         state: the state after the last step; hand it to the next run to go on from there.
         recorded: what `record` asked for, by name, each `[T, B, ...]`; detached unless the run
             holds its spikes.
@@ -42,7 +41,6 @@ class Run:
 
     activity: Tensor | Packed
     mean_voltage: Tensor
-    spike_count: Tensor
     state: AnyState
     recorded: dict[str, Tensor]
 
@@ -50,6 +48,14 @@ class Run:
     def spike(self) -> Tensor:
         """The spikes as numbers, 0 or 1 (a graded neuron's are its rates), `[T, B, ...]`."""
         return self.activity if isinstance(self.activity, Tensor) else self.activity.unpacked()
+
+    @functools.cached_property
+    def spike_count(self) -> Tensor:
+        """The spikes of each neuron, summed over the steps, `[B, ...]`."""
+        if isinstance(self.activity, Packed):
+            return self.activity.weighted(torch.ones(self.activity.steps))
+        spikes = self.activity.detach()
+        return spikes.sum(0, dtype=torch.promote_types(spikes.dtype, torch.float32))
 
 
 def run(
@@ -143,7 +149,6 @@ def run_packed(
     return Run(
         ran.activity,
         ran.voltage_sum / ran.activity.steps,
-        ran.spike_count,
         State(ran.last_voltage),
         {n: ran.voltage if n == "voltage" else ran.activity.unpacked() for n in names},
     )
@@ -178,7 +183,6 @@ def _eager(
     spikes: list[Tensor] = []
     recorded: dict[str, list[Tensor]] = {name: [] for name in names}
     mean_voltage = torch.zeros_like(state.voltage)
-    spike_count = torch.zeros_like(state.voltage)
     for step_current in current:
         entering = _step_current(step_current, riding, scale)
         step = neuron.step(entering, state, hold_spikes=hold_spikes)
@@ -186,14 +190,12 @@ def _eager(
         spike = step.spike.to(current.dtype)
         spikes.append(spike)
         mean_voltage = mean_voltage + step.voltage
-        spike_count = spike_count + step.spike.detach()
         for name, kept in recorded.items():
             picked = _pick(name, spike, step.voltage, state)
             kept.append(picked if hold_spikes else picked.detach())
     return Run(
         torch.stack(spikes),
         mean_voltage / current.shape[0],
-        spike_count,
         state,
         {name: torch.stack(kept) for name, kept in recorded.items()},
     )
@@ -204,7 +206,6 @@ def _fused(ran: Fused, steps: int, names: tuple[str, ...]) -> Run:
     return Run(
         ran.spike,
         ran.voltage_sum / steps,
-        ran.spike_count,
         State(ran.last_voltage),
         {name: picked for name in names if (picked := kept[name]) is not None},
     )

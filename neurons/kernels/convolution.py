@@ -198,12 +198,12 @@ def _convolve(
     state = neuron.initial_state(torch.empty(rows, *size, channels)).voltage.detach().contiguous()
     windows = patterns.shape[1]
     sent = torch.empty(rows, windows, *size, channels, dtype=torch.uint8)
-    sums = [torch.empty_like(state) for _ in range(2)]
+    total = torch.empty_like(state)
     gain, shift = scale_of(channels, len(start), scale)
     shift[: len(start)] += gain[: len(start)] * start  # the bias passes through the scale as well
     currents = torch.empty(0, 0, 0, 0, 0) if raw is None else raw
     kept = torch.empty(inputs.steps if record else 0, rows, *size, channels)
-    arrays = (patterns, table, gain, shift, constant, sent, currents, kept, state, *sums)
+    arrays = (patterns, table, gain, shift, constant, sent, currents, kept, state, total)
     work = functools.partial(
         _compiled(),
         *(t.numpy() for t in arrays),
@@ -212,7 +212,7 @@ def _convolve(
         inputs.steps,
     )
     share(work, rows, worth=1, grain=1)
-    voltages = (t.permute(0, 3, 1, 2) for t in (state, *sums))
+    voltages = (t.permute(0, 3, 1, 2) for t in (state, total))
     return Layer(
         Packed(sent.permute(0, 1, 4, 2, 3), inputs.steps),
         kept.permute(0, 1, 4, 2, 3),
@@ -222,41 +222,43 @@ def _convolve(
 
 def _convolution(
     patterns: Any, table: Any, gains: Any, shifts: Any, riding: Any, sent: Any, raw: Any, kept: Any,
-    last: Any, total: Any, count: Any,
+    last: Any, total: Any,
     beta: Any, gain: Any, threshold: Any, taken: Any, emptied: bool,
     above: int, beside: int, steps: int, start: int, stop: int,
 ) -> None:  # fmt: skip
     """Run rows `start` to `stop`: samples, and behind them those that ride."""
     samples, windows, height, width, neurons = patterns.shape
     panels, _, kernel, across, panel = table.shape
-    _, tall, wide, channels = last.shape
+    rows, tall, wide, channels = last.shape
     # The currents of all positions that a spike can reach, those outside of the result with them.
     high, broad = height + kernel - 1, width + across - 1
     top, side = kernel - 1 - above, across - 1 - beside
     sheet = high * broad * panel
     currents = np.zeros(WINDOW * sheet + LANES, np.float32)
     base = -(currents.ctypes.data // 4) % LANES  # a vector that shares two cache lines costs twice
-    rows, places = last.shape[0], tall * wide
-    silence = np.zeros(LANES, np.float32)
+    places = tall * wide
+    size = places * channels
     keep = kept.shape[0] > 0
-    own = np.zeros((places, 3, panel), np.float32)
+    own = np.zeros((2, places, panel), np.float32)
     active, fired = np.empty(neurons + 1, np.int64), np.empty(neurons + 1, np.uint8)
     most = WINDOW * height * width
     which = np.empty(most * neurons + 1, np.int64)
     where, ends = np.empty(most + 1, np.int64), np.empty(most + 1, np.int64)
-    pattern = np.zeros(LANES, np.uint8)
+    pattern, voltage = np.zeros(LANES, np.uint8), np.zeros((WINDOW, LANES), np.float32)
     for row in range(start, stop):
         rides = row >= samples
         for part in range(panels):
             left = part * panel
             here = min(panel, channels - left)
-            for at in range(places):
-                for f in range(here):
-                    own[at, 0, f] = last[row, at // wide, at % wide, left + f]
-                    own[at, 1, f] = 0.0
-                    own[at, 2, f] = 0.0
+            factor = gains.shape[0] - panel if rides else left
+            for y in range(tall):
+                for x in range(wide):
+                    for f in range(here):
+                        own[0, y * wide + x, f] = last[row, y, x, left + f]
+                        own[1, y * wide + x, f] = 0.0
             for window in range(windows):
-                length = min(WINDOW, steps - window * WINDOW)
+                step = window * WINDOW
+                length = min(WINDOW, steps - step)
                 if not rides:
                     groups = list_groups(
                         patterns[row, window], part, base, sheet, broad, panel, active, fired,
@@ -270,64 +272,61 @@ def _convolution(
                         )  # fmt: skip
                         first = ends[group]
                 for y in range(tall):
-                    for x in range(wide):
-                        at = y * wide + x
-                        corner = base + ((y + top) * broad + x + side) * panel
-                        if rides:
-                            for t in range(length):
+                    at = y * wide
+                    corner = base + ((y + top) * broad + side) * panel
+                    if rides:
+                        for t in range(length):
+                            for x in range(wide):
                                 for f in range(here):
-                                    currents[t * sheet + corner + f] = riding[
+                                    currents[t * sheet + corner + x * panel + f] = riding[
                                         row - samples, y, x, left + f
                                     ]
-                        if raw.shape[0]:
-                            for t in range(WINDOW):
+                    if raw.shape[0]:
+                        for t in range(WINDOW):
+                            for x in range(wide):
                                 for f in range(here):
-                                    raw[t, row, y, x, left + f] = (
-                                        currents[t * sheet + corner + f] + shifts[left + f]
-                                    )
-                                    currents[t * sheet + corner + f] = 0.0
+                                    place = t * sheet + corner + x * panel + f
+                                    raw[t, row, y, x, left + f] = currents[place] + shifts[left + f]
+                                    currents[place] = 0.0
+                        continue
+                    # From the last channels on, whose sixteen reach into the next place's first.
+                    for f in range((here - 1) // LANES * LANES, -1, -LANES):
+                        target = (row * windows + window) * size + at * channels + left + f
+                        into = (step * rows + row) * size + at * channels + left + f
+                        if here - f >= LANES:
+                            safe = places
+                        else:
+                            safe = places - (f + LANES - 1) // channels if panels == 1 else 0
+                        if at + wide <= safe:
+                            fire(
+                                currents, corner + f, sheet,
+                                own, at * panel + f, places * panel, panel,
+                                gains, shifts, factor + f, 0, wide, length,
+                                beta, gain, threshold, taken, emptied,
+                                sent, target, keep, kept, into, rows * size, channels,
+                            )  # fmt: skip
                             continue
-                        factor = gains.shape[0] - panel if rides else left
-                        target = ((row * windows + window) * places + at) * channels + left
-                        for f in range(0, here, LANES):
-                            # Lanes behind the last channel are the next place's, which comes next.
-                            direct = here - f >= LANES or (
-                                panels == 1 and (places - at) * channels - f >= LANES
-                            )
-                            if direct:
-                                fire(
-                                    currents, corner + f, sheet, own, at * 3 * panel + f, panel,
-                                    gains, shifts, factor + f, length, keep,
-                                    beta, gain, threshold, taken, emptied, sent, target + f,
-                                )  # fmt: skip
-                            else:
-                                fire(
-                                    currents, corner + f, sheet, own, at * 3 * panel + f, panel,
-                                    gains, shifts, factor + f, length, keep,
-                                    beta, gain, threshold, taken, emptied, pattern, 0,
-                                )  # fmt: skip
-                                for lane in range(here - f):
-                                    sent[row, window, y, x, left + f + lane] = pattern[lane]
-                            if not keep:
-                                continue
-                            for t in range(length):
-                                voltage = t * sheet + corner + f
-                                step = window * WINDOW + t
-                                if direct:
-                                    place = (step * rows + row) * places + at
-                                    copy_lanes(kept, place * channels + left + f, currents, voltage)
-                                else:
-                                    for lane in range(here - f):
-                                        kept[step, row, y, x, left + f + lane] = currents[
-                                            voltage + lane
+                        for x in range(wide):
+                            fire(
+                                currents, corner + x * panel + f, sheet,
+                                own, (at + x) * panel + f, places * panel, panel,
+                                gains, shifts, factor + f, 0, 1, length,
+                                beta, gain, threshold, taken, emptied,
+                                pattern, 0, keep, voltage, 0, LANES, LANES,
+                            )  # fmt: skip
+                            for lane in range(min(LANES, here - f)):
+                                sent[row, window, y, x, left + f + lane] = pattern[lane]
+                                if keep:
+                                    for t in range(length):
+                                        kept[step + t, row, y, x, left + f + lane] = voltage[
+                                            t, lane
                                         ]
-                                copy_lanes(currents, voltage, silence, 0)
                 # What a spike added outside of the result is never read.
-            for at in range(places):
-                for f in range(here):
-                    last[row, at // wide, at % wide, left + f] = own[at, 0, f]
-                    total[row, at // wide, at % wide, left + f] = own[at, 1, f]
-                    count[row, at // wide, at % wide, left + f] = own[at, 2, f]
+            for y in range(tall):
+                for x in range(wide):
+                    for f in range(here):
+                        last[row, y, x, left + f] = own[0, y * wide + x, f]
+                        total[row, y, x, left + f] = own[1, y * wide + x, f]
 
 
 def _outer(
@@ -474,7 +473,7 @@ def _compiled() -> Callable[..., None]:
         _convolution,
         types.void(
             types.Array(byte, 5, "C"), types.Array(real, 5, "C"), line, line, maps,
-            types.Array(byte, 5, "C"), kept, kept, maps, maps, maps,
+            types.Array(byte, 5, "C"), kept, kept, maps, maps,
             real, real, real, real, types.boolean,
             whole, whole, whole, whole, whole,
         ),

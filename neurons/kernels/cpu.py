@@ -44,7 +44,7 @@ def lif_cpu(
             part.offset.numpy(),
             out.spike.view(bits).view(steps, neurons).numpy(),
             voltage.view(-1, neurons).numpy(),
-            *(t.view(-1).numpy() for t in (out.last_voltage, out.voltage_sum, out.spike_count)),
+            *(t.view(-1).numpy() for t in (out.last_voltage, out.voltage_sum)),
         )
         work = functools.partial(kernel, *arrays, part.place, *Constants.of(neuron), one, zero)
         share(work, part.current.shape[1], worth=_WORTH_A_THREAD // steps)
@@ -53,7 +53,7 @@ def lif_cpu(
 
 def _lif(
     current: Any, scale: Any, offset: Any, spikes: Any, voltages: Any,
-    last: Any, total: Any, count: Any, place: int,
+    last: Any, total: Any, place: int,
     beta: float, gain: float, threshold: float, taken: float, emptied: bool,
     one: Any, zero: Any, start: int, stop: int,
 ) -> None:  # fmt: skip
@@ -67,7 +67,6 @@ def _lif(
         factor = scale[first : first + size]
         shift = offset[first : first + size]
         summed = total[there : there + size]
-        counted = count[there : there + size]
         for t in range(spikes.shape[0]):
             i = current[min(t, current.shape[0] - 1), first : first + size]
             s = spikes[t, there : there + size]
@@ -82,7 +81,6 @@ def _lif(
                     u[n] = voltage
                 s[n] = one if fired else zero
                 summed[n] += voltage
-                counted[n] += spike
                 v[n] = voltage - height * spike
 
 
@@ -114,7 +112,7 @@ def _compiled(bfloat16: bool) -> Callable[..., None]:
     plane, line = types.Array(real, 2, "C"), types.Array(real, 1, "C")
     coded = types.Array(value, 2, "C")
     signature = types.void(
-        coded, line, line, coded, plane, line, line, line, whole,
+        coded, line, line, coded, plane, line, line, whole,
         real, real, real, real, types.boolean, value, value, whole, whole,
     )  # fmt: skip
     return compiled(_lif, signature)

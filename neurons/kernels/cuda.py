@@ -1,6 +1,6 @@
 """The CUDA kernel of LIF, in Triton.
 
-State and sums are float32 whatever the current's dtype. Multiply-adds are kept apart, as in the
+State and sum are float32 whatever the current's dtype. Multiply-adds are kept apart, as in the
 eager loop, so spikes are the same.
 """
 
@@ -38,7 +38,6 @@ def lif_triton(
             out.voltage if out.voltage is not None else out.last_voltage,
             out.last_voltage,
             out.voltage_sum,
-            out.spike_count,
             steps,
             size,
             part.place,
@@ -58,7 +57,7 @@ def lif_triton(
 
 @triton.jit  # type: ignore[untyped-decorator]
 def _lif(  # noqa: ANN202
-    current, scale, offset, spikes, voltages, last, total, count,  # noqa: ANN001
+    current, scale, offset, spikes, voltages, last, total,  # noqa: ANN001
     steps, size, place, row, current_row,  # noqa: ANN001
     beta, gain, threshold, taken,  # noqa: ANN001
     EMPTIED: tl.constexpr, KEEP: tl.constexpr, BLOCK: tl.constexpr,
@@ -71,18 +70,15 @@ def _lif(  # noqa: ANN202
     shift = tl.load(offset + here, mask=mask, other=0.0)
     v = tl.load(last + there, mask=mask, other=0.0)
     summed = tl.load(total + there, mask=mask, other=0.0)
-    counted = tl.load(count + there, mask=mask, other=0.0)
     for t in range(steps):
         step = tl.cast(t, tl.int64)
         i = tl.load(current + step * current_row + here, mask=mask, other=0.0).to(tl.float32)
         voltage = beta * v + gain * (factor * i + shift)
         spike = tl.where(voltage > threshold, 1.0, 0.0)
         summed += voltage
-        counted += spike
         v = voltage - (voltage if EMPTIED else taken) * spike
         tl.store(spikes + step * row + there, spike.to(spikes.dtype.element_ty), mask=mask)
         if KEEP:
             tl.store(voltages + step * row + there, voltage, mask=mask)
     tl.store(last + there, v, mask=mask)
     tl.store(total + there, summed, mask=mask)
-    tl.store(count + there, counted, mask=mask)

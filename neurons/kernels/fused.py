@@ -79,14 +79,12 @@ class Fused(NamedTuple):
         spike: `[T, B + C, ...]`, in the current's dtype.
         voltage: the voltage before the reset, `[T, B + C, ...]`, if it was recorded.
         voltage_sum: the same, summed over the steps, `[B + C, ...]`.
-        spike_count: the spikes, summed over the steps, `[B + C, ...]`.
         last_voltage: the voltage after the last reset, `[B + C, ...]`.
     """
 
     spike: Tensor
     voltage: Tensor | None
     voltage_sum: Tensor
-    spike_count: Tensor
     last_voltage: Tensor
 
 
@@ -98,28 +96,25 @@ class Layer(NamedTuple):
         voltage: before the reset, `[T, N + C, ...]`, or with no step where it is not recorded.
         last_voltage: after the last reset, `[N + C, ...]`.
         voltage_sum: the voltage before the reset, summed over the steps, `[N + C, ...]`.
-        spike_count: the spikes, summed over the steps, `[N + C, ...]`.
     """
 
     activity: Packed
     voltage: Tensor
     last_voltage: Tensor
     voltage_sum: Tensor
-    spike_count: Tensor
 
 
 Kernel = Callable[[LIF, Tensor, Tensor | None, State, tuple[str, ...], Scale | None], Fused]
 
 
 def allocate(current: Tensor, state: State, names: tuple[str, ...]) -> Fused:
-    """Return where a kernel writes: contiguous, sums at zero, the voltage at its start."""
+    """Return where a kernel writes: contiguous, the sum at zero, the voltage at its start."""
     shape = (current.shape[0], *state.voltage.shape)
     start = state.voltage.detach()
     spike = current.new_empty(shape)
     return Fused(
         spike,
         start.new_empty(shape) if "voltage" in names else None,
-        torch.zeros_like(start, memory_format=torch.contiguous_format),
         torch.zeros_like(start, memory_format=torch.contiguous_format),
         start.clone(memory_format=torch.contiguous_format),
     )

@@ -24,6 +24,7 @@ from sigprop_snn.neurons.kernels.emitting import (
     bit_of,
     carry,
     data,
+    each,
     each_event,
     each_row,
     lanes,
@@ -201,66 +202,86 @@ def _copy_lanes(_: Any, out: Any, there: Any, of: Any, here: Any) -> Any:
 
 @intrinsic  # type: ignore[untyped-decorator]
 def _fire(
-    _: Any, sums: Any, there: Any, apart: Any, own: Any, place: Any, beside: Any,
-    gains: Any, shifts: Any, left: Any, length: Any, keep: Any,
-    beta: Any, gain: Any, threshold: Any, taken: Any, emptied: Any, sent: Any, to: Any,
+    _: Any, sums: Any, there: Any, apart: Any, own: Any, place: Any, beside: Any, along: Any,
+    gains: Any, shifts: Any, left: Any, on: Any, count: Any, length: Any,
+    beta: Any, gain: Any, threshold: Any, taken: Any, emptied: Any,
+    sent: Any, to: Any, keep: Any, kept: Any, into: Any, later: Any, next_: Any,
 ) -> Any:  # fmt: skip
     kinds = (
-        sums, there, apart, own, place, beside, gains, shifts, left, length, keep,
-        beta, gain, threshold, taken, emptied, sent, to,
+        sums, there, apart, own, place, beside, along, gains, shifts, left, on, count, length,
+        beta, gain, threshold, taken, emptied, sent, to, keep, kept, into, later, next_,
     )  # fmt: skip
 
     def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         (
-            sums, there, apart, own, place, beside, gains, shifts, left, length, keep,
-            beta, gain, threshold, taken, emptied, sent, to,
+            sums, there, apart, own, place, beside, along, gains, shifts, left, on, count, length,
+            beta, gain, threshold, taken, emptied, sent, to, keep, kept, into, later, next_,
         ) = data(context, builder, signature, args)  # fmt: skip
         beta, gain, threshold, taken = (
             spread(builder, value) for value in (beta, gain, threshold, taken)
         )
-        zero, one = (ir.Constant(VECTOR, [value] * LANES) for value in (0.0, 1.0))
-        offsets = [builder.add(place, builder.mul(beside, number(n))) for n in range(3)]
-        kept = [lanes(builder, own, at, 1)[0] for at in offsets]
-        (factor,) = load(builder, lanes(builder, gains, left, 1))
-        (shift,) = load(builder, lanes(builder, shifts, left, 1))
-        values = [*load(builder, kept), ir.Constant(BYTES, [0] * LANES)]
-        after = builder.append_basic_block()
-        ends = []
-        for step in range(WINDOW):
-            inside = builder.append_basic_block()
-            ends.append((values, builder.block))
-            builder.cbranch(builder.icmp_signed("<", number(step), length), inside, after)
-            builder.position_at_end(inside)
-            at = builder.add(there, builder.mul(apart, number(step)))
+        # In every lane, or LLVM makes a branch of the choice.
+        emptied = spread(builder, bit_of(builder, emptied))
+        zero, none = ir.Constant(VECTOR, [0.0] * LANES), ir.Constant(BYTES, [0] * LANES)
+
+        def go_on(
+            values: list[Any], step: int, at: Any, scale: tuple[Any, Any], record: Any
+        ) -> list[Any]:
+            """Return voltage, sum and pattern after a step."""
+            factor, shift = scale
             (pointer,) = lanes(builder, sums, at, 1)
             (current,) = load(builder, [pointer])
+            builder.store(zero, pointer, align=4)
             current = builder.fadd(builder.fmul(factor, current), shift)
-            u, total, count, pattern = values
+            u, total, pattern = values
             u = builder.fadd(builder.fmul(beta, u), builder.fmul(gain, current))
-            builder.store(builder.select(bit_of(builder, keep), u, zero), pointer, align=4)
+            with builder.if_then(bit_of(builder, keep)):
+                builder.store(u, lanes(builder, kept, record, 1)[0], align=4)
             fired = builder.fcmp_ordered(">", u, threshold)
-            height = builder.select(bit_of(builder, emptied), u, taken)
+            height = builder.select(emptied, u, taken)
             bit = ir.Constant(BYTES, [1 << step] * LANES)
-            none = ir.Constant(BYTES, [0] * LANES)
-            values = [
+            return [
                 builder.fsub(u, builder.select(fired, height, zero)),
                 builder.fadd(total, u),
-                builder.fadd(count, builder.select(fired, one, zero)),
                 builder.or_(pattern, builder.select(fired, bit, none)),
             ]
-        ends.append((values, builder.block))
-        builder.branch(after)
-        builder.position_at_end(after)
-        results = []
-        for number_of in range(len(values)):
-            phi = builder.phi(values[number_of].type)
-            for found, block in ends:
-                phi.add_incoming(found[number_of], block)
-            results.append(phi)
-        for value, pointer in zip(results, kept, strict=False):
-            builder.store(value, pointer, align=4)
-        (target,) = lanes(builder, sent, to, 1, BYTES)
-        builder.store(results[3], target, align=1)
+
+        def run(sixteen: Any) -> None:
+            moved = builder.mul(sixteen, along)
+            first, out = builder.add(there, moved), builder.mul(sixteen, next_)
+            voltage = builder.add(place, moved)
+            states = [
+                lanes(builder, own, at, 1)[0] for at in (voltage, builder.add(voltage, beside))
+            ]
+            scaled = builder.add(left, builder.mul(sixteen, on))
+            (factor,) = load(builder, lanes(builder, gains, scaled, 1))
+            (shift,) = load(builder, lanes(builder, shifts, scaled, 1))
+            values = [*load(builder, states), none]
+            after = builder.append_basic_block()
+            ends = []
+            for step in range(WINDOW):
+                inside = builder.append_basic_block()
+                ends.append((values, builder.block))
+                builder.cbranch(builder.icmp_signed("<", number(step), length), inside, after)
+                builder.position_at_end(inside)
+                at = builder.add(first, builder.mul(apart, number(step)))
+                record = builder.add(into, builder.add(out, builder.mul(later, number(step))))
+                values = go_on(values, step, at, (factor, shift), record)
+            ends.append((values, builder.block))
+            builder.branch(after)
+            builder.position_at_end(after)
+            results = []
+            for which, value in enumerate(values):
+                results.append(builder.phi(value.type))
+                for found, block in ends:
+                    results[-1].add_incoming(found[which], block)
+            *renewed, pattern = results
+            for value, pointer in zip(renewed, states, strict=True):
+                builder.store(value, pointer, align=4)
+            (target,) = lanes(builder, sent, builder.add(to, out), 1, BYTES)
+            builder.store(pattern, target, align=1)
+
+        each(builder, count, 1, run)
         return context.get_dummy_value()
 
     return types.void(*kinds), emit

@@ -119,7 +119,6 @@ def run_layer(
         torch.empty(steps if record else 0, rows, columns),
         start.contiguous(),
         torch.empty(rows, columns),
-        torch.empty(rows, columns),
     )
     constant = torch.empty(0, columns) if riding is None else riding.detach().float().contiguous()
     factors = scale_of(columns, len(panels.start), scale)
@@ -137,7 +136,7 @@ def run_layer(
 
 def _layer(
     events: Any, starts: Any, table: Any, bias: Any, scale: Any, shift: Any, riding: Any,
-    patterns: Any, voltages: Any, last: Any, total: Any, count: Any,
+    patterns: Any, voltages: Any, last: Any, total: Any,
     unit: Any, beta: Any, gain: Any, threshold: Any, taken: Any, emptied: bool, steps: int,
     start: int, stop: int,
 ) -> None:  # fmt: skip
@@ -146,20 +145,21 @@ def _layer(
     _, rows, width = table.shape
     count_of_rows, windows, columns = patterns.shape
     samples = count_of_rows - riding.shape[0]
-    kept = voltages.shape[0] > 0
+    keep = voltages.shape[0] > 0
     sums = np.zeros((WINDOW, width), np.float32)
-    own = np.zeros((3, width), np.float32)
-    sent = np.zeros(width, np.uint8)
+    own = np.zeros((2, width), np.float32)
+    sent, kept = np.zeros(LANES, np.uint8), np.zeros((WINDOW, LANES), np.float32)
     for first in range(start, stop, _SAMPLES):
         for panel in range(table.shape[0]):
             left = panel * width
             here = min(width, columns - left)
+            whole = here - here % LANES
             for sample in range(first, min(first + _SAMPLES, stop)):
                 rides = sample >= samples
+                factor = scale.shape[0] - width if rides else left
                 for f in range(here):
                     own[0, f] = last[sample, left + f]
                     own[1, f] = 0.0
-                    own[2, f] = 0.0
                 for window in range(windows):
                     row = sample * windows + window
                     if rides:
@@ -171,25 +171,33 @@ def _layer(
                             table, panel * rows * width, unit, events, row * room, starts, row,
                             bias, left, sums, 0,
                         )  # fmt: skip
-                    length = min(WINDOW, steps - window * WINDOW)
-                    factor = scale.shape[0] - width if rides else left
-                    for f in range(0, width, LANES):
+                    step = window * WINDOW
+                    length = min(WINDOW, steps - step)
+                    if whole:
                         fire(
-                            sums, f, width, own, f, width,
-                            scale, shift, factor + f, length, kept,
-                            beta, gain, threshold, taken, emptied, sent, f,
+                            sums, 0, width, own, 0, width, LANES,
+                            scale, shift, factor, LANES, whole // LANES, length,
+                            beta, gain, threshold, taken, emptied,
+                            patterns, row * columns + left, keep,
+                            voltages, (step * count_of_rows + sample) * columns + left,
+                            count_of_rows * columns, LANES,
                         )  # fmt: skip
-                    if kept:
-                        for t in range(length):
-                            into = voltages[window * WINDOW + t, sample]
-                            for f in range(here):
-                                into[left + f] = sums[t, f]
-                    for f in range(here):
-                        patterns[sample, window, left + f] = sent[f]
+                    if whole < here:
+                        # What lies behind the last column is another row's.
+                        fire(
+                            sums, whole, width, own, whole, width, LANES,
+                            scale, shift, factor + whole, LANES, 1, length,
+                            beta, gain, threshold, taken, emptied,
+                            sent, 0, keep, kept, 0, LANES, LANES,
+                        )  # fmt: skip
+                        for f in range(here - whole):
+                            patterns[sample, window, left + whole + f] = sent[f]
+                            if keep:
+                                for t in range(length):
+                                    voltages[step + t, sample, left + whole + f] = kept[t, f]
                 for f in range(here):
                     last[sample, left + f] = own[0, f]
                     total[sample, left + f] = own[1, f]
-                    count[sample, left + f] = own[2, f]
 
 
 @functools.cache
@@ -206,7 +214,7 @@ def _compiled(table: torch.dtype) -> Callable[..., None]:
             types.Array(types.uint16, 2, "C"), types.Array(types.int32, 2, "C"),
             types.Array(real if table == torch.float32 else types.uint16, 3, "C"),
             line, line, line, sheet,
-            types.Array(types.uint8, 3, "C"), types.Array(real, 3, "C"), sheet, sheet, sheet,
+            types.Array(types.uint8, 3, "C"), types.Array(real, 3, "C"), sheet, sheet,
             real, real, real, real, real, types.boolean, whole, whole, whole,
         ),
     )  # fmt: skip

@@ -78,32 +78,39 @@ def copy_lanes(out: Any, there: int, of: Any, here: int) -> None:
 
 
 def fire(
-    sums: Any, there: int, apart: int, own: Any, place: int, beside: int,
-    gains: Any, shifts: Any, left: int, length: int, keep: bool,
-    beta: Any, gain: Any, threshold: Any, taken: Any, emptied: bool, sent: Any, to: int,
+    sums: Any, there: int, apart: int, own: Any, place: int, beside: int, along: int,
+    gains: Any, shifts: Any, left: int, on: int, count: int, length: int,
+    beta: Any, gain: Any, threshold: Any, taken: Any, emptied: bool,
+    sent: Any, to: int, keep: bool, kept: Any, into: int, later: int, next_: int,
 ) -> None:  # fmt: skip
-    """Run sixteen LIF neurons through the steps of a window.
+    """Run LIF neurons through the steps of a window, sixteen at a time.
 
     Args:
-        sums: the currents of the four steps before their scale; after, the voltages before the
-            reset, or zero.
+        sums: the currents of the four steps before their scale; zero after.
         there: the place of the first step's.
         apart: from one step's place to the next one's.
-        own: the voltage, its sum over the steps, and that of the spikes; all go on.
+        own: the voltage, and its sum over the steps; both go on.
         place: of the voltage.
-        beside: from there to the sum of the voltage, and from that to the spikes'.
+        beside: from there to the sum.
+        along: from one sixteen's place to the next one's, in `sums` and `own`.
         gains: what the current is multiplied with.
         shifts: what is then added.
         left: the place in both.
+        on: from one sixteen's place to the next one's in both.
+        count: how many sixteens there are, at least one.
         length: how many steps there are.
-        keep: whether the voltages are to be kept.
         beta: share of the voltage that stays.
         gain: share of the current that enters.
         threshold: voltage above which a neuron fires.
         taken: what a spike takes off the voltage, if not all of it.
         emptied: whether a spike takes all of it.
-        sent: where the patterns go, sixteen bytes.
+        sent: where the patterns go, sixteen bytes at a time.
         to: their place.
+        keep: whether the voltages before the reset are kept.
+        kept: where they go then.
+        into: the place of the first step's.
+        later: from one step's place to the next one's.
+        next_: from one sixteen's place to the next one's, in `sent` and `kept`.
     """
     raise AssertionError("compiled code only")
 

@@ -144,7 +144,6 @@ def unrolled(
     bare = Run(
         ran.spike.detach(),
         ran.mean_voltage.detach(),
-        ran.spike_count.detach(),
         map_state(torch.detach, ran.state),
         {name: kept.detach() for name, kept in ran.recorded.items()},
     )

@@ -159,7 +159,6 @@ def as_run(rate: Tensor, voltage: Tensor, record: Sequence[str] = ()) -> Run:
     return Run(
         rate,
         voltage.mean(0),
-        rate.sum(0),
         State(voltage[-1]),
         {name: known[name] for name in record},
     )
