@@ -187,7 +187,8 @@ def _gradients(
     unit = norm.unit()
     scale = (norm.gain * unit).detach()
     # What the synapse gave, times the gradient, summed: the current itself is not needed.
-    of_raw = factor * torch.linalg.vecdot(weight.detach().flatten(1), product.flatten(1))
+    held = weight.detach().to(product)
+    of_raw = factor * torch.linalg.vecdot(held.flatten(1), product.flatten(1))
     if bias is not None:
         of_raw = of_raw + bias.detach() * sums
     if isinstance(norm, RunningNorm):
