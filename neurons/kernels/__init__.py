@@ -3,11 +3,10 @@
 from sigprop_snn.neurons.kernels.choice import BACKENDS, Backend, fused_kernel
 from sigprop_snn.neurons.kernels.convolution import (
     Convolution,
-    convolution_outer,
     fits_convolution,
-    outer_pays,
     run_convolution,
 )
+from sigprop_snn.neurons.kernels.convolution_gradient import convolution_outer, outer_pays
 from sigprop_snn.neurons.kernels.fused import Fused, Scale
 from sigprop_snn.neurons.kernels.layer import Synapse, fits_layer, run_layer
 from sigprop_snn.neurons.kernels.packed import WINDOW, Packed, flattened, pack, unpacked

@@ -20,15 +20,14 @@ from sigprop_snn.neurons.base import Neuron
 from sigprop_snn.neurons.kernels.choice import unfit_neuron
 from sigprop_snn.neurons.kernels.fused import Constants, Layer, Scale, scale_of
 from sigprop_snn.neurons.kernels.packed import WINDOW, Packed
+from sigprop_snn.neurons.kernels.places import list_groups, teach_lists
 from sigprop_snn.neurons.kernels.product import fits_activity, fits_weights
 from sigprop_snn.neurons.kernels.sharing import share
 from sigprop_snn.neurons.kernels.vectors import (
     LANES,
     PANEL,
     add_kernels,
-    copy_lanes,
     fire,
-    give_kernels,
 )
 from sigprop_snn.neurons.lif import LIF
 
@@ -55,13 +54,6 @@ def fits_convolution(neuron: Neuron, inputs: Tensor | Packed, layer: nn.Conv2d) 
         and all(pad < kernel <= size + 2 * pad for size, kernel, pad in sizes)
         and fits_weights(shape[0] * shape[1] * shape[3] * shape[4], weight, layer.bias)
     )
-
-
-# A weight gradient is faster by events up to this share of windows in which a channel fires: with
-# few channels, where the dense one is slow, or with many; and from so many windows a channel.
-_MOST_ACTIVE, _MOST_ACTIVE_OF_MANY = 0.8, 0.36
-_MANY = 64  # channels
-_FEWEST = 400
 
 
 class Convolution(NamedTuple):
@@ -133,48 +125,6 @@ def run_convolution(
         record: whether the voltage of every step is kept.
     """
     return _convolve(neuron, synapse, riding, scale, record=record)
-
-
-def outer_pays(inputs: Packed) -> bool:
-    """Return whether `convolution_outer` is faster than a dense gradient for `[T, N, K, H, W]`."""
-    channels = inputs.shape[2]
-    active = int(torch.count_nonzero(inputs.patterns))
-    most = _MOST_ACTIVE if channels < _MANY else _MOST_ACTIVE_OF_MANY
-    return _FEWEST * channels <= active <= most * inputs.patterns.numel()
-
-
-def convolution_outer(
-    inputs: Packed, grad: Tensor, kernel: tuple[int, int], padding: tuple[int, int]
-) -> Tensor:
-    """Return the weight's gradient `[F, K, kh, kw]`: the sum of grad times spike.
-
-    Args:
-        inputs: the spikes, `[T, N, K, H, W]`.
-        grad: that of the currents, float32, `[T, N, F, H', W']`; it may be some rows of a larger
-            one.
-        kernel: kh and kw.
-        padding: as of the convolution.
-    """
-    patterns = inputs.patterns.permute(0, 1, 3, 4, 2).contiguous()
-    rows = grad.movedim(2, -1)
-    if not rows[0, 0].is_contiguous():
-        rows = rows.contiguous()
-    channels, neurons = rows.shape[-1], patterns.shape[-1]
-    panel = min(PANEL, channels + -channels % LANES)
-    shape = -(-channels // panel), neurons, *kernel, panel
-    parts: dict[int, Tensor] = {}
-
-    def work(start: int, stop: int) -> None:
-        sums = parts[start] = torch.zeros(shape)
-        _compiled_outer()(
-            patterns.numpy(), rows.detach().numpy(), sums.numpy(), *padding, start, stop
-        )
-
-    share(work, len(patterns), worth=1, grain=1)
-    # In order, whoever was first: the same sum every time.
-    total = torch.stack([parts[start] for start in sorted(parts)]).sum(0)
-    turned = total.permute(0, 4, 1, 2, 3).flatten(0, 1)[:channels]
-    return turned.flip(2, 3)
 
 
 def _convolve(
@@ -329,143 +279,13 @@ def _convolution(
                         total[row, y, x, left + f] = own[1, y * wide + x, f]
 
 
-def _outer(
-    patterns: Any, grad: Any, sums: Any, above: int, beside: int, start: int, stop: int
-) -> None:
-    """Add the gradient of samples `start` to `stop` to `sums`, `[P, K, kh, kw, panel]`."""
-    _, windows, height, width, neurons = patterns.shape
-    panels, _, kernel, across, panel = sums.shape
-    steps, _, tall, wide, channels = grad.shape
-    high, broad = height + kernel - 1, width + across - 1
-    top, side = kernel - 1 - above, across - 1 - beside
-    sheet = high * broad * panel
-    places = tall * wide
-    apart, beyond = grad.strides[0] // grad.itemsize, grad.strides[1] // grad.itemsize
-    # The gradient with silence around it, as the currents lie in `_convolution`.
-    around = np.zeros(WINDOW * sheet + LANES, np.float32)
-    base = -(around.ctypes.data // 4) % LANES
-    active, fired = np.empty(neurons + 1, np.int64), np.empty(neurons + 1, np.uint8)
-    most = WINDOW * height * width
-    which = np.empty(most * neurons + 1, np.int64)
-    where, ends = np.empty(most + 1, np.int64), np.empty(most + 1, np.int64)
-    for row in range(start, stop):
-        for part in range(panels):
-            left = part * panel
-            here = min(panel, channels - left)
-            for window in range(windows):
-                for t in range(min(WINDOW, steps - window * WINDOW)):
-                    image = ((window * WINDOW + t) * apart + row * beyond) + left
-                    for y in range(tall):
-                        for x in range(wide):
-                            at = y * wide + x
-                            place = base + t * sheet + ((y + top) * broad + x + side) * panel
-                            for f in range(0, here, LANES):
-                                # Lanes behind the last channel go to sums that nobody reads.
-                                if (places - at) * channels - left - f >= LANES:
-                                    copy_lanes(around, place + f, grad, image + at * channels + f)
-                                else:
-                                    for lane in range(here - f):
-                                        around[place + f + lane] = grad[
-                                            window * WINDOW + t, row, y, x, left + f + lane
-                                        ]
-                groups = list_groups(
-                    patterns[row, window], part, base, sheet, broad, panel, active, fired,
-                    which, where, ends,
-                )  # fmt: skip
-                first = 0
-                for group in range(groups):
-                    give_kernels(
-                        sums, which, first, ends[group], around, where[group], broad * panel,
-                        kernel, across * panel,
-                    )  # fmt: skip
-                    first = ends[group]
-
-
-def list_groups(
-    patterns: Any, part: int, base: int, sheet: int, broad: int, panel: int,
-    active: Any, fired: Any, which: Any, where: Any, ends: Any,
-) -> int:  # fmt: skip
-    """List what fires in a window, place by place, and return for how many places and times.
-
-    Args:
-        patterns: of the window, `[H, W, K]`.
-        part: which panel of the weights it is for.
-        base: where the currents begin.
-        sheet: from one step's currents to the next one's.
-        broad: places in a row of currents.
-        panel: channels of a place.
-        active: room for the channels of a place that fire.
-        fired: room for their patterns.
-        which: where the channels go that fire, `part` counted in.
-        where: where the place goes of each group's first current.
-        ends: where in `which` each group ends.
-    """
-    raise AssertionError("compiled code only")
-
-
-def _list_groups(
-    patterns: Any, part: Any, base: Any, sheet: Any, broad: Any, panel: Any,
-    active: Any, fired: Any, which: Any, where: Any, ends: Any,
-) -> Any:  # fmt: skip
-    # Whether a channel fires moves an index: no branch hangs on it.
-    height, width, neurons = patterns.shape
-    groups = spikes = 0
-    for y in range(height):
-        for x in range(width):
-            found = 0
-            for k in range(neurons):
-                bits = patterns[y, x, k]
-                active[found] = k
-                fired[found] = bits
-                found += bits != 0
-            for t in range(WINDOW):
-                before = spikes
-                for event in range(found):
-                    which[spikes] = part * neurons + active[event]
-                    spikes += fired[event] >> t & 1
-                where[groups] = base + t * sheet + (y * broad + x) * panel
-                ends[groups] = spikes
-                groups += spikes > before
-    return groups
-
-
-@functools.cache
-def _teach_list() -> None:
-    from numba.extending import overload
-
-    def typed(
-        patterns: Any, part: Any, base: Any, sheet: Any, broad: Any, panel: Any,
-        active: Any, fired: Any, which: Any, where: Any, ends: Any,
-    ) -> Any:  # fmt: skip
-        return _list_groups
-
-    overload(list_groups)(typed)
-
-
-@functools.cache
-def _compiled_outer() -> Callable[..., None]:
-    from numba import types
-
-    from sigprop_snn.neurons.kernels.compiling import compiled
-
-    _teach_list()
-    real, whole = types.float32, types.int64
-    return compiled(
-        _outer,
-        types.void(
-            types.Array(types.uint8, 5, "C"), types.Array(real, 5, "A"),
-            types.Array(real, 5, "C"), whole, whole, whole, whole,
-        ),
-    )  # fmt: skip
-
-
 @functools.cache
 def _compiled() -> Callable[..., None]:
     from numba import types
 
     from sigprop_snn.neurons.kernels.compiling import compiled
 
-    _teach_list()
+    teach_lists()
     real, whole, byte = types.float32, types.int64, types.uint8
     line, maps = types.Array(real, 1, "C"), types.Array(real, 4, "C")
     kept = types.Array(real, 5, "C")
