@@ -33,7 +33,7 @@ from sigprop_snn.neurons.kernels.emitting import (
     spans,
     spread,
     widened,
-)  # fmt: skip
+)
 from sigprop_snn.neurons.kernels.packed import WINDOW
 from sigprop_snn.neurons.kernels.vectors import LANES, PANEL, PICKED, VECTORS
 
@@ -291,17 +291,17 @@ def _fire(
 def _pick(
     _: Any, out: Any, there: Any, of: Any, here: Any, keys: Any, at: Any, key: Any, same: Any
 ) -> Any:
+    tag, number_of = (ir.IntType(array.dtype.bitwidth) for array in (keys, of))
+    tags, numbers = ir.VectorType(tag, PICKED), ir.VectorType(number_of, PICKED)
+
     def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         out, there, of, here, keys, at, key, same = data(context, builder, signature, args)
-        (found,) = load(
-            builder, lanes(builder, keys, at, 1, ir.VectorType(keys.type.pointee, PICKED))
-        )
-        asked = spread(builder, builder.trunc(key, keys.type.pointee), PICKED)
+        (found,) = load(builder, lanes(builder, keys, at, 1, tags))
+        (values,) = load(builder, lanes(builder, of, here, 1, numbers))
+        asked = spread(builder, builder.trunc(key, tag), PICKED)
         others = spread(builder, builder.not_(bit_of(builder, same)), PICKED)
         chosen = builder.xor(builder.icmp_unsigned("==", found, asked), others)
-        numbers = ir.VectorType(of.type.pointee, PICKED)
-        (values,) = load(builder, lanes(builder, of, here, 1, numbers))
-        name = f"llvm.x86.avx512.mask.compress.v{PICKED}i{of.type.pointee.width}"
+        name = f"llvm.x86.avx512.mask.compress.v{PICKED}i{number_of.width}"
         picked = _call(builder, name, numbers, [values, values, chosen])
         builder.store(picked, lanes(builder, out, there, 1, numbers)[0], align=1)
         bits = builder.bitcast(chosen, INT32)

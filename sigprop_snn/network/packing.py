@@ -73,13 +73,13 @@ class Observed(NamedTuple):
 def observed(steps: int, rows: int, *, maps: bool) -> Observed:
     """Return all windows where there are few, else whole ones, spread over steps and rows."""
     most = _OBSERVED_MAPS if maps else _OBSERVED
-    whole = steps // WINDOW
-    few = rows * whole < most
-    count = -(-steps // WINDOW) if few else whole
-    places = torch.arange(rows * count if few else most)
-    if few:
+    count, whole = -(-steps // WINDOW), steps // WINDOW
+    if rows * count <= most:
+        places = torch.arange(rows * count)
         row, windows = places // count, places % count
     else:
-        row, windows = places % rows, places * count // most
+        count = max(1, whole)
+        places = torch.arange(min(rows * count, most))
+        row, windows = places % rows, places * count // len(places)
     at = WINDOW * windows + torch.arange(WINDOW)[:, None]
-    return Observed(row, windows, at.clamp(max=steps - 1), at < steps if few else None)
+    return Observed(row, windows, at.clamp(max=steps - 1), None if count == whole else at < steps)
