@@ -43,11 +43,8 @@ def panels_of(weight: Tensor, bias: Tensor | None, *, half: bool = False) -> Pan
     unit = 1.0
     table = weight.detach()
     if half and adds_float16():
-        low, high = torch.aminmax(table)
-        largest = max(-float(low), float(high))
-        if not _SMALL <= largest <= _ROOM / weight.shape[1] and 0 < largest < float("inf"):
-            # So that no sum of all of them leaves float16's range, at either end.
-            unit = 2.0 ** math.ceil(math.log2(largest * weight.shape[1] / _ROOM))
+        unit = _unit(table)
+        if unit != 1.0:
             table = table / unit
         table = table.half()
     panel = PANEL if table.dtype == torch.float32 else 2 * PANEL
@@ -62,3 +59,20 @@ def panels_of(weight: Tensor, bias: Tensor | None, *, half: bool = False) -> Pan
     whole[:, :neurons] = table.view(-1, panel, neurons).transpose(1, 2)
     whole[:, neurons] = 0.0
     return Panels(whole if whole.dtype == torch.float32 else whole.view(torch.uint16), start, unit)
+
+
+def _unit(table: Tensor) -> float:
+    """Return a power of two by which no sum of a row's numbers leaves float16's range.
+
+    At either end of the range: it is 1 where the numbers are neither large nor small.
+    """
+    width = table.shape[1]
+    # The length of all bounds the largest, from both sides, and the sums: it takes one quick pass.
+    length = float(torch.linalg.vector_norm(table))
+    if length >= _SMALL * math.sqrt(table.numel()) and length * math.sqrt(width) <= _ROOM:
+        return 1.0
+    low, high = torch.aminmax(table)
+    largest = max(-float(low), float(high))
+    if _SMALL <= largest <= _ROOM / width or not 0 < largest < float("inf"):
+        return 1.0
+    return 2.0 ** math.ceil(math.log2(largest * width / _ROOM))
