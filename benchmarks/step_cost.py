@@ -43,7 +43,7 @@ def cases(quick: bool, device: str) -> list[Case]:
 
 def _rules(library: str, depth: int) -> list[tuple[str, str]]:
     if library == BOUND:
-        return [("inference", "float32"), ("inference", "bf16")]
+        return [("inference", "float32"), ("voltage", "float32"), ("inference", "bf16")]
     if library == OURS:
         return [
             ("inference", "float32"),

@@ -256,24 +256,58 @@ class _EveryStep(nn.Module):
 
 
 def _matrix_products(case: Case, device: str) -> Task:
-    """Return the synapses alone, as inference runs them: what bounds every row."""
-    layers = layers_of(case)
+    """Return the synapses alone: what bounds every row.
+
+    For "inference" their products as inference makes them; for "voltage" the least that learning
+    adds: each layer's weight gradient from one trace a sample, and Adam.
+    """
+    layers = layers_of(case)[:-1]
     spikes, _ = inputs_for(case, device)
     generator = torch.Generator().manual_seed(1)
     received = [spikes.flatten(0, 1)]
     with torch.no_grad():
-        for layer in layers[:-1]:
+        for layer in layers:
             layer.to(device)
             shape = layer(received[-1][:1]).shape[1:]
             drawn = torch.rand(received[-1].shape[0], *shape, generator=generator) < 0.1
             received.append(drawn.float().to(device))
+    if case.rule == "voltage":
+        return _bare_update(layers, received, case)
 
     def multiply() -> None:
         with torch.no_grad(), _precision(case, device):
-            for layer, x in zip(layers[:-1], received[:-1], strict=True):
+            for layer, x in zip(layers, received, strict=False):
                 layer(x)
 
-    return Task(multiply, received)
+    return Task(multiply, received[:-1])
+
+
+def _bare_update(layers: list[nn.Module], received: list[Tensor], case: Case) -> Task:
+    traces, deltas = ([x.unflatten(0, (-1, case.batch_size)).mean(0) for x in xs]
+                      for xs in (received[:-1], received[1:]))  # fmt: skip
+    synapses = []
+    for index, layer in enumerate(layers):
+        synapse = layer
+        if isinstance(layer, nn.Sequential):
+            pool, synapse = layer
+            traces[index] = pool(traces[index])
+        assert isinstance(synapse, nn.Linear | nn.Conv2d)
+        synapses.append(synapse)
+    parameters = [parameter for synapse in synapses for parameter in synapse.parameters()]
+    optimizer = torch.optim.Adam(parameters, 1e-3, fused=True)
+
+    def update() -> None:
+        for synapse, x, delta in zip(synapses, traces, deltas, strict=True):
+            if isinstance(synapse, nn.Linear):
+                product, sums = delta.t() @ x, delta.sum(0)
+            else:
+                shape, padding = synapse.weight.shape, synapse.padding
+                product = nn.grad.conv2d_weight(x, shape, delta, padding=padding)
+                sums = delta.sum((0, 2, 3))
+            synapse.weight.grad, synapse.bias.grad = product, sums
+        optimizer.step()
+
+    return Task(update, [*traces, *deltas])
 
 
 def make(case: Case, device: str) -> Task:
