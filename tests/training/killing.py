@@ -6,6 +6,7 @@ Importing torch takes longer than a run, so the processes are forks of one that 
 done nothing else. `test_resume.py` starts this and looks at what is left in FOLDER.
 """
 
+import functools
 import importlib
 import os
 import signal
@@ -92,6 +93,17 @@ def done(process, expected):
         raise SystemExit(f"a process ended with {code}; expected one of {expected}")
 
 
+def side_by_side(works):
+    """Do all, each in a process of its own, as many at once as there are processors."""
+    running = []
+    for work in works:
+        if len(running) >= (os.cpu_count() or 1):
+            done(running.pop(0), [0])
+        running.append(forked(work))
+    for process in running:
+        done(process, [0])
+
+
 def quiet(_):
     """Say nothing."""
 
@@ -142,13 +154,14 @@ def main(root):
     started = time.monotonic()
     done(forked(lambda: begin(root / "undisturbed")), [0])
     seconds = time.monotonic() - started
-    for name in MOMENTS:
-        killed_then_resumed(root, name)
-    for name in OFTEN:
-        killed_then_resumed(root, f"often-{name}", save_every=0.0)
+    cases = [functools.partial(killed_then_resumed, root, name) for name in MOMENTS]
+    cases += [
+        functools.partial(killed_then_resumed, root, f"often-{name}", save_every=0.0)
+        for name in OFTEN
+    ]
+    side_by_side([*cases, functools.partial(killed_again_and_again, root / "again-and-again")])
     for share in CHANCE:
         killed_by_chance(root / f"chance-{share}", share * seconds)
-    killed_again_and_again(root / "again-and-again")
 
 
 if __name__ == "__main__":
