@@ -61,9 +61,10 @@ def test_a_layer_is_its_product_and_the_eager_run(shape, neuron):
             assert_same(ran, expected)
 
 
-def test_bit_for_bit_the_kernels_one_after_the_other():
-    x, weight, bias = drawn((9, 40, 30, 100))
-    scale = factors(100)[1]
+@pytest.mark.parametrize("columns", [90, 100])
+def test_bit_for_bit_the_kernels_one_after_the_other(columns):
+    x, weight, bias = drawn((9, 40, 30, columns))
+    scale = factors(columns)[1]
     current = product.event_linear(x, weight, bias)
     for record in ((), ("voltage",)):
         ran = run_packed(MODELS[0], Synapse.of(pack(x), weight, bias), scale=scale, record=record)
