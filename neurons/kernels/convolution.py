@@ -23,12 +23,7 @@ from sigprop_snn.neurons.kernels.packed import WINDOW, Packed
 from sigprop_snn.neurons.kernels.places import list_groups, teach_lists
 from sigprop_snn.neurons.kernels.product import fits_activity, fits_weights
 from sigprop_snn.neurons.kernels.sharing import share
-from sigprop_snn.neurons.kernels.vectors import (
-    LANES,
-    PANEL,
-    add_kernels,
-    fire,
-)
+from sigprop_snn.neurons.kernels.vectors import LANES, PANEL, add_kernels, fire
 from sigprop_snn.neurons.lif import LIF
 
 

@@ -205,17 +205,17 @@ def _fire(
     _: Any, sums: Any, there: Any, apart: Any, own: Any, place: Any, beside: Any, along: Any,
     gains: Any, shifts: Any, left: Any, on: Any, count: Any, length: Any,
     beta: Any, gain: Any, threshold: Any, taken: Any, emptied: Any,
-    sent: Any, to: Any, keep: Any, kept: Any, into: Any, later: Any, next_: Any,
+    sent: Any, to: Any, keep: Any, kept: Any, into: Any, later: Any, onward: Any,
 ) -> Any:  # fmt: skip
     kinds = (
         sums, there, apart, own, place, beside, along, gains, shifts, left, on, count, length,
-        beta, gain, threshold, taken, emptied, sent, to, keep, kept, into, later, next_,
+        beta, gain, threshold, taken, emptied, sent, to, keep, kept, into, later, onward,
     )  # fmt: skip
 
     def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         (
             sums, there, apart, own, place, beside, along, gains, shifts, left, on, count, length,
-            beta, gain, threshold, taken, emptied, sent, to, keep, kept, into, later, next_,
+            beta, gain, threshold, taken, emptied, sent, to, keep, kept, into, later, onward,
         ) = data(context, builder, signature, args)  # fmt: skip
         beta, gain, threshold, taken = (
             spread(builder, value) for value in (beta, gain, threshold, taken)
@@ -248,7 +248,7 @@ def _fire(
 
         def run(sixteen: Any) -> None:
             moved = builder.mul(sixteen, along)
-            first, out = builder.add(there, moved), builder.mul(sixteen, next_)
+            first, out = builder.add(there, moved), builder.mul(sixteen, onward)
             voltage = builder.add(place, moved)
             states = [
                 lanes(builder, own, at, 1)[0] for at in (voltage, builder.add(voltage, beside))
@@ -329,7 +329,7 @@ def _calling(code: Any) -> Any:
     return lambda *_: lambda *args: code(*args)
 
 
-# They are called by what the compiler gives them alone.
+# What stands behind each name, once kernels are compiled.
 _CODE: dict[Any, Any] = {
     vectors.sum_patterns: _sum_patterns,
     vectors.add_patterns: _add_patterns,

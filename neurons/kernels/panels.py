@@ -62,9 +62,9 @@ def panels_of(weight: Tensor, bias: Tensor | None, *, half: bool = False) -> Pan
 
 
 def _unit(table: Tensor) -> float:
-    """Return a power of two by which no sum of a row's numbers leaves float16's range.
+    """Return a power of two; divided by it, no sum of a row's numbers leaves float16's range.
 
-    At either end of the range: it is 1 where the numbers are neither large nor small.
+    It is 1 where the numbers are neither too large nor too small for it as they are.
     """
     width = table.shape[1]
     # The length of all bounds the largest, from both sides, and the sums: it takes one quick pass.

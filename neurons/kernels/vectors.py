@@ -81,7 +81,7 @@ def fire(
     sums: Any, there: int, apart: int, own: Any, place: int, beside: int, along: int,
     gains: Any, shifts: Any, left: int, on: int, count: int, length: int,
     beta: Any, gain: Any, threshold: Any, taken: Any, emptied: bool,
-    sent: Any, to: int, keep: bool, kept: Any, into: int, later: int, next_: int,
+    sent: Any, to: int, keep: bool, kept: Any, into: int, later: int, onward: int,
 ) -> None:  # fmt: skip
     """Run LIF neurons through the steps of a window, sixteen at a time.
 
@@ -110,7 +110,7 @@ def fire(
         kept: where they go then.
         into: the place of the first step's.
         later: from one step's place to the next one's.
-        next_: from one sixteen's place to the next one's, in `sent` and `kept`.
+        onward: from one sixteen's place to the next one's, in `sent` and `kept`.
     """
     raise AssertionError("compiled code only")
 

@@ -177,7 +177,14 @@ class _Attached(torch.autograd.Function):
 def _gradients(
     affine: Affine, inputs: Tensor | Packed, grad: Tensor, factor: float
 ) -> tuple[Tensor | None, ...]:
-    """Return the gradients of weight, bias, gain and shift, given that of the current / factor."""
+    """Return the gradients of weight, bias, gain and shift.
+
+    Args:
+        affine: the block.
+        inputs: what it received.
+        grad: the current's gradient, but for a factor.
+        factor: by which it is to be multiplied.
+    """
     weight, bias, norm = affine.synapse.weight, affine.synapse.bias, affine.norm
     with torch.autocast(grad.device.type, enabled=False):
         product = affine.weight_gradient(inputs, grad)
