@@ -16,20 +16,20 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks.tasks import Case, make
 from sigprop_snn.training import keep_freed_memory
 
-# What a function's own time is counted under; the first that fits, by file and name.
+# What a function's own time is counted under, and that of the kernel it runs; the first that fits,
+# by file and name.
 PARTS = {
-    "linear layers": ("layer.py", "_layer"),
-    "convolutional layers": ("convolution.py", "_convolution"),
-    "listing the spikes": ("listing.py", "_list"),
-    "packing the input": ("packed.py", "_pack"),
-    "pools": ("packed.py", "_halve"),
-    "presynaptic traces": ("packed.py", "_weighted"),
-    "currents for the normalisers": ("windows.py", "_product"),
+    "linear layers": ("layer.py", "run_layer"),
+    "convolutional layers": ("convolution.py", "_convolve"),
+    "listing the spikes": ("listing.py", "list_windows"),
+    "packing the input": ("packed.py", "pack"),
+    "pools": ("packed.py", "halved"),
+    "presynaptic traces": ("packed.py", "weighted"),
+    "currents for the normalisers": ("windows.py", "panels_product"),
     "weights in panels": ("panels.py", ""),
     "weight gradients": ("", "_outer"),
     "the same of convolutions, dense": ("", "convolution_backward"),
     "surrogate kernel": ("surrogate.py", ""),
-    "waiting for the other threads": ("sharing.py", ""),
     "rest of the backward pass": ("", "run_backward"),
     "Adam": ("", "_fused_adam_"),
 }
@@ -45,13 +45,19 @@ def shares(case: Case, steps: int) -> dict[str, float]:
         task.step()
     profiler.disable()
     found = dict.fromkeys([*PARTS, "all else"], 0.0)
-    for (file, _, name), (*_, own, _, _) in pstats.Stats(profiler).stats.items():  # type: ignore[attr-defined]
-        part = next(
-            (p for p, (at, of) in PARTS.items() if file.endswith(at) and of in name), "all else"
-        )
-        found[part] += own
+    for (file, _, name), (*_, own, _, callers) in pstats.Stats(profiler).stats.items():  # type: ignore[attr-defined]
+        if not file.endswith("sharing.py"):
+            found[_part(file, name)] += own
+        elif name == "share":
+            for (caller, _, asking), (*_, kernel) in callers.items():
+                found[_part(caller, asking)] += kernel
     whole = sum(found.values())
     return {part: own / whole for part, own in found.items()}
+
+
+def _part(file: str, name: str) -> str:
+    fits = (part for part, (at, of) in PARTS.items() if file.endswith(at) and of in name)
+    return next(fits, "all else")
 
 
 def main() -> None:

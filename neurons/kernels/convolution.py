@@ -8,7 +8,6 @@ currents of four steps and its voltages stay in the cache.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,7 +21,7 @@ from sigprop_snn.neurons.kernels.fused import Constants, Layer, Scale, scale_of
 from sigprop_snn.neurons.kernels.packed import WINDOW, Packed
 from sigprop_snn.neurons.kernels.places import list_groups, teach_lists
 from sigprop_snn.neurons.kernels.product import fits_activity, fits_weights
-from sigprop_snn.neurons.kernels.sharing import share
+from sigprop_snn.neurons.kernels.sharing import Compiled, share
 from sigprop_snn.neurons.kernels.vectors import LANES, PANEL, add_kernels, fire
 from sigprop_snn.neurons.lif import LIF
 
@@ -149,14 +148,8 @@ def _convolve(
     currents = torch.empty(0, 0, 0, 0, 0) if raw is None else raw
     kept = torch.empty(inputs.steps if record else 0, rows, *size, channels)
     arrays = (patterns, table, gain, shift, constant, sent, currents, kept, state, total)
-    work = functools.partial(
-        _compiled(),
-        *(t.numpy() for t in arrays),
-        *Constants.of(neuron),
-        *padding,
-        inputs.steps,
-    )
-    share(work, rows, worth=1, grain=1)
+    given = (*arrays, *Constants.of(neuron), *padding, inputs.steps)
+    share(_compiled(), given, rows, worth=1, grain=1)
     voltages = (t.permute(0, 3, 1, 2) for t in (state, total))
     return Layer(
         Packed(sent.permute(0, 1, 4, 2, 3), inputs.steps),
@@ -275,7 +268,7 @@ def _convolution(
 
 
 @functools.cache
-def _compiled() -> Callable[..., None]:
+def _compiled() -> Compiled:
     from numba import types
 
     from sigprop_snn.neurons.kernels.compiling import compiled
@@ -286,10 +279,7 @@ def _compiled() -> Callable[..., None]:
     kept = types.Array(real, 5, "C")
     return compiled(
         _convolution,
-        types.void(
-            types.Array(byte, 5, "C"), types.Array(real, 5, "C"), line, line, maps,
-            types.Array(byte, 5, "C"), kept, kept, maps, maps,
-            real, real, real, real, types.boolean,
-            whole, whole, whole, whole, whole,
-        ),
+        types.Array(byte, 5, "C"), types.Array(real, 5, "C"), line, line, maps,
+        types.Array(byte, 5, "C"), kept, kept, maps, maps,
+        real, real, real, real, types.boolean, whole, whole, whole,
     )  # fmt: skip

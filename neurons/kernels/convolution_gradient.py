@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,7 @@ from torch import Tensor
 
 from sigprop_snn.neurons.kernels.packed import WINDOW, Packed
 from sigprop_snn.neurons.kernels.places import list_groups, teach_lists
-from sigprop_snn.neurons.kernels.sharing import share
+from sigprop_snn.neurons.kernels.sharing import Compiled, share
 from sigprop_snn.neurons.kernels.vectors import LANES, PANEL, copy_lanes, give_kernels
 
 # A weight gradient is faster by events up to this share of windows in which a channel fires: with
@@ -20,7 +19,7 @@ from sigprop_snn.neurons.kernels.vectors import LANES, PANEL, copy_lanes, give_k
 _MOST_ACTIVE, _MOST_ACTIVE_OF_MANY = 0.8, 0.36
 _MANY = 64  # channels
 _FEWEST = 400
-_PARTS = 16  # of a batch, at most, that have sums of their own
+_PARTS = 16  # of a batch, at most, that have sums of their own, however many threads there are
 
 
 def outer_pays(inputs: Packed) -> bool:
@@ -49,28 +48,23 @@ def convolution_outer(
         rows = rows.contiguous()
     channels, neurons = rows.shape[-1], patterns.shape[-1]
     panel = min(PANEL, channels + -channels % LANES)
-    shape = -(-channels // panel), neurons, *kernel, panel
-    parts: dict[int, Tensor] = {}
-
-    def work(start: int, stop: int) -> None:
-        sums = parts[start] = torch.zeros(shape)
-        _compiled_outer()(
-            patterns.numpy(), rows.detach().numpy(), sums.numpy(), *padding, start, stop
-        )
-
-    share(work, len(patterns), worth=-(-len(patterns) // _PARTS), grain=1)
-    # In order, whoever was first: the same sum every time.
-    total = torch.stack([parts[start] for start in sorted(parts)]).sum(0)
-    turned = total.permute(0, 4, 1, 2, 3).flatten(0, 1)[:channels]
+    parts = min(_PARTS, len(patterns))
+    sums = torch.zeros(parts, -(-channels // panel), neurons, *kernel, panel)
+    share(_compiled_outer(), (patterns, rows, sums, *padding), parts, worth=1, grain=1)
+    turned = sums.sum(0).permute(0, 4, 1, 2, 3).flatten(0, 1)[:channels]
     return turned.flip(2, 3)
 
 
 def _outer(
     patterns: Any, grad: Any, sums: Any, above: int, beside: int, start: int, stop: int
 ) -> None:
-    """Add the gradient of samples `start` to `stop` to `sums`, `[P, K, kh, kw, panel]`."""
-    _, windows, height, width, neurons = patterns.shape
-    panels, _, kernel, across, panel = sums.shape
+    """Add the gradient of parts `start` to `stop` of the samples to `sums`.
+
+    They are `[parts, P, K, kh, kw, panel]`.
+    """
+    samples, windows, height, width, neurons = patterns.shape
+    parts, panels, _, kernel, across, panel = sums.shape
+    size = -(-samples // parts)
     steps, _, tall, wide, channels = grad.shape
     high, broad = height + kernel - 1, width + across - 1
     top, side = kernel - 1 - above, across - 1 - beside
@@ -84,7 +78,8 @@ def _outer(
     most = WINDOW * height * width
     which = np.empty(most * neurons + 1, np.int64)
     where, ends = np.empty(most + 1, np.int64), np.empty(most + 1, np.int64)
-    for row in range(start, stop):
+    for row in range(start * size, min(stop * size, samples)):
+        mine = sums[row // size]
         for part in range(panels):
             left = part * panel
             here = min(panel, channels - left)
@@ -111,14 +106,14 @@ def _outer(
                 first = 0
                 for group in range(groups):
                     give_kernels(
-                        sums, which, first, ends[group], around, where[group], broad * panel,
+                        mine, which, first, ends[group], around, where[group], broad * panel,
                         kernel, across * panel,
                     )  # fmt: skip
                     first = ends[group]
 
 
 @functools.cache
-def _compiled_outer() -> Callable[..., None]:
+def _compiled_outer() -> Compiled:
     from numba import types
 
     from sigprop_snn.neurons.kernels.compiling import compiled
@@ -127,8 +122,6 @@ def _compiled_outer() -> Callable[..., None]:
     real, whole = types.float32, types.int64
     return compiled(
         _outer,
-        types.void(
-            types.Array(types.uint8, 5, "C"), types.Array(real, 5, "A"),
-            types.Array(real, 5, "C"), whole, whole, whole, whole,
-        ),
+        types.Array(types.uint8, 5, "C"), types.Array(real, 5, "A"), types.Array(real, 6, "C"),
+        whole, whole,
     )  # fmt: skip

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from sigprop_snn.neurons.base import State
 from sigprop_snn.neurons.kernels.fused import Constants, Fused, Scale, allocate, parts
-from sigprop_snn.neurons.kernels.sharing import share
+from sigprop_snn.neurons.kernels.sharing import Compiled, share
 from sigprop_snn.neurons.lif import LIF
 
 _CHUNK = 1024  # neurons whose voltage, sums and scratch stay in the first-level cache
@@ -38,16 +38,20 @@ def lif_cpu(
     voltage = out.voltage if out.voltage is not None else torch.empty(0, neurons)
     bits, one, zero = _spike_bits(current.dtype)
     for part in parts(current, riding, scale):
-        arrays = (
-            part.current.view(bits).numpy(),
-            part.gain.numpy(),
-            part.offset.numpy(),
-            out.spike.view(bits).view(steps, neurons).numpy(),
-            voltage.view(-1, neurons).numpy(),
-            *(t.view(-1).numpy() for t in (out.last_voltage, out.voltage_sum)),
+        given = (
+            part.current.view(bits),
+            part.gain,
+            part.offset,
+            out.spike.view(bits).view(steps, neurons),
+            voltage.view(-1, neurons),
+            out.last_voltage.view(-1),
+            out.voltage_sum.view(-1),
+            part.place,
+            *Constants.of(neuron),
+            one,
+            zero,
         )
-        work = functools.partial(kernel, *arrays, part.place, *Constants.of(neuron), one, zero)
-        share(work, part.current.shape[1], worth=_WORTH_A_THREAD // steps)
+        share(kernel, given, part.current.shape[1], worth=_WORTH_A_THREAD // steps)
     return out
 
 
@@ -99,7 +103,7 @@ def _widen_typed(value: Any) -> Callable[[Any], Any]:
 
 
 @functools.cache
-def _compiled(bfloat16: bool) -> Callable[..., None]:
+def _compiled(bfloat16: bool) -> Compiled:
     """Return the kernel for one dtype of current."""
     from numba import types
     from numba.extending import overload
@@ -111,11 +115,10 @@ def _compiled(bfloat16: bool) -> Callable[..., None]:
     value = types.uint16 if bfloat16 else real
     plane, line = types.Array(real, 2, "C"), types.Array(real, 1, "C")
     coded = types.Array(value, 2, "C")
-    signature = types.void(
-        coded, line, line, coded, plane, line, line, whole,
-        real, real, real, real, types.boolean, value, value, whole, whole,
+    return compiled(
+        _lif, coded, line, line, coded, plane, line, line, whole,
+        real, real, real, real, types.boolean, value, value,
     )  # fmt: skip
-    return compiled(_lif, signature)
 
 
 @functools.cache

@@ -8,7 +8,6 @@ product and the neuron's kernel one after the other, to the bit.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,7 +21,7 @@ from sigprop_snn.neurons.kernels.listing import Windows, list_windows
 from sigprop_snn.neurons.kernels.packed import WINDOW, Packed
 from sigprop_snn.neurons.kernels.panels import Panels, panels_of
 from sigprop_snn.neurons.kernels.product import fits_activity, fits_weights
-from sigprop_snn.neurons.kernels.sharing import share
+from sigprop_snn.neurons.kernels.sharing import Compiled, share
 from sigprop_snn.neurons.kernels.vectors import LANES, fire, sum_patterns
 from sigprop_snn.neurons.kernels.windows import panels_product
 from sigprop_snn.neurons.lif import LIF
@@ -123,14 +122,8 @@ def run_layer(
     constant = torch.empty(0, columns) if riding is None else riding.detach().float().contiguous()
     factors = scale_of(columns, len(panels.start), scale)
     taken = (windows.events, windows.starts, panels.table, panels.start, *factors, constant)
-    work = functools.partial(
-        _compiled(panels.table.dtype),
-        *(t.numpy() for t in (*taken, patterns, *out[1:])),
-        np.float32(panels.unit),
-        *Constants.of(neuron),
-        steps,
-    )
-    share(work, rows, worth=_WORTH, grain=1)
+    given = (*taken, patterns, *out[1:], panels.unit, *Constants.of(neuron), steps)
+    share(_compiled(panels.table.dtype), given, rows, worth=_WORTH, grain=1)
     return out
 
 
@@ -201,7 +194,7 @@ def _layer(
 
 
 @functools.cache
-def _compiled(table: torch.dtype) -> Callable[..., None]:
+def _compiled(table: torch.dtype) -> Compiled:
     from numba import types
 
     from sigprop_snn.neurons.kernels.compiling import compiled
@@ -210,11 +203,9 @@ def _compiled(table: torch.dtype) -> Callable[..., None]:
     line, sheet = types.Array(real, 1, "C"), types.Array(real, 2, "C")
     return compiled(
         _layer,
-        types.void(
-            types.Array(types.uint16, 2, "C"), types.Array(types.int32, 2, "C"),
-            types.Array(real if table == torch.float32 else types.uint16, 3, "C"),
-            line, line, line, sheet,
-            types.Array(types.uint8, 3, "C"), types.Array(real, 3, "C"), sheet, sheet,
-            real, real, real, real, real, types.boolean, whole, whole, whole,
-        ),
+        types.Array(types.uint16, 2, "C"), types.Array(types.int32, 2, "C"),
+        types.Array(real if table == torch.float32 else types.uint16, 3, "C"),
+        line, line, line, sheet,
+        types.Array(types.uint8, 3, "C"), types.Array(real, 3, "C"), sheet, sheet,
+        real, real, real, real, real, types.boolean, whole,
     )  # fmt: skip

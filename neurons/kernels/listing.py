@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,7 +11,7 @@ from torch import Tensor
 
 from sigprop_snn.neurons.kernels.packed import PATTERNS, WINDOW, Packed
 from sigprop_snn.neurons.kernels.processor import picks
-from sigprop_snn.neurons.kernels.sharing import share
+from sigprop_snn.neurons.kernels.sharing import Compiled, share
 from sigprop_snn.neurons.kernels.vectors import PICKED, TOGETHER, pick
 
 MOST_NEURONS = (1 << 16) - 1  # that a row may have: the next number is nobody's
@@ -52,8 +51,8 @@ def list_windows(packed: Packed) -> Windows:
     room = neurons + PATTERNS * (TOGETHER - 1) + PICKED
     events = torch.empty(samples * windows, room, dtype=torch.uint16)
     starts = torch.empty(samples * windows, PATTERNS + 1, dtype=torch.int32)
-    arrays = [t.numpy() for t in (patterns.contiguous(), events, starts)]
-    share(functools.partial(_compiled(picks()), *arrays), samples, worth=1, grain=1)
+    given = patterns.contiguous(), events, starts
+    share(_compiled(picks()), given, samples, worth=1, grain=1)
     return Windows(events, starts, neurons, packed.steps)
 
 
@@ -120,17 +119,14 @@ def _list_by_vectors(patterns: Any, events: Any, starts: Any, first: int, last: 
 
 
 @functools.cache
-def _compiled(picks: bool) -> Callable[..., None]:
+def _compiled(picks: bool) -> Compiled:
     from numba import types
 
     from sigprop_snn.neurons.kernels.compiling import compiled
 
     return compiled(
         _list_by_vectors if picks else _list,
-        types.void(
-            types.Array(types.uint8, 3, "C"),
-            types.Array(types.uint16, 2, "C"),
-            types.Array(types.int32, 2, "C"),
-            types.int64, types.int64,
-        ),
-    )  # fmt: skip
+        types.Array(types.uint8, 3, "C"),
+        types.Array(types.uint16, 2, "C"),
+        types.Array(types.int32, 2, "C"),
+    )

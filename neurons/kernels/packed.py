@@ -8,14 +8,13 @@ and to read again.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from sigprop_snn.neurons.kernels.sharing import share
+from sigprop_snn.neurons.kernels.sharing import Compiled, share
 
 WINDOW = 4  # steps
 PATTERNS = 1 << WINDOW
@@ -45,9 +44,8 @@ class Packed(NamedTuple):
         out = torch.empty(self.steps, rows.shape[0], rows.shape[2], dtype=dtype)
         if dtype in (torch.float32, torch.bfloat16):
             half = dtype == torch.bfloat16
-            arrays = rows.numpy(), (out.view(torch.uint16) if half else out).numpy()
-            one = np.uint16(0x3F80) if half else np.float32(1.0)
-            share(functools.partial(_compiled_unpack(half), *arrays, one), len(rows), 1, grain=1)
+            given = (rows, out.view(torch.uint16), 0x3F80) if half else (rows, out, 1.0)
+            share(_compiled_unpack(half), given, len(rows), worth=1, grain=1)
         else:
             for step, into in enumerate(out):
                 into.copy_(rows[:, step // WINDOW] >> step % WINDOW & 1)
@@ -66,8 +64,7 @@ class Packed(NamedTuple):
         maps = self.patterns.permute(0, 1, 3, 4, 2).contiguous()
         samples, windows, height, width, channels = maps.shape
         out = maps.new_empty(samples, windows, height // 2, width // 2, channels)
-        work = functools.partial(_compiled_halve(), maps.numpy(), out.numpy())
-        share(work, samples, worth=1, grain=1)
+        share(_compiled_halve(), (maps, out), samples, worth=1, grain=1)
         return Packed(out.permute(0, 1, 4, 2, 3), self.steps)
 
     def weighted(self, weights: Tensor) -> Tensor:
@@ -80,8 +77,7 @@ class Packed(NamedTuple):
         of_step[: self.steps] = weights
         rows = self._rows()
         out = torch.empty(rows.shape[0], rows.shape[2])
-        arrays = [t.numpy() for t in (rows, of_step, out)]
-        share(functools.partial(_compiled_weighted(), *arrays), len(out), worth=1, grain=1)
+        share(_compiled_weighted(), (rows, of_step, out), len(out), worth=1, grain=1)
         return self._shaped(out, 1)
 
     @property
@@ -117,9 +113,8 @@ def pack(inputs: Tensor) -> Packed | None:
     windows = -(-steps // WINDOW)
     patterns = torch.empty(samples, windows, rows.shape[2], dtype=torch.uint8)
     other = torch.zeros(samples, dtype=torch.bool)
-    arrays = [t.numpy() for t in (bits, patterns, other)]
-    one = np.uint32(0x3F80 if half else 0x3F800000)
-    share(functools.partial(_compiled_pack(half), *arrays, one), samples, worth=1, grain=1)
+    given = bits, patterns, other, 0x3F80 if half else 0x3F800000
+    share(_compiled_pack(half), given, samples, worth=1, grain=1)
     if other.any():
         return None
     return Packed(patterns.view(samples, windows, *inputs.shape[2:]), steps)
@@ -223,17 +218,17 @@ def _halve(maps: Any, out: Any, first: int, last: int) -> None:
 
 
 @functools.cache
-def _compiled_halve() -> Callable[..., None]:
+def _compiled_halve() -> Compiled:
     from numba import types
 
     from sigprop_snn.neurons.kernels.compiling import compiled
 
     maps = types.Array(types.uint8, 5, "C")
-    return compiled(_halve, types.void(maps, maps, types.int64, types.int64))
+    return compiled(_halve, maps, maps)
 
 
 @functools.cache
-def _compiled_pack(bfloat16: bool) -> Callable[..., None]:
+def _compiled_pack(bfloat16: bool) -> Compiled:
     from numba import types
 
     from sigprop_snn.neurons.kernels.compiling import compiled
@@ -241,17 +236,15 @@ def _compiled_pack(bfloat16: bool) -> Callable[..., None]:
     value = types.uint16 if bfloat16 else types.uint32
     return compiled(
         _pack,
-        types.void(
-            types.Array(value, 3, "C"),
-            types.Array(types.uint8, 3, "C"),
-            types.Array(types.boolean, 1, "C"),
-            types.uint32, types.int64, types.int64,
-        ),
-    )  # fmt: skip
+        types.Array(value, 3, "C"),
+        types.Array(types.uint8, 3, "C"),
+        types.Array(types.boolean, 1, "C"),
+        types.uint32,
+    )
 
 
 @functools.cache
-def _compiled_unpack(bfloat16: bool) -> Callable[..., None]:
+def _compiled_unpack(bfloat16: bool) -> Compiled:
     from numba import types
 
     from sigprop_snn.neurons.kernels.compiling import compiled
@@ -259,26 +252,21 @@ def _compiled_unpack(bfloat16: bool) -> Callable[..., None]:
     value = types.uint16 if bfloat16 else types.float32
     return compiled(
         _unpack,
-        types.void(
-            types.Array(types.uint8, 3, "C"),
-            types.Array(value, 3, "C"),
-            value, types.int64, types.int64,
-        ),
-    )  # fmt: skip
+        types.Array(types.uint8, 3, "C"),
+        types.Array(value, 3, "C"),
+        value,
+    )
 
 
 @functools.cache
-def _compiled_weighted() -> Callable[..., None]:
+def _compiled_weighted() -> Compiled:
     from numba import types
 
     from sigprop_snn.neurons.kernels.compiling import compiled
 
     return compiled(
         _weighted,
-        types.void(
-            types.Array(types.uint8, 3, "C"),
-            types.Array(types.float32, 1, "C"),
-            types.Array(types.float32, 2, "C"),
-            types.int64, types.int64,
-        ),
-    )  # fmt: skip
+        types.Array(types.uint8, 3, "C"),
+        types.Array(types.float32, 1, "C"),
+        types.Array(types.float32, 2, "C"),
+    )

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from sigprop_snn.neurons.kernels.sharing import share
+from sigprop_snn.neurons.kernels.sharing import Compiled, share
 
 _TILE = 208  # columns whose weights stay in the second-level cache
 _COLUMNS = 128  # columns of a gradient that stay there with it
@@ -33,16 +33,16 @@ def rows_product(inputs: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     rows = inputs.contiguous()
     out = rows.new_empty(rows.shape[0], weight.shape[0])
     start = weight.new_zeros(weight.shape[0]) if bias is None else bias.contiguous()
-    arrays = [t.detach().numpy() for t in (rows, weight.t().contiguous(), start, out)]
-    share(functools.partial(_compiled(), *arrays), rows.shape[0], worth=_ROWS_A_THREAD)
+    given = rows, weight.t().contiguous(), start, out
+    share(_compiled(), given, rows.shape[0], worth=_ROWS_A_THREAD)
     return out
 
 
 def rows_outer(inputs: Tensor, grad: Tensor) -> Tensor:
     """Return the weight's gradient, `grad.T @ inputs`, `[F, K]`, in float32."""
     out = grad.new_zeros(inputs.shape[1], grad.shape[1])
-    arrays = [t.detach().numpy() for t in (inputs.contiguous(), grad.contiguous(), out)]
-    share(functools.partial(_compiled_outer(), *arrays), grad.shape[1], worth=_COLUMNS_A_THREAD)
+    given = inputs.contiguous(), grad.contiguous(), out
+    share(_compiled_outer(), given, grad.shape[1], worth=_COLUMNS_A_THREAD)
     return out.t()
 
 
@@ -117,24 +117,22 @@ def _list_active(inputs: Any, first: int, rows: int, active: Any, counts: Any) -
 
 
 @functools.cache
-def _compiled() -> Callable[..., None]:
+def _compiled() -> Compiled:
     return _with_planes(_product, with_bias=True)
 
 
 @functools.cache
-def _compiled_outer() -> Callable[..., None]:
+def _compiled_outer() -> Compiled:
     return _with_planes(_outer, with_bias=False)
 
 
-def _with_planes(function: Callable[..., None], *, with_bias: bool) -> Callable[..., None]:
+def _with_planes(function: Callable[..., None], *, with_bias: bool) -> Compiled:
     from numba import types
     from numba.extending import register_jitable
 
     from sigprop_snn.neurons.kernels.compiling import compiled
 
     register_jitable(_list_active)
-    real, whole = types.float32, types.int64
-    plane, line = types.Array(real, 2, "C"), types.Array(real, 1, "C")
+    plane, line = (types.Array(types.float32, axes, "C") for axes in (2, 1))
     middle = (line,) if with_bias else ()
-    signature = types.void(plane, plane, *middle, plane, whole, whole)
-    return compiled(function, signature, fastmath={"contract"})
+    return compiled(function, plane, plane, *middle, plane, fastmath={"contract"})

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import functools
 import importlib.util
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,7 @@ from torch import Tensor
 
 from sigprop_snn.neurons.base import Neuron
 from sigprop_snn.neurons.filters import Geometric
-from sigprop_snn.neurons.kernels.sharing import share
+from sigprop_snn.neurons.kernels.sharing import Compiled, share
 from sigprop_snn.surrogates import FastSigmoid
 
 _CHUNK = 1024  # neurons whose sums stay in the first-level cache
@@ -46,8 +45,8 @@ def mean_primitive(neuron: Neuron, voltage: Tensor) -> Tensor:
     laid = _as_it_lies(voltage)
     rows = laid.flatten(1)
     out = rows.new_zeros(rows.shape[1])
-    work = functools.partial(_compiled_mean(), rows.numpy(), out.numpy(), *_constants(neuron))
-    share(work, rows.shape[1], worth=_WORTH_A_THREAD // len(rows))
+    given = rows, out, *_constants(neuron)
+    share(_compiled_mean(), given, rows.shape[1], worth=_WORTH_A_THREAD // len(rows))
     mean = out.view(laid.shape[1:])
     return mean if laid.shape == voltage.shape else mean.movedim(-1, 1)
 
@@ -68,10 +67,9 @@ def filtered_derivative(
     out = torch.empty_like(rows)
     last = laid.shape != voltage.shape
     each = share_of_mean.movedim(1, -1) if last else share_of_mean
-    arrays = (rows.numpy(), each.flatten().contiguous().numpy(), out.numpy())
-    constants = (*_constants(neuron), np.float32(response.first), np.float32(response.ratio))
-    work = functools.partial(_compiled_derivative(), *arrays, *constants)
-    share(work, rows.shape[1], worth=_WORTH_A_THREAD // len(rows))
+    arrays = rows, each.flatten().contiguous(), out
+    given = *arrays, *_constants(neuron), response.first, response.ratio
+    share(_compiled_derivative(), given, rows.shape[1], worth=_WORTH_A_THREAD // len(rows))
     grad = out.view(laid.shape)
     return grad.movedim(-1, 2) if last else grad
 
@@ -85,10 +83,10 @@ def _as_it_lies(voltage: Tensor) -> Tensor:
     return voltage.contiguous()
 
 
-def _constants(neuron: Neuron) -> tuple[Any, ...]:
+def _constants(neuron: Neuron) -> tuple[float, float, float]:
     surrogate = neuron.surrogate
     assert isinstance(surrogate, FastSigmoid)
-    return tuple(np.float32(x) for x in (neuron.threshold, neuron.unit, surrogate.slope))
+    return float(neuron.threshold), float(neuron.unit), float(surrogate.slope)
 
 
 def _mean(
@@ -129,25 +127,22 @@ def _derivative(
 
 
 @functools.cache
-def _compiled_mean() -> Callable[..., None]:
+def _compiled_mean() -> Compiled:
     from numba import types
 
     from sigprop_snn.neurons.kernels.compiling import compiled
 
-    real, whole = types.float32, types.int64
+    real = types.float32
     plane, line = types.Array(real, 2, "C"), types.Array(real, 1, "C")
-    return compiled(_mean, types.void(plane, line, real, real, real, whole, whole))
+    return compiled(_mean, plane, line, real, real, real)
 
 
 @functools.cache
-def _compiled_derivative() -> Callable[..., None]:
+def _compiled_derivative() -> Compiled:
     from numba import types
 
     from sigprop_snn.neurons.kernels.compiling import compiled
 
-    real, whole = types.float32, types.int64
+    real = types.float32
     plane, line = types.Array(real, 2, "C"), types.Array(real, 1, "C")
-    return compiled(
-        _derivative,
-        types.void(plane, line, plane, real, real, real, real, real, whole, whole),
-    )
+    return compiled(_derivative, plane, line, plane, real, real, real, real, real)

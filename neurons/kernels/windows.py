@@ -18,7 +18,7 @@ from torch import Tensor
 from sigprop_snn.neurons.kernels.listing import Windows
 from sigprop_snn.neurons.kernels.packed import WINDOW
 from sigprop_snn.neurons.kernels.panels import Panels, panels_of
-from sigprop_snn.neurons.kernels.sharing import share
+from sigprop_snn.neurons.kernels.sharing import Compiled, share
 from sigprop_snn.neurons.kernels.vectors import PANEL, add_patterns, sum_patterns
 
 _SAMPLES = 16  # at least, whose windows pass through a panel before the next panel comes,
@@ -44,11 +44,10 @@ def panels_product(windows: Windows, panels: Panels, columns: int, dtype: torch.
     """Return the same for weights that are in panels already, of so many columns."""
     out = torch.empty(windows.steps, windows.samples, columns, dtype=dtype)
     bits = out.view(torch.uint16) if dtype == torch.bfloat16 else out
-    arrays = [t.numpy() for t in (windows.events, windows.starts, panels.table, panels.start, bits)]
-    kernel = _compiled_product(panels.table.dtype, dtype)
-    work = functools.partial(kernel, np.float32(panels.unit), *arrays)
+    given = panels.unit, windows.events, windows.starts, panels.table, panels.start, bits
     group = max(_SAMPLES, _PASSES * WINDOW // windows.steps)
-    share(work, windows.samples, worth=group, grain=1)
+    kernel = _compiled_product(panels.table.dtype, dtype)
+    share(kernel, given, windows.samples, worth=group, grain=1)
     return out
 
 
@@ -62,8 +61,8 @@ def windows_outer(windows: Windows, grad: Tensor) -> Tensor:
     columns = grad.shape[2]
     sums = torch.zeros(-(-columns // PANEL), windows.neurons + 1, PANEL)
     rows = grad if grad.stride(2) == 1 else grad.contiguous()
-    arrays = [t.detach().numpy() for t in (windows.events, windows.starts, rows, sums)]
-    share(functools.partial(_compiled_outer(), *arrays), len(sums), worth=1, grain=1)
+    given = windows.events, windows.starts, rows, sums
+    share(_compiled_outer(), given, len(sums), worth=1, grain=1)
     own = sums[:, : windows.neurons].transpose(1, 2)
     return own.reshape(-1, windows.neurons)[:columns]
 
@@ -144,7 +143,7 @@ def _rounded_typed(value: Any, like: Any) -> Callable[[Any, Any], Any]:
 
 
 @functools.cache
-def _compiled_product(table: torch.dtype, out: torch.dtype) -> Callable[..., None]:
+def _compiled_product(table: torch.dtype, out: torch.dtype) -> Compiled:
     from numba import types
     from numba.extending import overload
 
@@ -153,16 +152,13 @@ def _compiled_product(table: torch.dtype, out: torch.dtype) -> Callable[..., Non
     _teach_rounded(overload)
     return compiled(
         _product,
-        types.void(
-            types.float32,
-            types.Array(types.uint16, 2, "C"),
-            types.Array(types.int32, 2, "C"),
-            types.Array(types.float32 if table == torch.float32 else types.uint16, 3, "C"),
-            types.Array(types.float32, 1, "C"),
-            types.Array(types.float32 if out == torch.float32 else types.uint16, 3, "C"),
-            types.int64, types.int64,
-        ),
-    )  # fmt: skip
+        types.float32,
+        types.Array(types.uint16, 2, "C"),
+        types.Array(types.int32, 2, "C"),
+        types.Array(types.float32 if table == torch.float32 else types.uint16, 3, "C"),
+        types.Array(types.float32, 1, "C"),
+        types.Array(types.float32 if out == torch.float32 else types.uint16, 3, "C"),
+    )
 
 
 @functools.cache
@@ -171,18 +167,15 @@ def _teach_rounded(overload: Callable[..., Any]) -> None:
 
 
 @functools.cache
-def _compiled_outer() -> Callable[..., None]:
+def _compiled_outer() -> Compiled:
     from numba import types
 
     from sigprop_snn.neurons.kernels.compiling import compiled
 
     return compiled(
         _outer,
-        types.void(
-            types.Array(types.uint16, 2, "C"),
-            types.Array(types.int32, 2, "C"),
-            types.Array(types.float32, 3, "A"),
-            types.Array(types.float32, 3, "C"),
-            types.int64, types.int64,
-        ),
-    )  # fmt: skip
+        types.Array(types.uint16, 2, "C"),
+        types.Array(types.int32, 2, "C"),
+        types.Array(types.float32, 3, "A"),
+        types.Array(types.float32, 3, "C"),
+    )

@@ -135,26 +135,6 @@ def test_work_shared_among_threads_gives_the_same(monkeypatch, openmp):
         assert torch.equal(one, other)
 
 
-@pytest.mark.parametrize("openmp", [True, False])
-def test_a_failure_on_any_thread_comes_back(monkeypatch, openmp):
-    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
-    if not openmp:
-        monkeypatch.setattr(sharing, "_openmp", lambda: None)
-    done = []
-
-    def work(start, stop):
-        if start <= 600 < stop:
-            raise IndexError("600")
-        done.append((start, stop))
-
-    with pytest.raises(IndexError, match="600"):
-        sharing.share(work, 1000, worth=1)
-    done.clear()
-    sharing.share(lambda start, stop: done.append((start, stop)), 1000, worth=1)
-    assert sorted(done)[0][0] == 0 and sorted(done)[-1][1] == 1000
-    assert sum(stop - start for start, stop in done) == 1000
-
-
 def test_inputs_whose_memory_is_not_in_order():
     w, b = weights(21, 33)
     for x in (sparse(33, 700).t(), sparse(9, 33, 6).transpose(1, 2)):

@@ -235,15 +235,15 @@ def test_a_machine_without_a_place_for_the_cache_still_compiles(monkeypatch):
     import numba
 
     asked = []
-    njit = numba.njit
+    cfunc = numba.cfunc
 
     def refusing(*args, cache=False, **options):
         asked.append(cache)
         if cache:
             raise RuntimeError("cannot cache function: no locator available")
-        return njit(*args, **options)
+        return cfunc(*args, **options)
 
-    monkeypatch.setattr(numba, "njit", refusing)
+    monkeypatch.setattr(numba, "cfunc", refusing)
     compiled = cpu._compiled.__wrapped__(False)
     assert asked == [True, False]
     monkeypatch.setattr(cpu, "_compiled", lambda bfloat16: compiled)
