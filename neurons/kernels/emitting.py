@@ -39,7 +39,7 @@ def lanes(builder: Any, data: Any, place: Any, count: int, of: Any = VECTOR) -> 
 
 def load(builder: Any, pointers: list[Any]) -> list[Any]:
     """Return the vectors at some pointers."""
-    return [builder.load(pointer, align=2) for pointer in pointers]
+    return [builder.load(pointer, align=1) for pointer in pointers]
 
 
 def spread(builder: Any, value: Any, count: int = LANES) -> Any:

@@ -288,6 +288,37 @@ def _fire(
 
 
 @intrinsic  # type: ignore[untyped-decorator]
+def _weigh(
+    _: Any, out: Any, there: Any, patterns: Any, here: Any, apart: Any, weights: Any, windows: Any
+) -> Any:
+    def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        out, there, patterns, here, apart, weights, windows = data(
+            context, builder, signature, args
+        )
+        zero, none = ir.Constant(VECTOR, [0.0] * LANES), ir.Constant(BYTES, [0] * LANES)
+
+        def take(window: Any, sums: list[Any]) -> list[Any]:
+            """Add a window's steps, each to sums of its own: none waits for another."""
+            place = builder.add(here, builder.mul(window, apart))
+            (found,) = load(builder, lanes(builder, patterns, place, 1, BYTES))
+            first = builder.mul(window, number(WINDOW))
+            weighed = []
+            for step in range(WINDOW):
+                bit = ir.Constant(BYTES, [1 << step] * LANES)
+                fires = builder.icmp_unsigned("!=", builder.and_(found, bit), none)
+                weight = builder.load(builder.gep(weights, [builder.add(first, number(step))]))
+                weighed.append(builder.select(fires, spread(builder, weight), zero))
+            return add(builder, sums, weighed)
+
+        by_step = carry(builder, number(0), windows, [zero] * WINDOW, take)
+        total = functools.reduce(builder.fadd, by_step)
+        builder.store(total, lanes(builder, out, there, 1)[0], align=4)
+        return context.get_dummy_value()
+
+    return types.void(out, there, patterns, here, apart, weights, windows), emit
+
+
+@intrinsic  # type: ignore[untyped-decorator]
 def _pick(
     _: Any, out: Any, there: Any, of: Any, here: Any, keys: Any, at: Any, key: Any, same: Any
 ) -> Any:
@@ -337,5 +368,6 @@ _CODE: dict[Any, Any] = {
     vectors.give_kernels: _give_kernels,
     vectors.copy_lanes: _copy_lanes,
     vectors.fire: _fire,
+    vectors.weigh: _weigh,
     vectors.pick: _pick,
 }

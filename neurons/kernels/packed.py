@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from sigprop_snn.neurons.kernels.sharing import Compiled, share
+from sigprop_snn.neurons.kernels.vectors import LANES, weigh
 
 WINDOW = 4  # steps
 PATTERNS = 1 << WINDOW
@@ -184,20 +185,19 @@ def _unpack(patterns: Any, out: Any, one: Any, first: int, last: int) -> None:
 
 def _weighted(patterns: Any, weights: Any, out: Any, first: int, last: int) -> None:
     """Fill samples `first` to `last` of `out`, `[N, K]`."""
-    none = np.float32(0.0)
+    _, windows, width = patterns.shape
+    whole = width - width % LANES
     for sample in range(first, last):
-        into = out[sample]
-        into[:] = none
-        for window in range(patterns.shape[1]):
-            row = patterns[sample, window]
-            step = WINDOW * window
-            w0, w1, w2, w3 = weights[step], weights[step + 1], weights[step + 2], weights[step + 3]
-            for k in range(patterns.shape[2]):
-                bits = row[k]
-                # Four choices at a time are vector code; a table of sixteen sums is not.
-                into[k] += ((w0 if bits & 1 else none) + (w1 if bits & 2 else none)) + (
-                    (w2 if bits & 4 else none) + (w3 if bits & 8 else none)
-                )
+        row = sample * windows * width
+        for k in range(0, whole, LANES):
+            weigh(out, sample * width + k, patterns, row + k, width, weights, windows)
+        for k in range(whole, width):
+            total = np.float32(0.0)
+            for window in range(windows):
+                for t in range(WINDOW):
+                    if patterns[sample, window, k] >> t & 1:
+                        total += weights[window * WINDOW + t]
+            out[sample, k] = total
 
 
 def _halve(maps: Any, out: Any, first: int, last: int) -> None:

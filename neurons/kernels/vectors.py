@@ -115,6 +115,23 @@ def fire(
     raise AssertionError("compiled code only")
 
 
+def weigh(
+    out: Any, there: int, patterns: Any, here: int, apart: int, weights: Any, windows: int
+) -> None:
+    """Write what the steps at which sixteen neurons fire weigh together.
+
+    Args:
+        out: where the sums go.
+        there: the first one's place.
+        patterns: of the neurons, window by window.
+        here: the place of the first one's first.
+        apart: from one window's place to the next one's.
+        weights: of the steps, four a window.
+        windows: how many there are.
+    """
+    raise AssertionError("compiled code only")
+
+
 def pick(
     out: Any, there: int, of: Any, here: int, keys: Any, at: int, key: int, same: bool
 ) -> int:  # fmt: skip
