@@ -11,6 +11,7 @@ from sigprop_snn.neurons.kernels.fused import Fused, Scale
 from sigprop_snn.neurons.kernels.layer import Synapse, fits_layer, run_layer
 from sigprop_snn.neurons.kernels.packed import WINDOW, Packed, flattened, pack, unpacked
 from sigprop_snn.neurons.kernels.product import event_linear, event_outer
+from sigprop_snn.neurons.kernels.scaled_rows import scale_rows
 
 __all__ = [
     "BACKENDS",
@@ -32,5 +33,6 @@ __all__ = [
     "pack",
     "run_convolution",
     "run_layer",
+    "scale_rows",
     "unpacked",
 ]

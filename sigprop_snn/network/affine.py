@@ -23,6 +23,7 @@ from sigprop_snn.neurons.kernels import (
     event_outer,
     flattened,
     outer_pays,
+    scale_rows,
     unpacked,
 )
 
@@ -194,14 +195,13 @@ def _gradients(
     unit = norm.unit()
     scale = (norm.gain * unit).detach()
     # What the synapse gave, times the gradient, summed: the current itself is not needed.
-    held = weight.detach().to(product)
-    of_raw = factor * torch.linalg.vecdot(held.flatten(1), product.flatten(1))
+    of_raw = factor * scale_rows(product, factor * scale, weight.detach().to(product))
     if bias is not None:
         of_raw = of_raw + bias.detach() * sums
     if isinstance(norm, RunningNorm):
         of_raw = of_raw - norm.mean * sums
     return (
-        product.mul_((factor * scale).view(-1, *[1] * (weight.dim() - 1))),
+        product,
         scale * sums if bias is not None else None,
         unit * of_raw,
         sums if isinstance(norm, RunningNorm) else None,

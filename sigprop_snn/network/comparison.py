@@ -63,37 +63,37 @@ class _Cosines(torch.autograd.Function):
     """Cosines and their gradient, in as few passes over the representations as there can be.
 
     With c = s t / (|s| |t|), dc/ds = t / (|s| |t|) - c s / |s|^2: both are products of what is as
-    small as the cosines with the representations. No representation is divided.
+    small as the cosines with the representations. No representation is divided, and what is silent
+    turns nobody: its cosine is zero.
     """
 
     @staticmethod
     def forward(ctx: Any, samples: Tensor, contexts: Tensor) -> Tensor:
         own, others = (
-            torch.linalg.vector_norm(rows, dim=-1).clamp_(min=_FLOOR)
+            torch.linalg.vector_norm(rows, dim=-1).clamp_(min=_FLOOR).reciprocal_()
             for rows in (samples, contexts)
         )
-        sizes = own[:, None] * others
+        both = own[:, None] * others
         with _as_it_is(samples):
-            found = products(samples, contexts).div(sizes)
-        ctx.save_for_backward(samples, contexts, own, others, sizes, found)
+            found = products(samples, contexts).mul_(both)
+        ctx.save_for_backward(samples, contexts, own, others, both, found)
         return found
 
     @staticmethod
     @once_differentiable  # type: ignore[untyped-decorator]
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor]:
         (grad,) = grads
-        samples, contexts, own, others, sizes, found = ctx.saved_tensors
-        by_product, along = grad / sizes, grad * found
-        # What is silent has no direction to turn from.
-        back = _over_square(along.sum(-1), own)[:, None]
+        samples, contexts, own, others, both, found = ctx.saved_tensors
+        by_product, along = grad * both, grad * found
+        back = (along.sum(-1) * own.square())[:, None]
         with _as_it_is(samples):
             if contexts.dim() > samples.dim():
                 turned = torch.einsum("bk,bkd->bd", by_product, contexts)
                 of_contexts = by_product[..., None] * samples[:, None]
-                aside = _over_square(along, others)[..., None]
+                aside = (along * others.square())[..., None]
             else:
                 turned, of_contexts = by_product @ contexts, by_product.t() @ samples
-                aside = _over_square(along.sum(0), others)[:, None]
+                aside = (along.sum(0) * others.square())[:, None]
         turned.addcmul_(back, samples, value=-1.0)
         return turned, of_contexts.addcmul_(aside, contexts, value=-1.0)
 
@@ -101,10 +101,6 @@ class _Cosines(torch.autograd.Function):
 def _as_it_is(values: Tensor) -> torch.autocast:
     """Return where products keep the precision of voltages, small as they are, under autocast."""
     return torch.autocast(values.device.type, enabled=False)
-
-
-def _over_square(values: Tensor, sizes: Tensor) -> Tensor:
-    return torch.where(sizes > _FLOOR, values / sizes.square(), 0.0)
 
 
 def squared_distances(samples: Tensor, contexts: Tensor) -> Tensor:

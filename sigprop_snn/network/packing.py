@@ -19,7 +19,7 @@ from sigprop_snn.neurons.kernels import (
     fits_layer,
 )
 
-_OBSERVED = 64  # windows, whose currents stand for those of a batch,
+_OBSERVED = 32  # windows, whose currents stand for those of a batch,
 _OBSERVED_MAPS = 24  # or of maps, which have many places each
 
 
