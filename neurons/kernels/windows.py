@@ -22,7 +22,7 @@ from sigprop_snn.neurons.kernels.sharing import Compiled, share
 from sigprop_snn.neurons.kernels.vectors import PANEL, add_patterns, sum_patterns
 
 _SAMPLES = 16  # at least, whose windows pass through a panel before the next panel comes,
-_PASSES = 32  # and as many as have so many windows
+_PASSED = 32  # and as many as have so many windows
 
 
 def windows_product(
@@ -45,9 +45,10 @@ def panels_product(windows: Windows, panels: Panels, columns: int, dtype: torch.
     out = torch.empty(windows.steps, windows.samples, columns, dtype=dtype)
     bits = out.view(torch.uint16) if dtype == torch.bfloat16 else out
     given = panels.unit, windows.events, windows.starts, panels.table, panels.start, bits
-    group = max(_SAMPLES, _PASSES * WINDOW // windows.steps)
+    group = max(_SAMPLES, _PASSED * WINDOW // windows.steps)
+    passes = -(-windows.samples // group) * len(panels.table)
     kernel = _compiled_product(panels.table.dtype, dtype)
-    share(kernel, given, windows.samples, worth=group, grain=1)
+    share(kernel, (*given, group), passes, worth=1, grain=1)
     return out
 
 
@@ -68,30 +69,29 @@ def windows_outer(windows: Windows, grad: Tensor) -> Tensor:
 
 
 def _product(
-    unit: Any, events: Any, starts: Any, table: Any, bias: Any, out: Any, first: int, last: int
-) -> None:
-    """Fill samples `first` to `last` of `out`, `[T, N, F]`."""
-    steps, _, columns = out.shape
+    unit: Any, events: Any, starts: Any, table: Any, bias: Any, out: Any, group: int,
+    first: int, last: int,
+) -> None:  # fmt: skip
+    """Fill `out`, `[T, N, F]`: in each pass, a panel's columns of a group of samples."""
+    steps, samples, columns = out.shape
     room = events.shape[1]
-    _, rows, width = table.shape
+    panels, rows, width = table.shape
     windows = -(-steps // WINDOW)
     sums = np.empty((WINDOW, width), np.float32)
-    group = max(_SAMPLES, _PASSES // windows)
-    for start in range(first, last, group):
-        for panel in range(table.shape[0]):
-            weights = panel * rows * width
-            left = panel * width
-            for sample in range(start, min(start + group, last)):
-                for window in range(windows):
-                    row = sample * windows + window
-                    sum_patterns(
-                        table, weights, unit, events, row * room, starts, row, bias, left,
-                        sums, 0,
-                    )  # fmt: skip
-                    for t in range(min(WINDOW, steps - window * WINDOW)):
-                        into = out[window * WINDOW + t, sample, left : left + width]
-                        for f in range(min(width, columns - left)):
-                            into[f] = _rounded(sums[t, f], into[f])
+    for each in range(first, last):
+        start, panel = each // panels * group, each % panels
+        weights = panel * rows * width
+        left = panel * width
+        for sample in range(start, min(start + group, samples)):
+            for window in range(windows):
+                row = sample * windows + window
+                sum_patterns(
+                    table, weights, unit, events, row * room, starts, row, bias, left, sums, 0
+                )
+                for t in range(min(WINDOW, steps - window * WINDOW)):
+                    into = out[window * WINDOW + t, sample, left : left + width]
+                    for f in range(min(width, columns - left)):
+                        into[f] = _rounded(sums[t, f], into[f])
 
 
 def _outer(events: Any, starts: Any, grad: Any, sums: Any, first: int, last: int) -> None:
@@ -158,6 +158,7 @@ def _compiled_product(table: torch.dtype, out: torch.dtype) -> Compiled:
         types.Array(types.float32 if table == torch.float32 else types.uint16, 3, "C"),
         types.Array(types.float32, 1, "C"),
         types.Array(types.float32 if out == torch.float32 else types.uint16, 3, "C"),
+        types.int64,
     )
 
 

@@ -48,6 +48,7 @@ def learn_by_stages(network: Network, stages: Iterable[Stage], update: Update | 
         update: called with every layer's name as soon as its gradient is there.
     """
     reports: list[LayerReport] = []
+    right: dict[str, int] = {}
     by_layer: dict[str, Tensor] = {}
     targets: dict[str, Tensor] = {}
     for stage in stages:
@@ -58,9 +59,8 @@ def learn_by_stages(network: Network, stages: Iterable[Stage], update: Update | 
             if update is not None:
                 update(stage.name)
         scores = by_layer[stage.name] = stage.scores.detach()
-        reports.append(
-            LayerReport(stage.name, float(stage.loss.detach()), hits(scores, stage.targets))
-        )
+        right[stage.name] = hits(scores, stage.targets)
+        reports.append(LayerReport(stage.name, float(stage.loss.detach()), right[stage.name]))
         targets[stage.name] = stage.targets
         last = stage.name
         del stage  # and with it the layer's graph, before the next layer runs
@@ -68,7 +68,8 @@ def learn_by_stages(network: Network, stages: Iterable[Stage], update: Update | 
     # Layers whose columns stand for something else than those of the one that speaks don't vote.
     alike = [n for n, of in targets.items() if of is targets[name] or of.is_floating_point()]
     scores = network.predicted({n: by_layer[n] for n in alike})
-    return Learned(reports, scores, hits(scores, targets[name]))
+    own = scores is by_layer[name]  # counted already
+    return Learned(reports, scores, right[name] if own else hits(scores, targets[name]))
 
 
 class LocalRule(Rule):

@@ -47,11 +47,11 @@ class RunningScale(nn.Module):
         wide = torch.promote_types(current.dtype, torch.float32)  # a sum leaves float16's range
         norm = torch.linalg.vector_norm(current.detach(), dtype=wide)
         mean_square = (norm.square() / current.numel()).to(self.mean_square)
-        if not torch.isfinite(mean_square):
+        if not math.isfinite(mean_square):
             raise SigpropError("the current's mean square is not finite; expected smaller inputs")
         self.batches += 1
-        share = (1.0 / self.batches).clamp(min=self.momentum)
-        self.mean_square.lerp_(mean_square.to(self.mean_square), share.to(self.mean_square))
+        share = (1.0 / self.batches).clamp(min=self.momentum).to(self.mean_square)
+        self.mean_square.lerp_(mean_square, share)
 
     def forward(self, current: Tensor) -> Tensor:
         """Return the normalised current, same shape."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import NamedTuple
 
 import torch
@@ -70,8 +71,12 @@ class Observed(NamedTuple):
         return currents.flatten(0, 1) if self.inside is None else currents[self.inside]
 
 
+@functools.lru_cache(maxsize=64)
 def observed(steps: int, rows: int, *, maps: bool) -> Observed:
-    """Return all windows where there are few, else whole ones, spread over steps and rows."""
+    """Return all windows where there are few, else whole ones, spread over steps and rows.
+
+    Whoever asks for the same is given the same, and leaves it as it is.
+    """
     most = _OBSERVED_MAPS if maps else _OBSERVED
     count, whole = -(-steps // WINDOW), steps // WINDOW
     if rows * count <= most:
