@@ -33,7 +33,7 @@ def scale_rows(rows: Tensor, factor: Tensor, other: Tensor) -> Tensor:
         and factor.dtype == torch.float32
         and importlib.util.find_spec("numba") is not None
     ):
-        dots = torch.linalg.vecdot(*of)
+        dots: Tensor = torch.linalg.vecdot(*of)
         rows.mul_(factor.view(-1, *[1] * (rows.dim() - 1)))
         return dots
     dots = torch.empty(len(rows))
