@@ -22,6 +22,7 @@ _DTYPES = {
     types.uint16: torch.uint16,
     types.uint32: torch.uint32,
     types.int32: torch.int32,
+    types.int64: torch.int64,
     types.boolean: torch.bool,
 }
 

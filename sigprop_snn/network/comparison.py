@@ -12,6 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from sigprop_snn.neurons.kernels import fits_cosines, tell_apart
+
 _FLOOR = 1e-12  # keeps what is silent finite
 
 
@@ -96,6 +98,47 @@ class _Cosines(torch.autograd.Function):
                 aside = (along.sum(0) * others.square())[:, None]
         turned.addcmul_(back, samples, value=-1.0)
         return turned, of_contexts.addcmul_(aside, contexts, value=-1.0)
+
+
+def told_apart(
+    samples: Tensor, contexts: Tensor, labels: Tensor, scale: float, smoothing: float
+) -> tuple[Tensor, Tensor] | None:
+    """Return scaled cosines `[B, M]` and their cross-entropy, where one kernel gives both.
+
+    The same as of `cosines`, with the gradient of the loss alone.
+
+    Args:
+        samples: `[B, D]`.
+        contexts: `[M, D]`.
+        labels: the right context's column for every sample, `[B]`.
+        scale: what the cosines are multiplied by.
+        smoothing: share of the target that is spread over all contexts.
+    """
+    learns = torch.is_grad_enabled() and (samples.requires_grad or contexts.requires_grad)
+    if not (learns and fits_cosines(samples, contexts, labels)):
+        return None
+    scores, loss = _ToldApart.apply(samples, contexts, labels, scale, smoothing)
+    return scores, loss
+
+
+class _ToldApart(torch.autograd.Function):
+    """Cosines and their cross-entropy, whose gradient is found on the way."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, samples: Tensor, contexts: Tensor, labels: Tensor, scale: float, smoothing: float
+    ) -> tuple[Tensor, Tensor]:
+        told = tell_apart(samples, contexts, labels, scale, smoothing)
+        ctx.save_for_backward(told.of_rows, told.of_others)
+        ctx.mark_non_differentiable(told.scores)
+        return told.scores, told.losses.mean()
+
+    @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator]
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        by = float(grads[1])
+        of_samples, of_contexts = (of if by == 1.0 else by * of for of in ctx.saved_tensors)
+        return of_samples, of_contexts, None, None, None
 
 
 def _as_it_is(values: Tensor) -> torch.autocast:

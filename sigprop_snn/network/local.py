@@ -186,9 +186,8 @@ def compared(
         contexts = contexts.reshape(entry.own, -1, *contexts.shape[1:]).transpose(0, 1)
     elif not len(contexts):
         return Stage(name, None, None, response)
-    scores = local.scores(samples, contexts)
     if entry.targets is None:
-        return Stage(name, scores, None, response)
+        return Stage(name, local.scores(samples, contexts), None, response)
     incoming = None
     if local.compares_contexts and name != "block1" and not entry.own:
         first = entry.samples
@@ -196,7 +195,8 @@ def compared(
             inputs.rows(first).unpacked() if isinstance(inputs, Packed) else inputs[:, first:]
         )
     targets = local.targets(entry.targets, incoming)
-    return Stage(name, scores, local.loss(scores, targets), response, entry.targets)
+    scores, loss = local.compare(samples, contexts, targets)
+    return Stage(name, scores, loss, response, entry.targets)
 
 
 @dataclass(frozen=True)

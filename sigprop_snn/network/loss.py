@@ -4,18 +4,36 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar, Literal, get_args
+from typing import ClassVar, Literal, NamedTuple, get_args
 
 import torch.nn.functional as F
 from torch import Tensor
 
 from sigprop_snn.errors import SigpropError, UnknownNameError
-from sigprop_snn.network.comparison import cosines, products, root_mean_square, streams
+from sigprop_snn.network.comparison import (
+    cosines,
+    products,
+    root_mean_square,
+    streams,
+    told_apart,
+)
 from sigprop_snn.network.readout import Answers
 from sigprop_snn.network.selection import SELECTIONS, Select, selected
 
 Normalise = Literal["length", "size", "none"]
 NORMALISATIONS: tuple[Normalise, ...] = get_args(Normalise)
+
+
+class Compared(NamedTuple):
+    """How a layer's two streams compare.
+
+    Attributes:
+        scores: how near each sample is to each context, `[B, M]` or `[B, K]`.
+        loss: a scalar.
+    """
+
+    scores: Tensor
+    loss: Tensor
 
 
 class LocalLoss(ABC):
@@ -54,6 +72,11 @@ class LocalLoss(ABC):
             labels: the right context's column for every sample, `[B]`, or each context's share
                 of what is right, `[B, M]`.
         """
+
+    def compare(self, samples: Tensor, contexts: Tensor, labels: Tensor) -> Compared:
+        """Return the scores and the loss together; a loss may have a quicker way to both."""
+        scores = self.scores(samples, contexts)
+        return Compared(scores, self.loss(scores, labels))
 
     def targets(self, labels: Tensor, incoming: Tensor | None) -> Tensor:
         """Return what the scores are compared with, given the labels.
@@ -135,6 +158,15 @@ class DotProductLoss(LocalLoss):
     def loss(self, scores: Tensor, labels: Tensor) -> Tensor:
         """Return the mean cross-entropy."""
         return F.cross_entropy(scores, labels, label_smoothing=self.label_smoothing)
+
+    def compare(self, samples: Tensor, contexts: Tensor, labels: Tensor) -> Compared:
+        """Return the scores and the loss; those of cosines in one pass, where it can be."""
+        if type(self) is DotProductLoss and self.normalise == "length":
+            h, t, _ = streams(samples, contexts, self.grid, centred=self.centred)
+            told = told_apart(h, t, labels, self.scale, self.label_smoothing)
+            if told is not None:
+                return Compared(*told)
+        return super().compare(samples, contexts, labels)
 
     def targets(self, labels: Tensor, incoming: Tensor | None) -> Tensor:
         """Return the targets that `select` names."""

@@ -83,6 +83,44 @@ def test_a_tie_is_never_counted_as_right():
     assert correct(scores, torch.tensor([0, 1, 0, 2])).tolist() == [False, True, False, False]
 
 
+class Doubled(DotProductLoss):
+    def scores(self, samples, contexts):
+        return 2 * super().scores(samples, contexts)
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        DotProductLoss(),
+        DotProductLoss(label_smoothing=0.2, centred=True, grid=2),
+        DotProductLoss(normalise="size"),
+        Doubled(),
+    ],
+    ids=["cosines", "smoothed", "size", "doubled"],
+)
+def test_scores_and_loss_together_are_those_one_after_the_other(loss):
+    torch.manual_seed(0)
+    samples, contexts = (torch.randn(n, 3, 4, 4, requires_grad=True) for n in (6, 4))
+    labels = torch.randint(4, (6,))
+    together = loss.compare(samples, contexts, labels)
+    scores = loss.scores(samples, contexts)
+    alone = loss.loss(scores, labels)
+    torch.testing.assert_close(together.scores, scores)
+    torch.testing.assert_close(together.loss, alone)
+    grads = [torch.autograd.grad(3 * of, (samples, contexts)) for of in (together.loss, alone)]
+    for one, other in zip(*grads, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-5)
+
+
+def test_without_a_gradient_nothing_is_made_ready_for_one():
+    samples, contexts = torch.rand(6, 5), torch.rand(4, 5)
+    labels = torch.tensor([0, 1, 2, 3, 0, 1])
+    assert not DotProductLoss().compare(samples, contexts, labels).loss.requires_grad
+    with torch.no_grad():
+        found = DotProductLoss().compare(samples.requires_grad_(), contexts, labels)
+    assert not found.loss.requires_grad
+
+
 @pytest.mark.parametrize(
     ("settings", "found"),
     [
