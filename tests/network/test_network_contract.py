@@ -20,6 +20,8 @@ from sigprop_snn.network import (
     VoltageRule,
     mlp,
 )
+from sigprop_snn.network.network import PREDICTIONS
+from sigprop_snn.network.stage import hits
 from sigprop_snn.neurons import LIF
 
 BOTH = [pytest.param(VoltageRule(), id="voltage"), pytest.param(SurrogateRule(), id="surrogate")]
@@ -315,6 +317,17 @@ def test_learning_and_inference_see_the_same_scores(dense, batch, rule):
         by_name = {stage.name: stage for stage in network.stages(x)}
         torch.testing.assert_close(by_name[name].scores, network(x))
         assert all(stage.loss is None for stage in by_name.values())
+
+
+@pytest.mark.parametrize("predict", PREDICTIONS)
+def test_what_is_counted_as_right_is_what_the_networks_own_scores_get_right(dense, batch, predict):
+    x, labels = batch((6,), rows=40)
+    network = dense(predict=predict)
+    for _ in range(4):
+        learned = network.learn(x, labels)
+        assert learned.correct == hits(learned.scores, labels)
+        wrong = {report.name for report in learned.layers if report.correct != learned.correct}
+    assert predict != "vote" or len(wrong) == 4  # so the measure sees whose scores they are
 
 
 def test_prediction_by_context_is_the_scaled_cosine_at_the_last_block(dense, batch):

@@ -24,3 +24,12 @@ def test_rows_that_do_not_lie_in_order_are_changed_where_they_are():
     dots = scale_rows(whole.t(), factor, other)
     torch.testing.assert_close(dots, (before.t() * other).sum(1))
     assert torch.equal(whole, before * factor)
+
+
+def test_kernels_whose_channels_lie_together_are_changed_where_they_are():
+    torch.manual_seed(0)
+    rows = torch.randn(4, 3, 2, 2).to(memory_format=torch.channels_last)
+    other, factor, before = torch.randn(4, 3, 2, 2), torch.randn(4), rows.clone()
+    dots = scale_rows(rows, factor, other)
+    torch.testing.assert_close(dots, (before * other).flatten(1).sum(1))
+    assert torch.equal(rows, before * factor.view(4, 1, 1, 1))
