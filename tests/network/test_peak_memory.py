@@ -18,7 +18,7 @@ def peak(rule, *, depth: int, steps: int, every: int | None = None) -> int:
     torch.manual_seed(0)
     x, labels = torch.rand(steps, ROWS, 50).round(), torch.randint(10, (ROWS,))
     network = mlp((50,), 10, hidden=[WIDTH] * depth, rule=rule)
-    optimizers = LocalOptimizers(network, lambda group: torch.optim.Adam(group, lr=1e-3))
+    optimizers = LocalOptimizers(network, lambda group: torch.optim.Adam(group, 1e-3, fused=True))
 
     def step():
         if every is None:
