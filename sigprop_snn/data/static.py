@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -37,18 +38,24 @@ def digit_pictures(split: str) -> tuple[Tensor, Tensor]:
     Raises:
         SigpropError: if `split` is another word.
     """
+    if split not in ("train", "test"):
+        raise SigpropError(f"split is {split!r}; expected 'train' or 'test'")
+    train_x, test_x, train_y, test_y = _split_digits()
+    x, y = (train_x, train_y) if split == "train" else (test_x, test_y)
+    return torch.tensor(x, dtype=torch.uint8).view(-1, 1, 8, 8), torch.tensor(y, dtype=torch.long)
+
+
+@functools.cache
+def _split_digits() -> tuple[Any, ...]:
     # Imported where used, like every data library here: each costs a second or more.
     from sklearn.datasets import load_digits
     from sklearn.model_selection import train_test_split
 
-    if split not in ("train", "test"):
-        raise SigpropError(f"split is {split!r}; expected 'train' or 'test'")
     pictures, labels = load_digits(return_X_y=True)
     parts = train_test_split(
         pictures, labels, test_size=DIGITS_TEST, stratify=labels, random_state=0
     )
-    x, y = parts[split == "test"], parts[2 + (split == "test")]
-    return torch.from_numpy(x).to(torch.uint8).view(-1, 1, 8, 8), torch.from_numpy(y).long()
+    return tuple(parts)
 
 
 def open_digits(request: Request) -> Source:

@@ -27,7 +27,7 @@ def test_train_with_every_neuron_and_surrogate(tmp_path, neuron, surrogate):
             epochs=1,
             steps=5,
             batch_size=20,
-            train_samples=40,
+            train_samples=20,
             test_samples=10,
             out=tmp_path / "run",
         ),
