@@ -44,6 +44,9 @@ def streams(samples: Tensor, contexts: Tensor, grid: int, *, centred: bool = Fal
     rows = contexts.flatten(0, 1) if own else contexts
     samples, rows = _on_grid(samples, grid), _on_grid(rows, grid)
     positions = samples.shape[2:].numel()
+    if samples.dim() == 4 and samples.is_contiguous(memory_format=torch.channels_last):
+        # In whatever order, if it is that of both: as they lie, nothing is copied.
+        samples, rows = samples.movedim(1, -1), rows.movedim(1, -1)
     flat, other = _flat(samples, centred), _flat(rows, centred)
     return Streams(flat, other.view(*contexts.shape[:2], -1) if own else other, positions)
 

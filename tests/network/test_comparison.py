@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from sigprop_snn.network.comparison import cosines
+from sigprop_snn.network.comparison import cosines, streams
 
 B, D = 6, 11
 
@@ -52,3 +52,16 @@ def test_cosines_are_as_exact_under_autocast():
     with torch.autocast("cpu", torch.bfloat16):
         found = torch.autograd.grad(cosines(samples, contexts)[:, 0].sum(), samples)
     assert torch.equal(exact[0], found[0])
+
+
+@pytest.mark.parametrize("own", [False, True], ids=["shared", "own"])
+@pytest.mark.parametrize("centred", [False, True])
+def test_maps_compare_alike_however_they_lie(own, centred):
+    torch.manual_seed(0)
+    samples, contexts = torch.randn(6, 3, 8, 8), torch.randn(*((6, 2) if own else (4,)), 3, 8, 8)
+    last = samples.to(memory_format=torch.channels_last)
+    expected, found = (
+        cosines(*streams(maps, contexts, 4, centred=centred)[:2]) for maps in (samples, last)
+    )
+    torch.testing.assert_close(found, expected)
+    assert streams(last, contexts, 4).positions == 16
