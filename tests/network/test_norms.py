@@ -40,13 +40,14 @@ def test_scale_follows_the_mean_square_of_each_batch():
     assert int(norm.batches) == 7
 
 
-def test_norm_follows_the_mean_and_deviation_of_each_channel():
+@pytest.mark.parametrize("lying", [torch.contiguous_format, torch.channels_last])
+def test_norm_follows_the_mean_and_deviation_of_each_channel(lying):
     norm = RunningNorm(3, gain=2.0, shift=0.5, momentum=0.5).double()
     made = torch.Generator().manual_seed(0)
     mean, variance = torch.zeros(3).double(), torch.ones(3).double()
     for share in (1.0, 0.5, 0.5):
         current = torch.randn(4, 3, 2, 2, generator=made, dtype=torch.float64) * 3 + 1
-        norm.observe(current)
+        norm.observe(current.to(memory_format=lying))
         rows = current.transpose(0, 1).reshape(3, -1)
         mean = (1 - share) * mean + share * rows.mean(1)
         spread = (rows - rows.mean(1, keepdim=True)).square().mean(1)
