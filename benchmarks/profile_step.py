@@ -10,6 +10,7 @@ import cProfile
 import pstats
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
@@ -37,7 +38,21 @@ PARTS = {
 }
 
 
-def shares(case: Case, steps: int) -> dict[str, float]:
+class Shares(NamedTuple):
+    """Where a step's time goes.
+
+    Attributes:
+        parts: every part's share.
+        calls: how many calls a step "all else" is made of.
+        largest: the largest share of one function among them.
+    """
+
+    parts: dict[str, float]
+    calls: int
+    largest: float
+
+
+def shares(case: Case, steps: int) -> Shares:
     """Return every part's share of a step's time."""
     task = make(case, "cpu")
     task.step()
@@ -47,14 +62,19 @@ def shares(case: Case, steps: int) -> dict[str, float]:
         task.step()
     profiler.disable()
     found = dict.fromkeys([*PARTS, "all else"], 0.0)
-    for (file, _, name), (*_, own, _, callers) in pstats.Stats(profiler).stats.items():  # type: ignore[attr-defined]
+    calls, largest = 0, 0.0
+    for (file, _, name), (_, count, own, _, callers) in pstats.Stats(profiler).stats.items():  # type: ignore[attr-defined]
         if not file.endswith("sharing.py"):
-            found[_part(file, name)] += own
+            part = _part(file, name)
+            found[part] += own
+            if part == "all else":
+                calls, largest = calls + count, max(largest, own)
         elif name == "share":
             for (caller, _, asking), (*_, kernel) in callers.items():
                 found[_part(caller, asking)] += kernel
     whole = sum(found.values())
-    return {part: own / whole for part, own in found.items()}
+    parts = {part: own / whole for part, own in found.items()}
+    return Shares(parts, calls // steps, largest / whole)
 
 
 def _part(file: str, name: str) -> str:
@@ -79,9 +99,11 @@ def main() -> None:
         for rule in rules
     ]
     print(f"{'share of a step in %':32}" + "".join(f"{rule:>11}" for rule in rules))
-    for part in columns[0]:
-        if any(column[part] >= 0.005 for column in columns):
-            print(f"{part:32}" + "".join(f"{100 * column[part]:11.0f}" for column in columns))
+    for part in columns[0].parts:
+        if any(column.parts[part] >= 0.005 for column in columns):
+            print(f"{part:32}" + "".join(f"{100 * column.parts[part]:11.0f}" for column in columns))
+    print(f"{'  its calls':32}" + "".join(f"{column.calls:11}" for column in columns))
+    print(f"{'  its largest function':32}" + "".join(f"{100 * c.largest:11.1f}" for c in columns))
 
 
 if __name__ == "__main__":
