@@ -7,7 +7,7 @@ from sigprop_snn.neurons.kernels.convolution import (
     run_convolution,
 )
 from sigprop_snn.neurons.kernels.convolution_gradient import convolution_outer, outer_pays
-from sigprop_snn.neurons.kernels.cosines import fits_cosines, tell_apart
+from sigprop_snn.neurons.kernels.cosines import cosine_cross_entropy, fits_cosines
 from sigprop_snn.neurons.kernels.fused import Fused, Scale
 from sigprop_snn.neurons.kernels.layer import Synapse, fits_layer, run_layer
 from sigprop_snn.neurons.kernels.packed import WINDOW, Packed, flattened, pack, unpacked
@@ -24,6 +24,7 @@ __all__ = [
     "Scale",
     "Synapse",
     "convolution_outer",
+    "cosine_cross_entropy",
     "event_linear",
     "event_outer",
     "fits_convolution",
@@ -36,6 +37,5 @@ __all__ = [
     "run_convolution",
     "run_layer",
     "scale_rows",
-    "tell_apart",
     "unpacked",
 ]

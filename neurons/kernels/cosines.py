@@ -1,4 +1,4 @@
-"""Rows told apart by their cosines with a few others: cross-entropy and its gradient in one pass.
+"""Cross-entropy of the cosines of rows with a few others, and its gradient, in one pass.
 
 With c = s t / (|s| |t|), dc/ds = t / (|s| |t|) - c s / |s|^2. A row's scores, its share of the
 loss and its gradient need nothing of the other rows; only the others' gradient sums over them.
@@ -21,8 +21,8 @@ _FLOOR = np.float32(1e-12)  # keeps what is silent finite
 _WORTH_A_THREAD = 1 << 18  # multiplications
 
 
-class Told(NamedTuple):
-    """How N rows are told apart by M others.
+class CosineCrossEntropy(NamedTuple):
+    """How N rows compare with M others.
 
     Attributes:
         scores: the scaled cosines, `[N, M]`.
@@ -38,7 +38,7 @@ class Told(NamedTuple):
 
 
 def fits_cosines(rows: Tensor, others: Tensor, columns: Tensor) -> bool:
-    """Return whether `tell_apart` takes this: float32 on the CPU, and right ones by number."""
+    """Return whether `cosine_cross_entropy` takes this: float32 on the CPU, columns by number."""
     return (
         all(t.dtype == torch.float32 and t.device.type == "cpu" for t in (rows, others))
         and rows.dim() == others.dim() == 2
@@ -51,9 +51,9 @@ def fits_cosines(rows: Tensor, others: Tensor, columns: Tensor) -> bool:
     )
 
 
-def tell_apart(
+def cosine_cross_entropy(
     rows: Tensor, others: Tensor, columns: Tensor, scale: float, smoothing: float
-) -> Told:
+) -> CosineCrossEntropy:
     """Compare rows with others and find the gradient of the mean cross-entropy.
 
     Args:
@@ -77,10 +77,12 @@ def tell_apart(
     with torch.autocast("cpu", enabled=False):
         of_others = by_product.t() @ s
     aside = along.sum(0).mul_(lengths).mul_(lengths)
-    return Told(scores, losses, of_rows, of_others.addcmul_(aside[:, None], t, value=-1.0))
+    return CosineCrossEntropy(
+        scores, losses, of_rows, of_others.addcmul_(aside[:, None], t, value=-1.0)
+    )
 
 
-def _tell(
+def _cosine_cross_entropy(
     rows: Any, others: Any, columns: Any, scale: Any, smoothing: Any,
     scores: Any, by_product: Any, along: Any, lengths: Any, losses: Any, of_rows: Any,
     start: int, stop: int,
@@ -147,7 +149,7 @@ def _compiled() -> Compiled:
     plane, line = types.Array(real, 2, "C"), types.Array(real, 1, "C")
     # Vectors keep sums of their own, in another order than number by number.
     return compiled(
-        _tell, plane, plane, types.Array(types.int64, 1, "C"), real, real,
+        _cosine_cross_entropy, plane, plane, types.Array(types.int64, 1, "C"), real, real,
         plane, plane, plane, line, line, plane,
         fastmath={"reassoc", "contract"},
     )  # fmt: skip

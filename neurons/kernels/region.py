@@ -35,7 +35,8 @@ def region_of(kernel: Any, kinds: tuple[Any, ...]) -> Callable[[Any], None]:
     """
     behind = HEAD + sum(_words_of(kind) for kind in kinds)
     own = {"_kernel": kernel, "_arguments": _reader(kinds), "_behind": behind}
-    # Not in a closure: numba would find no region on disk again that has a kernel in it.
+    # Among its globals, not in a closure: numba keeps on disk what a closure holds along with the
+    # function, and a kernel is another object every time, so it would never be found again.
     return FunctionType(_region.__code__, {**globals(), **own}, _region.__name__)
 
 

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from sigprop_snn.neurons.kernels import fits_cosines, tell_apart
+from sigprop_snn.neurons.kernels import cosine_cross_entropy, fits_cosines
 
 _FLOOR = 1e-12  # keeps what is silent finite
 
@@ -103,7 +103,7 @@ class _Cosines(torch.autograd.Function):
         return turned, of_contexts.addcmul_(aside, contexts, value=-1.0)
 
 
-def told_apart(
+def entropy_of_cosines(
     samples: Tensor, contexts: Tensor, labels: Tensor, scale: float, smoothing: float
 ) -> tuple[Tensor, Tensor] | None:
     """Return scaled cosines `[B, M]` and their cross-entropy, where one kernel gives both.
@@ -120,18 +120,18 @@ def told_apart(
     learns = torch.is_grad_enabled() and (samples.requires_grad or contexts.requires_grad)
     if not (learns and fits_cosines(samples, contexts, labels)):
         return None
-    scores, loss = _ToldApart.apply(samples, contexts, labels, scale, smoothing)
+    scores, loss = _CosineCrossEntropy.apply(samples, contexts, labels, scale, smoothing)
     return scores, loss
 
 
-class _ToldApart(torch.autograd.Function):
+class _CosineCrossEntropy(torch.autograd.Function):
     """Cosines and their cross-entropy, whose gradient is found on the way."""
 
     @staticmethod
     def forward(
         ctx: Any, samples: Tensor, contexts: Tensor, labels: Tensor, scale: float, smoothing: float
     ) -> tuple[Tensor, Tensor]:
-        told = tell_apart(samples, contexts, labels, scale, smoothing)
+        told = cosine_cross_entropy(samples, contexts, labels, scale, smoothing)
         ctx.save_for_backward(told.of_rows, told.of_others)
         ctx.mark_non_differentiable(told.scores)
         return told.scores, told.losses.mean()

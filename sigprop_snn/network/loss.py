@@ -12,10 +12,10 @@ from torch import Tensor
 from sigprop_snn.errors import SigpropError, UnknownNameError
 from sigprop_snn.network.comparison import (
     cosines,
+    entropy_of_cosines,
     products,
     root_mean_square,
     streams,
-    told_apart,
 )
 from sigprop_snn.network.readout import Answers
 from sigprop_snn.network.selection import SELECTIONS, Select, selected
@@ -163,7 +163,7 @@ class DotProductLoss(LocalLoss):
         """Return the scores and the loss; those of cosines in one pass, where it can be."""
         if type(self) is DotProductLoss and self.normalise == "length":
             h, t, _ = streams(samples, contexts, self.grid, centred=self.centred)
-            told = told_apart(h, t, labels, self.scale, self.label_smoothing)
+            told = entropy_of_cosines(h, t, labels, self.scale, self.label_smoothing)
             if told is not None:
                 return Compared(*told)
         return super().compare(samples, contexts, labels)

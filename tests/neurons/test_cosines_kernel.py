@@ -1,10 +1,10 @@
-"""Rows told apart by cosines in one kernel, against autograd through the definition in float64."""
+"""The cross-entropy of cosines in one kernel, against autograd through its definition."""
 
 import pytest
 import torch
 import torch.nn.functional as F
 
-from sigprop_snn.neurons.kernels import cosines, fits_cosines, tell_apart
+from sigprop_snn.neurons.kernels import cosine_cross_entropy, cosines, fits_cosines
 
 pytest.importorskip("numba", reason="numba is not installed")
 
@@ -28,27 +28,27 @@ def definition(rows, others, columns, scale, smoothing):
 @pytest.mark.parametrize(("scale", "smoothing"), [(20.0, 0.0), (3.0, 0.2)])
 def test_scores_loss_and_gradient_are_those_of_the_definition(sizes, scale, smoothing):
     rows, others, columns = drawn(*sizes)
-    told = tell_apart(rows, others, columns, scale, smoothing)
+    told = cosine_cross_entropy(rows, others, columns, scale, smoothing)
     expected = definition(rows, others, columns, scale, smoothing)
     found = told.scores, told.losses.mean(), told.of_rows, told.of_others
     for one, other in zip(found, expected, strict=True):
         torch.testing.assert_close(one.double(), other, atol=2e-5, rtol=1e-5)
 
 
-def test_any_number_of_threads_tells_the_same(monkeypatch):
+def test_any_number_of_threads_finds_the_same(monkeypatch):
     given = drawn(130, 5, 33)
     monkeypatch.setattr(cosines, "_WORTH_A_THREAD", 1)
     found = []
     for threads in (1, 3):
         monkeypatch.setattr(torch, "get_num_threads", lambda threads=threads: threads)
-        found.append(tell_apart(*given, 20.0, 0.1))
+        found.append(cosine_cross_entropy(*given, 20.0, 0.1))
     for one, other in zip(*found, strict=True):
         assert torch.equal(one, other)
 
 
 def test_large_scores_stay_finite():
     rows, others, columns = drawn(9, 4, 5)
-    told = tell_apart(rows, others, columns, 1e4, 0.0)
+    told = cosine_cross_entropy(rows, others, columns, 1e4, 0.0)
     expected = definition(rows, others, columns, 1e4, 0.0)
     torch.testing.assert_close(told.losses.mean().double(), expected[1], rtol=1e-4, atol=0.0)
     assert torch.isfinite(told.of_rows).all()
@@ -57,7 +57,7 @@ def test_large_scores_stay_finite():
 def test_what_is_silent_scores_zero_and_turns_nobody():
     rows, others, columns = drawn(6, 4, 11)
     rows[2] = 0.0
-    told = tell_apart(rows, others, columns, 20.0, 0.0)
+    told = cosine_cross_entropy(rows, others, columns, 20.0, 0.0)
     assert not told.scores[2].any()
     assert torch.isfinite(told.of_rows).all()
     others_alone = torch.arange(6) != 2
@@ -67,7 +67,7 @@ def test_what_is_silent_scores_zero_and_turns_nobody():
 
 def test_a_column_that_is_not_there_makes_the_loss_nan():
     rows, others, _ = drawn(4, 3, 5)
-    losses = tell_apart(rows, others, torch.tensor([0, 3, -1, 2]), 20.0, 0.0).losses
+    losses = cosine_cross_entropy(rows, others, torch.tensor([0, 3, -1, 2]), 20.0, 0.0).losses
     assert losses.isnan().tolist() == [False, True, True, False]
 
 
@@ -75,7 +75,7 @@ def test_rows_that_do_not_lie_in_order():
     rows, others, columns = drawn(8, 3, 6)
     apart = torch.stack([rows, rows], dim=2)[..., 0]
     assert not apart.is_contiguous()
-    one, other = (tell_apart(x, others, columns, 20.0, 0.0) for x in (apart, rows))
+    one, other = (cosine_cross_entropy(x, others, columns, 20.0, 0.0) for x in (apart, rows))
     assert torch.equal(one.of_rows, other.of_rows)
 
 
