@@ -171,6 +171,11 @@ class Network(nn.Module):
             assert isinstance(block, Block)
             yield block
 
+    def named_blocks(self) -> Iterator[tuple[str, Block]]:
+        """Yield every block with its name, "block1" for the first, in order."""
+        for index, block in enumerate(self.each_block()):
+            yield f"block{index + 1}", block
+
     def _check(self, inputs: Tensor, *, packed: bool) -> None:
         """Check samples at the start of a pass, which may hand the first block packed spikes."""
         first = next(self.each_block())
