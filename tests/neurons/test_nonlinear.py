@@ -318,15 +318,16 @@ def test_a_voltage_that_chance_let_pass_the_cutoff_stays_finite(neuron):
 @pytest.mark.parametrize(
     ("make", "match"),
     [
-        (lambda: QIF(tau=0.0), "tau is 0.0"),
-        (lambda: QIF(critical=1.0), "expected rest <= critical < threshold"),
-        (lambda: QIF(reset_voltage=1.0), "expected rest <= critical < threshold"),
-        (lambda: EIF(slope=-1.0), "slope is -1.0"),
+        (lambda: QIF(tau=0.0), "tau of QIF is 0.0"),
+        (lambda: QIF(critical=1.0), r"critical of QIF is 1\.0; .* 1\.0"),
+        (lambda: QIF(rest=0.75), r"rest of QIF is 0\.75; .* 0\.5"),
+        (lambda: QIF(reset_voltage=1.0), r"reset_voltage of QIF is 1\.0; .* 1\.0"),
+        (lambda: EIF(slope=-1.0), "slope of EIF is -1.0"),
         (lambda: EIF(reset_voltage=2.0), "reset_voltage of EIF is 2.0"),
-        (lambda: AdEx(capacitance=0.0), "capacitance is 0.0"),
+        (lambda: AdEx(capacitance=0.0), "capacitance of AdEx is 0.0"),
         (lambda: AdEx(rest=0.0), "rest of AdEx is 0.0"),
-        (lambda: Izhikevich(dt=float("nan")), "dt is nan"),
-        (lambda: Izhikevich(c=40.0), "expected both below the threshold"),
+        (lambda: Izhikevich(dt=float("nan")), "dt of Izhikevich is nan"),
+        (lambda: Izhikevich(c=40.0), r"c of Izhikevich is 40\.0; .* 30\.0"),
     ],
 )
 def test_what_makes_no_sense_is_refused(make, match):

@@ -170,12 +170,17 @@ def test_noise_follows_torchs_seed():
     ("make", "match"),
     [
         (lambda: Refractory(LIF(), -1), "steps of Refractory is -1"),
-        (lambda: VoltageFloor(LIF(), 1.0), "below the threshold"),
-        (lambda: VoltageFloor(LIF(), float("nan")), "below the threshold"),
+        (lambda: Refractory(LIF(), 1.5), r"steps of Refractory is 1\.5"),
+        (lambda: GaussianNoise(torch.nn.ReLU()), r"GaussianNoise got ReLU\(\)"),
+        (lambda: VoltageFloor(LIF(), 1.0), r"floor of VoltageFloor is 1\.0; .* 1\.0"),
+        (lambda: VoltageFloor(LIF(), float("nan")), "floor of VoltageFloor is nan"),
         (lambda: GaussianNoise(LIF(), -0.1), "sigma of GaussianNoise is -0.1"),
-        (lambda: EscapeNoise(LIF(), 0.0), "width is 0.0"),
-        (lambda: EscapeNoise(SnnTorch(snntorch.Leaky(0.9))), "changes the spikes of SnnTorch"),
-        (lambda: Refractory(GaussianNoise(SnnTorch(snntorch.Leaky(0.9)))), "resets by itself"),
+        (lambda: EscapeNoise(LIF(), 0.0), "width of EscapeNoise is 0.0"),
+        (lambda: EscapeNoise(SnnTorch(snntorch.Leaky(0.9))), "EscapeNoise .* SnnTorch"),
+        (
+            lambda: Refractory(GaussianNoise(SnnTorch(snntorch.Leaky(0.9)))),
+            "Refractory .* GaussianNoise",
+        ),
     ],
 )
 def test_what_makes_no_sense_is_refused(make, match):
