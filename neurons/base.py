@@ -198,12 +198,13 @@ class Neuron(nn.Module, Generic[S]):
         Raises:
             SigpropError: if `integrate` returns no state of the current's shape.
         """
-        state = self._integrated(current, state)
+        state = self._checked_integrate(current, state)
         spike = self.fire(state.voltage)
         spike = spike.detach() if detach_spikes else spike
         return Step(spike, state.voltage, self.reset(state, spike))
 
-    def _integrated(self, current: Tensor, state: S) -> S:
+    def _checked_integrate(self, current: Tensor, state: S) -> S:
+        """Call `integrate` and check its result, which a new model may get wrong."""
         after = self.integrate(current, state)
         voltage = getattr(after, "voltage", None)
         if isinstance(voltage, Tensor) and voltage.shape == current.shape:

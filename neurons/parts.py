@@ -60,7 +60,7 @@ class Refractory(Wrapper[RefractoryState]):
 
     def integrate(self, current: Tensor, state: RefractoryState) -> RefractoryState:
         """Integrate the inner neuron, and keep the voltage of neurons that wait."""
-        moved = self.neuron.integrate(current, state.inner)
+        moved = self.neuron._checked_integrate(current, state.inner)
         voltage = torch.where(state.waiting > 0, state.voltage, moved.voltage)
         return state._replace(inner=with_voltage(moved, voltage))
 
@@ -78,7 +78,7 @@ class Refractory(Wrapper[RefractoryState]):
         self, current: Tensor, state: RefractoryState, *, detach_spikes: bool = False
     ) -> Step[RefractoryState]:
         """Advance one time step; neurons that wait do not fire."""
-        state = self._integrated(current, state)
+        state = self._checked_integrate(current, state)
         spike = self.fire(state.voltage)
         spike = spike * (state.waiting <= 0).to(spike.dtype)
         spike = spike.detach() if detach_spikes else spike

@@ -125,7 +125,7 @@ class Recurrent(Wrapper[RecurrentState]):
     def integrate(self, current: Tensor, state: RecurrentState) -> RecurrentState:
         """Add the recurrent current, and integrate the inner neuron."""
         current = current + self.synapse(state.last_spike)
-        return state._replace(inner=self.neuron.integrate(current, state.inner))
+        return state._replace(inner=self.neuron._checked_integrate(current, state.inner))
 
     def filter(self, current: Tensor, state: RecurrentState) -> RecurrentState:
         """Return the effect of the current alone on the inner neuron."""

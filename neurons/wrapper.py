@@ -72,7 +72,7 @@ class Wrapper(Neuron[S]):
 
     def integrate(self, current: Tensor, state: S) -> S:
         """Return the inner neuron's state after its sub-threshold dynamics."""
-        after: S = self.neuron.integrate(current, state)
+        after: S = self.neuron._checked_integrate(current, state)
         return after
 
     def filter(self, current: Tensor, state: S) -> S:

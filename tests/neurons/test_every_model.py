@@ -326,6 +326,18 @@ def test_the_spikes_gradient_is_the_surrogates(name):
     torch.testing.assert_close(grad, torch.full_like(grad, 1 / neuron.unit))
 
 
+def test_a_call_is_one_step(name):
+    neuron, current = make(name), drive(0)[0]
+    torch.manual_seed(1)
+    first = neuron(current)
+    called = neuron(current, first.state)
+    torch.manual_seed(1)
+    stepped = neuron.step(current, neuron.initial_state(current))
+    stepped = neuron.step(current, stepped.state)
+    assert torch.equal(called.spike, stepped.spike)
+    assert torch.equal(called.voltage, stepped.voltage)
+
+
 def test_it_steps_in_a_plain_snntorch_loop(name):
     neuron, current = make(name), drive(0)
     torch.manual_seed(1)

@@ -23,7 +23,6 @@ from sigprop_snn.neurons import (
     mean_trace,
     run,
 )
-from sigprop_snn.neurons.base import Neuron
 
 F64 = torch.float64
 # snnTorch holds its settings in float32, where these two are exact.
@@ -213,20 +212,6 @@ def test_a_threshold_that_is_not_positive_is_refused(threshold):
 def test_an_unknown_reset_is_refused_with_the_nearest():
     with pytest.raises(UnknownNameError, match="Did you mean 'subtract'"):
         LIF(reset="substract")
-
-
-def test_a_new_neuron_costs_a_few_lines():
-    class Forgetful(Neuron):
-        """Forgets everything at every step."""
-
-        linear = True
-
-        def integrate(self, current, state):
-            return State(current)
-
-    spikes, voltage, _ = through(Forgetful(), [0.5, 2.0, 0.5])
-    assert spikes == [0, 1, 0] and voltage == [0.5, 2.0, 0.5]
-    assert impulse_response(Forgetful(), 3).tolist() == [1.0, 0.0, 0.0]
 
 
 def test_a_scaled_current_of_which_nothing_is_left_is_refused():
