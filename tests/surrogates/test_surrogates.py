@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 import pytest
@@ -237,11 +237,26 @@ def test_loading_a_state_changes_the_surrogate():
     assert neuron.surrogate.slope.item() == 9.0
 
 
-@pytest.mark.parametrize("shape", [0.0, -1.0, float("nan"), torch.tensor([1.0, -1.0])])
+@pytest.mark.parametrize(
+    "shape",
+    [0.0, -1.0, np.nan, np.inf, "4", None, True, [1.0], np.ones(2), torch.tensor([1.0, -1.0])],
+    ids=str,
+)
 @pytest.mark.parametrize("name", SHAPED)
-def test_a_shape_that_is_not_positive_is_refused(name, shape):
-    with pytest.raises(SigpropError, match="expected a positive number"):
+def test_a_shape_that_is_no_positive_number_is_refused_by_name(name, shape):
+    first = fields(SURROGATES[name])[0].name
+    with pytest.raises(SigpropError, match=f"{first} of {SURROGATES[name].__name__} is"):
         SURROGATES[name](shape)
+
+
+@pytest.mark.parametrize("name", SHAPED)
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_a_shape_may_be_a_number_of_numpys(name, dtype):
+    u = torch.linspace(-1, 1, 15).to(dtype).requires_grad_()
+    for shape in (np.float32(0.5), np.float64(0.5)):
+        ours, plain = SURROGATES[name](shape), SURROGATES[name](0.5)
+        for value, expected in ((ours.f(u), plain.f(u)), (ours.df(u), plain.df(u))):
+            assert value.dtype == dtype and torch.equal(value, expected)
 
 
 def test_names_are_lower_case_with_dashes_and_every_one_says_what_it_is():
