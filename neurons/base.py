@@ -67,7 +67,7 @@ class Neuron(nn.Module, Generic[S]):
             or the reset is unknown, or the surrogate is no `Surrogate`.
     """
 
-    # A model describes itself with these attributes.
+    # The properties of a model that rules, losses and parts need. A model sets them if they differ.
 
     #: Whether `filter` is linear in (current, state). Given the spikes, the voltage is then a
     #: linear filter of the current. Rules ask for it through `closed_form`.
@@ -104,7 +104,7 @@ class Neuron(nn.Module, Generic[S]):
         self._set_surrogate(surrogate)
 
     def _set_surrogate(self, surrogate: Surrogate | None) -> None:
-        """Keep the surrogate. It is no module, so register its learnable shapes here."""
+        """Keep the surrogate. It is no module, so its learnable shapes are registered here."""
         if surrogate is not None and not isinstance(surrogate, Surrogate):
             raise SigpropError(
                 f"surrogate of {type(self).__name__} is {surrogate!r}; expected a Surrogate such "
@@ -134,9 +134,8 @@ class Neuron(nn.Module, Generic[S]):
     def fixed_filter(self) -> bool:
         """Whether `filter` is constant: the same for the whole layer, and nothing in it learns.
 
-        A model is taken to learn its filter if it has any parameter that learns, except those of
-        its surrogate. A model that learns other things only, or whose neurons differ, overrides
-        this.
+        False if a parameter of the model learns, except those of its surrogate. Override it in a
+        model that learns something else only, or has different filters in one layer.
         """
         return not any(
             parameter.requires_grad and not name.startswith("surrogate_")

@@ -36,9 +36,9 @@ def check_number(
     if number is not None and valid(number):
         return number
     model_name = model if isinstance(model, str) else type(model).__name__
-    hint = ""
-    if number is None and name in ("beta", "threshold") and hasattr(value, "__len__"):
-        hint = f" (ParametricLIF takes one {name} for each neuron)" * (not isinstance(value, str))
+    many = isinstance(value, Tensor | np.ndarray | list | tuple)
+    hint = f" (ParametricLIF has one {name} for each neuron, and can learn it)"
+    hint = hint if many and name in ("beta", "threshold") else ""
     raise SigpropError(f"{name} of {model_name} is {_shown(value)}; expected {expected}{hint}")
 
 

@@ -52,12 +52,9 @@ class ParametricLIF(Neuron[State]):
         super().__init__(1.0, reset, surrogate)
         betas = _filled("beta", beta, features)
         thresholds = _filled("threshold", threshold, features)
-        if not ((betas > 0) & (betas < 1)).all():
-            raise SigpropError(f"beta of ParametricLIF is {beta}; expected numbers within (0, 1)")
-        if not ((thresholds > 0) & thresholds.isfinite()).all():
-            raise SigpropError(
-                f"threshold of ParametricLIF is {threshold}; expected positive numbers"
-            )
+        _check_each("beta", betas, (betas > 0) & (betas < 1), "numbers within (0, 1)")
+        positive = (thresholds > 0) & thresholds.isfinite()
+        _check_each("threshold", thresholds, positive, "positive numbers")
         self.decay_logit = nn.Parameter(betas.logit(), requires_grad=learn_beta)
         self.log_threshold = nn.Parameter(thresholds.log(), requires_grad=learn_threshold)
         self.scale_current = scale_current
@@ -87,6 +84,12 @@ class ParametricLIF(Neuron[State]):
         """Return the settings for `print(neuron)`."""
         per = "layer" if self.decay_logit.dim() == 0 else list(self.decay_logit.shape)
         return f"per={per}, reset={self.reset_mode!r}, surrogate={self.surrogate}"
+
+
+def _check_each(name: str, values: Tensor, valid: Tensor, expected: str) -> None:
+    if not valid.all():
+        first = values[~valid].flatten()[0].item()
+        raise SigpropError(f"{name} of ParametricLIF is {first}; expected {expected}")
 
 
 def _filled(name: str, value: float | Tensor, features: tuple[int, ...]) -> Tensor:

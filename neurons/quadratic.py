@@ -17,8 +17,8 @@ class QIF(Neuron[State]):
 
     Above `critical` the voltage rises without input; above `threshold`, the spike cutoff, it is
     set to `reset_voltage` (Latham et al. 2000; Gerstner et al. 2014, eq. 5.16). Voltages have no
-    unit. Strong inhibition makes Euler's step overshoot: use `VoltageFloor(QIF())` where the
-    current may be far below zero.
+    unit. Strong inhibition makes Euler's step overshoot: use `VoltageFloor(QIF())` if the current
+    can be far below zero.
 
     Args:
         tau: time constant.

@@ -14,8 +14,8 @@ from sigprop_snn.errors import SigpropError
 class NeuronState(Protocol):
     """A state: a NamedTuple of tensors, with the membrane voltage as `voltage`.
 
-    Each model has its own. The state of a part around a neuron (`Refractory`, `Recurrent`) holds
-    the state of the inner neuron in a field `inner`.
+    A part around a neuron (`Refractory`, `Recurrent`) has the state of the inner neuron in a
+    field `inner`.
     """
 
     @property
