@@ -1,15 +1,7 @@
 """Neuron models, and running them through time."""
 
 from sigprop_snn.neurons.adaptive import ALIF, AdaptiveState
-from sigprop_snn.neurons.base import (
-    Neuron,
-    Reset,
-    State,
-    Step,
-    map_state,
-    state_tensors,
-    with_voltage,
-)
+from sigprop_snn.neurons.base import Neuron, Reset
 from sigprop_snn.neurons.catalogue import NEURONS, make_neuron
 from sigprop_snn.neurons.current_based import CurrentLIF, CurrentState
 from sigprop_snn.neurons.decay import decay
@@ -33,6 +25,14 @@ from sigprop_snn.neurons.rate import Rate
 from sigprop_snn.neurons.recurrent import AllToAll, OneToOne, Recurrent, RecurrentState
 from sigprop_snn.neurons.run import run
 from sigprop_snn.neurons.snntorch_adapter import SnnTorch, SnnTorchStyle
+from sigprop_snn.neurons.state import (
+    NeuronState,
+    State,
+    Step,
+    map_state,
+    state_tensors,
+    with_voltage,
+)
 from sigprop_snn.neurons.wrapper import Wrapper
 
 __all__ = [
@@ -55,6 +55,7 @@ __all__ = [
     "LeakyIntegrator",
     "MeanTrace",
     "Neuron",
+    "NeuronState",
     "OneToOne",
     "ParametricLIF",
     "Rate",
