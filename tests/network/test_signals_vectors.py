@@ -64,7 +64,7 @@ def test_every_samples_target_is_a_context_and_shares_follow_their_distance():
     x = torch.randn(3, 5, 6, dtype=torch.float64)
     targets = torch.randn(5, 2, dtype=torch.float64)
     entry = signal.enter(x, targets)
-    assert entry.own == 0 and entry.riding.shape == (5, 7)
+    assert entry.contexts_per_sample == 0 and entry.contexts.shape == (5, 7)
     assert torch.equal(entry.answers, targets)
     for a in range(5):
         near = [
@@ -74,7 +74,7 @@ def test_every_samples_target_is_a_context_and_shares_follow_their_distance():
         by_hand = [value / sum(near) for value in near]
         assert entry.targets[a].tolist() == pytest.approx(by_hand)
     nothing = signal.enter(x, None)
-    assert nothing.riding is None and nothing.targets is None and nothing.answers is None
+    assert nothing.contexts is None and nothing.targets is None and nothing.answers is None
 
 
 def small(signal, answers, **settings) -> Network:
