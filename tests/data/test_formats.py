@@ -148,23 +148,36 @@ def test_what_is_no_recording_is_told_of(tmp_path):
         read_events(tmp_path / "a.avi")
 
 
-def test_nothing_in_a_file_is_ever_run(tmp_path):
-    sprung = tmp_path / "sprung"
+def test_no_reader_runs_code_from_a_file(tmp_path):
+    ran = tmp_path / "ran"
 
     class Trap:
         def __reduce__(self):
-            return (sprung.touch, ())
+            return (ran.touch, ())
 
-    np.save(tmp_path / "array.npy", np.array([Trap()], dtype=object), allow_pickle=True)
-    (tmp_path / "bare.npy").write_bytes(pickle.dumps(Trap()))
+    code = pickle.dumps(Trap())
+    pickle.loads(code)
+    assert ran.exists(), "the trap works"
+    ran.unlink()
+    # A `.bin` file has no magic number: any multiple of five bytes is a recording.
+    padding = -len(code) % 5
+    files = []
     for suffix in READERS:
-        (tmp_path / f"other{suffix}").write_bytes(pickle.dumps(Trap()))
-    with h5py.File(tmp_path / "opaque.h5", "w") as content:
-        content["events"] = np.void(pickle.dumps(Trap()))
-    for file in sorted(tmp_path.iterdir()):
-        with pytest.raises(SigpropError):
+        for extra in (padding, padding + 1):
+            files.append(tmp_path / f"pickle-{extra - padding}{suffix}")
+            files[-1].write_bytes(code + b"\0" * extra)
+    files.append(tmp_path / "objects.npy")
+    np.save(files[-1], np.array([Trap()], dtype=object), allow_pickle=True)
+    files.append(tmp_path / "opaque.h5")
+    with h5py.File(files[-1], "w") as content:
+        content["events"] = np.void(code)
+    for file in files:
+        if file.name == "pickle-0.bin":
             read_events(file)
-    assert not sprung.exists()
+        else:
+            with pytest.raises(SigpropError):
+                read_events(file)
+        assert not ran.exists(), file.name
 
 
 def test_a_header_that_promises_too_much_is_not_believed(tmp_path):
