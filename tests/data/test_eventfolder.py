@@ -32,7 +32,8 @@ def write(tmp_path, recording, draw):
 def test_folders_are_classes_and_formats_can_be_mixed(write):
     root = write()
     (root / "train" / "left" / "notes.txt").write_text("not a recording")
-    data = load("eventfolder", root=root, steps=5)
+    with pytest.warns(UserWarning, match=r"train: left out .*1 \.txt"):
+        data = load("eventfolder", root=root, steps=5)
     assert (data.train.samples, data.test.samples) == (12, 6)
     assert data.classes == ("left", "right")
     # The smallest sensor that holds every event.
@@ -135,3 +136,15 @@ def test_one_impossible_time_is_refused(write):
     np.save(file, events)
     with pytest.raises(EventFileError, match=r"3\.npy lasts 1000000\d+ us"):
         load("eventfolder", root=root)
+
+
+def test_hidden_files_and_folders_are_left_out(write):
+    root = write()
+    recording = (root / "train" / "left" / "0.npy").read_bytes()
+    for place in (".ipynb_checkpoints", "left/.ipynb_checkpoints"):
+        (root / "train" / place).mkdir()
+        (root / "train" / place / "0.npy").write_bytes(recording)
+    (root / "train" / "left" / "._0.npy").write_bytes(b"resource fork")
+    data = load("eventfolder", root=root)
+    assert data.classes == ("left", "right")
+    assert data.train.samples == 12

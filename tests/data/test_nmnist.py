@@ -139,6 +139,14 @@ def test_a_folder_that_is_no_digit_is_named(tmp_path, write_nmnist, no_download)
         load("nmnist", root=tmp_path)
 
 
+def test_hidden_files_and_folders_are_left_out(tmp_path, write_nmnist, no_download):
+    folder = write_nmnist(tmp_path, train=1) / "Train" / "7"
+    (folder / ".ipynb_checkpoints").mkdir()
+    for copy in (folder / ".ipynb_checkpoints" / "00000.bin", folder / "._00000.bin"):
+        copy.write_bytes((folder / "00000.bin").read_bytes())
+    assert load("nmnist", root=tmp_path).train.samples == 10
+
+
 @pytest.mark.skipif(
     not Path(os.environ.get("SIGPROP_DATA", "-"), "NMNIST").is_dir(),
     reason="SIGPROP_DATA names no folder with NMNIST in it",
