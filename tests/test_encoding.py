@@ -74,7 +74,7 @@ def test_latency_and_delta_do_not_depend_on_the_seed_or_the_batch(encode):
 def test_latency_by_hand():
     x = torch.tensor([[1.0, 0.9, 0.5, 0.26, 0.01, 0.0099, 0.0]])
     spikes = latency(x, 5)
-    # (1 - x) * 4, rounded: 0, 0.4, 2, 2.96, 3.96; then two that are too dark.
+    # (1 - x) * 4 is 0, 0.4, 2, 2.96, 3.96 before rounding; the last two are below DARKEST.
     assert spikes.sum(0).tolist() == [[1, 1, 1, 1, 1, 0, 0]]
     assert spikes[:, 0, :5].argmax(0).tolist() == [0, 0, 2, 3, 4]
 
@@ -91,7 +91,7 @@ def test_latency_is_one_spike_and_brighter_is_earlier(steps):
 
 def test_delta_by_hand():
     x = torch.tensor([[0.0, 0.1, 0.25, 0.5, 0.75, 1.0]])
-    # Brightness in quarters behind each step, rounded half up: 0.5 gives 0.5, 1, 1.5, 2.
+    # The levels after each step, rounded half up: 0.5 reaches 0.5, 1, 1.5, 2 quarters.
     assert delta(x, 4)[:, 0].T.tolist() == [
         [0, 0, 0, 0], [0, 0, 0, 0], [0, 1, 0, 0], [1, 0, 1, 0], [1, 1, 0, 1], [1, 1, 1, 1],
     ]  # fmt: skip
@@ -102,7 +102,7 @@ def test_delta_spikes_in_proportion_to_the_value_and_evenly(steps):
     x = torch.arange(256, dtype=torch.float64)[None] / 255
     spikes = delta(x, steps)
     assert torch.equal(spikes.sum(0), torch.floor(x * steps + 0.5))
-    # Evenly: at every step as many as a steady rise has brought, to the nearest whole one.
+    # Evenly: at each step the number of spikes so far is that of a steady rise, rounded.
     risen = x * torch.arange(1, steps + 1)[:, None, None]
     assert (spikes.cumsum(0) - risen).abs().max() <= 0.5 + 1e-9
 

@@ -1,4 +1,4 @@
-"""Files of one's own data: one folder a class, in `train/<class>/` and `test/<class>/`."""
+"""A user's own files: one folder for each class, in `train/<class>/` and `test/<class>/`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A user's own recordings of events, one folder a class."""
+"""A user's own recordings of events, one folder for each class."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def open_eventfolder(request: Request) -> Source:
 
 
 def _sensor(files: list[Path], request: Request) -> Sensor:
-    """Return the sensor that `Frames` describes; what it leaves open comes from the recordings."""
+    """Return the sensor of `Frames`; the recordings give the values that are None there."""
     frames = request.frames
     end = frames.end
     if frames.bin_width is not None:

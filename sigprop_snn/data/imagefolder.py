@@ -1,4 +1,4 @@
-"""A user's own pictures, one folder a class."""
+"""A user's own pictures, one folder for each class."""
 
 from __future__ import annotations
 

@@ -92,7 +92,7 @@ class Split:
 
 @dataclass(frozen=True)
 class Source:
-    """A data set: its splits and what its samples are.
+    """A data set: its splits, its classes and the kind of its samples.
 
     Attributes:
         name: the data set's name.

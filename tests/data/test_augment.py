@@ -77,7 +77,7 @@ def test_a_source_sets_the_default_of_mirroring():
             0
         ]
         assert bool((moved == split.read(torch.arange(40)).transpose(0, 1)).all()) is not may
-        # One's own choice counts more.
+        # An explicit choice overrides the source's default.
         other = Augment(shift=0, mirror=not may)
         chosen = next(iter(prepare(source, steps=2, batch_size=40, augment=other).train))[0]
         assert bool((chosen == split.read(torch.arange(40)).transpose(0, 1)).all()) is may

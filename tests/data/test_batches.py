@@ -11,7 +11,7 @@ from sigprop_snn.errors import SigpropError, UnknownNameError
 
 
 def numbered(count: int, start: int = 0, classes: int = 3) -> Split:
-    """Pictures of 2x2 whose pixels hold the sample's own number."""
+    """Return pictures of 2x2; all pixels of a picture have the number of the sample."""
     numbers = torch.arange(start, start + count)
     pictures = numbers.to(torch.float32).view(-1, 1, 1, 1).expand(-1, 1, 2, 2)
     return Split.of(pictures, numbers % classes)

@@ -17,7 +17,7 @@ REAL = Path(os.environ.get("SIGPROP_DATA", "-"))
 
 
 def content(data):
-    """The first epoch of the training samples, and the test samples."""
+    """Return the training samples of the first epoch and the test samples, with labels."""
     data.train.set_epoch(0)
     (x, y), (u, v) = (map(list, zip(*part, strict=True)) for part in (data.train, data.test))
     return torch.cat(x, 1), torch.cat(y), torch.cat(u, 1), torch.cat(v)
@@ -33,7 +33,7 @@ def entries(root):
 
 @pytest.fixture
 def reads(monkeypatch):
-    """The recordings that were opened."""
+    """The list of recordings that were opened."""
     from sigprop_snn.data import nmnist
 
     opened = []
@@ -109,9 +109,11 @@ def test_a_changed_new_or_removed_recording_is_seen(tmp_path, write_nmnist, pack
     check()
     file = folder / "Train" / "3" / "00001.bin"
     before = file.stat()
-    # As many bytes as before: only the time of change tells.
+    # The same size as before: only the time of change differs.
     file.write_bytes(pack(*draw(503, 99)))
     assert file.stat().st_size == before.st_size
+    # Set it, because some file systems keep only seconds.
+    os.utime(file, (before.st_atime, before.st_mtime + 10))
     check()
     (folder / "Train" / "3" / "00009.bin").write_bytes(pack(*draw(503, 98)))
     check()
@@ -130,7 +132,7 @@ def test_drawn_samples_are_the_only_ones_cached(tmp_path, write_nmnist, reads):
 
 @pytest.fixture(scope="module")
 def kept(tmp_path_factory):
-    """A file of frames, what it holds, and the recordings it holds it for."""
+    """The path of a frame file, its frames, a function that opens it, and its bytes."""
     path = tmp_path_factory.mktemp("kept") / "a.frames"
     held = np.random.default_rng(0).integers(0, 256, (6, 2, 3)).astype(np.uint8)
 
@@ -203,7 +205,10 @@ def test_a_cache_that_can_not_be_written_is_no_error(tmp_path, write_nmnist):
     expected = load("nmnist", root=tmp_path, cache=None)
     (tmp_path / ".sigprop-cache").write_text("a file where the folder would be")
     assert same(load("nmnist", root=tmp_path), expected)
-    assert same(load("nmnist", root=tmp_path, cache="/proc/no/such/place"), expected)
+    assert same(
+        load("nmnist", root=tmp_path, cache=tmp_path / ".sigprop-cache" / "below" / "a file"),
+        expected,
+    )
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
@@ -252,7 +257,7 @@ def test_a_split_too_large_for_memory_is_read_batch_by_batch(
             assert all(map(torch.equal, one, other)), epoch
     assert same(streamed, whole)
     assert torch.equal(next(iter(streamed.validation))[0], next(iter(whole.validation))[0])
-    # Nothing is binned a second time, and nothing is lost when the cache goes.
+    # Nothing is binned twice, and removing the cache loses nothing.
     assert len(reads) == 40
     shutil.rmtree(tmp_path / ".sigprop-cache")
     assert torch.equal(next(iter(streamed.test))[0], next(iter(whole.test))[0])
@@ -263,7 +268,7 @@ def test_two_writers_of_one_cache_file_do_not_disturb_each_other(tmp_path):
     one, other = (FrameFile(tmp_path / "x", fingerprint({}), 8, (5,), "uint8") for _ in range(2))
 
     def make(i):
-        # While one makes a recording's frames, the other reads and writes all of them.
+        # While one writer makes a recording's frames, the other reads and writes all of them.
         other.read(range(8), held.__getitem__)
         return held[i]
 

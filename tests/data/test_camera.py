@@ -51,7 +51,7 @@ def test_a_blank_picture_makes_no_event_and_a_higher_threshold_fewer():
 
 
 def test_events_add_up_to_the_change_of_brightness():
-    """The camera comes back to where it began, so what rose has fallen, to within a threshold."""
+    """The camera returns to its start, so rises and falls of a pixel cancel to one threshold."""
     contrast = np.full((SENSOR_SIZE[1], SENSOR_SIZE[0]), 0.3)
     bright = _enlarge(digit_pictures("train")[0][:5, 0].numpy() / 16)
     sample, x, y, t, p = _watch(bright, contrast)

@@ -1,4 +1,4 @@
-"""DVS128 Gesture, CIFAR10-DVS, POKER-DVS, SHD and SSC, in files of their real layout."""
+"""DVS128 Gesture, CIFAR10-DVS, POKER-DVS, SHD and SSC, from files in their real layouts."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def write_gesture(root, draw, train=2, test=1):
             folder.mkdir(parents=True)
             for label in range(11):
                 x, y, t, p = draw(200 + label, user * 20 + label, side=128, duration=5_900)
-                # Columns x, y, p and milliseconds, on a clock that began earlier.
+                # Columns x, y, p and milliseconds; the clock does not start at 0.
                 np.save(folder / f"{label}.npy", np.stack([x, y, p, t + 77_000], 1).astype(float))
     return root / "DVSGesture"
 
@@ -136,7 +136,7 @@ def test_the_last_tenth_of_each_class_of_cifar10_dvs_is_the_test_split(
     assert data.classes == CIFAR10
     x, y = next(iter(data.test))
     assert y.tolist() == list(range(10))
-    # Recording i holds 50 + i events; 10 comes last by number, not by name.
+    # Recording i has 50 + i events; number 10 is the last by number but not by name.
     assert x.sum((0, 2, 3, 4)).tolist() == [60] * 10
     assert (x.sum((2, 3, 4)) > 0).all(), "absolute times fill every step"
     other = load("cifar10-dvs", root=tmp_path, steps=5, seed=9, frames=small)
@@ -333,7 +333,7 @@ def test_damaged_bytes_of_words_are_an_error_or_harmless(tmp_path, write_speech)
         if round_ % 2:
             body = body[: random.integers(len(body))]
         else:
-            # The structure lies at the front and the words' places behind it.
+            # Anywhere: in the structure at the start and in the data after it.
             for bit in random.integers(0, 8 * len(body), 40):
                 body[bit // 8] ^= 1 << bit % 8
         file.write_bytes(body)

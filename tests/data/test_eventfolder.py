@@ -36,7 +36,7 @@ def test_folders_are_classes_and_formats_can_be_mixed(write):
         data = load("eventfolder", root=root, steps=5)
     assert (data.train.samples, data.test.samples) == (12, 6)
     assert data.classes == ("left", "right")
-    # The smallest sensor that holds every event.
+    # The smallest sensor that includes every event.
     assert data.shape == (2, 20, 40)
     x, y = next(iter(data.test))
     assert y.tolist() == [0, 0, 0, 1, 1, 1]

@@ -193,7 +193,7 @@ def test_a_header_that_asks_for_too_much_memory_is_refused(tmp_path):
     file.write_bytes(b"#!AER-DAT3.1\r\n#!END-HEADER\r\n" + packet + b"\0" * 8)
     with pytest.raises(EventFileError, match="ends 34359738352 bytes early"):
         read_events(file)
-    # A few kilobytes of compressed zeros.
+    # A few kilobytes of compressed zeros that would fill the memory.
     with h5py.File(tmp_path / "a.h5", "w") as content:
         for name in "xytp":
             content.create_dataset(name, (10**12,), "i8", chunks=(10**6,), compression="gzip")

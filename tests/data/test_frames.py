@@ -65,7 +65,7 @@ def test_impossible_events_are_refused(field, value, message):
 
 
 def by_hand(x, y, t, p, steps, step, size):
-    """Counts in a plain loop, `[T, P, H, W]`; what lies outside counts at the edges."""
+    """Count in a plain loop, `[T, P, H, W]`; events outside count in the first or last step."""
     width, height, polarities = size
     counts = np.zeros((steps, polarities, height, width), int)
     for event in zip(x, y, t, p, strict=True):

@@ -8,7 +8,7 @@ from sigprop_snn.errors import SigpropError
 
 
 def padded(lengths, steps=6):
-    """Samples with events in every step of their own, and silence behind."""
+    """Return samples with events in their first steps and none after; sample i counts i + 1."""
     frames = torch.zeros(len(lengths), steps, 2, 3, dtype=torch.uint8)
     for sample, length in enumerate(lengths):
         frames[sample, :length] = sample + 1
@@ -49,7 +49,7 @@ def test_drawn_samples_keep_their_lengths():
     )
     for part in (data.train, data.validation):
         for x, _, lengths in part.with_lengths():
-            # Every sample holds its own number, from 1.
+            # The counts of a sample are its number, from 1.
             numbers = x.amax((0, 2, 3)).long() - 1
             assert torch.equal(lengths, own[numbers])
 

@@ -31,7 +31,7 @@ def test_a_part_of_the_data_set_is_enough(tmp_path, write_nmnist, no_download):
     assert x.shape == (5, 10, 2, 34, 34)
     assert x.dtype == torch.float32
     assert y.tolist() == list(range(10))
-    # Digit d was written with 500 + d events.
+    # The recordings of digit d have 500 + d events.
     assert x.sum((0, 2, 3, 4)).tolist() == [500 + d for d in range(10)]
     written = {
         half: {f.read_bytes() for f in (folder / half).glob("*/*.bin")}
@@ -159,5 +159,5 @@ def test_real_recordings_keep_every_event(no_download):
     assert data.train.labels.bincount().tolist() == [2] * 10
     if count == len(files):
         kept = torch.cat([x.sum((0, 2, 3, 4)) for x, _ in data.test])
-        # Five bytes an event.
+        # Each event takes five bytes.
         assert kept.tolist() == [file.stat().st_size // 5 for file in files]

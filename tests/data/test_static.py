@@ -32,7 +32,7 @@ def write_mnist(root, folder="MNIST", train=40, test=20):
 
 @pytest.fixture
 def write_cifar(monkeypatch):
-    """Writes batches in CIFAR's layout and makes torchvision take their checksums for true."""
+    """Write batches in CIFAR's layout and give torchvision their checksums."""
 
     def write(root, kind=datasets.CIFAR10, classes=10):
         folder = root / kind.base_folder
@@ -62,7 +62,7 @@ def write_cifar(monkeypatch):
 
 @pytest.fixture
 def write_svhn(monkeypatch):
-    """Writes SVHN's two files and makes torchvision take their checksums for true."""
+    """Write SVHN's two files and give torchvision their checksums."""
 
     def write(root, train=40, test=20):
         random = np.random.default_rng(1)
@@ -70,7 +70,7 @@ def write_svhn(monkeypatch):
         for half, count in (("train", train), ("test", test)):
             url, name, _ = known[half]
             pixels = random.integers(0, 256, (32, 32, 3, count)).astype(np.uint8)
-            # The files count the digits 1 to 10, where 10 is the nought.
+            # The files have labels 1 to 10; 10 is the digit 0.
             labels = (np.arange(count) % 10 + 1).astype(np.uint8)[:, None]
             savemat(root / name, {"X": pixels, "y": labels})
             known[half] = [url, name, hashlib.md5((root / name).read_bytes()).hexdigest()]
@@ -266,7 +266,7 @@ def test_house_numbers_are_shifted_and_never_mirrored(tmp_path, write_svhn):
     plain = load("svhn", root=tmp_path, steps=1, batch_size=200).train
     moved = load("svhn", root=tmp_path, steps=1, batch_size=200, augment=True).train
     (before, _), (after, _) = next(iter(plain)), next(iter(moved))
-    # Somewhere within two pixels lies the middle of the picture as it was, for every sample.
+    # For every sample, the unchanged middle of the picture is found within two pixels.
     middle = before[0, ..., 8:24, 8:24]
     found = torch.zeros(200, dtype=torch.bool)
     for top in range(6, 11):
