@@ -1,4 +1,4 @@
-"""The choices that make a training run, and what each data set is trained with by default."""
+"""The settings of a training run."""
 
 # The command line reads its flags off this file, and its help must come at once: torch and the
 # catalogues, which take seconds, are imported where they are used.
@@ -14,11 +14,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 
 from sigprop_snn.errors import SigpropError, UnknownNameError
+from sigprop_snn.recipe import Predict
 
 if TYPE_CHECKING:
     import torch
-
-Predict = Literal["readout", "context", "vote"]
 
 _RECIPE = "(default: the data set's)"
 _Name = Annotated[str, tyro.conf.arg(metavar="NAME")]
@@ -28,51 +27,6 @@ _All = Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="")
 
 NOT_OF_THE_RESULT = ("out", "data_root", "device", "tensorboard", "save_every")
 """Settings that say where and how a run is computed, not what comes out of it."""
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """What a data set is trained with where a run says nothing else.
-
-    Attributes:
-        network: a name in `sigprop_snn.network.NETWORKS`.
-        epochs: passes over the training samples.
-        steps: T.
-        batch_size: samples in a batch.
-        learning_rate: of Adam at the start.
-        augment: whether training samples are shifted by a few pixels, and colours mirrored.
-        predict: what the network's own scores come from; see `Network`.
-    """
-
-    network: str
-    epochs: int
-    steps: int
-    batch_size: int
-    learning_rate: float = 2e-3
-    augment: bool = False
-    predict: Predict = "readout"
-
-
-# Tuned on validation samples set apart from the training samples, never on the test samples.
-RECIPES: dict[str, Recipe] = {
-    "digits": Recipe("mlp", epochs=20, steps=8, batch_size=32),
-    "digit-events": Recipe("mlp", epochs=12, steps=12, batch_size=32),
-    "mnist": Recipe("mlp", epochs=5, steps=8, batch_size=128),
-    "fashion-mnist": Recipe("conv", epochs=10, steps=8, batch_size=32),
-    "kmnist": Recipe("conv", epochs=10, steps=8, batch_size=32),
-    "cifar10": Recipe("conv", epochs=10, steps=8, batch_size=32, augment=True),
-    "cifar100": Recipe("conv", epochs=10, steps=8, batch_size=32, augment=True),
-    "svhn": Recipe("conv", epochs=10, steps=8, batch_size=32, augment=True),
-    "imagefolder": Recipe("conv", epochs=10, steps=8, batch_size=32, augment=True),
-    "nmnist": Recipe("conv", epochs=30, steps=10, batch_size=32, augment=True, predict="vote"),
-    # Not tuned: these can't be had where the others were.
-    "poker-dvs": Recipe("conv", epochs=20, steps=10, batch_size=8, predict="vote"),
-    "dvs-gesture": Recipe("conv", epochs=30, steps=16, batch_size=8, predict="vote"),
-    "cifar10-dvs": Recipe("conv", epochs=30, steps=10, batch_size=16, augment=True, predict="vote"),
-    "shd": Recipe("mlp", epochs=20, steps=50, batch_size=64),
-    "ssc": Recipe("mlp", epochs=20, steps=50, batch_size=64),
-    "eventfolder": Recipe("conv", epochs=20, steps=10, batch_size=16, predict="vote"),
-}
 
 
 @dataclass(frozen=True)
@@ -167,7 +121,7 @@ class TrainConfig:
             raise UnknownNameError("data set", self.dataset, DATASETS)
         if self.rule not in RULES:
             raise UnknownNameError("rule", self.rule, RULES)
-        recipe, rule = RECIPES[self.dataset], RULES[self.rule]
+        recipe, rule = DATASETS[self.dataset].recipe, RULES[self.rule]
         gaps = {f.name: getattr(recipe, f.name) for f in fields(recipe)}
         gaps |= {"signal": rule.signal, "loss": rule.loss, "neuron": rule.neuron or "lif"}
         gaps["predict"] = rule.predict or recipe.predict
@@ -227,7 +181,6 @@ class TrainConfig:
         self.torch_device()
 
     def _check_names(self) -> None:
-        from sigprop_snn.encoding import ENCODINGS
         from sigprop_snn.network import LOSSES, NETWORKS, SIGNALS
         from sigprop_snn.neurons import NEURONS
         from sigprop_snn.surrogates import SURROGATES
@@ -240,7 +193,6 @@ class TrainConfig:
             "surrogate": SURROGATES,
             "signal": SIGNALS,
             "loss": LOSSES,
-            "encoding": ENCODINGS,
             "optimizer": OPTIMIZERS,
             "schedule": SCHEDULES,
         }
@@ -249,7 +201,18 @@ class TrainConfig:
                 raise UnknownNameError(kind, getattr(self, kind), known)
 
     def _check_numbers(self) -> None:
-        for name in ("epochs", "steps", "batch_size", "patience"):
+        from sigprop_snn.data.preparation import check_arguments
+
+        assert self.steps is not None and self.batch_size is not None  # `resolved` fills them
+        check_arguments(
+            self.dataset,
+            steps=self.steps,
+            encoding=self.encoding,
+            batch_size=self.batch_size,
+            validation=self.validation,
+            seed=self.seed,
+        )
+        for name in ("epochs", "patience"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise SigpropError(f"{name} is {value}; expected 1 or more")
@@ -257,10 +220,6 @@ class TrainConfig:
         assert rate is not None  # resolved from the recipe
         if not (rate > 0 and math.isfinite(rate)):
             raise SigpropError(f"learning_rate is {rate}; expected a positive number")
-        if not 0 <= self.seed < 2**63:
-            raise SigpropError(f"seed is {self.seed}; expected 0 or more")
-        if not 0 <= self.validation < 1:
-            raise SigpropError(f"validation is {self.validation}; expected a fraction in [0, 1)")
         several = {f"layer_rates of {name!r}": value for name, value in self.layer_rates.items()}
         for name, value in {
             "save_every": self.save_every,

@@ -1,7 +1,9 @@
 """Training a network, judging it, and what a run leaves on disk."""
 
-from sigprop_snn.config import RECIPES, Recipe, TrainConfig
+from sigprop_snn.config import TrainConfig
+from sigprop_snn.data import DATASETS
 from sigprop_snn.errors import RunStoppedError
+from sigprop_snn.recipe import Recipe
 from sigprop_snn.training.checkpoint import load_checkpoint
 from sigprop_snn.training.evaluation import Evaluation, LayerFigures, evaluate
 from sigprop_snn.training.folder import RunFolder
@@ -13,6 +15,9 @@ from sigprop_snn.training.running import judge
 from sigprop_snn.training.schedule import SCHEDULES, LocalSchedules
 from sigprop_snn.training.trained import Trained
 from sigprop_snn.training.vectors import multi_label_accuracy, regression_error
+
+RECIPES = {name: dataset.recipe for name, dataset in DATASETS.items()}
+"""The recipes of the data sets by name, as they are when this package is imported."""
 
 __all__ = [
     "OPTIMIZERS",
