@@ -1,4 +1,4 @@
-"""The best epoch is chosen on samples set apart, and the run stops when none is better."""
+"""Validation samples choose the best epoch, and patience stops the run."""
 
 import json
 import signal
@@ -21,7 +21,7 @@ WAVERING = {"optimizer": "sgd", "schedule": "constant", "learning_rate": 4.0, "e
 
 
 def quiet(_):
-    """Says nothing."""
+    """Ignore a line."""
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +41,7 @@ def test_the_best_epoch_on_validation_is_kept(wavering):
     run, weights = wavering
     found = [record["validation_accuracy"] for record in run.history]
     best = found.index(max(found))
-    assert best < len(found) - 1  # otherwise this would show nothing
+    assert best < len(found) - 1  # otherwise this test shows nothing
     assert run.epoch == best + 1
     for name, value in weights[best].items():
         assert torch.equal(value, run.network.state_dict()[name]), name
@@ -72,7 +72,7 @@ def test_a_run_read_back_holds_the_chosen_epoch(wavering):
 
 def test_the_choice_survives_a_stop(wavering, tmp_path, monkeypatch, send_at):
     run, _ = wavering
-    send_at(signal.SIGINT, update=(3 * (run.epoch + 1) - 1) * 3)  # in the epoch behind the best
+    send_at(signal.SIGINT, update=(3 * (run.epoch + 1) - 1) * 3)  # in the epoch after the best
     config = TrainConfig("digits", out=tmp_path / "run", **SMALL, **WAVERING)
     with pytest.raises(RunStoppedError):
         train(config, say=quiet, catch_signals=True)
@@ -95,6 +95,6 @@ def test_a_run_without_progress_stops_and_keeps_its_first_best(tmp_path):
     assert run.epoch == 1
     assert run.summary["epochs"] == 3
     assert any("validation 0." in line for line in said)
-    assert any(line.startswith("chosen: epoch 1 of the 3") for line in said)
-    # It is finished, though it has fewer epochs than it might have had.
+    assert any("epoch 1 of 3" in line for line in said)
+    # It is finished, although it has fewer epochs than the configuration allows.
     assert resume(tmp_path / "run", say=quiet).history == run.history

@@ -9,13 +9,13 @@ import torch
 from sigprop_snn.training import peak_memory_mb
 
 
-def test_the_peak_is_at_least_what_is_held():
+def test_peak_memory_is_at_least_the_memory_in_use():
     held = torch.ones(2**24)  # 64 MiB, every page of it touched
     assert peak_memory_mb(torch.device("cpu")) > held.nbytes / 2**20
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the choice is glibc's, on Linux")
-def test_freed_memory_is_kept_where_the_c_library_can():
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only glibc has this setting")
+def test_freed_memory_is_kept_if_the_c_library_supports_it():
     program = """
 import resource, torch
 from sigprop_snn.training import keep_freed_memory
@@ -28,7 +28,7 @@ for _ in range(5):
 faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 print(kept, faults < 2**14 // 4)
 """
-    # In a process of its own: the choice can't be taken back.
+    # In another process, because the setting can't be undone.
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
