@@ -1,4 +1,4 @@
-"""The settings of a training run, and their defaults for each data set."""
+"""The settings of a training run."""
 
 # The command line reads its flags from this file, and its help must appear at once. Torch and the
 # catalogues take seconds to import, so the functions that use them import them.
@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 
 from sigprop_snn.errors import SigpropError, UnknownNameError
-from sigprop_snn.recipe import DEFAULT_RECIPE, Predict, Recipe
+from sigprop_snn.recipe import Predict, Recipe
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["RECIPES", "Predict", "Recipe", "TrainConfig", "recipe_of"]
+    RECIPES: dict[str, Recipe]
+
+__all__ = ["NOT_OF_THE_RESULT", "RECIPES", "Predict", "Recipe", "TrainConfig"]
 
 _RECIPE = "(default: the data set's)"
 _Name = Annotated[str, tyro.conf.arg(metavar="NAME")]
@@ -29,40 +31,6 @@ _All = Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="")
 
 NOT_OF_THE_RESULT = ("out", "data_root", "device", "tensorboard", "save_every")
 """Settings that do not change the result of a run."""
-
-
-# Tuned on a part of the training samples, never on the test samples.
-RECIPES: dict[str, Recipe] = {
-    "digits": Recipe("mlp", epochs=20, steps=8, batch_size=32),
-    "digit-events": Recipe("mlp", epochs=12, steps=12, batch_size=32),
-    "mnist": Recipe("mlp", epochs=5, steps=8, batch_size=128),
-    "fashion-mnist": Recipe("conv", epochs=10, steps=8, batch_size=32),
-    "kmnist": Recipe("conv", epochs=10, steps=8, batch_size=32),
-    "cifar10": Recipe("conv", epochs=10, steps=8, batch_size=32, augment=True),
-    "cifar100": Recipe("conv", epochs=10, steps=8, batch_size=32, augment=True),
-    "svhn": Recipe("conv", epochs=10, steps=8, batch_size=32, augment=True),
-    "imagefolder": Recipe("conv", epochs=10, steps=8, batch_size=32, augment=True),
-    "nmnist": Recipe("conv", epochs=30, steps=10, batch_size=32, augment=True, predict="vote"),
-    # Not tuned: not available on the tuning machine.
-    "poker-dvs": Recipe("conv", epochs=20, steps=10, batch_size=8, predict="vote"),
-    "dvs-gesture": Recipe("conv", epochs=30, steps=16, batch_size=8, predict="vote"),
-    "cifar10-dvs": Recipe("conv", epochs=30, steps=10, batch_size=16, augment=True, predict="vote"),
-    "shd": Recipe("mlp", epochs=20, steps=50, batch_size=64),
-    "ssc": Recipe("mlp", epochs=20, steps=50, batch_size=64),
-    "eventfolder": Recipe("conv", epochs=20, steps=10, batch_size=16, predict="vote"),
-}
-
-
-def recipe_of(dataset: str) -> Recipe:
-    """Return the recipe of a data set, or `DEFAULT_RECIPE` if it has none.
-
-    Args:
-        dataset: a name in `sigprop_snn.data.DATASETS`.
-    """
-    from sigprop_snn.data import DATASETS
-
-    own: Recipe | None = getattr(DATASETS[dataset], "recipe", None)
-    return own or RECIPES.get(dataset, DEFAULT_RECIPE)
 
 
 @dataclass(frozen=True)
@@ -161,7 +129,7 @@ class TrainConfig:
             raise UnknownNameError("data set", self.dataset, DATASETS)
         if self.rule not in RULES:
             raise UnknownNameError("rule", self.rule, RULES)
-        recipe, rule = recipe_of(self.dataset), RULES[self.rule]
+        recipe, rule = DATASETS[self.dataset].recipe, RULES[self.rule]
         defaults = {f.name: getattr(recipe, f.name) for f in fields(recipe)}
         defaults |= {"signal": rule.signal, "loss": rule.loss, "neuron": rule.neuron or "lif"}
         defaults["predict"] = rule.predict or recipe.predict
@@ -221,7 +189,6 @@ class TrainConfig:
         self.torch_device()
 
     def _check_names(self) -> None:
-        from sigprop_snn.encoding import ENCODINGS
         from sigprop_snn.network import LOSSES, NETWORKS, SIGNALS
         from sigprop_snn.neurons import NEURONS
         from sigprop_snn.surrogates import SURROGATES
@@ -233,7 +200,6 @@ class TrainConfig:
             "surrogate": SURROGATES,
             "signal": SIGNALS,
             "loss": LOSSES,
-            "encoding": ENCODINGS,
             "optimizer": OPTIMIZERS,
             "schedule": SCHEDULES,
         }
@@ -242,7 +208,18 @@ class TrainConfig:
                 raise UnknownNameError(kind, getattr(self, kind), known)
 
     def _check_numbers(self) -> None:
-        for name in ("epochs", "steps", "batch_size", "patience"):
+        from sigprop_snn.data.preparation import check_arguments
+
+        assert self.steps is not None and self.batch_size is not None  # `resolved` sets them
+        check_arguments(
+            self.dataset,
+            steps=self.steps,
+            encoding=self.encoding,
+            batch_size=self.batch_size,
+            validation=self.validation,
+            seed=self.seed,
+        )
+        for name in ("epochs", "patience"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise SigpropError(f"{name} is {value}; expected 1 or more")
@@ -250,10 +227,6 @@ class TrainConfig:
         assert rate is not None  # `resolved` sets it
         if not (rate > 0 and math.isfinite(rate)):
             raise SigpropError(f"learning_rate is {rate}; expected a positive number")
-        if not 0 <= self.seed < 2**63:
-            raise SigpropError(f"seed is {self.seed}; expected 0 or more")
-        if not 0 <= self.validation < 1:
-            raise SigpropError(f"validation is {self.validation}; expected a fraction in [0, 1)")
         not_negative = {
             "save_every": self.save_every,
             "weight_decay": self.weight_decay or 0.0,
@@ -262,3 +235,11 @@ class TrainConfig:
         for name, value in not_negative.items():
             if not (value >= 0 and math.isfinite(value)):
                 raise SigpropError(f"{name} is {value}; expected 0 or more")
+
+
+def __getattr__(name: str) -> Any:
+    if name == "RECIPES":  # the name of one release before; the catalogue of data sets has them
+        from sigprop_snn.data import DATASETS
+
+        return {name: dataset.recipe for name, dataset in DATASETS.items()}
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

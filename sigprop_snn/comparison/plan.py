@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from sigprop_snn.compare_config import CompareConfig
-from sigprop_snn.config import TrainConfig, recipe_of
+from sigprop_snn.config import TrainConfig
 from sigprop_snn.data import DATASETS
 from sigprop_snn.errors import SigpropError, UnknownNameError
 from sigprop_snn.rules import RULES
@@ -51,7 +51,7 @@ def rule_names(config: CompareConfig) -> list[str]:
 
 
 def _training(config: CompareConfig, name: str, seed: int) -> TrainConfig:
-    recipe, rule = recipe_of(config.dataset), RULES[name]
+    recipe, rule = DATASETS[config.dataset].recipe, RULES[name]
     epochs, steps = config.epochs, config.steps
     if config.same_recipe and steps is None:
         steps = recipe.steps

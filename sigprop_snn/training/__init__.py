@@ -1,8 +1,10 @@
 """Training a network, evaluating it, and the run folder on disk."""
 
-from sigprop_snn.config import RECIPES, Recipe, TrainConfig
+from sigprop_snn.config import TrainConfig
+from sigprop_snn.data import DATASETS
 from sigprop_snn.device import keep_freed_memory, peak_memory_mb
 from sigprop_snn.errors import RunStoppedError
+from sigprop_snn.recipe import Recipe
 from sigprop_snn.training.checkpoint import load_checkpoint
 from sigprop_snn.training.evaluation import (
     Evaluation,
@@ -23,6 +25,9 @@ from sigprop_snn.training.optimizers import (
 )
 from sigprop_snn.training.result import Trained, load_run
 from sigprop_snn.training.run import TrainingRun, build_network
+
+RECIPES = {name: dataset.recipe for name, dataset in DATASETS.items()}
+"""The recipes of the data sets, from the time when this package was imported."""
 
 __all__ = [
     "OPTIMIZERS",

@@ -7,10 +7,10 @@ import statistics
 import pytest
 
 from sigprop_snn.comparison import CompareConfig, as_text, compare, trainings
-from sigprop_snn.config import RECIPES
 from sigprop_snn.errors import SigpropError
 from sigprop_snn.processes import CallFailedError
 from sigprop_snn.rules import RULES
+from sigprop_snn.training import RECIPES
 
 TWO = "voltage,surrogate"
 
