@@ -78,7 +78,7 @@ def check_traces(name: str, block: Block, rule: str, *, recurrent: bool) -> None
             f"{rule} is defined without recurrence, but {model} in {name} is recurrent; expected "
             "LIF or Rate"
         )
-    if not block.affine:
+    if not block.is_affine:
         raise SigpropError(
             f"{rule} learns from presynaptic traces, but the synapse or the normaliser of {name} "
             "is not affine; expected linear layers, convolutions and running normalisers"

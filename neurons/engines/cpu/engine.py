@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -153,10 +154,11 @@ class CpuEngine(ReferenceEngine):
             and self.why_not(synapse, normaliser, neuron) is None
             and self._takes(plain, spikes)
         ):
-            return super().layer(
+            ran = super().layer(
                 synapse, normaliser, neuron, spikes, state,
                 contexts=contexts, observed_rows=observed_rows, record=record,
             )  # fmt: skip
+            return self._with_packed_spikes(neuron, ran)
         assert isinstance(neuron, LIF)
         with torch.no_grad():
             spiking = _spiking(plain, spikes)
@@ -237,6 +239,14 @@ class CpuEngine(ReferenceEngine):
             current, state, contexts, record,
             dtypes=(torch.float32, torch.bfloat16), device="cpu",
         )  # fmt: skip
+
+    def _with_packed_spikes(self, neuron: Neuron, ran: Run) -> Run:
+        """Return a run with its spikes packed for the next layer, where they are many."""
+        if neuron.graded or not isinstance(ran.spikes, DenseSpikes):
+            return ran
+        dense = ran.spikes.dense()
+        packed = pack(dense) if self._packs(dense) and not dense.requires_grad else None
+        return ran if packed is None else replace(ran, spikes=packed)
 
     def _packs(self, inputs: Tensor) -> bool:
         return (

@@ -1,4 +1,5 @@
 """Stand-in."""
+from sigprop_snn.neurons.kernels.listing import MOST_NEURONS as MOST_INPUTS  # noqa: F401
 
 from sigprop_snn.neurons.engines.cpu.lif import LayerRun
 from sigprop_snn.neurons.engines.cpu.spikes import PackedSpikes
