@@ -273,9 +273,7 @@ def test_a_signal_saves_the_run_and_ends_the_program(tmp_path, capsys):
 
     started = {number: start(number) for number in (signal.SIGINT, signal.SIGTERM)}
     for number, (out, process) in started.items():
-        for _ in range(1200):
-            if (out / "metrics.jsonl").exists() or process.poll() is not None:
-                break
+        while not (out / "metrics.jsonl").exists() and process.poll() is None:
             time.sleep(0.05)
         process.send_signal(number)
         _, said = process.communicate()

@@ -143,6 +143,12 @@ def test_load_run_needs_a_checkpoint(run_copy):
         load_run(run_copy)
 
 
+def test_a_run_made_on_a_gpu_is_read_on_a_cpu(run_copy):
+    edit_json("config.json", device="cuda")(run_copy)
+    assert load_run(run_copy, device="cpu").config.device == "cpu"
+    assert resume(run_copy, say=quiet, device="cpu").config.device == "cpu"
+
+
 class Hostile:
     """A pickle that makes a file when it is loaded."""
 

@@ -8,9 +8,10 @@ import pytest
 import torch
 
 from sigprop_snn.config import TrainConfig
-from sigprop_snn.data import load
+from sigprop_snn.data import DATASETS, Dataset, load
 from sigprop_snn.errors import SigpropError
 from sigprop_snn.network import SurrogateRule, VoltageRule, learn_in_parts, mlp
+from sigprop_snn.recipe import DEFAULT_RECIPE
 from sigprop_snn.training import LocalOptimizers, evaluate, train
 
 
@@ -55,6 +56,14 @@ def test_a_run_takes_both_settings(tmp_path):
 def test_an_unknown_update_is_refused(update):
     with pytest.raises(SigpropError, match=re.escape(f"update is {update!r}")):
         TrainConfig("digits", update=update).resolved()
+
+
+def test_a_data_set_without_a_recipe_takes_the_default_recipe(monkeypatch):
+    own = Dataset("a data set", DATASETS["digits"].open)
+    monkeypatch.setitem(DATASETS, "own", own)
+    config = TrainConfig("own", epochs=3).resolved()
+    assert (config.network, config.steps) == (DEFAULT_RECIPE.network, DEFAULT_RECIPE.steps)
+    assert config.epochs == 3
 
 
 def test_a_rate_network_takes_one_step_of_a_static_picture():
