@@ -2,8 +2,8 @@
 
     python docs/gallery.py
 
-It trains a few small networks on the embedded digits, which takes a minute or two, writes the
-pictures into `docs/gallery/`, and `docs/gallery.md`, the page that shows them.
+It trains a few small networks on the embedded digits, which takes a minute or two. It writes the
+pictures into `docs/gallery/`, and the page `docs/gallery.md`.
 """
 
 from __future__ import annotations
@@ -15,11 +15,9 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor
 
@@ -30,9 +28,13 @@ from sigprop_snn.figures import Observed, draw_voltages, observe
 from sigprop_snn.monitors import voltage_histograms
 from sigprop_snn.network import Network, Rule, SurrogateRule, VoltageRule, conv, mlp
 from sigprop_snn.neurons import ALIF, IF, LIF, CurrentLIF, Neuron, Refractory, run
+from sigprop_snn.plots.saving import figure_of_picture
 from sigprop_snn.report.measure import confusion_of
 from sigprop_snn.surrogates import Arctan, FastSigmoid, Gaussian, Sigmoid, Triangle
 from sigprop_snn.training import LocalOptimizers, evaluate
+
+if TYPE_CHECKING:  # `sigprop_snn.plots` imports matplotlib first
+    from matplotlib.axes import Axes
 
 HERE = Path(__file__).parent
 DPI = 130
@@ -40,7 +42,7 @@ DPI = 130
 
 @dataclass(frozen=True)
 class Study:
-    """A network that has learned: how that went, and what one test sample does to it."""
+    """A trained network with its learning curves, and every step of one test sample."""
 
     network: Network
     data: Data
@@ -52,10 +54,10 @@ class Study:
 
 
 def study(data: Data, network: Network, epochs: int) -> Study:
-    """Train a network, and look at it before and after."""
+    """Train a network, and measure it before and after."""
     before = similarity_of(network, data)
     optimizers = LocalOptimizers(network, partial(torch.optim.Adam, lr=2e-3))
-    history = []
+    history: list[dict[str, Any]] = []
     for epoch in range(1, epochs + 1):
         started = time.perf_counter()
         samples, right, losses = 0, 0, dict[str, float]()
@@ -85,7 +87,7 @@ def study(data: Data, network: Network, epochs: int) -> Study:
 
 @torch.no_grad()
 def similarity_of(network: Network, data: Data) -> Tensor:
-    """Return how near the test samples of each class are to each context, `[C, C]`."""
+    """Return the similarity of the test samples of each class to each context, `[C, C]`."""
     inputs, labels = next(iter(data.test))
     *blocks, _ = network.eval().stages(inputs)
     network.train()
@@ -97,13 +99,13 @@ def similarity_of(network: Network, data: Data) -> Tensor:
 
 @torch.no_grad()
 def from_small_weights(network: Network) -> Network:
-    """Shrink the first weights, so that what they learn stands out from how they were drawn."""
+    """Make the initial first weights small, so that the picture shows what they learned."""
     next(network.blocks[0].parameters()).mul_(0.1)
     return network
 
 
 def rules(data: Data, epochs: int) -> list[dict[str, Any]]:
-    """Return how two rules do over two seeds."""
+    """Return accuracy and time of two rules over two seeds."""
     rows = []
     made: dict[str, type[Rule]] = {"voltage": VoltageRule, "surrogate": SurrogateRule}
     for name, rule in made.items():
@@ -127,17 +129,17 @@ def rules(data: Data, epochs: int) -> list[dict[str, Any]]:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What the layers learned, by layer, a value after every epoch."""
+    """Measures of every layer, with a value after every epoch."""
 
     seen: list[int]
     degrees: dict[str, list[float]]
-    own: dict[str, list[float]]
+    same: dict[str, list[float]]
     other: dict[str, list[float]]
     probed: dict[str, list[float]]
 
 
 def evidence(data: Data, epochs: int) -> Evidence:
-    """Train a network, and measure after every epoch what its layers learned."""
+    """Train a network, and measure its layers after every epoch."""
     network = mlp(data.shape, len(data.classes), hidden=(200, 200))
     optimizers = LocalOptimizers(network, partial(torch.optim.Adam, lr=2e-3))
     learned, tested = list(data.train), list(data.test)
@@ -147,7 +149,7 @@ def evidence(data: Data, epochs: int) -> Evidence:
         for angle in update_angles(network, *learned[0]):
             found.degrees.setdefault(angle.name, []).append(angle.degrees)
         for aligned in stream_alignment(network, *tested[0]):
-            found.own.setdefault(aligned.name, []).append(aligned.own)
+            found.same.setdefault(aligned.name, []).append(aligned.same)
             found.other.setdefault(aligned.name, []).append(aligned.other)
         for probe in separability(network, learned, tested):
             found.probed.setdefault(probe.name, []).append(probe.accuracy)
@@ -157,17 +159,13 @@ def evidence(data: Data, epochs: int) -> Evidence:
 
 
 def network_raster(of: Study) -> list[Axes]:
-    """Draw one sample on its way through a network."""
-    layers = {"input": of.observed.input, **of.observed.spikes}
-    if of.observed.readout is not None:
-        layers["readout"] = of.observed.readout
-    return plots.network_raster(layers, label=of.label, classes=of.data.classes)
+    """Draw how one sample passes through a network."""
+    return plots.network_raster(of.observed.layers(), label=of.label, classes=of.data.classes)
 
 
 def similarity(of: Study) -> Axes:
     """Draw the similarity of the two streams before and after learning, side by side."""
-    figure = Figure(figsize=(11.0, 4.4), layout="constrained")
-    left, right = figure.subplots(1, 2)
+    left, right = plots.axes_row(2, size=(11.0, 4.4))
     plots.similarity(of.before, classes=of.data.classes, title="before learning", ax=left)
     return plots.similarity(of.after, classes=of.data.classes, title="after learning", ax=right)
 
@@ -180,7 +178,7 @@ def weights(of: Study) -> list[Axes]:
 
 
 def contexts(of: Study) -> list[Axes]:
-    """Draw every class's context as the picture that the first weights make of it."""
+    """Draw the context of every class as an image, through the first layer's weights."""
     with torch.no_grad():
         pictures = of.network.signal() @ first_weights(of)
     return plots.weights_as_pictures(
@@ -194,7 +192,7 @@ def first_weights(of: Study) -> Tensor:
 
 
 def voltages(of: Study) -> list[Axes]:
-    """Draw where the membrane voltages lie."""
+    """Draw the distribution of the membrane voltages."""
     found = voltage_histograms(of.network, of.data.test)
     return plots.voltage_histogram({n: (bins.edges, bins.counts) for n, bins in found.items()})
 
@@ -226,7 +224,7 @@ def surrogates() -> list[Axes]:
 
 
 def draw(folder: Path, epochs: int) -> list[tuple[str, str, str]]:
-    """Draw every picture; return the function, the file and what to look at."""
+    """Draw every picture; return the function, the file and a description of each."""
     torch.manual_seed(0)
     still = load("digits", steps=8, batch_size=60)
     moving = load("digit-events", steps=12, batch_size=60)
@@ -239,7 +237,7 @@ def draw(folder: Path, epochs: int) -> list[tuple[str, str, str]]:
     confused = confusion_of(events.network, moving.test, 10).counts
     drawn: list[tuple[str, str, Callable[[], object], str]] = [
         ("network_raster", "network_raster", partial(network_raster, events),
-         "One sample on its way through a network: events, spikes of two blocks, readout."),
+         "How one sample passes through a network: events, spikes of two blocks, readout."),
         ("raster", "raster",
          partial(plots.raster, events.observed.spikes["block2"], title="block2, one sample"),
          "The spikes of one layer for one sample."),
@@ -247,70 +245,70 @@ def draw(folder: Path, epochs: int) -> list[tuple[str, str, str]]:
          partial(draw_voltages, events.network, events.observed),
          "The membrane voltage of a few neurons, with threshold and spikes."),
         ("voltage_histogram", "voltage_histogram", partial(voltages, events),
-         "Where the voltages of each layer lie; what is above the threshold fires."),
+         "Distribution of the voltages of each layer; those above the threshold make spikes."),
         ("learning_curves", "learning_curves", partial(plots.learning_curves, events.history),
-         "How each layer learned, and the network."),
+         "Accuracy and loss of each layer and of the network over the epochs."),
         ("confusion", "confusion", partial(plots.confusion, confused, moving.classes),
-         "Which classes are taken for which."),
+         "Which classes the network confuses."),
         ("similarity", "similarity", partial(similarity, digits),
-         "How near the samples of each class are to each class's context in the last block."),
+         "Similarity of the samples of each class to each context, in the last block."),
         ("rule_spectrum", "rule_spectrum", partial(plots.rule_spectrum, rules(still, 2 * epochs)),
-         "How rules compare, over two seeds."),
+         "Learning rules side by side, over two seeds."),
         ("update_angles", "update_angles",
          partial(plots.update_angles, useful.seen, useful.degrees),
-         "How far each layer's update lies from backpropagation's gradient, while it learns."),
+         "Angle between each layer's update and backpropagation's gradient during training."),
         ("stream_alignment", "stream_alignment",
-         partial(plots.stream_alignment, useful.seen, useful.own, useful.other),
-         "How near samples come to their own class's context, and to the others."),
+         partial(plots.stream_alignment, useful.seen, useful.same, useful.other),
+         "Cosine of samples with the context of their class, and with the other contexts."),
         ("separability", "separability",
          partial(plots.separability, useful.seen, useful.probed),
-         "How well a straight cut through the spike counts tells the classes apart."),
+         "Accuracy of a linear probe on the spike counts of each layer during training."),
         ("weights_as_pictures", "weights", partial(weights, digits),
-         "Weights of the first layer as pictures."),
+         "Weights of the first layer as images."),
         ("weights_as_pictures", "contexts", partial(contexts, digits),
-         "What each class's context looks for: the contexts through the first layer's weights."),
+         "The context of each class as an image: the contexts through the first layer's weights."),
         ("rate_maps", "rate_maps",
          partial(plots.rate_maps, maps.observed.spikes["block1"]),
-         "How often each place of each feature map of a convolutional layer fires."),
+         "Spike rate at every position of the feature maps of a convolutional layer."),
         ("event_frames", "event_frames", partial(plots.event_frames, frames, 6),
-         "The frames that a recording of an event camera becomes."),
+         "The frames of a recording of an event camera."),
         ("event_cloud", "event_cloud", partial(plots.event_cloud, recording),
          "The same recording as a cloud of events in space and time."),
         ("neuron_comparison", "neuron_comparison", neurons, "Neuron models under one current."),
         ("surrogate_comparison", "surrogate_comparison", surrogates,
-         "Surrogates with the derivatives that stand in for the spike's."),
+         "Surrogates and their derivatives, which replace the derivative of the spike."),
     ]  # fmt: skip
     folder.mkdir(parents=True, exist_ok=True)
-    shown = []
+    drawn_files = []
     for function, name, make, words in drawn:
-        shown.append((function, write(make(), folder / f"{name}.png").name, words))
+        drawn_files.append((function, write(make(), folder / f"{name}.png").name, words))
     layers = {"input": frames, **maps.observed.spikes}
     film = plots.animate_layers(layers, folder / "animate_layers.gif")
-    words = "One sample passing through the layers of a convolutional network, step by step."
-    return [*shown, ("animate_layers", film.name, words)]
+    words = "One sample passes through the layers of a convolutional network, step by step."
+    return [*drawn_files, ("animate_layers", film.name, words)]
 
 
 def write(picture: Any, path: Path) -> Path:
     """Write a picture as a small PNG."""
-    axes = picture if isinstance(picture, Axes) else picture[0]
-    whole = io.BytesIO()
-    axes.get_figure(root=True).savefig(whole, format="png", dpi=DPI, bbox_inches="tight")
-    Image.open(whole).convert("RGB").save(path, optimize=True)
+    full = io.BytesIO()
+    figure_of_picture(picture).savefig(full, format="png", dpi=DPI, bbox_inches="tight")
+    Image.open(full).convert("RGB").save(path, optimize=True)
     return path
 
 
-def page(shown: list[tuple[str, str, str]], folder: str) -> str:
-    """Return the page that shows the pictures."""
+def page(pictures: list[tuple[str, str, str]], folder: str) -> str:
+    """Return the page with the pictures."""
     parts = [
         "# Gallery",
         "Every picture of `sigprop_snn.plots`, drawn by `python docs/gallery.py` on networks that "
         "it trains on the embedded digits. Each function takes arrays or tensors, time first, "
-        "draws on the Axes it is given (`ax=`) or on a figure of its own, and returns the Axes "
-        "drawn on; `animate_layers` writes a GIF. Large inputs are thinned, and say so. "
-        "`plots.save(axes, path)` writes a picture, and `plots.layer_colours(names)` gives every "
-        "layer the colour it has in all of them.",
+        "draws on the Axes that it gets as `ax=`, or on a new figure, and returns the Axes drawn "
+        "on; `animate_layers` writes a GIF. Of large inputs a part is drawn, and the picture says "
+        "which. `plots.save(axes, path)` writes a picture, `plots.axes_row(3)` makes Axes for "
+        "three pictures side by side, and `plots.layer_colours(names)` returns the colour of each "
+        "layer. No picture needs a display or a matplotlib backend.",
     ]
-    for function, file, words in shown:
+    for function, file, words in pictures:
         parts += [f"## `{function}`", words, f"![{words}]({folder}/{file})"]
     return "\n\n".join(parts) + "\n"
 
@@ -318,13 +316,13 @@ def page(shown: list[tuple[str, str, str]], folder: str) -> str:
 def main() -> None:
     """Draw the gallery and write its page."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, default=HERE, help="where gallery.md goes")
+    parser.add_argument("--out", type=Path, default=HERE, help="folder of gallery.md")
     parser.add_argument("--epochs", type=int, default=6)
     args = parser.parse_args()
-    shown = draw(args.out / "gallery", args.epochs)
-    (args.out / "gallery.md").write_text(page(shown, "gallery"), encoding="utf-8")
+    pictures = draw(args.out / "gallery", args.epochs)
+    (args.out / "gallery.md").write_text(page(pictures, "gallery"), encoding="utf-8")
     size = sum(file.stat().st_size for file in (args.out / "gallery").iterdir())
-    print(f"{len(shown)} pictures, {size / 1e6:.2f} MB, in {args.out / 'gallery'}")
+    print(f"{len(pictures)} pictures, {size / 1e6:.2f} MB, in {args.out / 'gallery'}")
 
 
 if __name__ == "__main__":

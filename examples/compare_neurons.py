@@ -32,12 +32,12 @@ MODELS: dict[str, Neuron] = {
 
 
 def main() -> None:
-    """Run the models through a step of current, and draw them."""
+    """Run the models on a step of current, and draw them."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--steps", type=int, default=120, help="time steps of 1 ms")
-    parser.add_argument("--current", type=float, default=0.2, help="of the step")
+    parser.add_argument("--current", type=float, default=0.2, help="size of the current")
     parser.add_argument("--out", type=Path, default=Path("neurons.png"))
-    parser.add_argument("--quick", action="store_true", help="a moment only")
+    parser.add_argument("--quick", action="store_true", help="40 steps")
     args = parser.parse_args()
     steps = 40 if args.quick else args.steps
 

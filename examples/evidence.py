@@ -1,7 +1,7 @@
-"""Measure what the layers learn while a network trains: is the signal useful to all of them?
+"""Measure during training what every layer learns.
 
-Three figures per layer: the angle between the rule's update and backpropagation's gradient, the
-alignment of samples and contexts with class, and how well a linear probe tells the classes apart.
+Three measures per layer: the angle between the rule's update and backpropagation's gradient, the
+cosine of samples with the contexts, and the accuracy of a linear probe on the spike counts.
 """
 
 import argparse
@@ -10,7 +10,6 @@ from pathlib import Path
 from statistics import fmean
 
 import torch
-from matplotlib.figure import Figure
 
 from sigprop_snn import plots
 from sigprop_snn.analysis import separability, stream_alignment, update_angles
@@ -26,16 +25,16 @@ from sigprop_snn.training import (
 )
 
 Batches = list[tuple[torch.Tensor, torch.Tensor]]
-History = dict[str, dict[str, list[float]]]  # by figure and layer, a value for every point
+History = dict[str, dict[str, list[float]]]  # by measure and layer, a value for every point
 
 
 def main() -> None:
-    """Train, measure on the way, print the last angles and draw all."""
+    """Train and measure, print the last angles and draw the measures."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--dataset", default="mnist")
     parser.add_argument("--rule", default="voltage", help="voltage, surrogate, or another")
     parser.add_argument("--epochs", type=int, default=1)
-    parser.add_argument("--points", type=int, default=8, help="measurements while it trains")
+    parser.add_argument("--points", type=int, default=8, help="measurements during training")
     parser.add_argument("--train-samples", type=int)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--data-root", type=Path, default=Path("data"))
@@ -67,7 +66,7 @@ def main() -> None:
 
     points = {round(count * point / args.points) for point in range(args.points + 1)}
     seen: list[int] = []
-    history: History = {"angle": {}, "own": {}, "other": {}, "probe": {}}
+    history: History = {"angle": {}, "same": {}, "other": {}, "probe": {}}
     for batch in range(count + 1):
         if batch in points:
             seen.append(min(batch * config.batch_size, config.epochs * data.train.samples))
@@ -90,7 +89,7 @@ def main() -> None:
 
 
 def angles(network: Network, batches: Batches) -> dict[str, list[float]]:
-    """Return every layer's angle on each of eight batches."""
+    """Return the angle of every layer on each of eight batches."""
     found = [update_angles(network, *batch) for batch in batches[:8]]
     return {
         layers[0].name: [layer.degrees for layer in layers] for layers in zip(*found, strict=True)
@@ -98,25 +97,23 @@ def angles(network: Network, batches: Batches) -> dict[str, list[float]]:
 
 
 def measure(network: Network, probed: Batches, tested: Batches, history: History) -> None:
-    """Add a point: angles on training batches, the rest on test samples."""
+    """Add a point: angles on training batches, the other measures on test samples."""
     for name, degrees in angles(network, probed).items():
         history["angle"].setdefault(name, []).append(fmean(degrees))
     for aligned in stream_alignment(network, *tested[0]):
-        history["own"].setdefault(aligned.name, []).append(aligned.own)
+        history["same"].setdefault(aligned.name, []).append(aligned.same)
         history["other"].setdefault(aligned.name, []).append(aligned.other)
     for probe in separability(network, probed, tested):
         history["probe"].setdefault(probe.name, []).append(probe.accuracy)
 
 
 def draw(seen: list[int], history: History, title: str, out: Path) -> Path:
-    """Draw the three figures side by side."""
-    figure = Figure(figsize=(14, 3.4), layout="constrained")
-    figure.suptitle(title)
-    left, middle, right = figure.subplots(1, 3)
+    """Draw the three measures side by side."""
+    left, middle, right = plots.axes_row(3, title=title)
     plots.update_angles(seen, history["angle"], ax=left)
-    plots.stream_alignment(seen, history["own"], history["other"], ax=middle)
+    plots.stream_alignment(seen, history["same"], history["other"], ax=middle)
     plots.separability(seen, history["probe"], ax=right)
-    return plots.save(figure, out)
+    return plots.save(left, out)
 
 
 if __name__ == "__main__":

@@ -1,12 +1,11 @@
-"""The pictures of a run: what one sample does to the network, and how learning went."""
+"""The pictures of a run: one sample in the network, and the learning curves."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
-from matplotlib.axes import Axes
 from torch import Tensor
 
 from sigprop_snn import plots
@@ -16,17 +15,20 @@ from sigprop_snn.network import Block, Network
 from sigprop_snn.plots.style import plain
 from sigprop_snn.training import Trained, randomness
 
+if TYPE_CHECKING:  # `sigprop_snn.plots` imports matplotlib first
+    from matplotlib.axes import Axes
+
 RASTER, VOLTAGE, CURVES = "raster.png", "voltage.png", "curves.png"
 
 
 class Observed(NamedTuple):
-    """What one sample does to a network, step by step.
+    """Every step of one sample in a network.
 
     Attributes:
         input: the sample, `[T, ...]`.
-        spikes: each block's spikes, `[T, ...]`, by name.
-        voltages: each block's membrane voltage before the reset, `[T, ...]`, by name.
-        readout: the readout's membrane voltage, `[T, C]`, or None where there is no readout.
+        spikes: the spikes of each block, `[T, ...]`, by name.
+        voltages: the membrane voltage of each block before the reset, `[T, ...]`, by name.
+        readout: the membrane voltage of the readout, `[T, C]`, or None if there is no readout.
     """
 
     input: Tensor
@@ -34,66 +36,66 @@ class Observed(NamedTuple):
     voltages: dict[str, Tensor]
     readout: Tensor | None
 
+    def layers(self) -> dict[str, Tensor]:
+        """Return input, spikes and readout by name, as `plots.network_raster` takes them."""
+        end = {} if self.readout is None else {"readout": self.readout}
+        return {"input": self.input, **self.spikes, **end}
+
 
 @torch.no_grad()
 def observe(network: Network, sample: Tensor) -> Observed:
-    """Pass one sample `[T, ...]` through a network and keep every step."""
+    """Pass one sample `[T, ...]` through a network and return every step."""
     was_training = network.training
     network.eval()
     inputs = to_device(sample.unsqueeze(1), next(network.parameters()).device)
-    kept = network.record(inputs, ("spike", "voltage"))
-    spikes = {name: block["spike"] for name, block in kept.items()}
+    recorded = network.record(inputs, ("spike", "voltage"))
     readout = None
     if network.readout is not None:
-        last = network.blocks[-1]
-        assert isinstance(last, Block)
-        ran = network.readout.trace(last.pooled(spikes[f"block{len(network.blocks)}"]))
-        readout = ran.recorded["voltage"][:, 0].cpu()
+        name, block = list(network.named_blocks())[-1]
+        run = network.readout.trace(block.pooled(recorded[name]["spike"]))
+        readout = run.recorded["voltage"][:, 0].cpu()
     network.train(was_training)
     return Observed(
         sample,
-        {name: block["spike"][:, 0].cpu() for name, block in kept.items()},
-        {name: block["voltage"][:, 0].cpu() for name, block in kept.items()},
+        {name: values["spike"][:, 0].cpu() for name, values in recorded.items()},
+        {name: values["voltage"][:, 0].cpu() for name, values in recorded.items()},
         readout,
     )
 
 
 def draw_run(trained: Trained, sample: int = 0) -> list[Path]:
-    """Draw a run's pictures into its folder.
+    """Draw the pictures of a run into its folder.
 
     Args:
         trained: the run.
-        sample: which test sample the raster and the voltages show.
+        sample: the index of the test sample for raster and voltages.
 
     Returns:
         The files written: raster, voltages, curves.
 
     Raises:
-        SigpropError: if the run has finished no epoch, or the sample is not there.
+        SigpropError: if the run has finished no epoch, or the index is out of range.
     """
     if not trained.history:
         raise SigpropError(
             f"the run in {str(trained.folder.path)!r} has finished no epoch; expected at least one"
         )
-    with randomness.seeded(trained.config.seed):  # a noisy neuron draws the same picture again
+    with randomness.seeded(trained.config.seed):  # a noisy neuron gives the same picture again
         return _draw(trained, sample)
 
 
 def _draw(trained: Trained, sample: int) -> list[Path]:
-    inputs, labels = _test_sample(trained, sample)
+    inputs, label = _test_sample(trained, sample)
     observed = observe(trained.network, inputs)
     classes = trained.data.classes
-    layers = {"input": observed.input, **observed.spikes}
-    if observed.readout is not None:
-        layers["readout"] = observed.readout
     with torch.no_grad():
         scores = trained.network(inputs.unsqueeze(1).to(next(trained.network.parameters()).device))
     raster = plots.network_raster(
-        layers,
+        observed.layers(),
         classes=classes,
-        label=labels,
+        label=label,
         winner=int(scores[0].argmax()),
-        title=f"{trained.config.dataset}, one test sample of class {plain(classes[labels])}",
+        title=f"{trained.config.dataset}, one test sample of class {plain(classes[label])}",
     )
     traces = draw_voltages(trained.network, observed)
     curves = plots.learning_curves(trained.history, title=f"{trained.config.rule} rule")
@@ -112,9 +114,9 @@ def draw_voltages(
 
     Args:
         network: the network that was observed.
-        observed: what one sample did to it.
-        neurons: how many neurons.
-        ax: an Axes whose place the lanes take; None makes a figure.
+        observed: every step of one sample.
+        neurons: the number of neurons.
+        ax: an Axes to replace by the lanes; None makes a figure.
 
     Returns:
         The lanes from the top.
@@ -123,11 +125,11 @@ def draw_voltages(
     block = network.blocks[0]
     assert isinstance(block, Block)
     threshold = block.neuron.threshold
-    title = f"membrane voltage of {neurons} neurons of {name}"
+    title = f"membrane voltage of {min(neurons, voltage[0].numel())} neurons of {name}"
     if isinstance(threshold, Tensor) and threshold.numel() > 1:
-        # Each neuron has its own threshold: only the distance to it has one common line.
+        # Neurons with different thresholds share a line only after the threshold is subtracted.
         voltage, threshold = voltage - threshold.detach().cpu(), 0.0
-        title += ", above threshold"
+        title += ", minus the threshold"
     return plots.voltage_traces(
         voltage.flatten(1),
         None if block.neuron.graded else observed.spikes[name].flatten(1),

@@ -1,4 +1,4 @@
-"""Evidence that what a network learns is useful, layer by layer."""
+"""Measures of what every layer of a network learns."""
 
 from sigprop_snn.analysis.alignment import LayerAlignment, stream_alignment
 from sigprop_snn.analysis.angles import LayerAngle, angle, update_angles, updates

@@ -1,4 +1,4 @@
-"""How near the samples of a class come to their own context, layer by layer."""
+"""The cosine of samples with the context of their class, layer by layer."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from sigprop_snn.network import Network
 
 @dataclass(frozen=True)
 class LayerAlignment:
-    """How the two streams of a block agree with class.
+    """How the samples of a block align with the contexts.
 
     Attributes:
         name: "block1" for the first block.
-        own: mean cosine of a sample's representation and its own class's context.
-        other: the same with the contexts of the other classes.
-        nearest: share of samples whose nearest context is their own.
+        same: mean cosine of a sample's representation with the context of its class.
+        other: mean cosine with the contexts of the other classes.
+        nearest: fraction of samples for which the nearest context is that of their class.
         by_class: mean cosine of the samples of each class (row) with each context (column),
             `[C, C]`; NaN in the rows of classes without a sample.
     """
 
     name: str
-    own: float
+    same: float
     other: float
     nearest: float
     by_class: Tensor
@@ -36,10 +36,10 @@ class LayerAlignment:
 def stream_alignment(
     network: Network, inputs: Tensor, labels: Tensor
 ) -> tuple[LayerAlignment, ...]:
-    """Return how the representations of samples and contexts align, for every block that has both.
+    """Return how samples and contexts align in every block that compares them.
 
-    The cosines are those of what the rule compares, unnormalised otherwise; no label enters the
-    network. It is used as in evaluation, and left as it was.
+    The cosines are those of the representations that the rule compares, before any normalisation.
+    The network is in evaluation mode and gets no labels; its state is restored afterwards.
 
     Args:
         network: the network.
@@ -72,7 +72,7 @@ def stream_alignment(
 
 
 def _cosines(samples: Tensor, contexts: Tensor) -> Tensor:
-    """Return the cosines `[B, C]` with shared contexts `[C, ...]` or own ones `[B, C, ...]`."""
+    """Return the cosines `[B, C]` with contexts `[C, ...]`, or `[B, C, ...]` for each sample."""
     h = F.normalize(samples.flatten(1), dim=1)
     if contexts.dim() > samples.dim():
         return torch.einsum("bd,bkd->bk", h, F.normalize(contexts.flatten(2), dim=2))
@@ -81,14 +81,14 @@ def _cosines(samples: Tensor, contexts: Tensor) -> Tensor:
 
 def _aligned(name: str, cosines: Tensor, labels: Tensor) -> LayerAlignment:
     classes = cosines.shape[1]
-    belongs = F.one_hot(labels, classes).to(cosines)
-    own = (cosines * belongs).sum(1)
-    other = (cosines.sum(1) - own) / (classes - 1)
+    one_hot = F.one_hot(labels, classes).to(cosines)
+    same = (cosines * one_hot).sum(1)
+    other = (cosines.sum(1) - same) / (classes - 1)
     nearest = cosines.argmax(dim=1) == labels
-    by_class = (belongs.t() @ cosines) / belongs.sum(0)[:, None]
+    by_class = (one_hot.t() @ cosines) / one_hot.sum(0)[:, None]
     return LayerAlignment(
         name,
-        float(own.mean()),
+        float(same.mean()),
         float(other.mean()),
         float(nearest.double().mean()),
         by_class.cpu(),

@@ -1,4 +1,4 @@
-"""The angle between what a rule does and what backpropagation would do."""
+"""The angle between a rule's update and backpropagation's gradient."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import math
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from sigprop_snn.analysis.oracle import Gradients, backpropagated
 from sigprop_snn.network import Network
@@ -15,15 +15,16 @@ from sigprop_snn.network import Network
 
 @dataclass(frozen=True)
 class LayerAngle:
-    """How a layer's update lies to backpropagation's gradient.
+    """A layer's update compared with backpropagation's gradient.
 
     Attributes:
         name: "block1" for the first block, "readout" for the readout.
         degrees: the angle between the two as vectors of all the layer's parameters: 0 for the
-            same direction, 90 for unrelated ones, 180 for opposite ones. NaN where one is zero.
-        parameters: how many numbers they have. Between random directions the angle is 90 degrees,
-            give or take 57 / sqrt(parameters).
-        size: length of the rule's gradient relative to backpropagation's.
+            same direction, 90 for unrelated directions, 180 for opposite directions. NaN if one is
+            zero.
+        parameters: number of parameters. The angle between random directions is 90 degrees, with a
+            standard deviation of 57 / sqrt(parameters).
+        size: length of the rule's gradient divided by the length of backpropagation's.
     """
 
     name: str
@@ -33,12 +34,12 @@ class LayerAngle:
 
 
 def update_angles(network: Network, inputs: Tensor, labels: Tensor) -> tuple[LayerAngle, ...]:
-    """Return the angle of every layer's update to backpropagation's gradient.
+    """Return the angle between every layer's update and backpropagation's gradient.
 
-    Both are taken of the same network, batch and labels, the update as the gradient that the rule
-    leaves, before any optimizer. Backpropagation's loss is the cross-entropy at the readout,
-    through time with surrogates. What only the rule has (contexts, feedback weights) is left out.
-    The network is used as in evaluation, with its normalisers at rest, and is left as it was.
+    The update is the gradient that the rule computes, before any optimizer, for the same batch.
+    Backpropagation's loss is the cross-entropy at the readout, through time with surrogates.
+    Parameters that only the rule has (contexts, feedback weights) are left out. The network is in
+    evaluation mode, so its normalisers do not change; its state is restored afterwards.
 
     Args:
         network: the network, with a readout.
@@ -57,12 +58,13 @@ def update_angles(network: Network, inputs: Tensor, labels: Tensor) -> tuple[Lay
 
 
 def updates(network: Network, inputs: Tensor, labels: Tensor) -> Gradients:
-    """Return the gradients that a network's own rule leaves, by layer and parameter."""
+    """Return the gradients that the network's rule computes, by layer and parameter."""
     twin = copy.deepcopy(network).eval()
     twin.zero_grad(set_to_none=True)
     twin.learn(inputs, labels)
-    layers = {f"block{place + 1}": block for place, block in enumerate(twin.each_block())}
-    modules = {**layers, "readout": twin.readout} if twin.readout is not None else {**layers}
+    modules: dict[str, nn.Module] = dict(twin.named_blocks())
+    if twin.readout is not None:
+        modules["readout"] = twin.readout
     return {
         layer: {
             name: torch.zeros_like(weights) if weights.grad is None else weights.grad
@@ -77,9 +79,9 @@ def angle(first: Tensor, second: Tensor) -> float:
     """Return the angle between two vectors of the same size, in degrees; NaN if one is zero."""
     a, b = first.detach().flatten().double(), second.detach().flatten().double()
     a, b = a / torch.linalg.vector_norm(a), b / torch.linalg.vector_norm(b)
-    # By half the angle: the arc cosine of a rounded product is coarse near 0 and 180 degrees.
-    across, along = torch.linalg.vector_norm(a - b), torch.linalg.vector_norm(a + b)
-    return math.degrees(2 * math.atan2(float(across), float(along)))
+    # Half the angle is exact near 0 and 180 degrees, where the arc cosine of a product is coarse.
+    apart, together = torch.linalg.vector_norm(a - b), torch.linalg.vector_norm(a + b)
+    return math.degrees(2 * math.atan2(float(apart), float(together)))
 
 
 def _flat(gradients: dict[str, Tensor], like: dict[str, Tensor]) -> Tensor:

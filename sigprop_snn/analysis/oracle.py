@@ -1,4 +1,4 @@
-"""Backpropagation through time by autograd: what every other update is held against."""
+"""Backpropagation through time by autograd, the reference for every other update."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from sigprop_snn.errors import SigpropError
 from sigprop_snn.network import Block, Network, Readout
 
 Gradients = dict[str, dict[str, Tensor]]
-"""By layer ("block1", ..., "readout") and by the parameter's name within it."""
+"""By layer ("block1", ..., "readout") and by the parameter's name in the layer."""
 
 
 def backpropagated(network: Network, inputs: Tensor, labels: Tensor) -> Gradients:
     """Return the gradient of the readout's cross-entropy in every layer.
 
-    The whole network is unrolled in time and differentiated, spikes by their surrogates, resets
-    held constant. It shares no code with any rule. The network is used as in evaluation and is
-    left as it was.
+    The network is unrolled in time and differentiated: spikes by their surrogates, resets as
+    constants. This shares no code with any rule. The network is in evaluation mode; its state is
+    restored afterwards.
 
     Args:
         network: the network; its readout's mean voltages are the scores.
@@ -28,27 +28,28 @@ def backpropagated(network: Network, inputs: Tensor, labels: Tensor) -> Gradient
         labels: the class of every sample, `[B]`.
 
     Returns:
-        The gradients of each layer's parameters that learn; zeros where the loss does not reach.
+        The gradients of the parameters that require one, for each layer; zeros if the loss does not
+        depend on a parameter.
 
     Raises:
         SigpropError: if the network has no readout.
     """
     if network.readout is None:
         raise SigpropError(
-            "the network has no readout; backpropagation's loss is the cross-entropy there"
+            "the network has no readout; expected one, because the loss is its cross-entropy"
         )
     twin = copy.deepcopy(network).eval()
     twin.zero_grad(set_to_none=True)
     assert twin.readout is not None
-    layers = {f"block{place + 1}": block for place, block in enumerate(twin.each_block())}
+    blocks = dict(twin.named_blocks())
     with torch.enable_grad():
-        arriving = twin.signal.plain(inputs.detach())
-        for block in layers.values():
-            arriving = _sent_on(block, arriving)
-        loss = F.cross_entropy(_scores(twin.readout, arriving), labels)
+        spikes = twin.signal.plain(inputs.detach())
+        for block in blocks.values():
+            spikes = _run_block(block, spikes)
+        loss = F.cross_entropy(_scores(twin.readout, spikes), labels)
         named = {
             (layer, name): weights
-            for layer, module in (*layers.items(), ("readout", twin.readout))
+            for layer, module in (*blocks.items(), ("readout", twin.readout))
             for name, weights in module.named_parameters()
             if weights.requires_grad
         }
@@ -60,25 +61,25 @@ def backpropagated(network: Network, inputs: Tensor, labels: Tensor) -> Gradient
     return gradients
 
 
-def _sent_on(block: Block, arriving: Tensor) -> Tensor:
-    """Return what a block sends on, `[T, B, ...]`, with the graph of every step."""
+def _run_block(block: Block, inputs: Tensor) -> Tensor:
+    """Return the output of a block, `[T, B, ...]`, with the graph of every step."""
     state = None
-    sent = []
-    for at_step in arriving:
-        current = block.norm(block.synapse(at_step))
+    outputs = []
+    for values in inputs:
+        current = block.norm(block.synapse(values))
         state = block.neuron.initial_state(current) if state is None else state
         step = block.neuron.step(current, state)
         state = step.state
-        sent.append(block.pool(step.spike))
-    return torch.stack(sent)
+        outputs.append(block.pool(step.spike))
+    return torch.stack(outputs)
 
 
-def _scores(readout: Readout, arriving: Tensor) -> Tensor:
+def _scores(readout: Readout, inputs: Tensor) -> Tensor:
     """Return the mean voltage of the readout's integrators, `[B, C]`."""
     state = None
     voltages = []
-    for at_step in arriving:
-        current = readout.synapse(at_step.flatten(1))
+    for values in inputs:
+        current = readout.synapse(values.flatten(1))
         state = readout.neuron.initial_state(current) if state is None else state
         step = readout.neuron.step(current, state)
         state = step.state

@@ -1,4 +1,4 @@
-"""How well a straight cut through the spike counts of a layer tells the classes apart."""
+"""How well a linear probe on the spike counts of a layer separates the classes."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from sigprop_snn.layers.layer_pass import plain_pass
 from sigprop_snn.network import Network
 
 Batches = Iterable[tuple[Tensor, Tensor]]
-_STRENGTH = 0.01  # inverse of the ridge penalty; there are about as many features as samples
+_INVERSE_PENALTY = 0.01  # of the squared weights; a few thousand samples have as many features
 _ITERATIONS = 200
 
 
 @dataclass(frozen=True)
 class LayerSeparability:
-    """What a linear probe reads off one layer.
+    """The result of a linear probe on one layer.
 
     Attributes:
-        name: "input" for the samples themselves, "block1" for the first block.
-        accuracy: share of the held-out samples that the probe gets right.
-        features: numbers that it sees of each sample.
+        name: "input" for the samples, "block1" for the first block.
+        accuracy: fraction of the held-out samples that the probe classifies correctly.
+        features: number of features of a sample.
     """
 
     name: str
@@ -45,36 +45,36 @@ def separability(
 ) -> tuple[LayerSeparability, ...]:
     """Return how linearly separable the classes are in the input and in every block.
 
-    A probe sees what a layer sends on, pooled, summed over the steps; it is fitted on some
-    batches and judged by others. The network is used as in evaluation, and left as it was.
+    The features are the pooled spikes of a layer, summed over the steps. The network is in
+    evaluation mode; its state is restored afterwards.
 
     Args:
         network: the network.
-        fitted: batches `(x [T, B, ...], labels [B])` that the probes learn from; a few thousand
-            samples are enough.
-        held_out: batches that they are judged by.
+        fitted: batches `(x [T, B, ...], labels [B])` to fit the probes; a few thousand samples are
+            enough.
+        held_out: batches to test the probes.
 
     Raises:
-        SigpropError: if there are no samples, or the fitted ones are of one class.
+        SigpropError: if there are no samples, or the samples to fit have one class.
     """
-    learned, labels = spike_counts(network, fitted)
-    judged, answers = spike_counts(network, held_out)
+    features, labels = spike_counts(network, fitted)
+    held_features, held_labels = spike_counts(network, held_out)
     return tuple(
         LayerSeparability(
             name,
-            linear_probe(learned[name], labels, judged[name], answers),
-            learned[name].shape[1],
+            linear_probe(features[name], labels, held_features[name], held_labels),
+            features[name].shape[1],
         )
-        for name in learned
+        for name in features
     )
 
 
 @torch.no_grad()
 def spike_counts(network: Network, batches: Batches) -> tuple[dict[str, Tensor], Tensor]:
-    """Return what the input and every block send on, summed over the steps, and the labels.
+    """Return the output of the input and of every block, summed over the steps, and the labels.
 
     Returns:
-        By name `[N, features]`, and `[N]`.
+        `[N, features]` by name, and `[N]`.
 
     Raises:
         SigpropError: if there are no batches.
@@ -84,8 +84,8 @@ def spike_counts(network: Network, batches: Batches) -> tuple[dict[str, Tensor],
     device = next(network.parameters()).device
     counts: dict[str, list[Tensor]] = {}
     labels: list[Tensor] = []
-    for inputs, answers in batches:
-        labels.append(answers.cpu())
+    for inputs, batch_labels in batches:
+        labels.append(batch_labels.cpu())
         inputs = to_device(inputs, device)
         entering = network.signal.plain(inputs)
         counts.setdefault("input", []).append(entering.sum(0).flatten(1).cpu())
@@ -103,24 +103,23 @@ def linear_probe(
     """Return the accuracy of a logistic regression on standardised features.
 
     Args:
-        features: what it learns from, `[N, F]`.
+        features: samples to fit, `[N, F]`.
         labels: their classes, `[N]`.
-        held_features: what it is judged by, `[M, F]`.
+        held_features: samples to test, `[M, F]`.
         held_labels: their classes, `[M]`.
 
     Raises:
-        SigpropError: if the labels it learns from are all the same.
+        SigpropError: if the samples to fit have one class.
     """
     if len(set(labels.tolist())) < 2:
         raise SigpropError(
-            f"the probe learns from {len(labels)} samples of one class; expected two classes or "
-            "more"
+            f"the probe got {len(labels)} samples of one class; expected at least two classes"
         )
     probe = make_pipeline(
-        StandardScaler(), LogisticRegression(C=_STRENGTH, max_iter=_ITERATIONS, tol=1e-3)
+        StandardScaler(), LogisticRegression(C=_INVERSE_PENALTY, max_iter=_ITERATIONS, tol=1e-3)
     )
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # the last steps change no answer
+        warnings.simplefilter("ignore", ConvergenceWarning)  # the last steps change no prediction
         probe.fit(_array(features), _array(labels))
     predicted: NDArray[np.int64] = probe.predict(_array(held_features))
     return float((predicted == _array(held_labels)).mean())

@@ -1,4 +1,4 @@
-"""Looking at a network while it works: what it costs, how it learns, whether it is well."""
+"""Measurements of a network: its cost, its updates, its voltages and its health."""
 
 from sigprop_snn.monitors.cost import Cost, LayerCost, cost, format_energy
 from sigprop_snn.monitors.energy import EnergyModel

@@ -1,4 +1,4 @@
-"""What a network costs: spikes, operations and an energy estimate, per layer and sample."""
+"""The cost of a network: spikes, operations and an energy estimate, per layer and sample."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from sigprop_snn.network import Network
 
 @dataclass(frozen=True)
 class LayerCost:
-    """What one layer costs for a sample, in the mean.
+    """The mean cost of one layer for one sample.
 
     Attributes:
         name: "block1" for the first, "readout" for the readout.
-        neurons: neurons of the layer.
-        spikes: spikes it fires.
+        neurons: number of neurons.
+        spikes: number of spikes.
         spike_rate: spikes per neuron and step.
-        additions: synaptic operations, a weight added for an arriving spike.
-        macs: multiply-accumulates, where what arrives is graded.
+        additions: synaptic operations: a weight added because a spike arrived.
+        macs: multiply-accumulates for graded input.
         updates: steps of the membranes.
         connections: multiply-accumulates of one pass of graded values through the same weights.
-        energy: of all that, in nJ.
+        energy: energy of these operations, in nJ.
     """
 
     name: str
@@ -44,15 +44,15 @@ class LayerCost:
 
 @dataclass(frozen=True)
 class Cost:
-    """What inference costs. `str(cost)` is the table.
+    """The cost of inference. `str(cost)` is the table.
 
     Attributes:
         layers: every layer, from the first block to the readout.
         total: their sum.
-        dense_energy: of one pass of graded values through the same weights, in nJ.
-        samples: how many samples the means stand on.
+        dense_energy: energy of one pass of graded values through the same weights, in nJ.
+        samples: number of samples in the means.
         steps: T.
-        model: what an operation was taken to cost.
+        model: the energy of an operation.
     """
 
     layers: tuple[LayerCost, ...]
@@ -76,7 +76,7 @@ class Cost:
         ]
         return "\n".join(
             [
-                f"Mean of {self.samples:,} samples of {self.steps} steps, for one sample.",
+                f"Mean cost of one sample, over {self.samples:,} samples of {self.steps} steps.",
                 *lines,
                 f"One pass of graded values through the same weights: {self.total.connections:,} "
                 f"MACs, {format_energy(self.dense_energy)}.",
@@ -90,18 +90,18 @@ def cost(
     batches: Iterable[tuple[Tensor, Tensor]],
     model: EnergyModel | None = None,
 ) -> Cost:
-    """Return what inference costs on batches of `(x [T, B, ...], labels [B])`.
+    """Return the cost of inference on batches of `(x [T, B, ...], labels [B])`.
 
-    `count_operations` says what is counted.
+    `count_operations` describes the counts.
 
     Args:
-        network: the network; it is put into evaluation mode and back.
-        batches: what it is run on.
-        model: what an operation costs; 32-bit floats in 45 nm if not given.
+        network: the network; its training mode is restored afterwards.
+        batches: the batches.
+        model: the energy of an operation; 32-bit floats in 45 nm if not given.
 
     Raises:
-        SigpropError: if there is no batch, the batches differ in T, or a synapse has weights of a
-            kind that can't be counted.
+        SigpropError: if there is no batch, the batches differ in T, or the operations of a synapse
+            can't be counted.
     """
     model = model if model is not None else EnergyModel()
     device = next(network.parameters()).device
@@ -113,7 +113,7 @@ def cost(
             counted.setdefault(name, []).append(operations)
     if len(lengths) != 1:
         raise SigpropError(
-            f"cost got batches of {sorted(lengths)} steps; expected at least one batch, and one T"
+            f"cost got batches of {sorted(lengths)} steps; expected batches of one T"
         )
     (steps,) = lengths
     layers = tuple(_layer(name, parts, steps, model) for name, parts in counted.items())
@@ -124,7 +124,7 @@ def cost(
 
 
 def format_energy(nanojoules: float) -> str:
-    """Return an energy in the unit that reads best."""
+    """Return an energy with a unit that gives a short number."""
     for unit, size in (("mJ", 1e6), ("uJ", 1e3), ("nJ", 1.0)):
         if nanojoules >= size:
             return f"{nanojoules / size:.3g} {unit}"

@@ -1,4 +1,4 @@
-"""What an operation costs."""
+"""The energy of an operation."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from sigprop_snn.errors import SigpropError
 
 @dataclass(frozen=True)
 class EnergyModel:
-    """Picojoules for each operation; the sum over the operations is the estimate.
+    """Picojoules for each operation; the estimate is the sum over the operations.
 
-    The figures that stand here are those of 32-bit floats in 45 nm at 0.9 V: 3.7 pJ a multiply
-    and 0.9 pJ an add (M. Horowitz, "Computing's energy problem", ISSCC 2014, figure 1.1.9). They
-    are arithmetic alone: no memory traffic, no network on chip, no static power. Put in the
-    figures of your own hardware.
+    The defaults are for 32-bit floats in 45 nm at 0.9 V: 3.7 pJ a multiplication and 0.9 pJ an
+    addition (M. Horowitz, "Computing's energy problem", ISSCC 2014, figure 1.1.9). They contain
+    arithmetic only: no memory traffic, no network on chip, no static power. Give the values of
+    your hardware.
 
     Args:
-        mac: a multiply and an add, for a graded value that meets a weight.
-        addition: an add, for a spike that meets a weight.
-        update: one step of one membrane; a multiply with the leak and an add. Models with more
-            variables cost more.
-        about: where the figures come from, in one line.
+        mac: a multiplication and an addition, for a graded value that meets a weight.
+        addition: an addition, for a spike that meets a weight.
+        update: one step of one membrane: a multiplication with the leak and an addition. Models
+            with more variables cost more.
+        about: the source of the values, in one line.
 
     Raises:
-        SigpropError: if a figure is negative or not finite.
+        SigpropError: if a value is negative or not finite.
     """
 
     mac: float = 4.6
@@ -44,6 +44,6 @@ class EnergyModel:
     def nanojoules(
         self, *, macs: float = 0.0, additions: float = 0.0, updates: float = 0.0
     ) -> float:
-        """Return the energy of so many operations, in nJ."""
+        """Return the energy of these numbers of operations, in nJ."""
         picojoules = self.mac * macs + self.addition * additions + self.update * updates
         return picojoules / 1000.0

@@ -1,4 +1,4 @@
-"""Whether a network is well: silent, saturated or exploding layers, and labels nobody teaches."""
+"""Checks the health of a network: silent, saturated or exploding layers, and absent labels."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ import torch
 from torch import Tensor
 
 from sigprop_snn.device import to_device
-from sigprop_snn.network import Block, Network, Stage
+from sigprop_snn.network import Network, Stage
 
 
 class HealthWarning(UserWarning):
-    """A layer, or the data, is in a state that learning seldom leaves by itself."""
+    """A layer, or the data, has a problem that rarely disappears with more training."""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """From where on a figure is an ill.
+    """The limits from which a value is a problem.
 
     Attributes:
-        dead: share of a layer's neurons (of a convolution: of its maps) that never fire.
-        busy: spikes per step from which a neuron counts as firing nearly always.
-        saturated: share of a layer's neurons that do.
-        voltage: root mean square of the mean voltages' distance from the threshold, in the
+        dead: fraction of a layer's neurons (of a convolution: of its maps) that never fire.
+        busy: spikes per step from which a neuron counts as firing almost always.
+        saturated: fraction of a layer's neurons that fire almost always.
+        voltage: root mean square of the distances of the mean voltages from the threshold, in the
             neuron's unit.
-        silent: share of the samples for which a layer says nothing.
+        silent: fraction of the samples for which a layer has no output.
     """
 
     dead: float = 0.75
@@ -39,33 +39,33 @@ class Limits:
 
 @dataclass(frozen=True)
 class Finding:
-    """One ill of one layer.
+    """One problem of one layer.
 
     Attributes:
-        ill: "not finite", "dead", "saturated", "exploding", "silent" or "absent labels".
+        problem: "not finite", "dead", "saturated", "exploding", "silent" or "absent labels".
         layer: "block1" for the first block, "readout", or "data".
-        figure: how far it has gone: a share or a count, or volts of the neuron's unit.
-        text: the layer, the figure and what usually helps, in a sentence or two.
+        value: the size of the problem: a fraction, a count, or a voltage in the neuron's unit.
+        text: the layer, the value and what usually helps.
     """
 
-    ill: str
+    problem: str
     layer: str
-    figure: float
+    value: float
     text: str
 
 
 class HealthCheck:
-    """Watches the layers of a network and says each ill once.
+    """Checks the layers of a network during training, and reports each problem once.
 
-    Hand `watch` to `evaluate`, or call it with every stage of a pass; `report` at the end of an
-    epoch judges what was seen since the last report.
+    Pass `watch` to `evaluate`, or call it with every stage of a pass. `report` then returns the
+    findings since the last report.
 
     Args:
         network: the network.
         classes: the names of the classes.
-        labels: the labels of the training samples, `[N]`, to find the classes that never occur.
-        say: takes a line for each new finding; without it they are warnings (`HealthWarning`).
-        limits: from where on a figure is an ill.
+        labels: the labels of the training samples, `[N]`, to find classes that never occur.
+        say: takes a line for each new finding; None gives a `HealthWarning` for each.
+        limits: the limits from which a value is a problem.
     """
 
     def __init__(
@@ -77,49 +77,45 @@ class HealthCheck:
         say: Callable[[str], object] | None = None,
         limits: Limits | None = None,
     ) -> None:
-        self._network = network
+        self._blocks = dict(network.named_blocks())
         self._say = say if say is not None else _warn
         self._limits = limits if limits is not None else Limits()
         self._absent = absent_labels(labels, classes) if labels is not None else []
-        self._said: set[tuple[str, str]] = set()
-        self._seen: dict[str, _Seen] = {}
-        self._unheard: Tensor | None = None
+        self._reported: set[tuple[str, str]] = set()
+        self._tallies: dict[str, _Tally] = {}
+        self._no_spikes: Tensor | None = None
 
     @torch.no_grad()
     def watch(self, stage: Stage, labels: Tensor) -> None:
-        """Take in what one layer did for a batch with these labels `[B]`."""
+        """Count what one layer did for a batch with these labels `[B]`."""
         rows = len(labels)
-        seen = self._seen.setdefault(stage.name, _Seen())
+        tally = self._tallies.setdefault(stage.name, _Tally())
         if stage.response is not None:
-            ran = stage.response.run
-            block = self._network.blocks[int(stage.name.removeprefix("block")) - 1]
-            assert isinstance(block, Block)
-            counts = ran.spike_count[:rows]
-            self._unheard = counts.flatten(1).sum(1) == 0
-            # A graded activity has no rate: it can be dead, not saturated.
-            steps = len(ran.spike) if not block.neuron.graded else 0
-            seen.add_run(counts, block.neuron.above(ran.mean_voltage[:rows]), steps)
-        seen.samples += rows
+            run = stage.response.run
+            neuron = self._blocks[stage.name].neuron
+            counts = run.spike_count[:rows]
+            self._no_spikes = counts.flatten(1).sum(1) == 0
+            # A graded activity has no spike rate: it can be dead, but not saturated.
+            steps = len(run.spike) if not neuron.graded else 0
+            tally.add_run(counts, neuron.above(run.mean_voltage[:rows]), steps)
+        tally.samples += rows
         if stage.scores is None:
             return
-        quiet = (stage.scores == stage.scores[:, :1]).all(1)
-        if stage.response is None and self._unheard is not None:
-            quiet = quiet | self._unheard  # only the readout's own bias speaks
-        seen.silent += int(quiet.sum())
-        seen.not_finite += int((~stage.scores.isfinite()).sum())
+        silent = (stage.scores == stage.scores[:, :1]).all(1)
+        if stage.response is None and self._no_spikes is not None:
+            silent = silent | self._no_spikes  # these scores come from the readout's bias alone
+        tally.silent += int(silent.sum())
+        tally.not_finite += int((~stage.scores.isfinite()).sum())
 
     def report(self) -> list[Finding]:
-        """Return all that ails the network now, and say what was not said before.
-
-        What was seen is forgotten, for the next epoch.
-        """
+        """Return the findings since the last report, and say those that are new."""
         findings = list(self._absent)
-        for name, seen in self._seen.items():
-            findings += _layer_findings(name, seen, self._limits)
-        self._seen.clear()
+        for name, tally in self._tallies.items():
+            findings += _layer_findings(name, tally, self._limits)
+        self._tallies.clear()
         for finding in findings:
-            if (finding.ill, finding.layer) not in self._said:
-                self._said.add((finding.ill, finding.layer))
+            if (finding.problem, finding.layer) not in self._reported:
+                self._reported.add((finding.problem, finding.layer))
                 self._say(finding.text)
         return findings
 
@@ -132,14 +128,14 @@ def examine(
     labels: Tensor | None = None,
     limits: Limits | None = None,
 ) -> list[Finding]:
-    """Return what ails a network on batches of `(x [T, B, ...], labels [B])`; say nothing.
+    """Return the problems of a network on batches of `(x [T, B, ...], labels [B])`.
 
     Args:
-        network: the network; it is put into evaluation mode and back.
-        batches: what it is run on.
+        network: the network; its training mode is restored afterwards.
+        batches: the batches.
         classes: the names of the classes.
-        labels: the labels of the training samples, to find the classes that never occur.
-        limits: from where on a figure is an ill.
+        labels: the labels of the training samples, `[N]`, to find classes that never occur.
+        limits: the limits from which a value is a problem.
     """
     check = HealthCheck(network, classes=classes, labels=labels, say=lambda _: None, limits=limits)
     was_training = network.training
@@ -154,105 +150,104 @@ def examine(
 
 
 def absent_labels(labels: Tensor, classes: Sequence[str]) -> list[Finding]:
-    """Return a finding if there are classes that no label stands for."""
+    """Return a finding if some classes have no label."""
     present = set(labels.tolist())
     absent = [name for label, name in enumerate(classes) if label not in present]
     if not absent:
         return []
-    named = ", ".join(absent[:5]) + (", ..." if len(absent) > 5 else "")
+    listed = ", ".join(absent[:5]) + (", ..." if len(absent) > 5 else "")
     text = (
-        f"data: {len(absent)} of {len(classes)} classes never occur in training ({named}); they "
+        f"data: {len(absent)} of {len(classes)} classes never occur in training ({listed}) and "
         "can't be learned. More training samples, or fewer classes, usually help."
     )
     return [Finding("absent labels", "data", float(len(absent)), text)]
 
 
 @dataclass
-class _Seen:
-    """What one layer did since the last report."""
+class _Tally:
+    """Counts of one layer since the last report."""
 
     samples: int = 0
     silent: int = 0
     not_finite: int = 0
-    chances: int = 0
-    volts: int = 0
-    square: float = 0.0
+    steps: int = 0
+    voltages: int = 0
+    squares: float = 0.0
     counts: Tensor | None = field(default=None)
 
     def add_run(self, counts: Tensor, above: Tensor, steps: int) -> None:
         added = counts.double().sum(0)
         self.counts = added if self.counts is None else self.counts + added
-        self.chances += len(counts) * steps
+        self.steps += len(counts) * steps
         finite = above[above.isfinite()].double()
         self.not_finite += above.numel() - finite.numel()
-        self.volts += finite.numel()
-        self.square += float(finite.square().sum())
+        self.voltages += finite.numel()
+        self.squares += float(finite.square().sum())
 
 
-def _layer_findings(name: str, seen: _Seen, limits: Limits) -> list[Finding]:
-    if seen.not_finite:
+def _layer_findings(name: str, tally: _Tally, limits: Limits) -> list[Finding]:
+    if tally.not_finite:
         text = (
-            f"{name}: {seen.not_finite:,} voltages or scores are NaN or infinite. A smaller "
-            "learning rate, or input of a smaller size, usually helps."
+            f"{name}: {tally.not_finite:,} voltages or scores are NaN or infinite. A smaller "
+            "learning rate, or smaller input values, usually help."
         )
-        return [Finding("not finite", name, float(seen.not_finite), text)]
+        return [Finding("not finite", name, float(tally.not_finite), text)]
     found: list[Finding] = []
-    if seen.counts is not None:
-        found += _spiking_findings(name, seen, seen.counts, limits)
-    share = seen.silent / seen.samples
-    if share >= limits.silent:
-        found.append(Finding("silent", name, share, _silent_text(name, share)))
+    if tally.counts is not None:
+        found += _spiking_findings(name, tally, tally.counts, limits)
+    fraction = tally.silent / tally.samples
+    if fraction >= limits.silent:
+        found.append(Finding("silent", name, fraction, _silent_text(name, fraction)))
     return found
 
 
-def _silent_text(name: str, share: float) -> str:
-    what = (
-        "no spike arrives, or no class scores above another,"
+def _silent_text(name: str, fraction: float) -> str:
+    cause = (
+        "no spike arrives, or all scores are equal"
         if name == "readout"
-        else "no class scores above another"
+        else ("all scores are equal")
     )
     return (
-        f"{name}: {what} for {_percent(share)} of the samples. Such a tie would count as the "
-        "first class; here it counts as wrong. Stronger input, a higher gain of the normaliser "
-        "or a lower threshold usually helps."
+        f"{name}: {cause} for {_percent(fraction)} of the samples. Such a tie counts as wrong. "
+        "Stronger input, a higher gain of the normaliser or a lower threshold usually help."
     )
 
 
-def _spiking_findings(name: str, seen: _Seen, counts: Tensor, limits: Limits) -> list[Finding]:
+def _spiking_findings(name: str, tally: _Tally, counts: Tensor, limits: Limits) -> list[Finding]:
     maps = counts.dim() > 1
     units = "maps" if maps else "neurons"
-    # Positions of a map that see no input are not ill: the map is, if it is silent everywhere.
+    # A position of a map may see no input. A map is dead if it is silent at all positions.
     dead = float((counts.flatten(1).sum(1) if maps else counts).eq(0).double().mean())
-    rates = counts / seen.chances if seen.chances else torch.zeros_like(counts)
+    rates = counts / tally.steps if tally.steps else torch.zeros_like(counts)
     busy = float((rates >= limits.busy).double().mean())
-    volts = (seen.square / max(seen.volts, 1)) ** 0.5
+    voltage = (tally.squares / max(tally.voltages, 1)) ** 0.5
     found: list[Finding] = []
     if dead > limits.dead:
         text = (
-            f"{name}: {_percent(dead)} of the {units} never fire (over {seen.samples:,} samples). "
-            "A normaliser of the current (or a higher gain of it), a lower threshold or more "
-            "steps usually helps."
+            f"{name}: {_percent(dead)} of the {units} never fire (over {tally.samples:,} samples). "
+            "A normaliser of the current, a higher gain, a lower threshold or more steps usually "
+            "help."
         )
         found.append(Finding("dead", name, dead, text))
     if busy > limits.saturated:
         text = (
             f"{name}: {_percent(busy)} of the neurons fire at {_percent(limits.busy)} of the steps "
-            "or more, so their spikes tell little. A lower gain of the normaliser, a higher "
-            "threshold or weaker input usually helps."
+            "or more, so their spikes carry little information. A lower gain of the normaliser, a "
+            "higher threshold or weaker input usually help."
         )
         found.append(Finding("saturated", name, busy, text))
-    if volts > limits.voltage:
+    if voltage > limits.voltage:
         text = (
-            f"{name}: the mean voltages lie {volts:,.0f} units from the threshold (root mean "
-            "square). A smaller learning rate, a normaliser of the current or a neuron that "
-            "leaks usually helps."
+            f"{name}: the mean voltages are {voltage:,.0f} units from the threshold (root mean "
+            "square). A smaller learning rate, a normaliser of the current or a neuron with a leak "
+            "usually help."
         )
-        found.append(Finding("exploding", name, volts, text))
+        found.append(Finding("exploding", name, voltage, text))
     return found
 
 
-def _percent(share: float) -> str:
-    return f"{100 * share:.3g} %"
+def _percent(fraction: float) -> str:
+    return f"{100 * fraction:.3g} %"
 
 
 def _warn(text: str) -> None:

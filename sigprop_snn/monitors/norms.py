@@ -1,4 +1,4 @@
-"""How large the weights of every layer are, and how far a step moves them."""
+"""The norm of every layer's weights, and of its updates."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from sigprop_snn.network import Network
 
 @dataclass(frozen=True)
 class LayerNorms:
-    """The weights of one layer, over one step or in the mean over several.
+    """The norms of one layer, for one step or averaged over several.
 
     Attributes:
-        weight: norm of all that learns in the layer, |W|, before the step.
-        update: norm of what the step changed, |dW|.
-        ratio: |dW| / |W|; near 1e-3 is a usual pace, above 1e-1 a layer forgets as it learns.
-        steps: how many steps the figures are the mean of.
+        weight: norm of all learned parameters of the layer before the step, |W|.
+        update: norm of their change, |dW|.
+        ratio: |dW| / |W|. About 1e-3 is usual; above 1e-1 a layer forgets while it learns.
+        steps: number of steps in the mean.
     """
 
     weight: float
@@ -29,7 +29,7 @@ class LayerNorms:
 
 
 class UpdateNorms:
-    """Measures every update of a layer as it happens; goes around an update of `Network.learn`.
+    """Measures every update of a layer; wraps the update that `Network.learn` takes.
 
     ```
     norms = UpdateNorms(network, optimizers.step)
@@ -37,12 +37,11 @@ class UpdateNorms:
     norms.mean()["block1"].ratio
     ```
 
-    The weights of the layer being updated are copied for the moment of the update; nothing else
-    is kept.
+    The weights of a layer are copied during its update; no other copy is kept.
 
     Args:
         network: the network that learns.
-        update: takes a layer's name and updates the layer, such as `LocalOptimizers.step`.
+        update: takes a layer's name and updates the layer, as `LocalOptimizers.step` does.
     """
 
     def __init__(self, network: Network, update: Callable[[str], object]) -> None:
@@ -52,7 +51,7 @@ class UpdateNorms:
         self._sums: dict[str, list[float]] = {}
 
     def __call__(self, layer: str) -> None:
-        """Update a layer and measure by how much it moved."""
+        """Update a layer and measure the change."""
         weights = self._network.local_parameters()[layer]
         before = [weight.detach().clone() for weight in weights]
         self._update(layer)
@@ -65,19 +64,19 @@ class UpdateNorms:
             sums[place] += value
 
     def mean(self) -> dict[str, LayerNorms]:
-        """Return the mean over the steps since the start, or since `clear`, by layer."""
+        """Return the mean over the steps since the start, or since `clear`, for each layer."""
         return {
             name: LayerNorms(weight / steps, update / steps, ratio / steps, int(steps))
             for name, (weight, update, ratio, steps) in self._sums.items()
         }
 
     def clear(self) -> None:
-        """Begin a new mean."""
+        """Start a new mean."""
         self._sums.clear()
 
 
 def weight_norms(network: Network) -> dict[str, float]:
-    """Return the norm of all that learns in every layer, |W|."""
+    """Return the norm of all learned parameters of every layer, |W|."""
     return {name: _norm(weights) for name, weights in network.local_parameters().items()}
 
 

@@ -1,4 +1,4 @@
-"""Spikes and operations of every layer, counted sample by sample."""
+"""The spikes and operations of every layer, for each sample."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ import torch
 from torch import Tensor, nn
 
 from sigprop_snn.errors import SigpropError
-from sigprop_snn.monitors.wiring import normaliser_macs, parts_of, split_at_choice, wiring
 from sigprop_snn.layers.layer_pass import plain_pass
+from sigprop_snn.monitors.wiring import normaliser_macs, parts_of, split_at_weights, wiring
 from sigprop_snn.network import Block, Network
 from sigprop_snn.neurons.filters import is_constant
 
 
 @dataclass(frozen=True)
 class Operations:
-    """What one layer did for each sample of a batch, over all steps.
+    """The operations of one layer for each sample of a batch, over all steps.
 
     Attributes:
-        neurons: neurons of the layer.
-        spikes: spikes it fired, float64 `[B]`. The readout's integrators fire none, nor do
-            neurons that send a graded activity.
+        neurons: number of neurons.
+        spikes: number of spikes, float64 `[B]`; 0 for the readout's integrators and for neurons
+            with a graded activity.
         additions: synaptic operations: a weight added because a spike arrived, float64 `[B]`.
-        macs: multiply-accumulates, where what arrives is graded, float64 `[B]`.
+        macs: multiply-accumulates for graded input, float64 `[B]`.
         updates: steps of the membranes, for each sample.
-        connections: multiply-accumulates of the same layer for one pass of graded values.
+        connections: multiply-accumulates of one pass of graded values through the same weights.
     """
 
     neurons: int
@@ -40,27 +40,26 @@ class Operations:
 
 @torch.no_grad()
 def count_operations(network: Network, inputs: Tensor) -> dict[str, Operations]:
-    """Return what every layer does for the inputs `[T, B, ...]`, by its name.
+    """Return the operations of every layer for the inputs `[T, B, ...]`, by the layer's name.
 
-    What is counted, as an event-driven machine would do it; the contexts are left out:
+    The counts are those of an event-driven machine, for inference without contexts:
 
-    * A spike costs one addition for each weight it meets: its fan-out, fewer at the borders and
-      with a stride. Recurrent weights count too. Through an average pool a spike reaches every
-      window it lies in, and the division is in the weights behind; behind a max pool what it let
-      through is counted.
-    * Input of whole numbers is events, each of them a spike. Other input is graded: every weight
-      takes a multiply-accumulate for every value, once a sample where the input is constant in
-      time (direct current), else at every step. So do weights behind others in one synapse, and
-      weights behind neurons that send a graded activity.
-    * Normalisers by running figures, and batch normalisation, are in the weights and cost
-      nothing. Layer, group and instance normalisation take two multiply-accumulates a value.
-    * Every neuron takes one update a step. Biases are in it.
+    * A spike costs one addition for each weight that it meets: its fan-out, which is smaller at
+      borders and with a stride. Recurrent weights count too. Through an average pool a spike
+      reaches every window that contains it; the division is part of the weights that follow. After
+      a max pool the spikes that pass it count.
+    * Input of whole numbers is events, each a spike. Other input is graded: every weight takes a
+      multiply-accumulate for every value, once per sample if the input is constant in time (direct
+      current), otherwise at every step. The same holds for weights that follow other weights in one
+      synapse, and for weights that follow neurons with a graded activity.
+    * Normalisers with running statistics, and batch normalisation, are part of the weights and cost
+      nothing. Layer, group and instance normalisation take two multiply-accumulates per value.
+    * Every neuron takes one update per step, which includes the bias.
 
-    The network is put into evaluation mode and back.
+    The training mode of the network is restored afterwards.
 
     Raises:
-        SigpropError: if a synapse has weights of a kind that can't be counted, or the input does
-            not fit.
+        SigpropError: if the operations of a synapse can't be counted, or the input does not fit.
     """
     was_training = network.training
     network.eval()
@@ -86,7 +85,7 @@ def count_operations(network: Network, inputs: Tensor) -> dict[str, Operations]:
 
 
 class _Arriving(NamedTuple):
-    """What a layer receives: values `[T, B, ...]`, and the pool that they pass first."""
+    """The input of a layer: values `[T, B, ...]`, and the pool that they pass first."""
 
     values: Tensor
     pool: nn.Module
@@ -95,7 +94,7 @@ class _Arriving(NamedTuple):
 
 
 class _Met(NamedTuple):
-    """What arriving values cost at the weights they meet, `[B]`, and how often they were met."""
+    """The operations at the weights of a synapse, `[B]`, and the number of steps with input."""
 
     additions: Tensor
     macs: Tensor
@@ -113,29 +112,29 @@ def _count_block(name: str, block: Block, arriving: _Arriving, spike: Tensor) ->
         sum(normaliser_macs(part, neurons) for part in parts_of(block.norm)) * met.times
     )
     if block.neuron.recurrence is not None and steps > 1:
-        own = _Arriving(spike[:-1], nn.Identity(), graded=graded)
-        back = _met(name, own, parts_of(block.neuron.recurrence))
+        recurrent = _Arriving(spike[:-1], nn.Identity(), graded=graded)
+        back = _met(name, recurrent, parts_of(block.neuron.recurrence))
         additions, macs = additions + back.additions, macs + back.macs
     fired = torch.zeros_like(additions) if graded else _total(spike)
     return Operations(neurons, fired, additions, macs, neurons * steps, met.connections)
 
 
 def _met(name: str, arriving: _Arriving, parts: list[nn.Module]) -> _Met:
-    chosen, linear = split_at_choice(parts)
-    seen = _through(chosen, arriving.values[:1] if arriving.constant else arriving.values)
-    times, rows = seen.shape[:2]
-    shape = seen.shape[2:]
+    nonlinear, linear = split_at_weights(parts)
+    values = _through(nonlinear, arriving.values[:1] if arriving.constant else arriving.values)
+    times, rows = values.shape[:2]
+    shape = values.shape[2:]
     try:
         wired = wiring(linear, shape)
     except SigpropError as error:
         raise SigpropError(f"{name}: {error}") from error
-    measured = sum(normaliser_macs(part, math.prod(shape)) for part in chosen)
+    measured = sum(normaliser_macs(part, math.prod(shape)) for part in nonlinear)
     macs = (wired.behind + measured) * times
     additions = torch.zeros(rows, dtype=torch.float64)
-    if arriving.graded or arriving.constant or not bool((seen == seen.round()).all()):
+    if arriving.graded or arriving.constant or not bool((values == values.round()).all()):
         macs += wired.connections * times
     else:
-        places = seen.abs().sum(0, dtype=torch.float64).flatten(1).cpu()
+        places = values.abs().sum(0, dtype=torch.float64).flatten(1).cpu()
         additions = places @ wired.fan_out.flatten()
     return _Met(
         additions,
@@ -150,7 +149,7 @@ def _total(spike: Tensor) -> Tensor:
 
 
 def _through(parts: list[nn.Module], values: Tensor) -> Tensor:
-    """Run every step through parts that choose among their values."""
+    """Pass every step through the parts."""
     flat = values.flatten(0, 1)
     for part in parts:
         flat = part(flat)

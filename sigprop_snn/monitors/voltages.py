@@ -1,4 +1,4 @@
-"""Where the membrane voltages of every layer lie."""
+"""The distribution of the membrane voltages of every layer."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from torch import Tensor
 
 from sigprop_snn.device import to_device
 from sigprop_snn.errors import SigpropError
-from sigprop_snn.network import Block, Network
+from sigprop_snn.network import Network
 
-_WIDE = 4.0  # deviations of the first batch on either side that the bins reach
+_WIDE = 4.0  # standard deviations of the first batch that the bins cover on each side
 
 
 @dataclass(frozen=True)
 class VoltageHistogram:
-    """How often a layer's membrane voltages, before the reset, lie where.
+    """The distribution of a layer's membrane voltages before the reset.
 
-    Voltages are counted from the threshold, in the neuron's unit: 0 is the threshold, and for a
+    Voltages are relative to the threshold, in the neuron's unit: 0 is the threshold. With a
     threshold of 1 and rest at 0, -1 is rest.
 
     Attributes:
         edges: borders of the bins, rising, `[N + 1]`.
         counts: voltages in each bin, int64 `[N]`; a value on a border counts above it.
-        below: voltages below the first border.
-        above: voltages at or above the last.
-        not_finite: how many were NaN or infinite.
+        below: number of voltages below the first border.
+        above: number of voltages at or above the last border.
+        not_finite: number of voltages that are NaN or infinite.
     """
 
     edges: Tensor
@@ -38,7 +38,7 @@ class VoltageHistogram:
 
     @property
     def firing(self) -> float:
-        """The share of voltages above the threshold, as far as the bins tell."""
+        """The fraction of voltages above the threshold, to the precision of the bins."""
         middle = (self.edges[:-1] + self.edges[1:]) / 2
         total = int(self.counts.sum()) + self.below + self.above
         return (int(self.counts[middle > 0].sum()) + self.above) / max(total, 1)
@@ -48,14 +48,14 @@ class VoltageHistogram:
 def voltage_histograms(
     network: Network, batches: Iterable[tuple[Tensor, Tensor]], bins: int = 120
 ) -> dict[str, VoltageHistogram]:
-    """Return every block's voltages over batches of `(x [T, B, ...], labels [B])`.
+    """Return the voltages of every block over batches of `(x [T, B, ...], labels [B])`.
 
-    The bins of a layer reach four deviations from the mean of its first batch, as far as there
-    are voltages; one border is the threshold.
+    The bins of a layer cover the voltages of its first batch, up to four standard deviations from
+    their mean; one border is the threshold.
 
     Args:
-        network: the network; it is put into evaluation mode and back.
-        batches: what it is run on.
+        network: the network; its training mode is restored afterwards.
+        batches: the batches.
         bins: about how many bins.
 
     Raises:
@@ -66,12 +66,11 @@ def voltage_histograms(
     was_training = network.training
     network.eval()
     device = next(network.parameters()).device
+    blocks = dict(network.named_blocks())
     found: dict[str, VoltageHistogram] = {}
     for inputs, *_ in batches:
-        for name, kept in network.record(to_device(inputs, device), ("voltage",)).items():
-            block = network.blocks[int(name.removeprefix("block")) - 1]
-            assert isinstance(block, Block)
-            voltage = block.neuron.above(kept["voltage"]).flatten().float().cpu()
+        for name, recorded in network.record(to_device(inputs, device), ("voltage",)).items():
+            voltage = blocks[name].neuron.above(recorded["voltage"]).flatten().float().cpu()
             edges = found[name].edges if name in found else _edges(voltage, bins)
             counted = _count(voltage, edges)
             found[name] = _added(found[name], counted) if name in found else counted
@@ -82,7 +81,7 @@ def voltage_histograms(
 
 
 def _edges(voltage: Tensor, bins: int) -> Tensor:
-    """Return borders around the bulk of the voltages, one of them 0."""
+    """Return borders around most of the voltages; one border is 0."""
     finite = voltage[voltage.isfinite()].double()
     if len(finite) == 0:
         return torch.linspace(-1, 1, bins + 1, dtype=torch.float64)

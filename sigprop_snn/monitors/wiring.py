@@ -1,4 +1,4 @@
-"""How many operations a value costs where it arrives: the fan-out of every place of an input."""
+"""The operations that each input value of a synapse causes: its fan-out."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ from sigprop_snn.neurons import OneToOne
 _CONVOLUTIONS = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 _WEIGHTS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, OneToOne)
 _AVERAGES = (nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d)
-# A constant scale and shift a channel goes into the weights in front of it, or into the threshold.
+# A constant scale and shift per channel can be merged into the weights before or the threshold.
 _FOLDED = (RunningScale, RunningNorm, nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
-# These take their figures from the current itself, at every step.
+# These compute their statistics from the current at every step.
 _MEASURING = (
     nn.LayerNorm, nn.GroupNorm, nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d,
 )  # fmt: skip
-_MACS_A_NORMALISED_VALUE = 2  # one towards the variance, one for the scale and the shift
+_MACS_PER_NORMALISED_VALUE = 2  # one for the variance, one for scale and shift
 
 
 @dataclass(frozen=True)
 class Wiring:
-    """What one step of a layer's synapse costs, for one sample.
+    """The operations of a synapse in one step, for one sample.
 
     Attributes:
-        fan_out: the additions that one spike causes, by the place where it arrives, float64
+        fan_out: the additions that one spike causes, for each position of the input, float64
             `[*shape]`.
-        connections: the multiply-accumulates where the arriving values are graded.
-        behind: the multiply-accumulates behind the first weights, whatever arrives.
+        connections: the multiply-accumulates of the first weights for graded input.
+        behind: the multiply-accumulates after the first weights, for any input.
     """
 
     fan_out: Tensor
@@ -43,19 +43,19 @@ class Wiring:
 
 
 def parts_of(*modules: nn.Module) -> list[nn.Module]:
-    """Return the modules in order, with sequences opened."""
+    """Return the modules in order; an `nn.Sequential` gives its parts."""
     parts: list[nn.Module] = []
     for module in modules:
         parts += parts_of(*module) if isinstance(module, nn.Sequential) else [module]
     return parts
 
 
-def split_at_choice(parts: Sequence[nn.Module]) -> tuple[list[nn.Module], list[nn.Module]]:
-    """Split in front of the first weights, behind the last part that is not linear.
+def split_at_weights(parts: Sequence[nn.Module]) -> tuple[list[nn.Module], list[nn.Module]]:
+    """Split after the last nonlinear part that comes before the first weights.
 
-    A max pool lets some spikes through: only running it tells which. The others have a fan-out of
-    their own: an average pool hands every spike on to each window it lies in, and its division
-    goes into the weights behind it.
+    Nonlinear parts must be run: only this tells which spikes pass a max pool. Linear parts have a
+    fan-out: an average pool passes every spike to each window that contains it, and its division
+    is part of the weights that follow.
     """
     cut = 0
     for place, part in enumerate(parts):
@@ -69,10 +69,10 @@ def split_at_choice(parts: Sequence[nn.Module]) -> tuple[list[nn.Module], list[n
 
 @torch.enable_grad()
 def wiring(parts: Iterable[nn.Module], shape: Sequence[int]) -> Wiring:
-    """Return what arrives where, for a synapse whose input has `shape` (without time and batch).
+    """Return the operations of a synapse for an input of `shape`, without time and batch.
 
     Raises:
-        SigpropError: if a part has weights and is none of the modules that can be counted.
+        SigpropError: if a part has weights of a kind that can't be counted.
     """
     arriving = torch.ones(1, *shape, dtype=torch.float64, requires_grad=True)
     values: Tensor = arriving
@@ -90,18 +90,18 @@ def wiring(parts: Iterable[nn.Module], shape: Sequence[int]) -> Wiring:
         else:
             behind += normaliser_macs(part, values.numel())
             values = _passed(part, values)
-    if fan_out is None:  # no weights: a spike is added to the current as it is
+    if fan_out is None:  # no weights: a spike is added to the current
         fan_out, connections = _gradient(values, arriving), values.numel()
     return Wiring(fan_out, connections, behind)
 
 
 def normaliser_macs(part: nn.Module, values: int) -> int:
-    """Return the multiply-accumulates of a normaliser over so many values; 0 for other parts."""
-    return _MACS_A_NORMALISED_VALUE * values if isinstance(part, _MEASURING) else 0
+    """Return the multiply-accumulates of a normaliser for this number of values; 0 for others."""
+    return _MACS_PER_NORMALISED_VALUE * values if isinstance(part, _MEASURING) else 0
 
 
 def _gradient(out: Tensor, arriving: Tensor) -> Tensor:
-    """Return how many of the outputs' additions each arriving place takes part in."""
+    """Return the number of additions that each input value takes part in."""
     (grad,) = torch.autograd.grad(out.sum(), arriving)
     return grad[0]
 
@@ -132,7 +132,7 @@ def _unit_weights(part: nn.Module, values: Tensor) -> Tensor:
 
 
 def _passed(part: nn.Module, values: Tensor) -> Tensor:
-    """Return what a part without counted weights makes of the values."""
+    """Return the output of a part without counted weights."""
     if isinstance(part, _AVERAGES):
         return _sums(part, values)
     if isinstance(part, (*_FOLDED, *_MEASURING)):
@@ -170,5 +170,5 @@ def _one(setting: int | tuple[int, ...]) -> tuple[int]:
 
 
 def _keeps_values(part: nn.Module) -> bool:
-    """Return whether a part hands on the same values, at most in another shape."""
+    """Return whether a part passes on the same values, perhaps in another shape."""
     return isinstance(part, nn.Identity | nn.Flatten | nn.Unflatten | nn.Dropout | nn.Dropout2d)

@@ -17,17 +17,10 @@ Array: TypeAlias = npt.NDArray[Any]
 
 
 def as_array(values: ArrayInput, name: str) -> Array:
-    """Return the values as a numpy array of real numbers.
-
-    Args:
-        values: An array, a tensor on any device and of any dtype, or nested lists.
-        name: Name of the argument, for the error.
-
-    Returns:
-        The values; half precision becomes float32.
+    """Return an array, a tensor or nested lists as a numpy array; half becomes float32.
 
     Raises:
-        SigpropError: If the values aren't real numbers.
+        SigpropError: If the values of the argument `name` aren't real numbers.
     """
     if isinstance(values, torch.Tensor):
         tensor = values.detach()
@@ -51,14 +44,9 @@ def as_array(values: ArrayInput, name: str) -> Array:
 def checked(
     values: ArrayInput, name: str, expected: str, least: int, most: int | None = None
 ) -> Array:
-    """Return the values as an array with the expected number of dimensions and finite values.
+    """Return the values as an array of `least` to `most` dimensions, with finite values.
 
-    Args:
-        values: The values of the argument.
-        name: Name of the argument, for the error.
-        expected: The shape in words, for example `"[T, N]"`.
-        least: Smallest number of dimensions.
-        most: Largest number of dimensions; None for any.
+    `expected` is the shape in words, for example `"[T, N]"`.
 
     Raises:
         SigpropError: On another number of dimensions, an empty array, NaN or infinity.
@@ -99,13 +87,7 @@ def checked_pairs(
 ) -> dict[str, tuple[Array, Array]]:
     """Return two arrays for each name, both with the shape of `like`.
 
-    Args:
-        pairs: The values of the argument.
-        argument: Name of the argument, for the error.
-        parts: What the two arrays are, for the error.
-        like: The array that gives the shape, with one dimension.
-        like_name: Name of its argument, for the error.
-        expected: The shape in words.
+    `parts` names the two arrays and `expected` their shape, for the error.
 
     Raises:
         SigpropError: If there is no pair, or an array is empty, holds NaN or has another shape.
@@ -139,13 +121,8 @@ def same_shape(array: Array, name: str, like: Array, like_name: str) -> None:
 def number(value: object, place: str, missing: float = math.nan) -> float:
     """Return a value of a record as a number, or `missing` for None.
 
-    Args:
-        value: The value.
-        place: Where it comes from, for the error.
-        missing: The number for None.
-
     Raises:
-        SigpropError: If the value is not a finite number.
+        SigpropError: If the value is not a finite number; names its `place`.
     """
     if value is None:
         return missing
@@ -172,15 +149,7 @@ def thin_step(count: int, limit: int, name: str) -> int:
     """Return k so that every k-th of `count` things is at most `limit` things.
 
     A k above 1 shares no factor with `count`. Otherwise it could pick the same column of every
-    feature map.
-
-    Args:
-        count: How many there are.
-        limit: How many may be drawn.
-        name: Name of the limit's argument, for the error.
-
-    Returns:
-        The k; 1 draws everything.
+    feature map. `name` is the argument that gives the limit.
     """
     if limit < 1:
         raise SigpropError(f"{name} is {limit}; expected at least 1.")

@@ -54,7 +54,8 @@ def learning_curves(
     epochs = np.array(
         [number(r.get("epoch"), f"history[{i}]['epoch']", i) for i, r in enumerate(history)]
     )
-    names = _layer_names(history)
+    layers = _layers(history)
+    names = dict.fromkeys(name for by_name in layers for name in by_name)
     host = axes_for(ax, (8.6, 3.4))
     host.set_axis_off()
     set_title(host, title, size=TITLE_SIZE + 1, pad=22)
@@ -62,8 +63,8 @@ def learning_curves(
     dress(accuracy.ax, title="accuracy (%)", x_label="epoch", grid="y")
     dress(loss.ax, title="loss", x_label="epoch", grid="y")
     for name, colour in layer_colours(names).items():
-        accuracy.add(100 * _layer_series(history, name, "accuracy"), name, colour, 1, width=1.2)
-        loss.add(_layer_series(history, name, "loss"), name, colour, 3, width=1.2)
+        accuracy.add(100 * _layer_series(layers, name, "accuracy"), name, colour, 1, width=1.2)
+        loss.add(_layer_series(layers, name, "loss"), name, colour, 3, width=1.2)
     accuracy.add(100 * _series(history, "test_accuracy"), "network, test", INK, 1, width=2.0)
     accuracy.add(
         100 * _series(history, "train_accuracy"), "network, train", INK, 1, width=1.4, dashed=True
@@ -110,24 +111,31 @@ def _series(history: Sequence[Mapping[str, Any]], key: str) -> Array:
     return np.array([number(r.get(key), f"history[{i}][{key!r}]") for i, r in enumerate(history)])
 
 
-def _layer_names(history: Sequence[Mapping[str, Any]]) -> list[str]:
-    names: dict[str, None] = {}
+def _layers(history: Sequence[Mapping[str, Any]]) -> list[dict[str, Mapping[str, Any]]]:
+    """Return the records of the layers by name, for each epoch."""
+    found = []
     for place, record in enumerate(history):
-        for layer in record.get("layers") or ():
-            if "name" not in layer:
-                raise SigpropError(f"history[{place}]['layers'] holds a layer without 'name'.")
-            names[str(layer["name"])] = None
-    return list(names)
+        layers = record.get("layers") or ()
+        if not isinstance(layers, Sequence):
+            raise SigpropError(f"history[{place}]['layers'] is {layers!r}; expected a list.")
+        by_name = {}
+        for layer in layers:
+            if not isinstance(layer, Mapping) or "name" not in layer:
+                raise SigpropError(
+                    f"history[{place}]['layers'] holds {layer!r}; expected a record with 'name'."
+                )
+            by_name[str(layer["name"])] = layer
+        found.append(by_name)
+    return found
 
 
-def _layer_series(history: Sequence[Mapping[str, Any]], name: str, key: str) -> Array:
-    values = np.full(len(history), np.nan)
-    for place, record in enumerate(history):
-        for layer in record.get("layers") or ():
-            if str(layer["name"]) == name:
-                where = f"history[{place}]['layers'][{name!r}][{key!r}]"
-                values[place] = number(layer.get(key), where)
-    return values
+def _layer_series(layers: Sequence[Mapping[str, Mapping[str, Any]]], name: str, key: str) -> Array:
+    return np.array(
+        [
+            number(by_name.get(name, {}).get(key), f"history[{i}]['layers'][{name!r}][{key!r}]")
+            for i, by_name in enumerate(layers)
+        ]
+    )
 
 
 def _scale_accuracy(panel: Axes) -> None:

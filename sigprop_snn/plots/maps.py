@@ -108,7 +108,7 @@ def weights_as_pictures(
     count, channels, high, wide = array.shape
     step = thin_step(count, max_pictures, "max_pictures")
     drawn = range(0, count, step)
-    words = thinned_count(count, step, "pictures")
+    words = thinned_count(count, step, "images")
     if channels == 2:
         gap = np.full((count, high, max(1, wide // 12)), np.nan)
         array = np.concatenate([array[:, 0], gap, array[:, 1]], axis=2)[:, None]

@@ -312,11 +312,7 @@ def _draw_voltage(panel: Axes, strip: _Strip, scale: float) -> None:
 
 
 def _mark_classes(
-    panel: Axes,
-    strip: _Strip,
-    label: int | None,
-    classes: Sequence[str] | None,
-    winner: int | None,
+    panel: Axes, strip: _Strip, label: int | None, classes: Sequence[str] | None, winner: int | None
 ) -> None:
     """Mark the winning class, and the sample's class if it is another."""
     count = strip.values.shape[1]

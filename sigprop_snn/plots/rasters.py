@@ -7,7 +7,6 @@ from matplotlib.axes import Axes
 from matplotlib.collections import PolyCollection
 from matplotlib.ticker import StrMethodFormatter
 
-from sigprop_snn.errors import SigpropError
 from sigprop_snn.plots.arrays import Array, ArrayInput, checked_spikes, thin_step, thinned_count
 from sigprop_snn.plots.style import INK, OFF, axes_for, dress, ticks, time_axis, time_scale
 
@@ -65,46 +64,26 @@ def neuron_axis(ax: Axes, count: int) -> None:
 
 
 def draw_spikes(
-    ax: Axes,
-    spikes: Array,
-    pitch: int,
-    colour: str,
-    scale: float,
-    *,
-    gid: str = "spikes",
+    ax: Axes, spikes: Array, pitch: int, colour: str, scale: float, *, gid: str = "spikes"
 ) -> PolyCollection:
-    """Add one mark for every positive value of every `pitch`-th neuron.
+    """Add one mark for every positive value `[T, N]` of every `pitch`-th neuron.
 
-    Args:
-        ax: Where to draw.
-        spikes: `[T, N]`.
-        pitch: k, if every k-th neuron is drawn.
-        colour: Colour of the marks.
-        scale: Length of a time step on the axis.
-        gid: Group id of the marks, by which they can be found.
-
-    Returns:
-        The marks, one polygon for each.
+    A time step has the length `scale` on the axis. The marks have the group id `gid`.
     """
-    if spikes.ndim != 2:
-        raise SigpropError(f"spikes has shape {list(spikes.shape)}; expected [T, N].")
     # With few steps, marks of full width would look like blocks.
     half_w = 0.5 * scale * float(np.clip(0.035 * spikes.shape[0], 0.15, 0.7))
     half_h = 0.4 * pitch
     step, row = np.nonzero(spikes[:, ::pitch] > 0)
     x, y = step * scale, row * pitch + 0.5 * (pitch - 1)
-    corners = np.stack(
-        [
-            np.stack([x - half_w, y - half_h], axis=-1),
-            np.stack([x + half_w, y - half_h], axis=-1),
-            np.stack([x + half_w, y + half_h], axis=-1),
-            np.stack([x - half_w, y + half_h], axis=-1),
-        ],
-        axis=1,
-    )
+    signs = ((-1, -1), (1, -1), (1, 1), (-1, 1))
+    corners = [np.stack([x + a * half_w, y + b * half_h], axis=-1) for a, b in signs]
     # A thin outline keeps a mark visible if its row is lower than a pixel.
     marks = PolyCollection(
-        list(corners), facecolors=colour, edgecolors=colour, linewidths=0.35, gid=gid
+        list(np.stack(corners, axis=1)),
+        facecolors=colour,
+        edgecolors=colour,
+        linewidths=0.35,
+        gid=gid,
     )
     ax.add_collection(marks, autolim=False)
     return marks

@@ -29,10 +29,10 @@ from sigprop_snn.plots.style import (
 
 # The title of each cost, and the text for a rule without a value.
 _COSTS = {
-    "seconds": ("seconds an epoch", "not measured"),
-    "memory_mb": ("memory a step (MiB)", "not measured"),
-    "operations": ("operations a sample", "not measured"),
-    "spikes": ("spikes a sample", "none"),
+    "seconds": ("seconds per epoch", "not measured"),
+    "memory_mb": ("memory per step (MiB)", "not measured"),
+    "operations": ("operations per sample", "not measured"),
+    "spikes": ("spikes per sample", "none"),
 }
 _NEEDS = {
     "backward_pass": "backward pass",

@@ -200,20 +200,7 @@ def note(
     va: str = "center",
     **style: Any,
 ) -> None:
-    """Write a short text on `ax`.
-
-    Args:
-        ax: Where to write.
-        text: The text.
-        at: The place.
-        shift: Distance from the place, in points.
-        coords: Coordinates of the place, as in `Axes.annotate`.
-        size: Size of the text in points.
-        colour: Its colour.
-        ha: Horizontal alignment.
-        va: Vertical alignment.
-        style: Other properties of the text.
-    """
+    """Write a short text `shift` points from a place; `coords` as in `Axes.annotate`."""
     ax.annotate(
         text, at, xycoords=coords, xytext=shift, textcoords="offset points", fontsize=size,
         color=colour, ha=ha, va=va, **style,
@@ -259,20 +246,14 @@ def time_scale(step_ms: float | None) -> float:
     return float(step_ms)
 
 
-def stack(
-    host: Axes, heights: Sequence[float], *, gap: float, width: float = 1.0, share_x: bool = True
-) -> list[Axes]:
-    """Replace `host` by panels, one below the other.
+def stack(host: Axes, heights: Sequence[float], *, gap: float, width: float = 1.0) -> list[Axes]:
+    """Replace `host` by panels with one horizontal axis, one below the other; its title stays.
 
     Args:
-        host: The Axes to replace; its frame is hidden, its title stays.
+        host: The Axes to replace.
         heights: Relative heights, from the top.
         gap: Space between two panels, in the unit of `heights`.
         width: Fraction of the host's width that the panels take, from the left.
-        share_x: Whether the panels share the horizontal axis.
-
-    Returns:
-        The panels from the top.
     """
     host.set_axis_off()
     total = sum(heights) + gap * (len(heights) - 1)
@@ -281,8 +262,7 @@ def stack(
     for height in heights:
         top -= height
         bounds = (0.0, top / total, width, height / total)
-        shared = panels[0] if share_x and panels else None
-        panels.append(host.inset_axes(bounds, sharex=shared))
+        panels.append(host.inset_axes(bounds, sharex=panels[0] if panels else None))
         top -= gap
     return panels
 
@@ -298,15 +278,10 @@ def grid_rows(count: int, columns: int) -> tuple[int, int]:
 def grid_host(
     ax: Axes | None, count: int, columns: int, aspect: float, *, head: float = 0.2, side: float = 0
 ) -> Axes:
-    """Return `ax`, or the Axes of a new figure that fits a grid of pictures.
+    """Return `ax`, or the Axes of a new figure for a grid of pictures.
 
-    Args:
-        ax: An Axes, or None.
-        count: Number of pictures.
-        columns: Pictures in a row.
-        aspect: Height of a picture relative to its width.
-        head: Inches of text above each picture.
-        side: Inches at the right of the grid.
+    `aspect` is a picture's height divided by its width; `head` and `side` are inches of text above
+    each picture and at the right of the grid.
     """
     rows, across = grid_rows(count, columns)
     cell = 8.0 / max(across, 4)
@@ -317,17 +292,9 @@ def grid_host(
 def grid_panels(
     host: Axes, count: int, columns: int, *, width: float = 1.0, head: float = 0.2
 ) -> list[Axes]:
-    """Replace `host` by a grid of panels with space for a line of text above each.
+    """Replace `host` by a grid of panels, with `head` inches of space above each.
 
-    Args:
-        host: The Axes to replace.
-        count: Number of panels.
-        columns: Panels in a row.
-        width: Fraction of the host's width that the grid takes.
-        head: Inches that stay free above each panel.
-
-    Returns:
-        The panels row by row.
+    The grid takes a fraction `width` of the host. The panels are in reading order.
     """
     host.set_axis_off()
     rows, wide = grid_rows(count, columns)

@@ -1,167 +1,216 @@
-"""The sections of a report; each returns what stands in it, or None if there is nothing to say."""
+"""The sections of a report. Each returns its content, or None if there is nothing to show."""
 
 from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from sigprop_snn import plots
 from sigprop_snn.errors import SigpropError
 from sigprop_snn.figures import CURVES, RASTER, VOLTAGE, draw_voltages
-from sigprop_snn.monitors import Cost
-from sigprop_snn.report.gather import Gathered
-from sigprop_snn.report.html import Html, element, joined
-from sigprop_snn.report.numbers import file_size, known_number, percent
-from sigprop_snn.report.pictures import picture
-from sigprop_snn.report.tables import (
-    confusion_table,
-    cost_table,
-    listing,
-    mistakes,
-    pairs,
+from sigprop_snn.monitors import Cost, LayerCost
+from sigprop_snn.report.measure import Confusion, RunData
+from sigprop_snn.report.style import (
+    Html,
+    data_table,
+    element,
+    energy,
+    file_size,
+    is_number,
+    joined,
+    name_table,
+    percent,
+    picture,
     scrolling,
 )
 
-_MOST_CLASSES = 20  # a larger confusion matrix is a picture
-_MOST_KEPT = 3 << 20  # bytes of a stored picture that is put into the page
+_MOST_CLASSES = 20  # the confusion matrix of more classes is a picture
+_MOST_MISTAKES = 6
+_LARGEST_PNG = 3 << 20  # bytes of a stored picture that is put into the page
 
 
-def health(run: Gathered) -> Html:
-    """Tell what ails the network, or that nothing does, and what could not be read."""
+def health(run: RunData) -> Html:
+    """List the problems of the network, or say that there are none, and what can't be read."""
     notes = [element("p", note, class_="note") for note in run.contents.notes]
     if run.measured is None:
         why = (
-            "The network could not be run again, so what is measured on it is missing here: "
+            "The network could not be run again, so the results that need it are missing: "
             f"{run.missing}"
         )
         return joined([element("p", why, class_="note"), *notes])
     findings = run.measured.findings
     if not findings:
-        said = element(
-            "p",
-            element("strong", "Nothing found."),
-            f" No dead, saturated or exploding layer, no NaN, no silent output over "
-            f"{run.measured.looked_at:,} test samples, and every class occurs in training.",
-            class_="well",
+        text = (
+            f" No dead, saturated or exploding layer, no NaN and no silent output over "
+            f"{run.measured.examined:,} test samples. Every class occurs in training."
         )
-        return joined([said, *notes])
-    listed = (
-        element("li", element("strong", finding.ill.capitalize()), f" {finding.text}")
+        return joined(
+            [element("p", element("strong", "No problem found."), text, class_="well"), *notes]
+        )
+    items = (
+        element("li", element("strong", finding.problem.capitalize()), f" {finding.text}")
         for finding in findings
     )
-    return joined([element("ul", *listed, class_="findings"), *notes])
+    return joined([element("ul", *items, class_="findings"), *notes])
 
 
-def learning(run: Gathered) -> Html | None:
+def learning(run: RunData) -> Html | None:
     """Show accuracy and loss over the epochs, of the network and of every layer."""
     history = run.contents.history
     if not history:
         return None
-    shown = _drawn(
+    curves = _try_picture(
         lambda: picture(
             lambda ax: plots.learning_curves(history, ax=ax),
             f"Accuracy and loss of every layer over {len(history)} epochs.",
-            "Each layer learns and is judged on its own; a layer that stays below the one under it "
-            "adds nothing.",
+            "Each layer learns from a local loss and is tested alone. A layer that "
+            "stays below the layer before it adds nothing.",
             narrow_height=6.0,
         ),
         run.contents.path / "figures" / CURVES,
     )
     rows = [
         (
-            record.get("epoch", number + 1),
-            *(
-                f"{100 * record[key]:.2f}" if known_number(record.get(key)) else "–"
-                for key in ("test_accuracy", "train_accuracy")
-            ),
-            f"{record['loss']:.4f}" if known_number(record.get("loss")) else "–",
-            f"{record['seconds']:.1f}" if known_number(record.get("seconds")) else "–",
+            record.get("epoch", place + 1),
+            _cell(record.get("test_accuracy"), ".2f", 100),
+            _cell(record.get("train_accuracy"), ".2f", 100),
+            _cell(record.get("loss"), ".4f"),
+            _cell(record.get("seconds"), ".1f"),
         )
-        for number, record in enumerate(history)
+        for place, record in enumerate(history)
     ]
     head = ("epoch", "test accuracy (%)", "training accuracy (%)", "loss", "seconds")
-    table = listing("Epochs", head, rows)
-    return joined([shown, element("details", element("summary", "Every epoch"), table)])
+    table = data_table("Epochs", head, rows)
+    return joined([curves, element("details", element("summary", "Every epoch"), table)])
 
 
-def sample(run: Gathered) -> Html | None:
-    """Show what one test sample does to the network."""
+def _cell(value: object, form: str, factor: float = 1) -> str:
+    return f"{factor * value:{form}}" if is_number(value) else "–"
+
+
+def sample(run: RunData) -> Html | None:
+    """Show how one test sample passes through the network."""
     measured, trained = run.measured, run.trained
     if measured is None or trained is None:
-        return _kept(run.contents.path, (RASTER, VOLTAGE))
+        return _stored_pictures(run.contents.path, (RASTER, VOLTAGE))
     classes, observed = trained.data.classes, measured.observed
     true = classes[measured.label]
-    taken = "a tie" if measured.predicted is None else classes[measured.predicted]
-    layers = {"input": observed.input, **observed.spikes}
-    if observed.readout is not None:
-        layers["readout"] = observed.readout
-    raster = _drawn(
+    predicted = "a tie" if measured.predicted is None else classes[measured.predicted]
+    raster = _try_picture(
         lambda: picture(
             lambda ax: plots.network_raster(
-                layers, classes=classes, label=measured.label, winner=measured.predicted, ax=ax
+                observed.layers(),
+                classes=classes,
+                label=measured.label,
+                winner=measured.predicted,
+                ax=ax,
             ),
-            f"Spikes of every layer over time for a sample of class {true}, predicted {taken}.",
-            f"The first test sample, of class {true}, from the input down; the network says "
-            f"{taken}.",
+            f"Spikes of every layer over time for a sample of class {true}, predicted {predicted}.",
+            f"The first test sample, of class {true}, from the input to the output. The network "
+            f"predicts {predicted}.",
         )
     )
-    traces = _drawn(
+    traces = _try_picture(
         lambda: picture(
             lambda ax: draw_voltages(trained.network, observed, ax=ax),
             "Membrane voltage over time of a few neurons of the first block.",
             "Neurons of the first block that spike for this sample, from the busiest to the "
-            "quietest, before the reset.",
+            "quietest. The voltage is that before the reset.",
         )
     )
     return joined([raster, traces])
 
 
-def voltages(run: Gathered) -> Html | None:
-    """Show where the membrane voltages lie."""
+def voltages(run: RunData) -> Html | None:
+    """Show the distribution of the membrane voltages."""
     measured = run.measured
     if measured is None:
         return None
     layers = {name: (bins.edges, bins.counts) for name, bins in measured.voltages.items()}
-    return _drawn(
+    return _try_picture(
         lambda: picture(
             lambda ax: plots.voltage_histogram(layers, ax=ax),
-            "Histogram of the membrane voltages of every block, from the threshold.",
-            f"All neurons and steps of {measured.looked_at:,} test samples. What lies to the "
-            "right of the threshold fires.",
+            "Histogram of the membrane voltages of every block, relative to the threshold.",
+            f"All neurons and steps of {measured.examined:,} test samples. Voltages to the right "
+            "of the threshold make spikes.",
         )
     )
 
 
-def confusion(run: Gathered) -> Html | None:
-    """Show which classes the network takes for which."""
+def confusion(run: RunData) -> Html | None:
+    """Show which classes the network confuses."""
     if run.measured is None or run.trained is None:
         return None
     found, classes = run.measured.confusion, run.trained.data.classes
     ties = int(found.ties.sum())
-    said = f"{percent(found.accuracy)} of {found.samples:,} test samples are right."
+    text = f"{percent(found.accuracy)} of {found.samples:,} test samples are right."
     if ties:
-        said += f" {ties:,} tie for the highest score; a tie counts as wrong."
-    wrong = mistakes(found, classes)
+        text += f" {ties:,} have a tie for the highest score, which counts as wrong."
     if len(classes) <= _MOST_CLASSES:
-        shown = confusion_table(found, classes)
+        matrix = _confusion_table(found, classes)
     else:
-        shown = _drawn(
+        matrix = _try_picture(
             lambda: picture(
                 lambda ax: plots.confusion(found.counts, classes, ax=ax),
-                "Confusion matrix: rows are true classes, columns predicted ones.",
-                "The depth of colour is the share of the true class.",
+                "Confusion matrix: rows are true classes, columns predicted classes.",
+                "The colour shows the fraction of the true class.",
                 narrow_height=4.2,
             )
         )
+    wrong = _mistakes(found, classes)
     beside = [element("div", element("h3", "Most frequent mistakes"), wrong)] if wrong else []
     return joined(
-        [element("p", said), element("div", element("div", shown), *beside, class_="columns")]
+        [element("p", text), element("div", element("div", matrix), *beside, class_="columns")]
     )
 
 
-def cost(run: Gathered) -> Html | None:
+def _confusion_table(confusion: Confusion, classes: Sequence[str]) -> Html:
+    """Return the counts; the shade of a cell shows the fraction of the true class."""
+    counts, ties = confusion.counts.tolist(), confusion.ties.tolist()
+    tied = any(ties)
+    rows = []
+    for name, row, tie in zip(classes, counts, ties, strict=True):
+        samples = max(sum(row) + tie, 1)
+        cells = [_shaded(count, count / samples) for count in ([*row, tie] if tied else row)]
+        rows.append(element("tr", element("th", name, scope="row"), *cells))
+    corner = element("td", "true \\ predicted", class_="corner")
+    heads = (element("th", name, scope="col") for name in (*classes, *["tie"] * tied))
+    table = element(
+        "table",
+        element("thead", element("tr", corner, *heads)),
+        element("tbody", *rows),
+        class_="confusion",
+    )
+    return scrolling("Confusion matrix: rows are true classes, columns predicted classes", table)
+
+
+def _shaded(count: int, fraction: float) -> Html:
+    # The root makes rare errors visible next to a strong diagonal.
+    depth = 0.72 * fraction**0.5
+    shade = f"background:rgba(var(--shade),{depth:.2f})" if count else None
+    return element("td", f"{count:,}" if count else "", style=shade)
+
+
+def _mistakes(confusion: Confusion, classes: Sequence[str]) -> Html | None:
+    """Return the pairs of classes that are confused most often, or None if there are none."""
+    wrong = confusion.counts.clone().fill_diagonal_(0)
+    order = wrong.flatten().argsort(descending=True, stable=True)[:_MOST_MISTAKES].tolist()
+    totals = (confusion.counts.sum(1) + confusion.ties).tolist()
+    rows = []
+    for true, predicted in (divmod(place, len(classes)) for place in order):
+        count = int(wrong[true, predicted])
+        if count:
+            fraction = percent(count / totals[true])
+            rows.append((classes[true], classes[predicted], count, fraction))
+    if not rows:
+        return None
+    head = ("class", "predicted as", "times", "of the class")
+    return data_table("Most frequent mistakes", head, rows, left=2)
+
+
+def cost(run: RunData) -> Html | None:
     """Show spikes, operations and energy of every layer."""
     if run.measured is None:
         return None
@@ -169,27 +218,57 @@ def cost(run: Gathered) -> Html | None:
     if not isinstance(found, Cost):
         return element("p", f"The operations could not be counted: {found}", class_="note")
     total = found.total
-    share = total.energy / found.dense_energy if found.dense_energy else 0.0
-    said = (
-        f"Inference on one sample of {found.steps} steps, in the mean over {found.samples:,} test "
+    fraction = total.energy / found.dense_energy if found.dense_energy else 0.0
+    text = (
+        f"Inference on one sample of {found.steps} steps, averaged over {found.samples:,} test "
         f"samples. One pass of graded values through the same weights would take "
         f"{total.connections:,} multiply-accumulates; the spiking network needs "
-        f"{percent(share)} of that energy by this estimate."
+        f"{percent(fraction)} of that energy by this estimate."
     )
-    model = (
-        "Additions: a weight added because a spike arrived. MACs: multiply-accumulates where the "
-        "input is graded; a constant current is multiplied once a sample. Updates: steps of the "
-        f"membranes. Energy: {found.model.about}."
+    terms = (
+        "Additions: a weight added because a spike arrived. MACs: multiply-accumulates for graded "
+        "input; a constant current is multiplied once per sample. Updates: steps of the membranes. "
+        f"Energy: {found.model.about}."
     )
-    return joined([element("p", said), cost_table(found), element("p", model, class_="under")])
+    largest = max(layer.energy for layer in found.layers) or 1.0
+    table = data_table(
+        "Cost by layer",
+        (
+            "layer", "share of energy", "energy", "spikes", "rate", "additions", "MACs",
+            "updates", "neurons",
+        ),
+        (_cost_row(layer, largest) for layer in (*found.layers, total)),
+        left=2,
+    )  # fmt: skip
+    return joined([element("p", text), table, element("p", terms, class_="under")])
 
 
-def configuration(run: Gathered) -> Html | None:
-    """Show the choices of the run."""
+def _cost_row(layer: LayerCost, largest: float) -> tuple[object, ...]:
+    bar: object = ""
+    if layer.name != "total":
+        bar = element("span", class_="bar", style=f"width:{100 * layer.energy / largest:.1f}%")
+    spikes, rate = f"{layer.spikes:,.1f}", percent(layer.spike_rate)
+    if layer.name == "readout":
+        spikes = rate = "–"
+    return (
+        layer.name,
+        bar,
+        energy(layer.energy),
+        spikes,
+        rate,
+        f"{layer.additions:,.0f}",
+        f"{layer.macs:,.0f}",
+        f"{layer.updates:,.0f}",
+        f"{layer.neurons:,}",
+    )
+
+
+def configuration(run: RunData) -> Html | None:
+    """Show the settings of the run."""
     if not run.contents.config:
         return None
     rows = [(name, _setting(value)) for name, value in run.contents.config.items()]
-    return scrolling("Configuration", pairs(rows))
+    return scrolling("Configuration", name_table(rows))
 
 
 def _setting(value: object) -> str:
@@ -198,31 +277,32 @@ def _setting(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def files(run: Gathered) -> Html:
+def files(run: RunData) -> Html:
     """List the files of the run."""
     rows = [(file.name, file.about, file_size(file.size)) for file in run.contents.files]
-    where = element("p", "In ", element("code", str(run.contents.path)), ".")
-    return joined([where, listing("Files", ("file", "what it holds", "size"), rows, left=2)])
+    folder = element("p", "In ", element("code", str(run.contents.path)), ".")
+    return joined([folder, data_table("Files", ("file", "content", "size"), rows, left=2)])
 
 
-def _drawn(draw: Callable[[], Html], kept: Path | None = None) -> Html:
-    """Return a picture; or a kept one, or why there is none, where the figures can't be drawn."""
+def _try_picture(draw: Callable[[], Html], stored: Path | None = None) -> Html:
+    """Return a picture; or the reason why it can't be drawn, with the stored picture if any."""
     try:
         return draw()
     except SigpropError as error:
-        said = element("p", f"This picture can't be drawn: {error}", class_="note")
-        stored = _stored(kept) if kept is not None else None
-        return joined([said, stored]) if stored is not None else said
+        note = element("p", f"This picture can't be drawn: {error}", class_="note")
+        kept = _stored_picture(stored) if stored is not None else None
+        return joined([note, kept]) if kept is not None else note
 
 
-def _kept(folder: Path, names: tuple[str, ...]) -> Html | None:
-    """Return the pictures that the run itself drew."""
-    found = [shown for name in names if (shown := _stored(folder / "figures" / name)) is not None]
-    return joined(found) if found else None
+def _stored_pictures(folder: Path, names: tuple[str, ...]) -> Html | None:
+    """Return the pictures that the run itself has written."""
+    found = [_stored_picture(folder / "figures" / name) for name in names]
+    present = [picture for picture in found if picture is not None]
+    return joined(present) if present else None
 
 
-def _stored(file: Path) -> Html | None:
-    if not file.is_file() or file.stat().st_size > _MOST_KEPT:
+def _stored_picture(file: Path) -> Html | None:
+    if not file.is_file() or file.stat().st_size > _LARGEST_PNG:
         return None
     content = base64.b64encode(file.read_bytes()).decode()
     return element(
@@ -230,8 +310,8 @@ def _stored(file: Path) -> Html | None:
         element(
             "img",
             src=f"data:image/png;base64,{content}",
-            alt=f"The picture {file.name} that the run drew.",
+            alt=f"The picture {file.name} from the run folder.",
             class_="kept",
         ),
-        element("figcaption", f"{file.name}, as the run drew it"),
+        element("figcaption", f"{file.name}, as written by the run"),
     )

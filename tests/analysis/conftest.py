@@ -28,7 +28,7 @@ def network():
 
 @pytest.fixture
 def batch():
-    """Inputs `[6, 9, 5]`, each class around a mean of its own, and labels `[9]`."""
+    """Inputs `[6, 9, 5]` with a mean for each class, and labels `[9]`."""
     made = torch.Generator().manual_seed(3)
     labels = torch.arange(9) % CLASSES
     means = torch.randn(CLASSES, 5, dtype=torch.float64, generator=made)

@@ -1,4 +1,4 @@
-"""How samples align with the contexts of their class."""
+"""The alignment of samples with the contexts of their class."""
 
 import pytest
 import torch
@@ -24,8 +24,8 @@ def test_the_cosines_are_those_of_the_recorded_voltages(network, batch):
         for row, h in enumerate(samples):
             for column, t in enumerate(contexts):
                 table[row, column] = h @ t / (h.norm() * t.norm())
-        own = torch.stack([table[row, label] for row, label in enumerate(labels)])
-        assert layer.own == pytest.approx(float(own.mean()))
+        same = torch.stack([table[row, label] for row, label in enumerate(labels)])
+        assert layer.same == pytest.approx(float(same.mean()))
         others = [table[r, c] for r in range(9) for c in range(3) if c != labels[r]]
         assert layer.other == pytest.approx(float(torch.stack(others).mean()))
         for kind in range(3):
@@ -33,7 +33,7 @@ def test_the_cosines_are_those_of_the_recorded_voltages(network, batch):
         assert layer.nearest == pytest.approx(float((table.argmax(1) == labels).double().mean()))
 
 
-def test_samples_that_are_their_contexts_align_fully():
+def test_samples_equal_to_their_context_have_cosine_1():
     block = Block(nn.Identity(), LIF(0.5))
     signal = ProjectedContext(3, (4,))
     net = Network(signal, [block])
@@ -41,16 +41,16 @@ def test_samples_that_are_their_contexts_align_fully():
         currents = signal()
         inputs = currents[[0, 2, 2]].expand(5, 3, 4)
     (layer,) = stream_alignment(net, inputs, torch.tensor([0, 2, 2]))
-    assert layer.own == pytest.approx(1.0)
+    assert layer.same == pytest.approx(1.0)
     assert layer.other < 1.0
     assert layer.nearest == 1.0
     assert torch.isnan(layer.by_class[1]).all()  # no sample of that class
 
 
-def test_a_rule_that_compares_nothing_is_refused(network, batch):
+def test_a_rule_without_contexts_is_refused(network, batch):
     class Plain(Rule):
         def learn(self, network, inputs, labels, update):
             raise NotImplementedError
 
-    with pytest.raises(SigpropError, match="no block of the network compares"):
+    with pytest.raises(SigpropError, match="no block"):
         stream_alignment(network(rule=Plain()), *batch)

@@ -1,4 +1,4 @@
-"""Angles between updates, and the exact gradient that they are measured against."""
+"""Angles between updates, and the exact gradient to which they are measured."""
 
 import copy
 import math
@@ -25,7 +25,7 @@ from sigprop_snn.rules.backpropagation import Backpropagation
 
 
 class Adjoint:
-    """Backpropagation through time worked out by hand, for the network of the fixture.
+    """Backpropagation through time by hand, for the network of the fixture.
 
     A layer: U[t] = beta U[t-1] + c (W x[t] + b) - beta theta S[t-1], S = H(U - theta), where c is
     the normaliser's scale, gain / rms. With g[t] = dL/dS[t] and the reset held constant,
@@ -81,7 +81,7 @@ class Adjoint:
         return left * (wrong @ weight)
 
 
-def test_the_oracle_is_the_adjoint_worked_out_by_hand(network, batch):
+def test_the_oracle_equals_backpropagation_by_hand(network, batch):
     net = network()
     net.blocks[0].norm.mean_square.fill_(2.3)
     found, expected = backpropagated(net, *batch), Adjoint(net, *batch).found
@@ -93,7 +93,7 @@ def test_the_oracle_is_the_adjoint_worked_out_by_hand(network, batch):
             torch.testing.assert_close(grad, expected[layer][name], rtol=1e-9, atol=1e-12)
 
 
-def test_the_oracle_of_graded_neurons_is_the_slope_of_the_loss(batch):
+def test_the_oracle_of_graded_neurons_equals_finite_differences(batch):
     torch.manual_seed(0)
     net = Network(
         ProjectedContext(3, (4,)),
@@ -158,7 +158,7 @@ def orthogonal(grad):
         (orthogonal, 90.0, None),
     ],
 )
-def test_the_exact_gradient_lies_at_0_its_negative_at_180_an_orthogonal_one_at_90(
+def test_the_angle_is_0_for_the_exact_gradient_180_for_its_negative_90_for_an_orthogonal_one(
     network, batch, change, degrees, size
 ):
     for found in update_angles(network(rule=Given(change)), *batch):
@@ -168,7 +168,7 @@ def test_the_exact_gradient_lies_at_0_its_negative_at_180_an_orthogonal_one_at_9
 
 
 @pytest.mark.parametrize("rule", [VoltageRule(), SurrogateRule()])
-def test_sigprop_has_an_angle_in_every_layer_and_nothing_is_changed(network, batch, rule):
+def test_sigprop_has_an_angle_in_every_layer_and_the_network_is_unchanged(network, batch, rule):
     net = network(rule=rule).train()
     before = copy.deepcopy(net.state_dict())
     block1, block2, readout = update_angles(net, *batch)
@@ -176,20 +176,20 @@ def test_sigprop_has_an_angle_in_every_layer_and_nothing_is_changed(network, bat
     assert block1.parameters == 5 * 7 + 7 + 7  # the contexts' projection is left out
     assert 0 < block1.degrees < 180
     assert 0 < block2.degrees < 180
-    assert readout.degrees == pytest.approx(0.0, abs=1e-6)  # its own loss is backpropagation's
+    assert readout.degrees == pytest.approx(0.0, abs=1e-6)  # its loss is backpropagation's
     assert net.training
     assert all(parameter.grad is None for parameter in net.parameters())
     for name, values in net.state_dict().items():
         assert torch.equal(values, before[name]), name
 
 
-def test_the_rule_backpropagation_has_no_angle_to_the_oracle(network, batch):
+def test_the_angle_of_the_backpropagation_rule_is_0(network, batch):
     for found in update_angles(network(rule=Backpropagation()), *batch):
         assert found.degrees == pytest.approx(0.0, abs=1e-5)
         assert found.size == pytest.approx(1.0)
 
 
-def test_feature_maps_and_pools_pass_the_gradient():
+def test_a_convolutional_network_has_an_angle_in_every_layer():
     torch.manual_seed(0)
     net = conv((1, 8, 8), 3, channels=(3, 4), kernel=3).double()
     assert isinstance(net.blocks[0].norm, RunningNorm)
@@ -200,14 +200,14 @@ def test_feature_maps_and_pools_pass_the_gradient():
         assert 0 <= found.degrees <= 180
 
 
-def test_updates_are_those_that_learning_leaves(network, batch):
+def test_updates_equal_the_gradients_after_learning(network, batch):
     net = network(rule=VoltageRule()).eval()
     found = updates(net, *batch)
     net.learn(*batch)
     assert torch.equal(found["block2"]["synapse.weight"], net.blocks[1].synapse.weight.grad)
 
 
-def test_a_silent_network_has_no_angle(network, batch):
+def test_the_angle_to_a_gradient_of_0_is_nan(network, batch):
     net = network()
     with torch.no_grad():
         net.readout.synapse.weight.zero_()
@@ -216,7 +216,7 @@ def test_a_silent_network_has_no_angle(network, batch):
 
 
 def test_a_network_without_a_readout_is_refused(network, batch):
-    with pytest.raises(SigpropError, match="no readout"):
+    with pytest.raises(SigpropError, match="readout"):
         backpropagated(network(readout=False), *batch)
 
 

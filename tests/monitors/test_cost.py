@@ -33,9 +33,9 @@ def test_means_are_over_samples_not_over_batches(network):
     assert found.total.spike_rate == pytest.approx(found.total.spikes / (9 * 4))
 
 
-def test_the_energy_is_the_models_figures_times_the_operations(network):
-    own = EnergyModel(mac=1000.0, addition=10.0, update=1.0, about="mine")
-    found = cost(network, [batch(4, 5)], own)
+def test_the_energy_is_the_sum_of_the_operations_times_their_energy(network):
+    model = EnergyModel(mac=1000.0, addition=10.0, update=1.0, about="mine")
+    found = cost(network, [batch(4, 5)], model)
     for layer in found.layers:
         by_hand = (1000 * layer.macs + 10 * layer.additions + layer.updates) / 1000
         assert layer.energy == pytest.approx(by_hand)
@@ -57,17 +57,17 @@ def test_the_table_names_every_layer_and_the_source(network):
 
 @pytest.mark.parametrize("batches", [[], [batch(4, 5), batch(3, 5)]])
 def test_no_batch_or_two_lengths_are_refused(network, batches):
-    with pytest.raises(SigpropError, match="expected at least one batch, and one T"):
+    with pytest.raises(SigpropError, match=r"cost .*\[\]|\[3, 4\]"):
         cost(network, batches)
 
 
 @pytest.mark.parametrize("value", [-1.0, float("nan"), float("inf")])
-def test_an_energy_below_nothing_is_refused(value):
-    with pytest.raises(SigpropError, match="addition of EnergyModel"):
+def test_an_energy_that_is_negative_or_not_finite_is_refused(value):
+    with pytest.raises(SigpropError, match=f"addition of EnergyModel is {value}"):
         EnergyModel(addition=value)
 
 
-def test_energies_read_in_their_own_unit():
+def test_energies_have_a_unit_that_gives_short_numbers():
     assert [format_energy(e) for e in (0.0004, 0.5, 12.345, 4321.0, 2.5e6)] == [
         "0.4 pJ", "500 pJ", "12.3 nJ", "4.32 uJ", "2.5 mJ",
     ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""How far a step moves the weights."""
+"""The norms of weights and updates."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Operations against counting by hand, spike by spike and weight by weight."""
+"""Operations equal a count by hand, spike by spike and weight by weight."""
 
 import itertools
 import math
@@ -26,7 +26,7 @@ STEPS, ROWS = 6, 3
 
 
 def touched(conv: nn.Conv2d, shape: tuple[int, int, int]) -> dict[tuple[int, ...], int]:
-    """How many weights a spike at each place meets, found from the output's side."""
+    """The number of weights that a spike at each position meets, counted from the output."""
     channels, *sides = shape
     met = dict.fromkeys(itertools.product(range(channels), *map(range, sides)), 0)
     outs = [
@@ -77,7 +77,7 @@ def test_the_fan_out_of_a_convolution_is_exact_at_every_place(conv):
 
 
 def windows(side: int, kernel: int, stride: int) -> dict[int, list[int]]:
-    """Which windows of a pool each position of a row lies in."""
+    """The windows of a pool that contain each position of a row."""
     count = (side - kernel) // stride + 1
     return {
         at: [w for w in range(count) if w * stride <= at < w * stride + kernel]
@@ -86,7 +86,7 @@ def windows(side: int, kernel: int, stride: int) -> dict[int, list[int]]:
 
 
 @pytest.mark.parametrize(("kernel", "stride"), [(2, 2), (3, 2), (2, 1)])
-def test_through_an_average_pool_a_spike_reaches_every_window_it_lies_in(kernel, stride):
+def test_through_an_average_pool_a_spike_reaches_every_window_that_contains_it(kernel, stride):
     conv = nn.Conv2d(2, 3, 3, padding=1)
     found = wiring([nn.AvgPool2d(kernel, stride), conv], (2, 7, 7))
     reach = windows(7, kernel, stride)
@@ -162,7 +162,7 @@ def test_direct_current_is_multiplied_once_and_graded_input_at_every_step():
     network = dense()
     constant = torch.rand(ROWS, 2, 4).expand(STEPS, ROWS, 2, 4)
     assert count_operations(network, constant)["block1"].macs.tolist() == [80.0] * ROWS
-    whole = torch.ones(ROWS, 2, 4).expand(STEPS, ROWS, 2, 4)  # a current, whatever its size
+    whole = torch.ones(ROWS, 2, 4).expand(STEPS, ROWS, 2, 4)  # a constant current of whole numbers
     assert count_operations(network, whole)["block1"].macs.tolist() == [80.0] * ROWS
     found = count_operations(network, torch.rand(STEPS, ROWS, 2, 4))
     assert found["block1"].macs.tolist() == [80.0 * STEPS] * ROWS
@@ -178,12 +178,12 @@ def test_a_normaliser_that_measures_costs_two_macs_a_value():
 
 
 @pytest.mark.parametrize(("recurrence", "each"), [(AllToAll((7,)), 7), (OneToOne((7,)), 1)])
-def test_recurrent_weights_count_the_layers_own_spikes_a_step_later(recurrence, each):
+def test_recurrent_weights_count_the_spikes_of_the_layer_one_step_later(recurrence, each):
     network, inputs = dense(neuron=Recurrent(LIF(0.8), recurrence)), events(2, 4)
     first, second = spikes_of(network, inputs)
     found = count_operations(network, inputs)["block2"]
     expected = 7 * first.sum((0, 2)) + each * second[:-1].sum((0, 2))
-    assert second[-1].sum() > 0  # or the delay would not show
+    assert second[-1].sum() > 0  # otherwise the delay would make no difference
     assert torch.equal(found.additions, expected.double())
 
 
@@ -214,7 +214,7 @@ def test_convolutions_with_pools_between_spike_by_spike(pool):
         elif pool is None:
             arriving = first[:, row]
         else:
-            arriving = 4 * pool(first[:, row])  # how many spikes fell into each window
+            arriving = 4 * pool(first[:, row])  # spikes in each window
         expected = sum(
             int(arriving[(step, *place)]) * count
             for place, count in into_second.items()
@@ -226,7 +226,7 @@ def test_convolutions_with_pools_between_spike_by_spike(pool):
         assert found["block2"].macs[row] == 0
 
 
-def test_weights_behind_weights_take_graded_values():
+def test_weights_that_follow_weights_take_graded_values():
     synapse = nn.Sequential(nn.Flatten(), nn.Linear(8, 5), nn.ReLU(), nn.Linear(5, 10))
     network = Network(ProjectedContext(3, (10,)), [Block(synapse, LIF())])
     inputs = events(2, 4)
@@ -236,7 +236,7 @@ def test_weights_behind_weights_take_graded_values():
     assert found.connections == 90
 
 
-def test_a_normaliser_in_front_makes_the_values_graded():
+def test_a_normaliser_before_the_weights_makes_the_values_graded():
     synapse = nn.Sequential(nn.LayerNorm(8), nn.Linear(8, 10))
     network = Network(ProjectedContext(3, (10,)), [Block(synapse, LIF())])
     found = count_operations(network, events(8))["block1"]
@@ -246,7 +246,7 @@ def test_a_normaliser_in_front_makes_the_values_graded():
 
 def test_weights_of_an_unknown_kind_are_named():
     network = Network(ProjectedContext(3, (8,)), [Block(nn.PReLU(), LIF())])
-    with pytest.raises(SigpropError, match="block1: PReLU has weights that can't be counted"):
+    with pytest.raises(SigpropError, match="block1: PReLU"):
         count_operations(network, events(8))
 
 
@@ -260,7 +260,7 @@ def test_the_spikes_are_those_that_evaluation_sees():
 def test_a_graded_activity_is_multiplied_and_is_no_spike():
     first = nn.Linear(8, 10)
     for weight in first.parameters():
-        nn.init.ones_(weight)  # a graded activity may happen to be whole
+        nn.init.ones_(weight)  # a graded activity may be a whole number
     blocks = [Block(first, Rate()), Block(nn.Linear(10, 7), LIF())]
     network = Network(ProjectedContext(3, (10,)), blocks, Readout(7, 3))
     found = count_operations(network, events(8))

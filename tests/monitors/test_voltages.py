@@ -16,7 +16,7 @@ def batch(seed: int) -> tuple[torch.Tensor, torch.Tensor]:
     return 2 * torch.rand(5, 4, 6, generator=torch.Generator().manual_seed(seed)), LABELS
 
 
-def test_every_voltage_is_counted_once_and_in_its_bin():
+def test_every_voltage_is_counted_once_in_the_right_bin():
     torch.manual_seed(0)
     network = mlp((6,), 3, hidden=(5, 4))
     batches = [batch(0), batch(1)]
@@ -37,7 +37,7 @@ def test_every_voltage_is_counted_once_and_in_its_bin():
         assert hist.firing == pytest.approx(float((above > 0).double().mean()), abs=1e-9)
 
 
-def test_voltages_are_counted_from_each_neurons_own_threshold():
+def test_voltages_are_relative_to_the_threshold_of_each_neuron():
     thresholds = torch.tensor([0.5, 3.0])
     block = Block(nn.Linear(6, 2), ParametricLIF(threshold=thresholds, learn_threshold=False))
     network = Network(ProjectedContext(3, (2,)), [block])
@@ -50,7 +50,7 @@ def test_voltages_are_counted_from_each_neurons_own_threshold():
     assert mean == pytest.approx(float((volts - thresholds).mean().detach()), abs=width)
 
 
-def test_what_is_not_finite_is_counted_apart():
+def test_voltages_that_are_not_finite_are_counted_separately():
     network = Network(
         ProjectedContext(3, (6,)), [Block(nn.Linear(6, 6), LIF()), Block(nn.Linear(6, 2), LIF())]
     )
@@ -58,9 +58,9 @@ def test_what_is_not_finite_is_counted_apart():
     assert voltage_histograms(network, [batch(0)])["block2"].not_finite == 5 * 4 * 2
 
 
-def test_nothing_to_count_is_refused():
+def test_no_batch_and_too_few_bins_are_refused():
     network = mlp((6,), 3, hidden=(5,))
-    with pytest.raises(SigpropError, match="got no batch"):
+    with pytest.raises(SigpropError, match="voltage_histograms"):
         voltage_histograms(network, [])
     with pytest.raises(SigpropError, match="bins is 1"):
         voltage_histograms(network, [batch(0)], bins=1)

@@ -1,12 +1,11 @@
 """Stand-in."""
-from sigprop_snn.neurons.kernels.listing import MOST_NEURONS as MOST_INPUTS  # noqa: F401
-
 from sigprop_snn.neurons.engines.cpu.lif import LayerRun
 from sigprop_snn.neurons.engines.cpu.spikes import PackedSpikes
 from sigprop_snn.neurons.kernels import layer as _old
 from sigprop_snn.neurons.kernels import product as _product
 from sigprop_snn.neurons.kernels import rows as _rows
 from sigprop_snn.neurons.kernels import windows as _windows
+from sigprop_snn.neurons.kernels.listing import MOST_NEURONS as MOST_INPUTS  # noqa: F401
 from sigprop_snn.neurons.kernels.listing import list_windows
 
 

@@ -1,4 +1,4 @@
-"""What every picture promises: it takes an Axes and returns those it drew on, at any size."""
+"""Every picture draws on the Axes that it gets, returns the Axes drawn on, and takes any size."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+import matplotlib
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
@@ -17,7 +19,7 @@ from sigprop_snn import plots
 from sigprop_snn.errors import SigpropError
 
 DOCS = Path(__file__).parents[2] / "docs"
-NO_PICTURE = {"save", "layer_colours"}
+NO_PICTURE = {"save", "layer_colours", "axes_row"}
 NAMES = ("zero", "$\\frac$", "a$b$c", "x" * 200)
 
 
@@ -93,14 +95,14 @@ LARGE: dict[str, Draw] = {
     "raster": lambda ax: plots.raster(spikes(500, 5000), ax=ax),
     "network_raster": lambda ax: plots.network_raster(
         {
-            "input": spikes(100, 2, 64, 64),
-            **{f"block{i}": spikes(100, 32, 16, 16) for i in range(8)},
-            "readout": torch.rand(100, 100),
+            "input": spikes(50, 2, 64, 64),
+            **{f"block{i}": spikes(50, 32, 16, 16) for i in range(8)},
+            "readout": torch.rand(50, 100),
         },
         ax=ax,
     ),
     "voltage_traces": lambda ax: plots.voltage_traces(torch.rand(5000, 2000), ax=ax),
-    "voltage_histogram": lambda ax: plots.voltage_histogram(bins(16, 5000), ax=ax),
+    "voltage_histogram": lambda ax: plots.voltage_histogram(bins(16, 1000), ax=ax),
     "learning_curves": lambda ax: plots.learning_curves(history(1000, 12), ax=ax),
     "confusion": lambda ax: plots.confusion(torch.ones(200, 200).int(), ax=ax),
     "similarity": lambda ax: plots.similarity(torch.rand(5000, 100), ax=ax),
@@ -112,7 +114,7 @@ LARGE: dict[str, Draw] = {
         torch.arange(1000), many(12, 1000), many(12, 1000), ax=ax
     ),
     "separability": lambda ax: plots.separability(torch.arange(1000), many(12, 1000), ax=ax),
-    "weights_as_pictures": lambda ax: plots.weights_as_pictures(torch.rand(2000, 3, 9, 9), ax=ax),
+    "weights_as_pictures": lambda ax: plots.weights_as_pictures(torch.rand(2000, 1, 9, 9), ax=ax),
     "rate_maps": lambda ax: plots.rate_maps(spikes(20, 512, 16, 16), ax=ax),
     "event_frames": lambda ax: plots.event_frames(spikes(500, 2, 64, 64), ax=ax),
     "event_cloud": lambda ax: plots.event_cloud(events(500_000), ax=ax),
@@ -129,39 +131,41 @@ def drawn_on(made: object) -> list[Axes]:
     return axes
 
 
-def test_every_public_picture_is_held_to_it_and_stands_in_the_gallery():
+def test_every_public_picture_is_tested_and_is_in_the_gallery():
     pictures = set(plots.__all__) - NO_PICTURE - {"animate_layers"}
     assert set(SMALL) == set(LARGE) == pictures
     page = (DOCS / "gallery.md").read_text(encoding="utf-8")
     assert set(re.findall(r"^## `(\w+)`$", page, re.M)) == set(plots.__all__) - NO_PICTURE
-    shown = {DOCS / name for name in re.findall(r"\]\((gallery/[^)]+)\)", page)}
-    assert shown == set((DOCS / "gallery").iterdir())
-    assert sum(file.stat().st_size for file in shown) < 2_000_000
+    files = {DOCS / name for name in re.findall(r"\]\((gallery/[^)]+)\)", page)}
+    assert files == set((DOCS / "gallery").iterdir())
+    assert sum(file.stat().st_size for file in files) < 2_000_000
 
 
 @pytest.mark.parametrize("name", SMALL)
-def test_it_draws_where_it_is_told_and_returns_that(name):
+def test_a_picture_draws_on_its_axes_alone_and_changes_no_global_setting(name):
     figure = Figure(figsize=(7.0, 5.0))
     FigureCanvasAgg(figure)
     projection = "3d" if name == "event_cloud" else None
     ax, beside = figure.add_subplot(121, projection=projection), figure.add_subplot(122)
+    settings, figures = dict(matplotlib.rcParams), plt.get_fignums()
     axes = drawn_on(SMALL[name](ax))
-    # A grid of panels stands inside of the place it was given.
+    # A grid of panels is inside of the Axes that it replaces.
     assert all(one is ax or one in ax.child_axes for one in axes)
     assert not beside.has_data()
     assert beside.child_axes == []
     figure.canvas.draw()
-    own = drawn_on(SMALL[name](None))
-    assert own[0].get_figure(root=True) is not figure
+    alone = drawn_on(SMALL[name](None))
+    assert alone[0].get_figure(root=True) is not figure
+    assert (dict(matplotlib.rcParams), plt.get_fignums()) == (settings, figures)
 
 
 @pytest.mark.parametrize("name", LARGE)
-def test_it_thins_what_is_large(name):
+def test_a_picture_takes_large_input(name):
     (first, *_) = drawn_on(LARGE[name](None))
     first.get_figure(root=True).canvas.draw()
 
 
-def test_a_histogram_fills_what_fires():
+def test_a_histogram_fills_the_bins_above_the_threshold_darker():
     edges = torch.tensor([-2.0, -1.0, 0.0, 1.0])
     (strip,) = plots.voltage_histogram({"block1": (edges, torch.tensor([2, 5, 3]))})
     below, above = strip.patches
@@ -173,20 +177,20 @@ def test_a_histogram_fills_what_fires():
 @pytest.mark.parametrize(
     ("edges", "counts", "message"),
     [
-        ([0.0, 1.0], [1, 2], "2 borders and 2 counts"),
-        ([1.0, 0.0], [1], "borders that rise"),
-        ([0.0, 1.0], [-1], "counts from 0"),
-        ([0.0, float("nan")], [1], "holds nan"),
+        ([0.0, 1.0], [1, 2], r"layers\['block1'\] has 2 borders and 2 counts"),
+        ([1.0, 0.0], [1], r"layers\['block1'\]"),
+        ([0.0, 1.0], [-1], r"layers\['block1'\]"),
+        ([0.0, float("nan")], [1], r"edges of layers\['block1'\].*nan at \[1\]"),
     ],
 )
-def test_a_histogram_without_rising_borders_is_refused(edges, counts, message):
+def test_a_histogram_with_wrong_bins_is_refused(edges, counts, message):
     with pytest.raises(SigpropError, match=message):
         plots.voltage_histogram({"block1": (edges, counts)})
-    with pytest.raises(SigpropError, match="layers is empty"):
+    with pytest.raises(SigpropError, match="layers"):
         plots.voltage_histogram({})
 
 
-def test_a_tick_of_rest_gives_way_to_the_threshold():
+def test_rest_has_no_tick_label_if_it_would_overlap_the_threshold():
     volts = torch.tensor([[-20.0], [1.5]])
     (wide,) = plots.voltage_traces(volts, neurons=[0])
     assert wide.get_yticks().tolist() == [1.0]
@@ -194,7 +198,7 @@ def test_a_tick_of_rest_gives_way_to_the_threshold():
     assert near.get_yticks().tolist() == [0.0, 1.0]
 
 
-def test_learning_curves_stand_below_each_other_where_it_is_narrow():
+def test_learning_curves_are_below_each_other_in_a_narrow_place():
     def places(width: float) -> list[tuple[float, float]]:
         figure = Figure(figsize=(width, 6.0), layout="constrained")
         FigureCanvasAgg(figure)
@@ -208,3 +212,14 @@ def test_learning_curves_stand_below_each_other_where_it_is_narrow():
     (above_x, above), (below_x, below) = places(4.3)
     assert above > below
     assert above_x == pytest.approx(below_x)
+
+
+def test_a_row_of_axes_takes_several_pictures():
+    left, right = plots.axes_row(2, title="both")
+    assert plots.raster(spikes(10, 20), ax=left) is left
+    assert left.figure is right.figure
+    assert left.figure.get_suptitle() == "both"
+    left.figure.canvas.draw()
+    assert left.get_position().x1 < right.get_position().x0
+    with pytest.raises(SigpropError, match="count is 0"):
+        plots.axes_row(0)

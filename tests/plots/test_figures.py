@@ -81,7 +81,7 @@ def test_learning_curves_leave_gaps_and_fall_back_on_the_networks_loss():
     assert plots.learning_curves(wide)[1].get_yscale() == "log"
 
 
-def test_rule_spectrum_shows_accuracy_and_what_is_known_of_the_costs():
+def test_rule_spectrum_shows_accuracy_and_the_costs_that_are_known():
     rows = [
         {"rule": "voltage", "accuracy": 0.97, "accuracy_std": 0.01, "seconds": 3.0},
         {"rule": "surrogate", "accuracy": 0.96, "seconds": None},
@@ -126,8 +126,6 @@ def test_event_cloud_draws_every_event_in_ms_and_thins_a_long_recording():
     assert ax.get_title(loc="left") == "30 events"
     thin = plots.event_cloud(events, max_events=10)
     assert "every 7th of 30 events" in thin.get_title(loc="left")
-    own = Figure().add_subplot(projection="3d")
-    assert plots.event_cloud(events, ax=own) is own
 
 
 def test_rate_maps_are_means_over_time():
@@ -162,12 +160,12 @@ def test_weights_share_one_symmetric_scale(shape):
         assert np.allclose(image, expected[2])
 
 
-def test_similarity_sorts_rows_by_class_and_frames_the_own_context():
+def test_similarity_sorts_rows_by_class_and_frames_the_context_of_each():
     matrix = np.array([[0.1, 0.9], [0.8, 0.2], [0.3, 0.7]])
     ax = plots.similarity(matrix, labels=[1, 0, 1], classes=["cat", "dog"])
     assert np.allclose(ax.images[0].get_array(), matrix[[1, 0, 2]])
     assert [t.get_text() for t in ax.get_yticklabels()] == ["cat", "dog"]
-    assert len([x for x in ax.lines if x.get_label() == "_own"]) == 2
+    assert len([x for x in ax.lines if x.get_label() == "_frame"]) == 2
     assert words(ax)[0] == "0.80" and ax.images[0].get_clim() == (-1.0, 1.0)
 
 
@@ -203,7 +201,7 @@ def test_animation_thins_large_layers_and_long_samples(tmp_path):
         assert picture.n_frames == 5 or picture.n_frames == len(range(0, 30, 7))
 
 
-def test_save_writes_a_whole_png_of_150_dpi(tmp_path):
+def test_save_writes_a_complete_png_of_150_dpi(tmp_path):
     panels = plots.learning_curves(history(2))
     for picture in (panels, panels[0], panels[0].get_figure()):
         path = plots.save(picture, tmp_path / "new" / "curves.png")
@@ -229,86 +227,58 @@ def test_a_failed_save_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatc
     assert path.read_bytes() == b"old" and list(tmp_path.iterdir()) == [path]
 
 
-def test_no_picture_changes_rcparams_or_opens_a_pyplot_figure(tmp_path):
-    import matplotlib.pyplot as plt
-
-    before, figures = dict(matplotlib.rcParams), plt.get_fignums()
-    plots.save(plots.learning_curves(history(3)), tmp_path / "a.png")
-    plots.save(plots.confusion(np.eye(3, dtype=int)), tmp_path / "b.png")
-    plots.save(plots.similarity(np.eye(3)), tmp_path / "c.png")
-    plots.save(plots.event_frames(np.ones((2, 2, 4, 4))), tmp_path / "d.png")
-    plots.animate_layers({"a": np.eye(3)}, tmp_path / "e.gif")
-    assert dict(matplotlib.rcParams) == before
-    assert plt.get_fignums() == figures
-
-
-def test_single_pictures_return_the_axes_passed_and_stacks_take_its_place():
-    def host():
-        return Figure().add_subplot()
-
-    ax = host()
-    assert plots.confusion(np.eye(2, dtype=int), ax=ax) is ax
-    ax = host()
-    assert plots.similarity(np.eye(2), ax=ax) is ax
-    u = np.linspace(-1, 1, 5)
-    for draw in (
-        lambda ax: plots.learning_curves(history(2), ax=ax),
-        lambda ax: plots.rule_spectrum([{"rule": "a", "accuracy": 0.5}], ax=ax),
-        lambda ax: plots.surrogate_comparison({"a": (u, u)}, u, ax=ax),
-        lambda ax: plots.neuron_comparison({"a": (u, u > 0)}, u, ax=ax),
-        lambda ax: plots.event_frames(np.ones((2, 2, 4, 4)), ax=ax),
-        lambda ax: plots.rate_maps(np.ones((2, 2, 4, 4)), ax=ax),
-        lambda ax: plots.weights_as_pictures(np.ones((2, 4, 4)), ax=ax),
-    ):
-        ax = host()
-        panels = draw(ax)
-        assert panels and all(panel in ax.child_axes for panel in panels)
+def test_a_tilde_is_the_home_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert plots.save(plots.raster([[1]]), "~/x.png") == tmp_path / "x.png"
 
 
 @pytest.mark.parametrize(
-    ("draw", "said"),
+    ("draw", "match"),
     [
-        (lambda: plots.learning_curves([]), "history is empty"),
+        (lambda: plots.learning_curves([]), "history"),
         (
             lambda: plots.learning_curves([{"epoch": 1, "test_accuracy": float("nan")}]),
             r"history\[0\]\['test_accuracy'\] is nan",
         ),
         (lambda: plots.learning_curves([{"epoch": "x"}]), r"history\[0\]\['epoch'\] is 'x'"),
-        (lambda: plots.learning_curves([{"layers": [{}]}]), "layer without 'name'"),
-        (lambda: plots.rule_spectrum([]), "rows is empty"),
+        (lambda: plots.learning_curves([{"layers": [{}]}]), r"history\[0\]\['layers'\]"),
+        (lambda: plots.rule_spectrum([]), "rows"),
         (lambda: plots.rule_spectrum([{"rule": "a"}]), r"rows\[0\] has no 'accuracy'"),
-        (lambda: plots.surrogate_comparison({"a": ([1.0], [1.0, 2.0])}, [0.0]), "df of functions"),
-        (lambda: plots.surrogate_comparison({}, [0.0]), "functions is empty"),
+        (
+            lambda: plots.surrogate_comparison({"a": ([1.0], [1.0, 2.0])}, [0.0]),
+            r"df of functions\['a'\] has shape \[2\]",
+        ),
+        (lambda: plots.surrogate_comparison({}, [0.0]), "functions"),
         (lambda: plots.event_frames(np.ones((2, 4, 4))), r"frames has shape \[2, 4, 4\]"),
         (lambda: plots.event_frames(-np.ones((2, 1, 4, 4))), "frames holds -1"),
         (lambda: plots.event_frames(np.ones((2, 1, 4, 4)), columns=0), "columns is 0"),
         (lambda: plots.event_cloud(np.ones(4)), "events is ndarray"),
-        (lambda: plots.event_cloud(np.zeros(0, EVENT)), "at least one event"),
+        (lambda: plots.event_cloud(np.zeros(0, EVENT)), r"events has shape \[0\]"),
         (
             lambda: plots.event_cloud(np.zeros(2, EVENT), ax=Figure().add_subplot()),
-            "ax has the projection 'rectilinear'; expected '3d'",
+            "'rectilinear'.*'3d'",
         ),
         (lambda: plots.rate_maps(np.ones((2, 3, 4))), r"spikes has shape \[2, 3, 4\]"),
         (lambda: plots.weights_as_pictures(np.ones((2, 3))), r"weights has shape \[2, 3\]"),
-        (lambda: plots.similarity(np.ones(3)), r"matrix has shape \[3\]; expected \[B, C\]"),
+        (lambda: plots.similarity(np.ones(3)), r"matrix has shape \[3\]"),
         (lambda: plots.similarity(np.eye(2), labels=[0, 2]), "labels go from 0 to 2"),
         (lambda: plots.similarity(np.eye(2), labels=[0]), r"labels has shape \[1\]"),
         (lambda: plots.confusion(np.ones((2, 3))), r"matrix has shape \[2, 3\]"),
-        (lambda: plots.confusion([[0.5]]), "must hold counts"),
-        (lambda: plots.confusion(np.eye(2), ["a"]), "classes holds 1 names; expected 2"),
-        (lambda: plots.animate_layers({}, "x.gif"), "layers is empty"),
-        (lambda: plots.animate_layers({"a": np.ones((2, 2))}, "x.mp4"), "ends in '.gif'"),
+        (lambda: plots.confusion([[0.5]]), r"matrix .*\[1, 1\]"),
+        (lambda: plots.confusion(np.eye(2), ["a"]), "classes holds 1 names.* 2"),
+        (lambda: plots.animate_layers({}, "x.gif"), "layers"),
+        (lambda: plots.animate_layers({"a": np.ones((2, 2))}, "x.mp4"), r"x\.mp4.*'\.gif'"),
         (
             lambda: plots.animate_layers({"a": np.ones((2, 2)), "b": np.ones((3, 2))}, "x.gif"),
-            r"layers\['b'\] has shape \[3, 2\]; expected 2 steps",
+            r"layers\['b'\] has shape \[3, 2\].* 2 steps",
         ),
-        (lambda: plots.save(plots.raster([[1]]), "x.jpg"), "ends in '.png'"),
-        (lambda: plots.save([], "x.png"), "without an Axes"),
-        (lambda: plots.save(plots.raster([[1]]), "/dev/null/x.png"), "can't be written"),
+        (lambda: plots.save(plots.raster([[1]]), "x.jpg"), r"x\.jpg.*'\.png'"),
+        (lambda: plots.save([], "x.png"), "picture is list"),
+        (lambda: plots.save(plots.raster([[1]]), "/dev/null/x.png"), r"/dev/null/x\.png"),
     ],
 )
-def test_bad_input_names_the_argument(draw, said, tmp_path, monkeypatch):
+def test_bad_input_names_the_argument(draw, match, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(SigpropError, match=said):
+    with pytest.raises(SigpropError, match=match):
         draw()
     assert list(tmp_path.iterdir()) == []

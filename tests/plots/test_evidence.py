@@ -1,8 +1,7 @@
-"""Pictures of angles, alignment and separability, and of how rules compare."""
+"""Pictures of angles, alignment and separability, and the comparison of rules."""
 
 import numpy as np
 import pytest
-from matplotlib.figure import Figure
 
 from sigprop_snn import plots
 from sigprop_snn.errors import SigpropError
@@ -19,7 +18,7 @@ def words(ax):
     return [t.get_text() for t in ax.texts]
 
 
-def test_angles_are_drawn_beside_the_right_angle():
+def test_angles_are_drawn_with_a_line_at_90_degrees():
     found = plots.update_angles(SEEN, {"block1": [90, 70, 60], "readout": [0, 0, 0]})
     assert lines(found)["block1"].get_ydata().tolist() == [90, 70, 60]
     assert {"unrelated directions", "block1  60°", "readout  0°"} <= set(words(found))
@@ -34,12 +33,12 @@ def test_a_layer_without_an_angle_leaves_a_gap():
     assert "block1  70°" in words(found)
 
 
-def test_alignment_draws_own_and_other_classes_in_the_layers_colour():
+def test_alignment_draws_same_and_other_classes_in_the_layers_colour():
     found = plots.stream_alignment(SEEN, {"block1": [0.1, 0.5, 0.8]}, {"block1": [0.1, 0.05, 0.02]})
-    own, other = lines(found)["block1"], lines(found)["block1, other classes"]
-    assert own.get_color() == other.get_color() == plots.layer_colours(["block1"])["block1"]
+    same, other = lines(found)["block1"], lines(found)["block1, other classes"]
+    assert same.get_color() == other.get_color() == plots.layer_colours(["block1"])["block1"]
     assert other.get_ydata().tolist() == [0.1, 0.05, 0.02]
-    assert [t.get_text() for t in found.get_legend().get_texts()] == ["own class", "other classes"]
+    assert [t.get_text() for t in found.get_legend().get_texts()] == ["same class", "other classes"]
 
 
 def test_separability_is_in_percent():
@@ -49,36 +48,28 @@ def test_separability_is_in_percent():
     assert found.get_ylim()[1] <= 101
 
 
-def test_each_draws_on_the_axes_that_it_is_given():
-    for draw in (plots.update_angles, plots.separability):
-        ax = Figure().add_subplot()
-        assert draw(SEEN, {"block1": [1, 2, 3]}, ax=ax) is ax
-    ax = Figure().add_subplot()
-    assert plots.stream_alignment([5], {"a": [0.4]}, {"a": [0.2]}, ax=ax) is ax
-
-
 @pytest.mark.parametrize(
-    ("draw", "said"),
+    ("draw", "match"),
     [
-        (lambda: plots.update_angles(SEEN, {}), "no layer to draw"),
+        (lambda: plots.update_angles(SEEN, {}), "no layer"),
         (lambda: plots.update_angles(SEEN, {"a": [1, 2]}), r"values of 'a' has shape \[2\]"),
-        (lambda: plots.update_angles(SEEN, {"a": [np.nan] * 3}), "'a' holds no finite number"),
-        (lambda: plots.update_angles([], {"a": []}), "seen is empty"),
-        (lambda: plots.stream_alignment(SEEN, {"a": SEEN}, {"b": SEEN}), r"\['a'\], other \['b'\]"),
+        (lambda: plots.update_angles(SEEN, {"a": [np.nan] * 3}), "values of 'a'"),
+        (lambda: plots.update_angles([], {"a": []}), "seen"),
+        (lambda: plots.stream_alignment(SEEN, {"a": SEEN}, {"b": SEEN}), r"\['a'\].*\['b'\]"),
         (lambda: plots.separability(SEEN, {"a": [[1]]}), r"'a' has shape \[1, 1\]"),
         (lambda: plots.rule_spectrum([{"rule": "a", "accuracy": "x"}]), r"\['accuracy'\] is 'x'"),
         (
             lambda: plots.rule_spectrum([{"rule": "a", "accuracy": float("inf")}]),
-            r"rows\[0\]\['accuracy'\] is inf; expected a finite number",
+            r"rows\[0\]\['accuracy'\] is inf",
         ),
     ],
 )
-def test_bad_input_names_the_argument(draw, said):
-    with pytest.raises(SigpropError, match=said):
+def test_bad_input_names_the_argument(draw, match):
+    with pytest.raises(SigpropError, match=match):
         draw()
 
 
-def test_rules_with_a_backward_pass_and_their_needs_stand_out():
+def test_rules_with_a_backward_pass_have_another_colour_and_needs_have_discs():
     rows = [
         {"rule": "local", "accuracy": 0.97, "operations": 2.5e6, "backward_pass": False,
          "stored_activations": ""},
