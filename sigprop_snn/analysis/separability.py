@@ -17,8 +17,8 @@ from torch import Tensor
 
 from sigprop_snn.device import to_device
 from sigprop_snn.errors import SigpropError
+from sigprop_snn.layers.layer_pass import plain_pass
 from sigprop_snn.network import Network
-from sigprop_snn.network.rule import plain_run
 
 Batches = Iterable[tuple[Tensor, Tensor]]
 _STRENGTH = 0.01  # inverse of the ridge penalty; there are about as many features as samples
@@ -86,11 +86,11 @@ def spike_counts(network: Network, batches: Batches) -> tuple[dict[str, Tensor],
     labels: list[Tensor] = []
     for inputs, answers in batches:
         labels.append(answers.cpu())
-        arriving = network.signal.plain(to_device(inputs, device))
-        counts.setdefault("input", []).append(arriving.sum(0).flatten(1).cpu())
-        for place, block in enumerate(network.each_block()):
-            arriving = block.pooled(plain_run(block, arriving).spike)
-            counts.setdefault(f"block{place + 1}", []).append(arriving.sum(0).flatten(1).cpu())
+        inputs = to_device(inputs, device)
+        entering = network.signal.plain(inputs)
+        counts.setdefault("input", []).append(entering.sum(0).flatten(1).cpu())
+        for layer in plain_pass(network.named_blocks(), network.signal, inputs):
+            counts.setdefault(layer.name, []).append(layer.sent.count().flatten(1).cpu())
     network.train(was_training)
     if not labels:
         raise SigpropError("separability got no batches; expected at least one")
