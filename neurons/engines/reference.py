@@ -12,7 +12,6 @@ from sigprop_snn.neurons.base import Neuron, state_tensors
 from sigprop_snn.neurons.engines.dense import DenseSpikes
 from sigprop_snn.neurons.engines.engine import (
     CosineCrossEntropy,
-    Engine,
     Normaliser,
     Run,
     Scale,
@@ -28,7 +27,11 @@ _FLOOR = 1e-12  # keeps the direction of a silent row finite
 
 
 class ReferenceEngine:
-    """Runs every layer step by step, with any neuron, synapse, normaliser, dtype and device."""
+    """Runs every layer step by step, with any neuron, synapse, normaliser, dtype and device.
+
+    A faster engine is a subclass that replaces some methods, and calls these for what it does not
+    take.
+    """
 
     name = "reference"
 
@@ -65,7 +68,7 @@ class ReferenceEngine:
         mean_voltage = torch.zeros_like(state.voltage)
         for step_current in current:
             step = neuron.step(
-                entering(step_current, contexts, scale), state, hold_spikes=detach_spikes
+                entering(step_current, contexts, scale), state, detach_spikes=detach_spikes
             )
             state = step.state
             spike = step.spike.to(current.dtype)
@@ -94,10 +97,19 @@ class ReferenceEngine:
         record: tuple[str, ...] = (),
     ) -> Run:
         """Make the currents of all steps, then run the neurons through them."""
-        return run_by_currents(
-            self, synapse, normaliser, neuron, spikes, state,
-            contexts=contexts, observed_rows=observed_rows, record=record,
-        )  # fmt: skip
+        with torch.no_grad():
+            current = self.currents(synapse, spikes)
+            check_contexts(spikes.shape, current.shape[2:], contexts)
+            observe(normaliser, current, observed_rows)
+            scale = None
+            if isinstance(normaliser, Normaliser):
+                scale = normaliser.scale(current[0])
+            else:
+                current = stepwise(normaliser, current)
+            current = current.expand(spikes.shape[0], *current.shape[1:])
+            return self.neurons(
+                neuron, current, state, contexts=contexts, scale=scale, record=record
+            )
 
     def weight_gradient(self, synapse: Weighted, inputs: Spikes | Tensor, grad: Tensor) -> Tensor:
         """Return the gradient of a synapse's weight, as one product over all rows and steps."""
@@ -168,34 +180,6 @@ class ReferenceEngine:
 
     def __repr__(self) -> str:
         return "ReferenceEngine()"
-
-
-def run_by_currents(
-    engine: Engine,
-    synapse: nn.Module,
-    normaliser: nn.Module,
-    neuron: Neuron,
-    spikes: Spikes,
-    state: Any,
-    *,
-    contexts: Tensor | None,
-    observed_rows: int,
-    record: tuple[str, ...],
-) -> Run:
-    """Run a layer by an engine's currents, then its neurons; see `Engine.layer`."""
-    with torch.no_grad():
-        current = engine.currents(synapse, spikes)
-        check_contexts(spikes.shape, current.shape[2:], contexts)
-        observe(normaliser, current, observed_rows)
-        scale = None
-        if isinstance(normaliser, Normaliser):
-            scale = normaliser.scale(current[0])
-        else:
-            current = stepwise(normaliser, current)
-        current = current.expand(spikes.shape[0], *current.shape[1:])
-        return engine.neurons(
-            neuron, current, state, contexts=contexts, scale=scale, record=record
-        )
 
 
 def observe(normaliser: nn.Module, current: Tensor, rows: int) -> None:

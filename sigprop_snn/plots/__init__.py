@@ -1,9 +1,10 @@
-"""Pictures of spiking networks, all with one look.
+"""Pictures of spiking networks with one look.
 
-Every function takes arrays or tensors, time first, draws on the Axes that it is given (or on a
-figure of its own that needs no display), and returns the Axes drawn on.
+Every function takes arrays or tensors, time first, draws on the Axes that it gets, or on a new
+figure that needs no display, and returns the Axes drawn on.
 """
 
+from sigprop_snn.plots import backend  # noqa: F401  # first, because it imports matplotlib
 from sigprop_snn.plots.animation import animate_layers
 from sigprop_snn.plots.curves import learning_curves
 from sigprop_snn.plots.events import event_cloud, event_frames
@@ -14,13 +15,14 @@ from sigprop_snn.plots.network import network_raster
 from sigprop_snn.plots.rasters import raster
 from sigprop_snn.plots.saving import save
 from sigprop_snn.plots.spectrum import rule_spectrum
-from sigprop_snn.plots.style import layer_colours
+from sigprop_snn.plots.style import axes_row, layer_colours
 from sigprop_snn.plots.surrogates import surrogate_comparison
 from sigprop_snn.plots.tables import confusion, similarity
 from sigprop_snn.plots.traces import neuron_comparison, voltage_traces
 
 __all__ = [
     "animate_layers",
+    "axes_row",
     "confusion",
     "event_cloud",
     "event_frames",

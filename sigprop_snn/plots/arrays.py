@@ -1,8 +1,9 @@
-"""What every picture does first: plain, checked numpy arrays out of whatever it was given."""
+"""Turns the arguments of the pictures into checked numpy arrays."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -16,7 +17,7 @@ Array: TypeAlias = npt.NDArray[Any]
 
 
 def as_array(values: ArrayInput, name: str) -> Array:
-    """Return ``values`` as a numpy array of a dtype that numpy calculates with.
+    """Return the values as a numpy array of real numbers.
 
     Args:
         values: An array, a tensor on any device and of any dtype, or nested lists.
@@ -50,17 +51,14 @@ def as_array(values: ArrayInput, name: str) -> Array:
 def checked(
     values: ArrayInput, name: str, expected: str, least: int, most: int | None = None
 ) -> Array:
-    """Return ``values`` as an array with the right number of dimensions and finite values.
+    """Return the values as an array with the expected number of dimensions and finite values.
 
     Args:
-        values: What the caller gave.
+        values: The values of the argument.
         name: Name of the argument, for the error.
-        expected: The shape in words, for example ``"[T, N]"``.
+        expected: The shape in words, for example `"[T, N]"`.
         least: Smallest number of dimensions.
         most: Largest number of dimensions; None for any.
-
-    Returns:
-        The checked array.
 
     Raises:
         SigpropError: On another number of dimensions, an empty array, NaN or infinity.
@@ -81,7 +79,7 @@ def checked(
 
 
 def checked_spikes(values: ArrayInput, name: str, expected: str = "[T, ...]") -> Array:
-    """Return spikes as ``[T, N]``, flattened past time, after a check that they're whole."""
+    """Return spikes as `[T, N]`, checked to be whole numbers."""
     flat = flatten_time(checked(values, name, expected, 1))
     if not is_whole(flat):
         raise SigpropError(
@@ -91,8 +89,46 @@ def checked_spikes(values: ArrayInput, name: str, expected: str = "[T, ...]") ->
     return flat
 
 
+def checked_pairs(
+    pairs: Mapping[str, tuple[ArrayInput, ArrayInput]],
+    argument: str,
+    parts: tuple[str, str],
+    like: Array,
+    like_name: str,
+    expected: str,
+) -> dict[str, tuple[Array, Array]]:
+    """Return two arrays for each name, both with the shape of `like`.
+
+    Args:
+        pairs: The values of the argument.
+        argument: Name of the argument, for the error.
+        parts: What the two arrays are, for the error.
+        like: The array that gives the shape, with one dimension.
+        like_name: Name of its argument, for the error.
+        expected: The shape in words.
+
+    Raises:
+        SigpropError: If there is no pair, or an array is empty, holds NaN or has another shape.
+    """
+    words = f"{parts[0]} {expected} and {parts[1]} {expected}"
+    if not pairs:
+        raise SigpropError(f"{argument} is empty; expected {words} for each name.")
+    found = {}
+    for name, values in pairs.items():
+        if len(values) != 2:
+            raise SigpropError(f"{argument}[{name!r}] has length {len(values)}; expected {words}.")
+        arrays = []
+        for part, value in zip(parts, values, strict=True):
+            where = f"{part} of {argument}[{name!r}]"
+            array = checked(value, where, expected, 1, 1)
+            same_shape(array, where, like, like_name)
+            arrays.append(array)
+        found[name] = (arrays[0], arrays[1])
+    return found
+
+
 def same_shape(array: Array, name: str, like: Array, like_name: str) -> None:
-    """Raise a SigpropError unless both arrays have one shape."""
+    """Raise a SigpropError unless both arrays have the same shape."""
     if array.shape != like.shape:
         raise SigpropError(
             f"{name} has shape {list(array.shape)}; "
@@ -100,20 +136,42 @@ def same_shape(array: Array, name: str, like: Array, like_name: str) -> None:
         )
 
 
+def number(value: object, place: str, missing: float = math.nan) -> float:
+    """Return a value of a record as a number, or `missing` for None.
+
+    Args:
+        value: The value.
+        place: Where it comes from, for the error.
+        missing: The number for None.
+
+    Raises:
+        SigpropError: If the value is not a finite number.
+    """
+    if value is None:
+        return missing
+    try:
+        found = float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError) as error:
+        raise SigpropError(f"{place} is {value!r}; expected a number.") from error
+    if not math.isfinite(found):
+        raise SigpropError(f"{place} is {found}; expected a finite number.")
+    return found
+
+
 def flatten_time(array: Array) -> Array:
-    """Return ``[T, ...]`` as ``[T, N]``."""
+    """Return `[T, ...]` as `[T, N]`."""
     return array.reshape(array.shape[0], -1)
 
 
 def is_whole(array: Array) -> bool:
-    """Tell whether all values are whole numbers, as spikes and counts are."""
+    """Return whether all values are whole numbers, as spikes and counts are."""
     return array.dtype.kind in "bui" or bool((array == np.round(array)).all())
 
 
 def thin_step(count: int, limit: int, name: str) -> int:
-    """Return k so that every k-th of ``count`` things is at most ``limit`` things.
+    """Return k so that every k-th of `count` things is at most `limit` things.
 
-    A k above one shares no factor with ``count``, so it never picks the same column of every
+    A k above 1 shares no factor with `count`. Otherwise it could pick the same column of every
     feature map.
 
     Args:
@@ -122,7 +180,7 @@ def thin_step(count: int, limit: int, name: str) -> int:
         name: Name of the limit's argument, for the error.
 
     Returns:
-        The k; 1 where nothing is left out.
+        The k; 1 draws everything.
     """
     if limit < 1:
         raise SigpropError(f"{name} is {limit}; expected at least 1.")
@@ -134,15 +192,20 @@ def thin_step(count: int, limit: int, name: str) -> int:
     return step
 
 
-def ordinal(number: int) -> str:
-    """Return 2 as ``2nd``, 13 as ``13th``."""
-    if number % 100 in (11, 12, 13):
-        return f"{number:,}th"
-    return f"{number:,}" + {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
+def ordinal(count: int) -> str:
+    """Return 2 as `2nd`, 13 as `13th`."""
+    if count % 100 in (11, 12, 13):
+        return f"{count:,}th"
+    return f"{count:,}" + {1: "st", 2: "nd", 3: "rd"}.get(count % 10, "th")
 
 
-def said_thinned(count: int, step: int, things: str) -> str:
-    """Return the words for ``count`` things of which every ``step``-th is drawn."""
+def thinned_count(count: int, step: int, things: str) -> str:
+    """Return words for `count` things when every `step`-th of them is drawn."""
     if step == 1:
         return f"{count:,} {things if count != 1 else things.removesuffix('s')}"
     return f"every {ordinal(step)} of {count:,} {things}"
+
+
+def with_remark(title: str | None, remark: str) -> str:
+    """Return the title with the remark in brackets, or the remark if there is no title."""
+    return remark if title is None else f"{title} ({remark})"

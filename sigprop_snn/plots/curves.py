@@ -1,4 +1,4 @@
-"""How learning went, layer by layer."""
+"""Accuracy and loss of every layer over the epochs."""
 
 from __future__ import annotations
 
@@ -10,16 +10,18 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from sigprop_snn.errors import SigpropError
-from sigprop_snn.plots.arrays import Array
+from sigprop_snn.plots.arrays import Array, number
 from sigprop_snn.plots.style import (
     INK,
-    PAPER,
     TITLE_SIZE,
+    EndLabel,
     axes_for,
+    draw_line,
     dress,
     figure_of,
     label_ends,
     layer_colours,
+    set_title,
     ticks,
 )
 
@@ -34,62 +36,69 @@ def learning_curves(
     """Draw accuracy and loss of every layer over the epochs, and the network's accuracy.
 
     Args:
-        history: A record for each epoch as in ``metrics.jsonl``: ``epoch``, ``train_accuracy``,
-            ``test_accuracy``, ``loss`` and ``layers``, a list of ``name``, ``accuracy`` and
-            ``loss``. Accuracies are fractions. A value that is missing or None is a gap.
-        ax: An Axes whose place the two panels take, side by side or, where it is narrow, one
-            below the other; None makes a figure.
+        history: A record for each epoch as in `metrics.jsonl`: `epoch`, `train_accuracy`,
+            `test_accuracy`, `loss` and `layers`, a list of `name`, `accuracy` and `loss`.
+            Accuracies are fractions. A value that is missing or None is a gap.
+        ax: An Axes to replace by the two panels: side by side, or one below the other where it is
+            narrow. None makes a figure.
         title: Title of the picture.
 
     Returns:
         The panel of the accuracy and that of the loss.
 
     Raises:
-        SigpropError: If the history is empty, or holds NaN or what isn't a number.
+        SigpropError: If the history is empty, or holds NaN or a value that isn't a number.
     """
     if len(history) == 0:
         raise SigpropError("history is empty; expected a record for at least one epoch.")
-    epochs = np.array([_number(r, "epoch", i, "", float(i)) for i, r in enumerate(history)])
+    epochs = np.array(
+        [number(r.get("epoch"), f"history[{i}]['epoch']", i) for i, r in enumerate(history)]
+    )
     names = _layer_names(history)
-    colours = layer_colours(names)
     host = axes_for(ax, (8.6, 3.4))
     host.set_axis_off()
-    if title is not None:
-        host.set_title(title, loc="left", fontsize=TITLE_SIZE + 1, color=INK, pad=22)
-    panels = [host.inset_axes(place) for place in _two_places(host)]
-    dress(panels[0], title="accuracy (%)", x_label="epoch", grid="y")
-    dress(panels[1], title="loss", x_label="epoch", grid="y")
-    ends: tuple[list[tuple[float, str, str]], list[tuple[float, str, str]]] = ([], [])
-    for name in names:
-        colour = colours[name]
-        accuracy = 100 * _layer_series(history, name, "accuracy")
-        loss = _layer_series(history, name, "loss")
-        _line(panels[0], epochs, accuracy, name, colour, 1.2, "-")
-        _line(panels[1], epochs, loss, name, colour, 1.2, "-")
-        _end(ends[0], accuracy, name, colour, 1)
-        _end(ends[1], loss, name, colour, 3)
-    for key, label, width, style in (
-        ("test_accuracy", "network, test", 2.0, "-"),
-        ("train_accuracy", "network, train", 1.4, (0, (4, 2))),
-    ):
-        series = 100 * _series(history, key)
-        _line(panels[0], epochs, series, label, INK, width, style)
-        _end(ends[0], series, label, INK, 1)
+    set_title(host, title, size=TITLE_SIZE + 1, pad=22)
+    accuracy, loss = (_Panel(host.inset_axes(place), epochs) for place in _two_places(host))
+    dress(accuracy.ax, title="accuracy (%)", x_label="epoch", grid="y")
+    dress(loss.ax, title="loss", x_label="epoch", grid="y")
+    for name, colour in layer_colours(names).items():
+        accuracy.add(100 * _layer_series(history, name, "accuracy"), name, colour, 1, width=1.2)
+        loss.add(_layer_series(history, name, "loss"), name, colour, 3, width=1.2)
+    accuracy.add(100 * _series(history, "test_accuracy"), "network, test", INK, 1, width=2.0)
+    accuracy.add(
+        100 * _series(history, "train_accuracy"), "network, train", INK, 1, width=1.4, dashed=True
+    )
     if not names:
-        loss = _series(history, "loss")
-        _line(panels[1], epochs, loss, "network", INK, 1.6, "-")
-        _end(ends[1], loss, "network", INK, 3)
-    for panel in panels:
-        _epoch_axis(panel, epochs)
-    _scale_accuracy(panels[0])
-    _scale_loss(panels[1])
-    for panel, labels in zip(panels, ends, strict=True):
-        label_ends(panel, labels)
-    return panels
+        loss.add(_series(history, "loss"), "network", INK, 3, width=1.6)
+    _scale_accuracy(accuracy.ax)
+    _scale_loss(loss.ax)
+    for panel in (accuracy, loss):
+        label_ends(panel.ax, panel.ends)
+    return [accuracy.ax, loss.ax]
+
+
+class _Panel:
+    """A panel over the epochs, and the labels of its lines."""
+
+    def __init__(self, ax: Axes, epochs: Array) -> None:
+        self.ax, self.epochs = ax, epochs
+        self.ends: list[EndLabel] = []
+        first, last = float(epochs.min()), float(epochs.max())
+        pad = 0.5 if first == last else 0.03 * (last - first)
+        ax.set_xlim(first - pad, last + pad)
+        ax.xaxis.set_major_locator(ticks(8, whole=True))
+        ax.yaxis.set_major_locator(ticks(6))
+
+    def add(self, values: Array, label: str, colour: str, digits: int, **style: Any) -> None:
+        """Draw a line, unless none of its values is known."""
+        known = values[np.isfinite(values)]
+        if known.size:
+            draw_line(self.ax, self.epochs, values, label, colour, most_markers=12, **style)
+            self.ends.append((float(known[-1]), f"{label}  {known[-1]:.{digits}f}", colour))
 
 
 def _two_places(host: Axes) -> tuple[_Place, _Place]:
-    """Return the places of two panels in their host, with room for labels at their right ends."""
+    """Return the places of two panels in their host, with space for labels at their right."""
     figure = figure_of(host)
     figure.draw_without_rendering()
     if host.bbox.width / figure.dpi >= _SIDE_BY_SIDE:
@@ -97,22 +106,8 @@ def _two_places(host: Axes) -> tuple[_Place, _Place]:
     return (0.0, 0.58, 0.70, 0.42), (0.0, 0.0, 0.70, 0.42)
 
 
-def _number(record: Mapping[str, Any], key: str, place: int, where: str, missing: float) -> float:
-    value = record.get(key)
-    if value is None:
-        return missing
-    spot = f"history[{place}]{where}[{key!r}]"
-    try:
-        number = float(value)
-    except (TypeError, ValueError) as error:
-        raise SigpropError(f"{spot} is {value!r}; expected a number.") from error
-    if not np.isfinite(number):
-        raise SigpropError(f"{spot} is {number}; expected a finite number.")
-    return number
-
-
-def _series(records: Sequence[Mapping[str, Any]], key: str) -> Array:
-    return np.array([_number(r, key, i, "", np.nan) for i, r in enumerate(records)])
+def _series(history: Sequence[Mapping[str, Any]], key: str) -> Array:
+    return np.array([number(r.get(key), f"history[{i}][{key!r}]") for i, r in enumerate(history)])
 
 
 def _layer_names(history: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -130,59 +125,20 @@ def _layer_series(history: Sequence[Mapping[str, Any]], name: str, key: str) -> 
     for place, record in enumerate(history):
         for layer in record.get("layers") or ():
             if str(layer["name"]) == name:
-                values[place] = _number(layer, key, place, f"['layers'][{name!r}]", np.nan)
+                where = f"history[{place}]['layers'][{name!r}][{key!r}]"
+                values[place] = number(layer.get(key), where)
     return values
 
 
-def _line(
-    panel: Axes,
-    epochs: Array,
-    values: Array,
-    label: str,
-    colour: str,
-    width: float,
-    style: str | tuple[float, tuple[float, ...]],
-) -> None:
-    if np.isfinite(values).any():
-        panel.plot(
-            epochs,
-            values,
-            color=colour,
-            linewidth=width,
-            linestyle=style,
-            marker="o" if len(epochs) <= 12 else None,
-            markersize=3.4,
-            # Hollow markers keep apart what one colour and one epoch would make the same.
-            markerfacecolor=colour if style == "-" else PAPER,
-            label=label,
-        )
-
-
-def _end(
-    ends: list[tuple[float, str, str]], values: Array, name: str, colour: str, digits: int
-) -> None:
-    known = values[np.isfinite(values)]
-    if known.size:
-        ends.append((float(known[-1]), f"{name}  {known[-1]:.{digits}f}", colour))
-
-
-def _epoch_axis(panel: Axes, epochs: Array) -> None:
-    first, last = float(epochs.min()), float(epochs.max())
-    pad = 0.5 if first == last else 0.03 * (last - first)
-    panel.set_xlim(first - pad, last + pad)
-    panel.xaxis.set_major_locator(ticks(8, whole=True))
-    panel.yaxis.set_major_locator(ticks(6))
-
-
 def _scale_accuracy(panel: Axes) -> None:
-    """Show at least four points of accuracy, and nothing much above 100 %."""
+    """Show a range of at least 4 % of accuracy, and little above 100 %."""
     low, high = panel.get_ylim()
     lack = max(0.0, 4.0 - (high - low)) / 2
     panel.set_ylim(max(low - lack, -1.0), min(high + lack, 101.0))
 
 
 def _scale_loss(panel: Axes) -> None:
-    """Take a logarithmic axis where the losses span more than a factor of 20."""
+    """Take a logarithmic axis if the losses span more than a factor of 20."""
     values = np.concatenate([np.asarray(line.get_ydata()) for line in panel.lines] or [np.ones(1)])
     values = values[np.isfinite(values)]
     if values.size and values.min() > 0 and values.max() / values.min() > 20:

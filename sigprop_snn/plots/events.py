@@ -1,4 +1,4 @@
-"""Events of a camera: as frames, and as a cloud in space and time."""
+"""Events of a camera, as frames and as a cloud in space and time."""
 
 from __future__ import annotations
 
@@ -10,7 +10,14 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 
 from sigprop_snn.errors import SigpropError
-from sigprop_snn.plots.arrays import Array, ArrayInput, checked, said_thinned, thin_step
+from sigprop_snn.plots.arrays import (
+    Array,
+    ArrayInput,
+    checked,
+    thin_step,
+    thinned_count,
+    with_remark,
+)
 from sigprop_snn.plots.style import (
     GREY,
     INK,
@@ -19,10 +26,11 @@ from sigprop_snn.plots.style import (
     ON,
     PAPER,
     SMALL_SIZE,
-    TITLE_SIZE,
     axes_for,
+    grid_host,
     grid_panels,
-    grid_rows,
+    note,
+    set_title,
     ticks,
     time_scale,
 )
@@ -37,15 +45,15 @@ def event_frames(
     title: str | None = None,
     ax: Axes | None = None,
 ) -> list[Axes]:
-    """Draw event frames in reading order; two polarities are off and on in two colours.
+    """Draw event frames in reading order; off and on have two colours.
 
     Args:
-        frames: Counts ``[T, P, H, W]``, with P = 2 for off and on; any other P is summed.
+        frames: Counts `[T, P, H, W]`, with P = 2 for off and on; other polarities are summed.
         columns: Frames in a row.
-        max_frames: A longer recording is thinned to every k-th frame; each keeps its number.
+        max_frames: Of a longer recording only every k-th frame is drawn; each keeps its number.
         step_ms: Length of a frame in ms; None counts steps.
         title: Title of the picture.
-        ax: An Axes whose place the frames take; None makes a figure.
+        ax: An Axes to replace by the frames; None makes a figure.
 
     Returns:
         An Axes for each frame drawn.
@@ -59,9 +67,7 @@ def event_frames(
     scale = time_scale(step_ms)
     steps, polarities, high, wide = counts.shape
     drawn = range(0, steps, thin_step(steps, max_frames, "max_frames"))
-    rows, across = grid_rows(len(drawn), columns)
-    cell = 8.0 / max(across, 4)
-    host = axes_for(ax, (cell * across, (0.94 * cell * min(high / wide, 2.0) + 0.2) * rows + 0.4))
+    host = grid_host(ax, len(drawn), columns, high / wide)
     used = counts[counts > 0]
     # A few hot pixels must not make the rest of the recording pale.
     full = float(np.percentile(used, 98)) if used.size else 1.0
@@ -71,7 +77,7 @@ def event_frames(
         name = f"{step}" if step_ms is None else f"{step * scale:g}–{(step + 1) * scale:g} ms"
         panel.set_title(name, fontsize=SMALL_SIZE - 0.5, color=GREY, pad=2)
     lead = title or "events in each frame" + ("" if step_ms is not None else ", by step")
-    host.set_title(lead, loc="left", fontsize=TITLE_SIZE, color=INK, pad=6)
+    set_title(host, lead, pad=6)
     if polarities == 2:
         _polarity_key(host)
     return panels
@@ -87,9 +93,8 @@ def event_cloud(
     """Draw events as a cloud in space and time.
 
     Args:
-        events: tonic's structured array with the fields ``x``, ``y``, ``t`` (microseconds) and
-            ``p``.
-        max_events: A longer recording is thinned to every k-th event, as the title then says.
+        events: A structured array as tonic's, with the fields `x`, `y`, `t` (microseconds) and `p`.
+        max_events: Of a longer recording only every k-th event is drawn, and the title says so.
         title: Title of the picture.
         ax: A 3D Axes; None makes a figure.
 
@@ -97,7 +102,7 @@ def event_cloud(
         The Axes drawn on.
 
     Raises:
-        SigpropError: If a field is missing, there is no event, or ``ax`` isn't 3D.
+        SigpropError: If a field is missing, there is no event, or `ax` isn't 3D.
     """
     fields = events.dtype.names if isinstance(events, np.ndarray) else None
     if fields is None or not {"x", "y", "t", "p"} <= set(fields):
@@ -112,7 +117,7 @@ def event_cloud(
     ax = axes_for(ax, (6.4, 3.9), projection="3d")
     start = float(events["t"].min())
     time = (drawn["t"].astype(np.float64) - start) / 1000
-    # Axes3D takes a third coordinate that the signature of Axes doesn't know.
+    # Axes3D takes a third coordinate, which Axes does not.
     scene: Any = ax
     for value, name, colour in ((False, "off", OFF), (True, "on", ON)):
         kept = (drawn["p"] > 0) == value
@@ -128,9 +133,8 @@ def event_cloud(
             label=name,
         )
     _dress_cloud(ax, (float(events["x"].max()), float(events["y"].max())))
-    words = said_thinned(events.size, step, "events")
-    lead = words if title is None else f"{title} ({words})"
-    ax.set_title(lead, loc="left", fontsize=TITLE_SIZE, color=INK)
+    words = thinned_count(events.size, step, "events")
+    set_title(ax, with_remark(title, words), pad=6)
     _polarity_key(ax)
     return ax
 
@@ -147,20 +151,20 @@ def _dress_cloud(ax: Axes, size: tuple[float, float]) -> None:
         line.labelpad = 14 if axis == "x" else 2
     ax.tick_params(labelsize=SMALL_SIZE, labelcolor=INK, color=GREY, pad=1)
     ax.grid(False)
-    # Time gets the long side of the box, and zoom leaves room for the labels.
+    # Time takes the long side of the box, and the zoom leaves space for the labels.
     getattr(ax, "set_box_aspect")((2.2, 1.0, 1.0), zoom=1.2)  # noqa: B009
     getattr(ax, "view_init")(elev=18, azim=-62)  # noqa: B009
 
 
 def _colour(frame: Array) -> Array:
-    """Return ``[H, W, 3]``: off and on mixed as inks, anything else in grey."""
+    """Return `[H, W, 3]`: off and on mixed as inks, other polarities in grey."""
     layers = (
         [(frame[0], OFF), (frame[1], ON)] if frame.shape[0] == 2 else [(frame.sum(axis=0), INK)]
     )
     picture = np.ones((*frame.shape[1:], 3))
     for strength, colour in layers:
         ink = 1.0 - np.array(to_rgb(colour))
-        # One event is seen at once; more only deepen it.
+        # The root makes a single event visible.
         depth = np.sqrt(np.clip(strength, 0.0, 1.0))[..., None]
         picture *= 1.0 - depth * ink
     return picture
@@ -169,14 +173,7 @@ def _colour(frame: Array) -> Array:
 def _polarity_key(ax: Axes) -> None:
     """Write the two polarities in their colours at the upper right."""
     for word, shift, colour in (("on", 0, ON), ("off", -18, OFF)):
-        ax.annotate(
-            word,
-            (1.0, 1.0),
-            xycoords="axes fraction",
-            xytext=(shift, 6),
-            textcoords="offset points",
-            ha="right",
+        note(
+            ax, word, (1.0, 1.0), shift=(shift, 6), size=LABEL_SIZE, colour=colour, ha="right",
             va="bottom",
-            color=colour,
-            fontsize=LABEL_SIZE,
-        )
+        )  # fmt: skip

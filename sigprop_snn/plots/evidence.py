@@ -11,19 +11,20 @@ from matplotlib.lines import Line2D
 from sigprop_snn.errors import SigpropError
 from sigprop_snn.plots.arrays import Array, ArrayInput, as_array, checked
 from sigprop_snn.plots.style import (
+    DASHED,
     GREY,
     INK,
-    PAPER,
     SMALL_SIZE,
+    EndLabel,
     axes_for,
+    draw_line,
     dress,
     label_ends,
     layer_colours,
+    note,
     plain,
     ticks,
 )
-
-_SIZE = (4.6, 3.2)
 
 
 def update_angles(
@@ -36,8 +37,8 @@ def update_angles(
     """Draw each layer's angle to backpropagation's gradient over training.
 
     Args:
-        seen: How many samples were learned from at each point, ``[P]``.
-        degrees: By layer, the angle at each point, ``[P]``; NaN is a gap, here and below.
+        seen: Number of samples learned from at each point, `[P]`.
+        degrees: The angle of each layer at each point, `[P]`; NaN is a gap.
         title: Title of the picture.
         ax: Where to draw; None makes a figure.
 
@@ -49,17 +50,11 @@ def update_angles(
     """
     ax, ends = _lines(seen, degrees, "{:.0f}°", title, ax)
     highest = float(ax.dataLim.intervaly[1])
-    ax.axhline(90, color=GREY, linewidth=1.0, linestyle=(0, (4, 2)), zorder=1)
-    ax.annotate(
-        "unrelated directions",
-        (0.99, 90),
-        xycoords=("axes fraction", "data"),
-        xytext=(0, 3),
-        textcoords="offset points",
-        ha="right",
-        fontsize=SMALL_SIZE - 0.5,
-        color=GREY,
-    )
+    ax.axhline(90, color=GREY, linewidth=1.0, linestyle=DASHED, zorder=1)
+    note(
+        ax, "unrelated directions", (0.99, 90), coords=("axes fraction", "data"), shift=(0, 3),
+        size=SMALL_SIZE - 0.5, colour=GREY, ha="right", va="baseline",
+    )  # fmt: skip
     ax.set_ylim(0, 180 if highest > 110 else 100)
     ax.set_yticks(range(0, 181 if highest > 110 else 91, 30))
     label_ends(ax, ends)
@@ -68,18 +63,19 @@ def update_angles(
 
 def stream_alignment(
     seen: ArrayInput,
-    own: Mapping[str, ArrayInput],
+    same: Mapping[str, ArrayInput],
     other: Mapping[str, ArrayInput],
     *,
     title: str | None = "cosine of sample and context",
     ax: Axes | None = None,
 ) -> Axes:
-    """Draw how near samples come to their own context and to the others, over training.
+    """Draw the cosine of samples with the context of their class and with the other contexts.
 
     Args:
-        seen: How many samples were learned from at each point, ``[P]``.
-        own: By layer, the mean cosine with the own class's context at each point, ``[P]``.
-        other: The same for the contexts of other classes.
+        seen: Number of samples learned from at each point, `[P]`.
+        same: The mean cosine with the context of the sample's class, for each layer, `[P]`; NaN is
+            a gap.
+        other: The mean cosine with the contexts of the other classes, for each layer, `[P]`.
         title: Title of the picture.
         ax: Where to draw; None makes a figure.
 
@@ -87,34 +83,23 @@ def stream_alignment(
         The Axes drawn on.
 
     Raises:
-        SigpropError: On an empty or wrongly shaped input, or other layers in the two.
+        SigpropError: On an empty or wrongly shaped input, or if the two differ in their layers.
     """
-    if set(own) != set(other):
+    if set(same) != set(other):
         raise SigpropError(
-            f"own has the layers {sorted(own)}, other {sorted(other)}; expected the same."
+            f"same has the layers {sorted(same)}, other {sorted(other)}; expected equal layers."
         )
-    ax, ends = _lines(seen, own, "{:.2f}", title, ax)
-    places = checked(seen, "seen", "[P]", 1, 1)
-    colours = layer_colours(own)
-    for name, values in other.items():
-        heights = _along(values, f"other[{name!r}]", len(places))
-        ax.plot(
-            places,
-            heights,
-            color=colours[name],
-            linewidth=1.4,
-            linestyle=(0, (4, 2)),
-            marker=_marker(len(places)),
-            markersize=3.4,
-            markerfacecolor=PAPER,
-            label=f"{name}, other classes",
-        )
+    ax, ends = _lines(seen, same, "{:.2f}", title, ax)
+    points = checked(seen, "seen", "[P]", 1, 1)
+    for name, colour in layer_colours(same).items():
+        cosines = _checked_series(other[name], f"other[{name!r}]", len(points))
+        draw_line(ax, points, cosines, f"{name}, other classes", colour, width=1.4, dashed=True)
     low, high = ax.dataLim.intervaly
     ax.set_ylim(min(0.0, float(low) - 0.02), max(float(high) + 0.05, 0.5))
     ax.legend(
         handles=[
-            Line2D([], [], color=INK, linewidth=1.6, label="own class"),
-            Line2D([], [], color=INK, linewidth=1.4, linestyle=(0, (4, 2)), label="other classes"),
+            Line2D([], [], color=INK, linewidth=1.6, label="same class"),
+            Line2D([], [], color=INK, linewidth=1.4, linestyle=DASHED, label="other classes"),
         ],
         frameon=False,
         fontsize=SMALL_SIZE - 0.5,
@@ -131,11 +116,12 @@ def separability(
     title: str | None = "linear probe on the spike counts (%)",
     ax: Axes | None = None,
 ) -> Axes:
-    """Draw how well a linear probe tells the classes apart in each layer, over training.
+    """Draw how well a linear probe separates the classes in each layer, over training.
 
     Args:
-        seen: How many samples were learned from at each point, ``[P]``.
-        accuracy: By layer, the share of held-out samples that are right at each point, ``[P]``.
+        seen: Number of samples learned from at each point, `[P]`.
+        accuracy: The fraction of held-out samples that the probe classifies correctly, for each
+            layer, `[P]`; NaN is a gap.
         title: Title of the picture.
         ax: Where to draw; None makes a figure.
 
@@ -162,43 +148,32 @@ def _lines(
     form: str,
     title: str | None,
     ax: Axes | None,
-) -> tuple[Axes, list[tuple[float, str, str]]]:
-    """Draw a line for each layer; return the labels that its end takes once the limits stand."""
+) -> tuple[Axes, list[EndLabel]]:
+    """Draw a line for each layer; return the labels of their ends."""
     if not layers:
         raise SigpropError("there is no layer to draw; expected values for at least one.")
-    places = checked(seen, "seen", "[P]", 1, 1)
-    ax = axes_for(ax, _SIZE)
+    points = checked(seen, "seen", "[P]", 1, 1)
+    ax = axes_for(ax, (4.6, 3.2))
     dress(ax, title=title, x_label="training samples seen", grid="y")
     ends = []
     for name, colour in layer_colours(layers).items():
-        heights = _along(layers[name], f"values of {name!r}", len(places))
-        ax.plot(
-            places,
-            heights,
-            color=colour,
-            linewidth=1.6,
-            marker=_marker(len(places)),
-            markersize=3.4,
-            label=name,
-        )
-        last = float(heights[np.isfinite(heights)][-1])
+        series = _checked_series(layers[name], f"values of {name!r}", len(points))
+        draw_line(ax, points, series, name, colour)
+        last = float(series[np.isfinite(series)][-1])
         ends.append((last, f"{plain(name)}  {form.format(last)}", colour))
     ax.xaxis.set_major_locator(ticks(5))
     ax.xaxis.set_major_formatter("{x:,.0f}")
     return ax, ends
 
 
-def _along(values: ArrayInput, name: str, count: int) -> Array:
-    """Return a layer's values; NaN is a gap."""
-    heights = as_array(values, name)
-    if heights.shape != (count,):
+def _checked_series(values: ArrayInput, name: str, count: int) -> Array:
+    """Return the values of a layer; NaN is a gap."""
+    series = as_array(values, name)
+    if series.shape != (count,):
         raise SigpropError(
-            f"{name} has shape {list(heights.shape)}; expected [{count}], one a point of 'seen'."
+            f"{name} has shape {list(series.shape)}; expected [{count}], a value for each point of "
+            "'seen'."
         )
-    if np.isinf(heights).any() or np.isnan(heights).all():
+    if np.isinf(series).any() or np.isnan(series).all():
         raise SigpropError(f"{name} holds no finite number or an infinity; expected numbers.")
-    return heights
-
-
-def _marker(count: int) -> str | None:
-    return "o" if count <= 20 else None
+    return series

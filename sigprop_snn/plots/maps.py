@@ -1,4 +1,4 @@
-"""Pictures of feature maps and of weights."""
+"""Feature maps and weights as images."""
 
 from __future__ import annotations
 
@@ -8,19 +8,18 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Colormap, Normalize
 
 from sigprop_snn.errors import SigpropError
-from sigprop_snn.plots.arrays import ArrayInput, checked, said_thinned, thin_step
+from sigprop_snn.plots.arrays import ArrayInput, checked, thin_step, thinned_count, with_remark
 from sigprop_snn.plots.style import (
     DIVERGING,
     GREY,
-    INK,
     LABEL_SIZE,
     PALETTE,
     SMALL_SIZE,
-    TITLE_SIZE,
-    axes_for,
+    dress_colour_bar,
     figure_of,
+    grid_host,
     grid_panels,
-    grid_rows,
+    set_title,
     tint,
 )
 
@@ -38,13 +37,13 @@ def rate_maps(
     """Draw the spike rate of every channel of a convolutional layer as a map.
 
     Args:
-        spikes: ``[T, C, H, W]`` of one sample, or a mean over samples.
+        spikes: `[T, C, H, W]` of one sample, or a mean over samples.
         columns: Maps in a row.
-        max_channels: More channels are thinned to every k-th, as the title then says.
+        max_channels: Of more channels only every k-th is drawn, and the title says so.
         step_ms: Length of a time step in ms, for rates in Hz; None gives % of steps.
         title: Title of the picture.
         colour: Colour of the layer.
-        ax: An Axes whose place the maps take; None makes a figure.
+        ax: An Axes to replace by the maps; None makes a figure.
 
     Returns:
         An Axes for each map drawn.
@@ -62,7 +61,7 @@ def rate_maps(
     channels, high, wide = rates.shape
     step = thin_step(channels, max_channels, "max_channels")
     drawn = range(0, channels, step)
-    host = _grid_host(ax, len(drawn), columns, high / wide, 0.2)
+    host = grid_host(ax, len(drawn), columns, high / wide, side=0.9)
     panels = grid_panels(host, len(drawn), columns, width=0.94)
     top = float(rates.max()) or 1.0
     for panel, channel in zip(panels, drawn, strict=True):
@@ -72,8 +71,8 @@ def rate_maps(
         panel.set_title(f"{channel}: {text}", fontsize=SMALL_SIZE - 0.5, color=GREY, pad=2)
     name = "spike rate (% of steps)" if step_ms is None else "spike rate (Hz)"
     _colour_bar(host, tint(colour), 0.0, top, name)
-    words = said_thinned(channels, step, "channels") + ", each with its mean"
-    _grid_title(host, title, words)
+    words = thinned_count(channels, step, "channels") + ", each with its mean"
+    set_title(host, with_remark(title, words), pad=6)
     return panels
 
 
@@ -85,20 +84,20 @@ def weights_as_pictures(
     title: str | None = None,
     ax: Axes | None = None,
 ) -> list[Axes]:
-    """Draw weights, or contexts, as pictures on one scale that is symmetric around zero.
+    """Draw weights, or contexts, as images on one scale that is symmetric around zero.
 
-    Three channels are one colour picture around grey. Two are side by side (off, then on). Any
-    other number is averaged, as the title then says.
+    Three channels make one colour image around grey. Two channels are side by side, off and on.
+    Other numbers of channels are averaged, and the title says so.
 
     Args:
-        weights: ``[N, H, W]`` or ``[N, C, H, W]``.
-        columns: Pictures in a row.
-        max_pictures: More are thinned to every k-th, as the title then says.
+        weights: `[N, H, W]` or `[N, C, H, W]`.
+        columns: Images in a row.
+        max_pictures: Of more images only every k-th is drawn, and the title says so.
         title: Title of the picture.
-        ax: An Axes whose place the pictures take; None makes a figure.
+        ax: An Axes to replace by the images; None makes a figure.
 
     Returns:
-        An Axes for each picture drawn.
+        An Axes for each image drawn.
 
     Raises:
         SigpropError: On an empty, NaN or wrongly shaped input.
@@ -109,15 +108,16 @@ def weights_as_pictures(
     count, channels, high, wide = array.shape
     step = thin_step(count, max_pictures, "max_pictures")
     drawn = range(0, count, step)
-    words = said_thinned(count, step, "pictures")
+    words = thinned_count(count, step, "pictures")
     if channels == 2:
         gap = np.full((count, high, max(1, wide // 12)), np.nan)
         array = np.concatenate([array[:, 0], gap, array[:, 1]], axis=2)[:, None]
-        words += ", off beside on"
+        words += ", off and on side by side"
     elif channels not in (1, 3):
         array = array.mean(axis=1, keepdims=True)
         words += f", mean of {channels:,} channels"
-    host = _grid_host(ax, len(drawn), columns, array.shape[2] / array.shape[3], 0.08)
+    aspect = array.shape[2] / array.shape[3]
+    host = grid_host(ax, len(drawn), columns, aspect, head=0.08, side=0.9)
     colour = channels == 3
     panels = grid_panels(host, len(drawn), columns, width=1.0 if colour else 0.94, head=0.08)
     reach = float(np.nanmax(np.abs(array[::step]))) or 1.0
@@ -134,28 +134,15 @@ def weights_as_pictures(
         words += f", grey is 0, full colour ±{reach:.2g}"
     else:
         _colour_bar(host, DIVERGING, -reach, reach, "weight")
-    _grid_title(host, title, words)
+    set_title(host, with_remark(title, words), pad=6)
     return panels
 
 
-def _grid_host(ax: Axes | None, count: int, columns: int, aspect: float, head: float) -> Axes:
-    rows, across = grid_rows(count, columns)
-    cell = 8.0 / max(across, 4)
-    return axes_for(ax, (cell * across + 0.9, (0.94 * cell * min(aspect, 2.0) + head) * rows + 0.4))
-
-
-def _grid_title(host: Axes, title: str | None, words: str) -> None:
-    lead = words if title is None else f"{title} ({words})"
-    host.set_title(lead, loc="left", fontsize=TITLE_SIZE, color=INK, pad=6)
-
-
 def _colour_bar(host: Axes, cmap: Colormap, low: float, high: float, name: str) -> None:
-    """Draw one colour bar at the right of a grid."""
+    """Draw a colour bar at the right of a grid."""
     bar = host.inset_axes((0.965, 0.0, 0.012, 0.8 if host.bbox.height < 200 else 0.5))
     scale = figure_of(host).colorbar(ScalarMappable(Normalize(low, high), cmap), cax=bar)
-    scale.outline.set_visible(False)
     ticks = [low, 0.0, high] if low < 0 else [0.0, high]
-    shown = [f"{tick:.2g}" if abs(tick) < 100 else f"{tick:,.0f}" for tick in ticks]
-    scale.set_ticks(ticks, labels=[text.replace("-", "−") for text in shown])
-    bar.tick_params(labelsize=SMALL_SIZE, color=GREY, labelcolor=INK, width=0.7, length=3)
-    bar.set_ylabel(name, fontsize=LABEL_SIZE - 0.5, color=INK)
+    labels = [f"{tick:.2g}" if abs(tick) < 100 else f"{tick:,.0f}" for tick in ticks]
+    scale.set_ticks(ticks, labels=[label.replace("-", "−") for label in labels])
+    dress_colour_bar(scale, name, size=LABEL_SIZE - 0.5)

@@ -8,7 +8,7 @@ from matplotlib.collections import PolyCollection
 from matplotlib.ticker import StrMethodFormatter
 
 from sigprop_snn.errors import SigpropError
-from sigprop_snn.plots.arrays import Array, ArrayInput, checked_spikes, said_thinned, thin_step
+from sigprop_snn.plots.arrays import Array, ArrayInput, checked_spikes, thin_step, thinned_count
 from sigprop_snn.plots.style import INK, OFF, axes_for, dress, ticks, time_axis, time_scale
 
 
@@ -24,12 +24,12 @@ def raster(
     """Draw the spikes of one layer for one sample.
 
     Args:
-        spikes: ``[T, N]`` or ``[T, ...]``, flattened past time; 0 and 1 or whole counts, of which
-            any above 0 is one mark. Negative spikes get a second colour.
+        spikes: `[T, N]` or `[T, ...]`, flattened after time; 0 and 1 or whole counts. A count above
+            0 is one mark. Negative spikes have a second colour.
         ax: Where to draw; None makes a figure.
         title: Title of the picture.
         step_ms: Length of a time step in ms; None counts steps.
-        max_neurons: A larger layer is thinned to every k-th neuron, as the axis then says.
+        max_neurons: Of a larger layer only every k-th neuron is drawn, and the axis says so.
         colour: Colour of the marks.
 
     Returns:
@@ -47,7 +47,7 @@ def raster(
     dress(
         ax,
         title=title,
-        y_label="neuron" if pitch == 1 else "neuron\n" + said_thinned(count, pitch, "neurons"),
+        y_label="neuron" if pitch == 1 else "neuron\n" + thinned_count(count, pitch, "neurons"),
     )
     draw_spikes(ax, flat, pitch, colour, scale)
     if (flat < 0).any():
@@ -60,7 +60,7 @@ def raster(
 
 
 def neuron_axis(ax: Axes, count: int) -> None:
-    """Set the vertical limits for ``count`` neurons with the first at the top."""
+    """Set the vertical limits for `count` neurons with the first at the top."""
     ax.set_ylim(count - 0.5, -0.5)
 
 
@@ -72,29 +72,27 @@ def draw_spikes(
     scale: float,
     *,
     gid: str = "spikes",
-    first: int = 0,
 ) -> PolyCollection:
-    """Add one mark for every positive value of every ``pitch``-th neuron.
+    """Add one mark for every positive value of every `pitch`-th neuron.
 
     Args:
         ax: Where to draw.
-        spikes: ``[T, N]``.
-        pitch: Every how manieth neuron is drawn.
+        spikes: `[T, N]`.
+        pitch: k, if every k-th neuron is drawn.
         colour: Colour of the marks.
         scale: Length of a time step on the axis.
-        gid: Name that the marks carry.
-        first: Index of the first neuron on the axis.
+        gid: Group id of the marks, by which they can be found.
 
     Returns:
         The marks, one polygon for each.
     """
     if spikes.ndim != 2:
         raise SigpropError(f"spikes has shape {list(spikes.shape)}; expected [T, N].")
-    # Few steps leave room for broad marks, which would look like blocks.
+    # With few steps, marks of full width would look like blocks.
     half_w = 0.5 * scale * float(np.clip(0.035 * spikes.shape[0], 0.15, 0.7))
     half_h = 0.4 * pitch
     step, row = np.nonzero(spikes[:, ::pitch] > 0)
-    x, y = step * scale, first + row * pitch + 0.5 * (pitch - 1)
+    x, y = step * scale, row * pitch + 0.5 * (pitch - 1)
     corners = np.stack(
         [
             np.stack([x - half_w, y - half_h], axis=-1),
@@ -104,7 +102,7 @@ def draw_spikes(
         ],
         axis=1,
     )
-    # A thin outline keeps a mark visible when its row is lower than a pixel.
+    # A thin outline keeps a mark visible if its row is lower than a pixel.
     marks = PolyCollection(
         list(corners), facecolors=colour, edgecolors=colour, linewidths=0.35, gid=gid
     )

@@ -1,38 +1,41 @@
-"""Writing a picture so that a failure leaves no half file."""
+"""Writes pictures to files."""
 
 from __future__ import annotations
 
+import io
 import os
-import secrets
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Literal
 
+import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from sigprop_snn.errors import SigpropError
+from sigprop_snn.files import write_atomically
 from sigprop_snn.plots.style import figure_of
 
 DPI = 150
 
 
 def save(picture: Figure | Axes | Iterable[Axes], path: str | os.PathLike[str]) -> Path:
-    """Write the figure of ``picture`` as a PNG of 150 dpi, whole or not at all.
+    """Write the figure of `picture` as a PNG of 150 dpi. A failure leaves no half-written file.
 
     Args:
-        picture: A figure, an Axes, or the list of Axes that a stack returned.
-        path: Where to write, ending in ``.png``; missing folders are made.
+        picture: A figure, an Axes, or the list of Axes that a picture returned.
+        path: The file to write; its name ends in `.png`. Missing folders are made.
 
     Returns:
         The path written.
 
     Raises:
-        SigpropError: If the picture has no figure, the ending is another, or nothing can be
-            written there.
+        SigpropError: If the picture has no figure, the name has another ending, or the file can't
+            be written.
     """
-    figure = _figure_of(picture)
-    return write_whole(
+    figure = figure_of_picture(picture)
+    return write_file(
         path,
         ".png",
         lambda part: figure.savefig(
@@ -41,25 +44,36 @@ def save(picture: Figure | Axes | Iterable[Axes], path: str | os.PathLike[str]) 
     )
 
 
-def write_whole(path: str | os.PathLike[str], ending: str, write: Callable[[Path], object]) -> Path:
-    """Let ``write`` fill a temporary file beside ``path``, then move it there."""
-    target = Path(path)
+def write_file(path: str | os.PathLike[str], ending: str, write: Callable[[Path], object]) -> Path:
+    """Write a file with `write_atomically`, after a check of the ending of its name."""
+    target = Path(path).expanduser()
     if target.suffix.lower() != ending:
         raise SigpropError(f"path is {str(target)!r}; expected a name that ends in {ending!r}.")
-    part = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        write(part)
-        part.replace(target)
-    except OSError as error:
-        raise SigpropError(f"path {str(target)!r} can't be written: {error}.") from error
-    finally:
-        if part.parent.is_dir():
-            part.unlink(missing_ok=True)
-    return target
+    return write_atomically(target, write, make_folders=True)
 
 
-def _figure_of(picture: Figure | Axes | Iterable[Axes]) -> Figure:
+def rendered(figure: Figure, form: Literal["svg", "png"], dpi: float) -> bytes:
+    """Return the file of a figure on a transparent ground; the same figure gives the same bytes."""
+    file = io.BytesIO()
+    with matplotlib.rc_context({"svg.hashsalt": "sigprop_snn", "svg.fonttype": "path"}):
+        figure.savefig(
+            file,
+            format=form,
+            dpi=dpi,
+            transparent=True,
+            bbox_inches="tight",
+            pad_inches=0.05,
+            metadata={"Date": None} if form == "svg" else None,
+        )
+    return file.getvalue()
+
+
+def figure_of_picture(picture: Figure | Axes | Iterable[Axes]) -> Figure:
+    """Return the figure of what a picture returned.
+
+    Raises:
+        SigpropError: If there is no Axes.
+    """
     if isinstance(picture, Figure):
         return picture
     first: object = picture

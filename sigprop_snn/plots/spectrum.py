@@ -1,4 +1,4 @@
-"""How learning rules compare: what they reach, what it costs, and what they need."""
+"""Learning rules side by side: their accuracy, their costs and their needs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from sigprop_snn.errors import SigpropError
-from sigprop_snn.plots.arrays import Array
+from sigprop_snn.plots.arrays import Array, number
 from sigprop_snn.plots.style import (
     FAINT,
     GREY,
@@ -20,11 +20,14 @@ from sigprop_snn.plots.style import (
     TITLE_SIZE,
     axes_for,
     dress,
+    note,
     plain,
+    set_title,
+    slant,
     ticks,
 )
 
-# The title of each, and what stands where a row does not know it.
+# The title of each cost, and the text for a rule without a value.
 _COSTS = {
     "seconds": ("seconds an epoch", "not measured"),
     "memory_mb": ("memory a step (MiB)", "not measured"),
@@ -37,32 +40,32 @@ _NEEDS = {
     "feedback_weights": "feedback weights",
     "stored_activations": "stored activity",
 }
-# In inches: the picture keeps its proportions however many panels there are.
+# In inches: the proportions do not depend on the number of panels.
 _ACCURACY_WIDE, _COST_WIDE, _NEEDS_WIDE, _GAP = 3.0, 1.5, 1.5, 0.3
 
 
 def rule_spectrum(
     rows: Sequence[Mapping[str, Any]], *, ax: Axes | None = None, title: str | None = None
 ) -> list[Axes]:
-    """Compare learning rules: accuracy, what it costs, and what the rule needs.
+    """Compare learning rules: accuracy, costs and needs.
 
-    Rules that send an error back through the layers are drawn in another colour.
+    Rules with a backward pass through the layers have another colour.
 
     Args:
-        rows: For each rule ``rule`` (its name), ``accuracy`` (the mean, a fraction) and, where
-            known, ``accuracy_std``, ``seconds`` (for an epoch), ``memory_mb`` (of a learning step,
-            at its peak), ``operations`` and ``spikes`` (for a sample), and what it needs:
-            ``backward_pass``, ``symmetric_weights``, ``feedback_weights`` and
-            ``stored_activations``.
-        ax: An Axes whose place the panels take; None makes a figure.
+        rows: For each rule `rule` (its name), `accuracy` (the mean, a fraction) and, if known,
+            `accuracy_std`, `seconds` (for an epoch), `memory_mb` (peak of a learning step),
+            `operations` and `spikes` (for a sample), and the needs: `backward_pass`,
+            `symmetric_weights`, `feedback_weights` and `stored_activations`.
+        ax: An Axes to replace by the panels; None makes a figure.
         title: Title of the picture.
 
     Returns:
-        The panel of the accuracy, those of the costs that any row knows, and that of the needs if
-        any row knows them.
+        The panel of the accuracy, a panel for each cost that any row has, and the panel of the
+        needs if any row has one.
 
     Raises:
-        SigpropError: If there is no row, or one without a rule or an accuracy.
+        SigpropError: If there is no row, or a row has no rule or no accuracy, or a value that is
+            not a finite number.
     """
     if len(rows) == 0:
         raise SigpropError("rows is empty; expected a row for at least one rule.")
@@ -76,8 +79,7 @@ def rule_spectrum(
     total = sum(widths) + _GAP * (len(widths) - 1)
     host = axes_for(ax, (total + 1.3, 0.31 * len(rows) + (1.6 if needs else 1.1)))
     host.set_axis_off()
-    if title is not None:
-        host.set_title(title, loc="left", fontsize=TITLE_SIZE + 1, color=INK, pad=22)
+    set_title(host, title, size=TITLE_SIZE + 1, pad=22)
     panels: list[Axes] = []
     left = 0.0
     for width in widths:
@@ -96,22 +98,8 @@ def rule_spectrum(
 
 
 def _column(rows: Sequence[Mapping[str, Any]], key: str) -> Array:
-    """Return a value of every row, NaN where it is not known."""
-    values = np.full(len(rows), np.nan)
-    for place, row in enumerate(rows):
-        value = row.get(key)
-        if value is None:
-            continue
-        spot = f"rows[{place}][{key!r}]"
-        try:
-            values[place] = float(value)
-        except (TypeError, ValueError) as error:
-            raise SigpropError(
-                f"rows[{place}][{key!r}] is {value!r}; expected a number."
-            ) from error
-        if not np.isfinite(values[place]):
-            raise SigpropError(f"{spot} is {value}; expected a finite number.")
-    return values
+    """Return a value of every row, NaN if it is not known."""
+    return np.array([number(row.get(key), f"rows[{i}][{key!r}]") for i, row in enumerate(rows)])
 
 
 def _accuracies(panel: Axes, rows: Sequence[Mapping[str, Any]], colours: Sequence[str]) -> None:
@@ -120,26 +108,14 @@ def _accuracies(panel: Axes, rows: Sequence[Mapping[str, Any]], colours: Sequenc
     dress(panel, title="accuracy (%)", grid="x")
     for place, colour in enumerate(colours):
         panel.errorbar(
-            accuracy[place],
-            place,
-            xerr=deviation[place] or None,
-            fmt="o",
-            color=colour,
-            markersize=5,
-            linewidth=1.3,
-            capsize=2.5,
-        )
+            accuracy[place], place, xerr=deviation[place] or None, fmt="o", color=colour,
+            markersize=5, linewidth=1.3, capsize=2.5,
+        )  # fmt: skip
         spread_text = f" ± {deviation[place]:.1f}" if deviation[place] else ""
-        panel.annotate(
-            f"{accuracy[place]:.1f}{spread_text}",
-            (accuracy[place], place),
-            xytext=(0, 4),
-            textcoords="offset points",
-            ha="center",
-            va="bottom",
-            fontsize=SMALL_SIZE - 0.5,
-            color=INK,
-        )
+        note(
+            panel, f"{accuracy[place]:.1f}{spread_text}", (accuracy[place], place), coords="data",
+            shift=(0, 4), size=SMALL_SIZE - 0.5, ha="center", va="bottom",
+        )  # fmt: skip
     low, high = float((accuracy - deviation).min()), float((accuracy + deviation).max())
     pad = max(0.18 * (high - low), 0.5)
     panel.set_xlim(low - pad, high + pad)
@@ -151,49 +127,31 @@ def _bars(panel: Axes, title: str, unknown: str, series: Array, colours: Sequenc
     panel.barh(np.arange(len(series)), np.nan_to_num(series), 0.55, color=colours, alpha=0.8)
     for place, value in enumerate(series):
         known = bool(np.isfinite(value))
-        panel.annotate(
-            _short(value) if known else unknown,
-            (value if known else 0.0, place),
-            xytext=(3, 0),
-            textcoords="offset points",
-            va="center",
-            fontsize=SMALL_SIZE - 0.5,
-            color=INK if known else GREY,
-        )
+        note(
+            panel, _short(value) if known else unknown, (value if known else 0.0, place),
+            coords="data", shift=(3, 0), size=SMALL_SIZE - 0.5, colour=INK if known else GREY,
+        )  # fmt: skip
     panel.set_xlim(0, float(np.nanmax(series)) * 1.45 or 1.0)
     panel.set_xticks([])
     panel.spines["bottom"].set_visible(False)
 
 
 def _marks(panel: Axes, rows: Sequence[Mapping[str, Any]], colours: Sequence[str]) -> None:
-    """Draw a disc where a rule needs something, and a faint dot where it does not."""
+    """Draw a disc for everything that a rule needs, and a faint dot for the rest."""
     dress(panel, title="needs")
     for place, row in enumerate(rows):
         for column, key in enumerate(_NEEDS):
             need = row.get(key)
             if need is None:
                 continue
-            panel.plot(
-                column,
-                place,
-                "o",
-                markersize=7 if need else 2.5,
-                color=colours[place] if need else FAINT,
-            )
+            size, colour = (7.0, colours[place]) if need else (2.5, FAINT)
+            panel.plot(column, place, "o", markersize=size, color=colour)
             if isinstance(need, str) and need:
-                panel.annotate(
-                    need,
-                    (column, place),
-                    xytext=(7, 0),
-                    textcoords="offset points",
-                    va="center",
-                    fontsize=SMALL_SIZE - 0.5,
-                    color=INK,
-                )
-    panel.set_xlim(-0.5, len(_NEEDS) + 0.4)  # the last column has words
+                at = (column, place)
+                note(panel, need, at, coords="data", shift=(7, 0), size=SMALL_SIZE - 0.5)
+    panel.set_xlim(-0.5, len(_NEEDS) + 0.4)  # the last column has text
     panel.set_xticks(range(len(_NEEDS)), list(_NEEDS.values()), rotation=40, ha="right")
-    for label in panel.get_xticklabels():
-        label.set_rotation_mode("anchor")
+    slant(panel.get_xticklabels())
     panel.tick_params(axis="x", length=0)
     for spine in panel.spines.values():
         spine.set_visible(False)

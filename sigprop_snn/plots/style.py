@@ -1,16 +1,17 @@
-"""One look for every picture: palette, sizes, and the helpers that dress an Axes.
+"""The look of all pictures: colours, sizes, and functions that format an Axes.
 
-Every setting is put on the Axes that is drawn, so that nobody's ``rcParams`` change. A picture
-without an Axes of the caller's gets a figure of its own outside of pyplot, which needs no display
-and leaves no open figure behind.
+Every setting is made on the Axes itself, so `rcParams` do not change. A picture that gets no Axes
+makes a figure with an Agg canvas, outside of pyplot. It needs no display and no backend.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Any, Literal, TypeAlias
 
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colorbar import Colorbar
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.ticker import MaxNLocator
@@ -26,7 +27,7 @@ OFF = "#D55E00"
 READOUT = "#882255"
 
 # Okabe and Ito's colours without yellow, which is too pale for lines on paper, then darker
-# ones of Paul Tol's for deep networks.
+# colours by Paul Tol for deep networks.
 PALETTE = (
     "#0072B2",
     "#D55E00",
@@ -44,8 +45,13 @@ TITLE_SIZE = 10.0
 LABEL_SIZE = 9.0
 SMALL_SIZE = 8.0
 
+DASHED = (0, (4, 2))
+
 INPUT_NAMES = frozenset({"input"})
 READOUT_NAMES = frozenset({"readout", "output"})
+
+EndLabel: TypeAlias = tuple[float, str, str]
+"""The label of a line's right end: its height in data, its text, its colour."""
 
 _LONGEST_NAME = 28
 
@@ -54,21 +60,21 @@ GREYS = LinearSegmentedColormap.from_list("sigprop_greys", [PAPER, INK])
 
 
 def tint(colour: str) -> LinearSegmentedColormap:
-    """Return a colour map from paper white to ``colour``."""
+    """Return a colour map from white to `colour`."""
     return LinearSegmentedColormap.from_list("sigprop_tint", [PAPER, colour])
 
 
 def plain(name: str) -> str:
-    """Return a name out of data as it can be written: cut if long, and no dollar a formula."""
+    """Return a name as text for a picture: shortened if long, dollar signs escaped."""
     cut = name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…"
     return cut.replace("$", r"\$")
 
 
 def layer_colours(names: Iterable[str]) -> dict[str, str]:
-    """Give every layer the colour that it keeps in all pictures.
+    """Return the colour that each layer has in all pictures.
 
-    The input is grey and the readout wine red; the layers between take the palette in order,
-    whether or not input and readout stand in the list.
+    The input is grey and the readout wine red. The other layers take the palette in order, with or
+    without input and readout in the list.
 
     Args:
         names: Layer names from input to readout.
@@ -89,20 +95,46 @@ def layer_colours(names: Iterable[str]) -> dict[str, str]:
     return colours
 
 
+def new_figure(size: tuple[float, float]) -> Figure:
+    """Return an empty figure of `size` inches that needs no display."""
+    figure = Figure(figsize=size, layout="constrained", facecolor=PAPER)
+    FigureCanvasAgg(figure)
+    return figure
+
+
 def axes_for(ax: Axes | None, size: tuple[float, float], projection: str | None = None) -> Axes:
-    """Return ``ax``, or the Axes of a new headless figure of ``size`` inches."""
+    """Return `ax`, or the Axes of a new figure of `size` inches."""
     if ax is not None:
         if projection is not None and ax.name != projection:
             raise SigpropError(f"ax has the projection {ax.name!r}; expected {projection!r}.")
         return ax
-    figure = Figure(figsize=size, layout="constrained", facecolor=PAPER)
-    FigureCanvasAgg(figure)
-    made: Axes = figure.add_subplot(projection=projection)
+    made: Axes = new_figure(size).add_subplot(projection=projection)
     return made
 
 
+def axes_row(
+    count: int, *, size: tuple[float, float] | None = None, title: str | None = None
+) -> list[Axes]:
+    """Return empty Axes side by side on a new figure, to draw several pictures in one.
+
+    Args:
+        count: Number of Axes.
+        size: Width and height of the figure in inches.
+        title: Title of the figure.
+
+    Raises:
+        SigpropError: If the count is not positive.
+    """
+    if count < 1:
+        raise SigpropError(f"count is {count}; expected at least 1.")
+    figure = new_figure(size if size is not None else (4.7 * count, 3.4))
+    if title is not None:
+        figure.suptitle(title, color=INK)
+    return [figure.add_subplot(1, count, place + 1) for place in range(count)]
+
+
 def figure_of(ax: Axes) -> Figure:
-    """Return the whole figure that ``ax`` stands in."""
+    """Return the figure that holds `ax`, not a subfigure of it."""
     figure = ax.get_figure()
     while isinstance(figure, SubFigure):
         figure = figure.figure
@@ -117,17 +149,13 @@ def dress(
     title: str | None = None,
     x_label: str | None = None,
     y_label: str | None = None,
-    grid: str | None = None,
+    grid: Literal["x", "y"] | None = None,
 ) -> None:
-    """Put the house look on ``ax``; ``grid`` is ``"x"``, ``"y"``, ``"both"`` or None."""
+    """Give `ax` the common look, its title and its labels, and grid lines along one axis."""
     ax.set_facecolor(PAPER)
     ax.grid(False)
-    if grid == "both":
-        ax.grid(True, axis="both", color=FAINT, linewidth=0.5, linestyle="-", alpha=0.7)
-    elif grid == "x":
-        ax.grid(True, axis="x", color=FAINT, linewidth=0.5, linestyle="-", alpha=0.7)
-    elif grid == "y":
-        ax.grid(True, axis="y", color=FAINT, linewidth=0.5, linestyle="-", alpha=0.7)
+    if grid is not None:
+        ax.grid(True, axis=grid, color=FAINT, linewidth=0.5, linestyle="-", alpha=0.7)
     ax.set_axisbelow(True)
     for side, spine in ax.spines.items():
         spine.set_visible(side in ("left", "bottom"))
@@ -136,8 +164,7 @@ def dress(
     ax.tick_params(
         which="both", color=GREY, labelcolor=INK, labelsize=SMALL_SIZE, width=0.7, length=3
     )
-    if title is not None:
-        ax.set_title(title, loc="left", fontsize=TITLE_SIZE, color=INK, pad=7)
+    set_title(ax, title)
     if x_label is not None:
         ax.set_xlabel(x_label, fontsize=LABEL_SIZE, color=INK)
     if y_label is not None:
@@ -145,7 +172,7 @@ def dress(
 
 
 def undress(ax: Axes) -> None:
-    """Leave ``ax`` without ticks and with a thin frame, as pictures inside of a grid have."""
+    """Remove the ticks of `ax` and give it a thin frame, for a picture in a grid."""
     dress(ax)
     ax.set_xticks([])
     ax.set_yticks([])
@@ -154,17 +181,67 @@ def undress(ax: Axes) -> None:
         spine.set_color(FAINT)
 
 
+def set_title(ax: Axes, title: str | None, *, size: float = TITLE_SIZE, pad: float = 7) -> None:
+    """Write the title at the upper left of `ax`, `pad` points above it; None writes nothing."""
+    if title is not None:
+        ax.set_title(title, loc="left", fontsize=size, color=INK, pad=pad)
+
+
+def note(
+    ax: Axes,
+    text: str,
+    at: tuple[float, float],
+    *,
+    shift: tuple[float, float] = (0, 0),
+    coords: Any = "axes fraction",
+    size: float = SMALL_SIZE,
+    colour: str = INK,
+    ha: str = "left",
+    va: str = "center",
+    **style: Any,
+) -> None:
+    """Write a short text on `ax`.
+
+    Args:
+        ax: Where to write.
+        text: The text.
+        at: The place.
+        shift: Distance from the place, in points.
+        coords: Coordinates of the place, as in `Axes.annotate`.
+        size: Size of the text in points.
+        colour: Its colour.
+        ha: Horizontal alignment.
+        va: Vertical alignment.
+        style: Other properties of the text.
+    """
+    ax.annotate(
+        text, at, xycoords=coords, xytext=shift, textcoords="offset points", fontsize=size,
+        color=colour, ha=ha, va=va, **style,
+    )  # fmt: skip
+
+
 def ticks(count: int, *, whole: bool = False) -> MaxNLocator:
-    """Return a locator of about ``count`` round ticks."""
+    """Return a locator of about `count` round ticks."""
     return MaxNLocator(nbins=count, integer=whole, steps=[1, 2, 2.5, 5, 10], min_n_ticks=1)
 
 
-def time_axis(
-    ax: Axes, steps: int, step_ms: float | None, *, named: bool = True, pad: float = 0.5
-) -> None:
-    """Set limits, ticks and name of a time axis of ``steps`` steps, in steps or in ms."""
+def slant(labels: Iterable[Any]) -> None:
+    """Let slanted tick labels end at their tick."""
+    for label in labels:
+        label.set_rotation_mode("anchor")
+
+
+def dress_colour_bar(bar: Colorbar, name: str, *, size: float = LABEL_SIZE) -> None:
+    """Give a colour bar the common look and its name."""
+    bar.outline.set_visible(False)
+    bar.ax.tick_params(labelsize=SMALL_SIZE, color=GREY, labelcolor=INK, width=0.7, length=3)
+    bar.set_label(name, fontsize=size, color=INK)
+
+
+def time_axis(ax: Axes, steps: int, step_ms: float | None, *, named: bool = True) -> None:
+    """Set limits, ticks and name of a time axis of `steps` steps, in steps or in ms."""
     scale = time_scale(step_ms)
-    ax.set_xlim(-pad * scale, (steps - 1 + pad) * scale)
+    ax.set_xlim(-0.5 * scale, (steps - 0.5) * scale)
     ax.xaxis.set_major_locator(ticks(10, whole=step_ms is None))
     if named:
         label = "time (step)" if step_ms is None else "time (ms)"
@@ -174,7 +251,7 @@ def time_axis(
 
 
 def time_scale(step_ms: float | None) -> float:
-    """Return the length of a step on the time axis: 1, or ``step_ms`` once it is checked."""
+    """Return the length of a step on the time axis: `step_ms`, checked, or 1 if it is None."""
     if step_ms is None:
         return 1.0
     if not 0 < step_ms < float("inf"):
@@ -185,13 +262,13 @@ def time_scale(step_ms: float | None) -> float:
 def stack(
     host: Axes, heights: Sequence[float], *, gap: float, width: float = 1.0, share_x: bool = True
 ) -> list[Axes]:
-    """Split ``host`` into panels, one below the other.
+    """Replace `host` by panels, one below the other.
 
     Args:
-        host: The Axes whose place the panels take; its own frame is hidden, its title stays.
+        host: The Axes to replace; its frame is hidden, its title stays.
         heights: Relative heights, from the top.
-        gap: Space between two panels, in the unit of ``heights``.
-        width: Share of the host's width that the panels take, from the left.
+        gap: Space between two panels, in the unit of `heights`.
+        width: Fraction of the host's width that the panels take, from the left.
         share_x: Whether the panels share the horizontal axis.
 
     Returns:
@@ -204,33 +281,49 @@ def stack(
     for height in heights:
         top -= height
         bounds = (0.0, top / total, width, height / total)
-        panels.append(
-            host.inset_axes(bounds, sharex=panels[0])
-            if share_x and panels
-            else host.inset_axes(bounds)
-        )
+        shared = panels[0] if share_x and panels else None
+        panels.append(host.inset_axes(bounds, sharex=shared))
         top -= gap
     return panels
 
 
 def grid_rows(count: int, columns: int) -> tuple[int, int]:
-    """Return rows and columns for ``count`` panels, at most ``columns`` wide."""
+    """Return rows and columns for `count` panels, at most `columns` wide."""
     if columns < 1:
         raise SigpropError(f"columns is {columns}; expected at least 1.")
     wide = min(count, columns)
     return -(-count // wide), wide
 
 
+def grid_host(
+    ax: Axes | None, count: int, columns: int, aspect: float, *, head: float = 0.2, side: float = 0
+) -> Axes:
+    """Return `ax`, or the Axes of a new figure that fits a grid of pictures.
+
+    Args:
+        ax: An Axes, or None.
+        count: Number of pictures.
+        columns: Pictures in a row.
+        aspect: Height of a picture relative to its width.
+        head: Inches of text above each picture.
+        side: Inches at the right of the grid.
+    """
+    rows, across = grid_rows(count, columns)
+    cell = 8.0 / max(across, 4)
+    height = (0.94 * cell * min(aspect, 2.0) + head) * rows + 0.4
+    return axes_for(ax, (cell * across + side, height))
+
+
 def grid_panels(
     host: Axes, count: int, columns: int, *, width: float = 1.0, head: float = 0.2
 ) -> list[Axes]:
-    """Split ``host`` into a grid of panels with room for a line of text above each.
+    """Replace `host` by a grid of panels with space for a line of text above each.
 
     Args:
-        host: The Axes whose place the panels take.
+        host: The Axes to replace.
         count: Number of panels.
         columns: Panels in a row.
-        width: Share of the host's width that the grid takes.
+        width: Fraction of the host's width that the grid takes.
         head: Inches that stay free above each panel.
 
     Returns:
@@ -257,14 +350,40 @@ def grid_panels(
     return panels
 
 
-def label_ends(ax: Axes, ends: Sequence[tuple[float, str, str]], *, size: float = 8.0) -> None:
-    """Write labels beside the right ends of lines, pushed apart where they would overlap.
+def draw_line(
+    ax: Axes,
+    x: Any,
+    y: Any,
+    label: str,
+    colour: str,
+    *,
+    width: float = 1.6,
+    dashed: bool = False,
+    most_markers: int = 20,
+) -> None:
+    """Draw a line over points of training; a short one has markers, hollow if it is dashed."""
+    ax.plot(
+        x,
+        y,
+        color=colour,
+        linewidth=width,
+        linestyle=DASHED if dashed else "-",
+        marker="o" if len(x) <= most_markers else None,
+        markersize=3.4,
+        # Hollow markers tell two lines of one colour apart when there is only one point.
+        markerfacecolor=PAPER if dashed else colour,
+        label=label,
+    )
 
-    The limits of ``ax`` must be final.
+
+def label_ends(ax: Axes, ends: Sequence[EndLabel], *, size: float = 8.0) -> None:
+    """Write labels at the right ends of lines, moved apart so that they don't overlap.
+
+    Set the limits of `ax` before.
 
     Args:
         ax: The Axes that holds the lines.
-        ends: For every line the height of its end (in data), its label and its colour.
+        ends: A label for every line.
         size: Size of the text in points.
     """
     if not ends:
@@ -292,21 +411,15 @@ def label_ends(ax: Axes, ends: Sequence[tuple[float, str, str]], *, size: float 
             label="_leader",
         )
         ax.text(
-            1.03,
-            height,
-            plain(text),
-            transform=ax.transAxes,
-            color=colour,
-            fontsize=size,
-            va="center",
-            ha="left",
-        )
+            1.03, height, plain(text), transform=ax.transAxes, color=colour, fontsize=size,
+            va="center", ha="left",
+        )  # fmt: skip
 
 
 def spread(wanted: Sequence[float], need: float) -> list[float]:
-    """Push rising positions apart to ``need``, each crowded group around its mean, inside 0 to 1.
+    """Move rising positions at least `need` apart, each crowded group around its mean.
 
-    More positions than fit run over both ends alike.
+    The positions stay between 0 and 1. If they don't fit, they exceed both ends equally.
     """
 
     def inside(centre: float, count: int) -> float:

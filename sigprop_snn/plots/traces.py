@@ -8,24 +8,31 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from sigprop_snn.errors import SigpropError
-from sigprop_snn.plots.arrays import Array, ArrayInput, checked, checked_spikes, flatten_time
-from sigprop_snn.plots.arrays import same_shape as check_same_shape
+from sigprop_snn.plots.arrays import (
+    Array,
+    ArrayInput,
+    checked,
+    checked_pairs,
+    checked_spikes,
+    flatten_time,
+    same_shape,
+)
 from sigprop_snn.plots.style import (
     GREY,
     INK,
     LABEL_SIZE,
     PALETTE,
-    SMALL_SIZE,
-    TITLE_SIZE,
     axes_for,
     dress,
     layer_colours,
+    note,
+    set_title,
     stack,
     time_axis,
     time_scale,
 )
 
-_APART = 0.22  # share of a lane's height that two labels need
+_LABEL_SPACE = 0.22  # fraction of a lane's height that two tick labels need
 
 
 def voltage_traces(
@@ -42,13 +49,13 @@ def voltage_traces(
     """Draw the membrane voltage of a few neurons, with threshold and spikes, a lane for each.
 
     Args:
-        voltage: ``[T, N]`` or ``[T, ...]``, before the reset.
-        spikes: Of the same shape; None draws no spikes.
+        voltage: `[T, N]` or `[T, ...]`, before the reset.
+        spikes: Spikes of the same shape; None draws no spikes.
         threshold: The threshold.
-        neurons: Which neurons, by index past time; or how many, of which those that spike come
-            first, from the busiest to the quietest.
-        ax: An Axes whose place the lanes take; None makes a figure.
-        title: Title of the picture; None says what is drawn.
+        neurons: The indices of the neurons in `[N]`, or their number. A number chooses the neurons
+            that spike first, from the busiest to the quietest.
+        ax: An Axes to replace by the lanes; None makes a figure.
+        title: Title of the picture; None gives a general one.
         step_ms: Length of a time step in ms; None counts steps.
         colour: Colour of the traces.
 
@@ -56,38 +63,26 @@ def voltage_traces(
         The lanes from the top.
 
     Raises:
-        SigpropError: On an empty, NaN or wrongly shaped input, or a neuron that isn't there.
+        SigpropError: On an empty, NaN or wrongly shaped input, or an index out of range.
     """
-    volts = flatten_time(checked(voltage, "voltage", "[T, N] or [T, ...]", 1))
+    given = checked(voltage, "voltage", "[T, N] or [T, ...]", 1)
+    volts = flatten_time(given)
     marks: Array | None = None
     if spikes is not None:
-        check_same_shape(
-            checked(spikes, "spikes", "the shape of voltage", 1),
-            "spikes",
-            checked(voltage, "voltage", "[T, N] or [T, ...]", 1),
-            "voltage",
-        )
+        same_shape(checked(spikes, "spikes", "the shape of voltage", 1), "spikes", given, "voltage")
         marks = checked_spikes(spikes, "spikes")
     _check_threshold(threshold)
     chosen = _choose(volts, marks, neurons)
-    steps = volts.shape[0]
+    scale = time_scale(step_ms)
     host = axes_for(ax, (6.4, 0.75 * len(chosen) + 0.9))
-    host.set_title(title or "membrane voltage", loc="left", fontsize=TITLE_SIZE, color=INK, pad=12)
+    set_title(host, title or "membrane voltage", pad=12)
     lanes = stack(host, [1.0] * len(chosen), gap=0.22)
     for lane, neuron in zip(lanes, chosen, strict=True):
         dress(lane)
-        _lane(
-            lane,
-            volts[:, neuron],
-            None if marks is None else marks[:, neuron],
-            threshold,
-            colour,
-            time_scale(step_ms),
-        )
-        _lane_name(lane, f"neuron {neuron:,}", INK)
-        last = lane is lanes[-1]
-        time_axis(lane, steps, step_ms, named=last)
-        _quiet_time(lane, last)
+        fired = None if marks is None else marks[:, neuron]
+        _draw_lane(lane, volts[:, neuron], fired, threshold, colour, scale)
+        _name_lane(lane, f"neuron {neuron:,}", INK)
+    _time_below(lanes, len(volts), step_ms)
     _name_threshold(lanes[0], threshold)
     return lanes
 
@@ -104,10 +99,10 @@ def neuron_comparison(
     """Compare neuron models under one current: the current on top, then a lane for each model.
 
     Args:
-        traces: Voltage ``[T]`` and spikes ``[T]`` for the name of each model.
-        current: The input current ``[T]``.
+        traces: Voltage `[T]` and spikes `[T]` for the name of each model.
+        current: The input current `[T]`.
         threshold: A threshold that the models share; None draws none.
-        ax: An Axes whose place the lanes take; None makes a figure.
+        ax: An Axes to replace by the lanes; None makes a figure.
         title: Title of the picture.
         step_ms: Length of a time step in ms; None counts steps.
 
@@ -117,49 +112,23 @@ def neuron_comparison(
     Raises:
         SigpropError: On an empty, NaN or wrongly shaped input.
     """
-    drive = checked(current, "current", "[T]", 1, 1)
-    if not traces:
-        raise SigpropError("traces is empty; expected voltage [T] and spikes [T] per name.")
+    flow = checked(current, "current", "[T]", 1, 1)
+    pairs = checked_pairs(traces, "traces", ("voltage", "spikes"), flow, "current", "[T]")
     if threshold is not None:
         _check_threshold(threshold)
-    pairs: dict[str, tuple[Array, Array]] = {}
-    for name, (voltage, spikes) in traces.items():
-        volts = checked(voltage, f"voltage of traces[{name!r}]", "[T]", 1, 1)
-        marks = checked(spikes, f"spikes of traces[{name!r}]", "[T]", 1, 1)
-        check_same_shape(volts, f"voltage of traces[{name!r}]", drive, "current")
-        check_same_shape(marks, f"spikes of traces[{name!r}]", drive, "current")
-        pairs[name] = volts, marks
-    scale, steps = time_scale(step_ms), drive.size
+    scale = time_scale(step_ms)
     host = axes_for(ax, (6.8, 0.85 * len(pairs) + 1.7))
-    if title is not None:
-        host.set_title(title, loc="left", fontsize=TITLE_SIZE, color=INK, pad=12)
+    set_title(host, title, pad=12)
     lanes = stack(host, [0.7] + [1.0] * len(pairs), gap=0.24, width=0.9)
-    dress(lanes[0])
-    time = np.arange(steps) * scale
-    lanes[0].fill_between(time, drive, step="mid", color=GREY, alpha=0.25, linewidth=0)
-    lanes[0].step(time, drive, where="mid", color=GREY, linewidth=1.0, label="current")
-    lanes[0].set_yticks(sorted({0.0, float(f"{drive.max():.2g}")}))
-    lanes[0].margins(y=0.15)
-    _lane_name(lanes[0], "current", GREY)
+    _draw_current(lanes[0], flow, scale)
     colours = layer_colours(pairs)
-    for lane, (name, (volts, marks)) in zip(lanes[1:], pairs.items(), strict=True):
+    for lane, (name, (volts, spikes)) in zip(lanes[1:], pairs.items(), strict=True):
         dress(lane)
-        _lane(lane, volts, marks, threshold, colours[name], scale)
-        _lane_name(lane, name, colours[name])
-        count = int((marks > 0).sum())
-        lane.text(
-            1.015,
-            0.86,
-            f"{count:,} spike{'' if count == 1 else 's'}",
-            transform=lane.transAxes,
-            va="center",
-            fontsize=SMALL_SIZE,
-            color=INK,
-        )
-    for lane in lanes:
-        last = lane is lanes[-1]
-        time_axis(lane, steps, step_ms, named=last)
-        _quiet_time(lane, last)
+        _draw_lane(lane, volts, spikes, threshold, colours[name], scale)
+        _name_lane(lane, name, colours[name])
+        count = int((spikes > 0).sum())
+        note(lane, f"{count:,} spike{'' if count == 1 else 's'}", (1.015, 0.86))
+    _time_below(lanes, flow.size, step_ms)
     if threshold is not None:
         _name_threshold(lanes[1], threshold)
     return lanes
@@ -191,11 +160,21 @@ def _choose(volts: Array, spikes: Array | None, neurons: int | Sequence[int]) ->
     spiking = int((busy > 0).sum())
     if spiking <= wanted:
         return [int(n) for n in order[:wanted]]
-    # Evenly spaced ranks show the quiet neurons beside the busy ones.
+    # Evenly spaced ranks include quiet neurons as well as busy ones.
     return [int(order[rank]) for rank in np.linspace(0, spiking - 1, wanted).round().astype(int)]
 
 
-def _lane(
+def _draw_current(lane: Axes, current: Array, scale: float) -> None:
+    dress(lane)
+    time = np.arange(current.size) * scale
+    lane.fill_between(time, current, step="mid", color=GREY, alpha=0.25, linewidth=0)
+    lane.step(time, current, where="mid", color=GREY, linewidth=1.0, label="current")
+    lane.set_yticks(sorted({0.0, float(f"{current.max():.2g}")}))
+    lane.margins(y=0.15)
+    _name_lane(lane, "current", GREY)
+
+
+def _draw_lane(
     lane: Axes,
     volts: Array,
     spikes: Array | None,
@@ -204,65 +183,52 @@ def _lane(
     scale: float,
 ) -> None:
     """Draw one trace with its threshold, and its spikes as ticks above."""
-    time = np.arange(volts.size) * scale
-    few = volts.size <= 40
     lane.plot(
-        time,
+        np.arange(volts.size) * scale,
         volts,
         color=colour,
         linewidth=1.2,
-        marker="o" if few else None,
+        marker="o" if volts.size <= 40 else None,
         markersize=2.4,
         label="voltage",
     )
     low, high = min(float(volts.min()), 0.0), float(volts.max())
+    ticks = [0.0]
     if threshold is not None:
         lane.axhline(
             threshold, color=GREY, linewidth=0.8, linestyle=(0, (4, 3)), label="threshold", zorder=1
         )
         low, high = min(low, threshold), max(high, threshold)
+        ticks = sorted({0.0, float(threshold)})
     span = (high - low) or 1.0
+    if threshold is not None and abs(threshold) < _LABEL_SPACE * span:
+        ticks = [float(threshold)]  # the labels of both would overlap
     lane.set_ylim(low - 0.1 * span, high + 0.42 * span)
-    ticks = [0.0] if threshold is None else sorted({0.0, float(threshold)})
-    if threshold is not None and abs(threshold) < _APART * span:
-        ticks = [float(threshold)]  # the two would be written over each other
-    lane.set_yticks(ticks)
-    lane.set_yticklabels([f"{tick:g}" for tick in ticks])
+    lane.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
     if spikes is not None:
         when = np.flatnonzero(spikes > 0) * scale
-        marks = lane.vlines(
-            when, high + 0.16 * span, high + 0.38 * span, color=INK, linewidth=1.3, label="spikes"
-        )
+        bottom, top = high + 0.16 * span, high + 0.38 * span
+        marks = lane.vlines(when, bottom, top, color=INK, linewidth=1.3, label="spikes")
         marks.set_gid("spikes")
 
 
-def _lane_name(lane: Axes, name: str, colour: str) -> None:
+def _name_lane(lane: Axes, name: str, colour: str) -> None:
     lane.set_ylabel(
-        name,
-        rotation=0,
-        ha="right",
-        va="center",
-        fontsize=LABEL_SIZE,
-        color=colour,
-        labelpad=8,
+        name, rotation=0, ha="right", va="center", fontsize=LABEL_SIZE, color=colour, labelpad=8
     )
 
 
 def _name_threshold(lane: Axes, threshold: float) -> None:
-    """Name the dashed line once, at the right of the first lane."""
-    lane.annotate(
-        "threshold",
-        (1.015, threshold),
-        xycoords=lane.get_yaxis_transform(),
-        ha="left",
-        va="center",
-        fontsize=SMALL_SIZE,
-        color=GREY,
-    )
+    """Name the dashed line at the right of the first lane."""
+    transform = lane.get_yaxis_transform()
+    note(lane, "threshold", (1.015, threshold), coords=transform, colour=GREY)
 
 
-def _quiet_time(lane: Axes, last: bool) -> None:
-    """Keep the time axis to the last lane alone."""
-    if not last:
-        lane.spines["bottom"].set_visible(False)
-        lane.tick_params(axis="x", which="both", length=0)
+def _time_below(lanes: Sequence[Axes], steps: int, step_ms: float | None) -> None:
+    """Show the time axis below the last lane only."""
+    for lane in lanes:
+        last = lane is lanes[-1]
+        time_axis(lane, steps, step_ms, named=last)
+        if not last:
+            lane.spines["bottom"].set_visible(False)
+            lane.tick_params(axis="x", which="both", length=0)

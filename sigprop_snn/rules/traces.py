@@ -13,10 +13,9 @@ import torch
 from torch import Tensor
 
 from sigprop_snn.errors import SigpropError
-from sigprop_snn.network.block import Block
-from sigprop_snn.network.synapse import stepwise
+from sigprop_snn.layers.block import Block
 from sigprop_snn.neurons import Neuron, filter_matrix, impulse_response
-from sigprop_snn.neurons.filters import is_constant
+from sigprop_snn.neurons.stepwise import is_constant, stepwise
 
 
 class Traces(NamedTuple):

@@ -172,7 +172,7 @@ class OwnSpikes(FastSigmoid):
         (LeakyIntegrator(), "LeakyIntegrator"),
         (ALIF(), "ALIF"),
         (SlowLeak(), "SlowLeak"),
-        (Recurrent(LIF(), 3), "Recurrent"),
+        (Recurrent(LIF(), torch.nn.Linear(3, 3)), "Recurrent"),
         (LIF(surrogate=OwnSpikes()), "OwnSpikes"),
     ],
 )
