@@ -16,10 +16,12 @@ from numba import types
 from numba.extending import overload
 from torch import Tensor
 
-from sigprop_snn.neurons.base import Neuron, State
+from sigprop_snn.neurons.base import Neuron
+from sigprop_snn.neurons.engines.cpu.spikes import PackedSpikes
 from sigprop_snn.neurons.engines.cpu.threads import Kernel, compile_kernel, jitable, run_kernel
 from sigprop_snn.neurons.engines.engine import Scale
 from sigprop_snn.neurons.lif import LIF
+from sigprop_snn.neurons.state import State
 from sigprop_snn.surrogates import Surrogate
 
 _NEURONS = 1024  # their voltages and sums stay in the first-level cache
@@ -89,6 +91,22 @@ def why_not_lif(neuron: Neuron) -> str | None:
     if type(neuron.surrogate).spike is not Surrogate.spike:
         return f"{type(neuron.surrogate).__name__} has its own spike function"
     return None
+
+
+class LayerRun(NamedTuple):
+    """What a layer of LIF neurons did over T steps: N rows and the C context rows behind them.
+
+    Attributes:
+        spikes: `[T, N + C, ...]`.
+        voltage: the voltage before the reset, `[T, N + C, ...]`; without a step if not recorded.
+        last_voltage: the voltage after the last reset, `[N + C, ...]`.
+        voltage_sum: the voltage before the reset, summed over the steps, `[N + C, ...]`.
+    """
+
+    spikes: PackedSpikes
+    voltage: Tensor
+    last_voltage: Tensor
+    voltage_sum: Tensor
 
 
 class LifRun(NamedTuple):
@@ -192,13 +210,14 @@ def _lif(
         stop = min(start + _NEURONS, last)
         a, b = place + start, place + stop
         voltage, total = last_voltage[a:b], voltage_sum[a:b]
+        factor, offset = gains[start:stop], offsets[start:stop]
         for step in range(spikes.shape[0]):
             current = currents[min(step, currents.shape[0] - 1), start:stop]
             spike = spikes[step, a:b]
             if record:
                 kept = voltages[step, a:b]
             for n in range(stop - start):
-                entering = gains[start + n] * _as_float32(current[n]) + offsets[start + n]
+                entering = factor[n] * _as_float32(current[n]) + offset[n]
                 before, fired, voltage[n] = lif_step(
                     voltage[n], entering, beta, gain, threshold, reset_amount, reset_to_zero
                 )
@@ -213,7 +232,7 @@ def _as_float32(number: Any) -> Any:
     raise NotImplementedError
 
 
-@overload(_as_float32)  # type: ignore[untyped-decorator]
+@overload(_as_float32, strict=False)  # type: ignore[untyped-decorator]
 def _compile_as_float32(number: Any) -> Callable[[Any], Any]:
     if isinstance(number, types.Float):
         return lambda number: number

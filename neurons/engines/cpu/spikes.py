@@ -92,6 +92,8 @@ class PackedSpikes:
 
         A 2x2 maximum pool keeps the spikes packed: the maximum of bits is their OR.
         """
+        if isinstance(pool, nn.Identity):
+            return self
         if self.patterns.dim() != 5 or not halves(pool):
             return DenseSpikes(self.dense()).pooled(pool)
         maps = self.patterns.permute(0, 1, 3, 4, 2).contiguous()

@@ -108,8 +108,8 @@ def test_a_scale_applies_to_the_batch_alone(dtype, constant, offset):
     current, contexts = random_current(9, 5, 3, 4, dtype=dtype), random_current(2, 3, 4, seed=1)
     if constant:
         current = current[0].expand_as(current)
-    gain = 0.5 + random_current(3, 1, 1, seed=2).abs()
-    scale = Scale(gain, random_current(3, 4, seed=3)[:, None] if offset else None)
+    gain = 0.5 + random_current(3, 1, seed=2).abs()
+    scale = Scale(gain, random_current(3, 4, seed=3) if offset else None)
     compare(LIF(), current, contexts=contexts, scale=scale)
 
 
@@ -162,8 +162,6 @@ class SlowLeak(LIF):
 class OwnSpikes(FastSigmoid):
     def spike(self, u):
         return torch.ones_like(u)
-
-
 
 
 @pytest.mark.parametrize(

@@ -106,7 +106,6 @@ def test_a_2x2_pool_of_bits_is_that_of_the_numbers(shape, pool, order):
         nn.MaxPool2d(2, padding=1),
         nn.MaxPool2d(2, ceil_mode=True),
         nn.AvgPool2d(2),
-        nn.Identity(),
     ],
     ids=str,
 )
@@ -115,6 +114,11 @@ def test_any_other_module_gives_its_own_numbers(pool):
     pooled = pack(x).pooled(pool)
     assert isinstance(pooled, DenseSpikes)
     assert torch.equal(pooled.dense(), pool(x.flatten(0, 1)).unflatten(0, (5, 2)))
+
+
+def test_no_pool_leaves_the_spikes_packed():
+    packed = pack(spikes(5, 2, 3))
+    assert packed.pooled(nn.Identity()) is packed
 
 
 def test_a_pool_with_a_hook_gives_its_own_numbers():

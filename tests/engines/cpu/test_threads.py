@@ -5,12 +5,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import numba
 import numpy as np
 import pytest
 import torch
-
-numba = pytest.importorskip("numba", reason="numba is not installed")
-
 from numba import types
 
 from sigprop_snn.neurons.engines.cpu import threads as room
@@ -160,7 +158,7 @@ def test_the_cache_folder_follows_the_environment(home, monkeypatch):
     monkeypatch.setattr(numba.config, "CACHE_DIR", str(home / "numbas own"))
     add_one()
     assert kept_in(home / "numbas own") and not (home / "local").exists()
-    assert numba.config.CACHE_DIR == str(home / "numbas own")
+    assert str(home / "numbas own") == numba.config.CACHE_DIR
 
 
 def test_without_a_folder_for_the_cache_kernels_still_compile(home):
