@@ -1,0 +1,1 @@
+"""The CPU engine: kernels in numba, on spikes packed four steps to a byte."""

@@ -1,11 +1,13 @@
 """Stand-in."""
+
+from sigprop_snn.neurons.kernels import Packed as _Packed
+
 from sigprop_snn.neurons.engines.cpu.lif import LayerRun
 from sigprop_snn.neurons.engines.cpu.spikes import PackedSpikes
 from sigprop_snn.neurons.kernels import layer as _old
 from sigprop_snn.neurons.kernels import product as _product
 from sigprop_snn.neurons.kernels import rows as _rows
 from sigprop_snn.neurons.kernels import windows as _windows
-from sigprop_snn.neurons.kernels.listing import MOST_NEURONS as MOST_INPUTS  # noqa: F401
 from sigprop_snn.neurons.kernels.listing import list_windows
 
 
@@ -13,7 +15,7 @@ class SpikingLinear:
     @classmethod
     def of(cls, spikes, weight, bias):
         self = cls()
-        self.old = _old.Synapse.of(spikes.old, weight, bias)
+        self.old = _old.Synapse.of(_Packed(spikes.patterns, spikes.steps), weight, bias)
         self.current_shape = self.old.shape
         return self
 
@@ -29,7 +31,7 @@ class SpikingLinear:
 
 
 def linear_weight_gradient(spikes, grad):
-    return _product._outer(list_windows(spikes.old), spikes.old, grad)
+    return _product._outer(list_windows(_Packed(spikes.patterns, spikes.steps)), spikes.old, grad)
 
 
 count_currents = _rows.rows_product
