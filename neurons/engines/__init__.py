@@ -1,0 +1,1 @@
+"""Engines: what runs layers, one folder for each kind of device."""
