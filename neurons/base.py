@@ -163,18 +163,18 @@ class Neuron(nn.Module):
         height = as_like(self.threshold, state.voltage) if subtract else state.voltage
         return state._replace(voltage=state.voltage - (height * spike).detach())
 
-    def step(self, current: Tensor, state: AnyState, *, hold_spikes: bool = False) -> Step:
+    def step(self, current: Tensor, state: AnyState, *, detach_spikes: bool = False) -> Step:
         """Advance one time step.
 
         Args:
             current: the input current of this step, `[B, ...]`.
             state: the state that the step before returned, or `initial_state(current)`.
-            hold_spikes: whether the spikes are constants in any gradient, as the rules here take
+            detach_spikes: whether the spikes are constants in any gradient, as the rules here take
                 them: no surrogate derivative then enters the voltages that follow.
         """
         state = self.integrate(current, state)
         spike = self.fire(state.voltage)
-        spike = spike.detach() if hold_spikes else spike
+        spike = spike.detach() if detach_spikes else spike
         return Step(spike, state.voltage, self.reset(state, spike))
 
     def extra_repr(self) -> str:

@@ -74,12 +74,12 @@ class Refractory(Wrapper):
         waiting = torch.where(spike > 0, float(self.steps), passed)
         return RefractoryState(self.neuron.reset(state.inner, spike), waiting)
 
-    def step(self, current: Tensor, state: RefractoryState, *, hold_spikes: bool = False) -> Step:
+    def step(self, current: Tensor, state: RefractoryState, *, detach_spikes: bool = False) -> Step:
         """Advance one time step; the spikes of those that wait fall away."""
         state = self.integrate(current, state)
         spike = self.fire(state.voltage)
         spike = spike * (state.waiting <= 0).to(spike.dtype)
-        spike = spike.detach() if hold_spikes else spike
+        spike = spike.detach() if detach_spikes else spike
         return Step(spike, state.voltage, self.reset(state, spike))
 
     def extra_repr(self) -> str:

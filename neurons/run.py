@@ -36,7 +36,7 @@ class Run:
         mean_voltage: the voltage before the reset, averaged over the steps, `[B, ...]`.
         state: the state after the last step; hand it to the next run to go on from there.
         recorded: what `record` asked for, by name, each `[T, B, ...]`; detached unless the run
-            holds its spikes.
+            detaches its spikes.
     """
 
     activity: Tensor | Packed
@@ -67,7 +67,7 @@ def run(
     scale: Scale | None = None,
     record: Iterable[str] = (),
     backend: Backend = "auto",
-    hold_spikes: bool = False,
+    detach_spikes: bool = False,
 ) -> Run:
     """Run a neuron through a current.
 
@@ -86,7 +86,7 @@ def run(
             any tensor of the model's state (after the reset; its voltage is "reset_voltage").
         backend: "eager" runs the model step by step and is the reference; "cpu" and "triton" are
             fused kernels that give the same; "auto" takes a kernel where one fits, else "eager".
-        hold_spikes: whether the spikes are constants in any gradient; what is recorded then
+        detach_spikes: whether the spikes are constants in any gradient; what is recorded then
             carries the gradient of the voltages, for rules that learn from them.
 
     Raises:
@@ -108,7 +108,7 @@ def run(
     names = _checked_names(record, state)
     kernel = fused_kernel(neuron, current, riding, state, names, backend)
     if kernel is None:
-        return _eager(neuron, current, riding, scale, state, names, hold_spikes)
+        return _eager(neuron, current, riding, scale, state, names, detach_spikes)
     lif = cast(LIF, neuron)  # the only model that kernels know
     ran = kernel(lif, current, riding, state, names, scale)
     return _fused(ran, current.shape[0], names)
@@ -177,7 +177,7 @@ def _eager(
     scale: Scale | None,
     state: AnyState,
     names: tuple[str, ...],
-    hold_spikes: bool,
+    detach_spikes: bool,
 ) -> Run:
     """Run the model step by step: the reference that every kernel is held to."""
     spikes: list[Tensor] = []
@@ -185,14 +185,14 @@ def _eager(
     mean_voltage = torch.zeros_like(state.voltage)
     for step_current in current:
         entering = _step_current(step_current, riding, scale)
-        step = neuron.step(entering, state, hold_spikes=hold_spikes)
+        step = neuron.step(entering, state, detach_spikes=detach_spikes)
         state = step.state
         spike = step.spike.to(current.dtype)
         spikes.append(spike)
         mean_voltage = mean_voltage + step.voltage
         for name, kept in recorded.items():
             picked = _pick(name, spike, step.voltage, state)
-            kept.append(picked if hold_spikes else picked.detach())
+            kept.append(picked if detach_spikes else picked.detach())
     return Run(
         torch.stack(spikes),
         mean_voltage / current.shape[0],

@@ -140,7 +140,7 @@ def unrolled(
     """
     _say_unrolled(type(neuron).__name__)
     names = ("voltage", *record)
-    ran = run(neuron, current, state, record=names, hold_spikes=True, backend="eager")
+    ran = run(neuron, current, state, record=names, detach_spikes=True, backend="eager")
     bare = Run(
         ran.spike.detach(),
         ran.mean_voltage.detach(),

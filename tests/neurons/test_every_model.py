@@ -276,7 +276,7 @@ def _held(neuron, current):
     torch.manual_seed(1)
     state, voltages, fired = neuron.initial_state(current[0]), [], 0.0
     for step_current in current:
-        step = neuron.step(step_current, state, hold_spikes=True)
+        step = neuron.step(step_current, state, detach_spikes=True)
         assert not step.spike.requires_grad
         state = step.state
         voltages.append(step.voltage)

@@ -84,7 +84,7 @@ def test_held_spikes_hold_in_a_recurrent_module_too():
     current = (2.0 + torch.rand(3, 2, 6)).requires_grad_()
     state = neuron.initial_state(current[0])
     for step_current in current:
-        step = neuron.step(step_current, state, hold_spikes=True)
+        step = neuron.step(step_current, state, detach_spikes=True)
         state = step.state
     (grad,) = torch.autograd.grad(step.voltage.sum(), current)
     torch.testing.assert_close(grad[:, 0, 0], torch.tensor([0.64, 0.8, 1.0]))
