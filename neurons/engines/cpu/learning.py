@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import functools
 import math
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from torch import Tensor
 
 from sigprop_snn.neurons.base import Neuron
 from sigprop_snn.neurons.engines.cpu.jit import jitable
+from sigprop_snn.neurons.engines.engine import CosineCrossEntropy
 from sigprop_snn.neurons.kernels.compiling import compiled
 from sigprop_snn.neurons.kernels.sharing import Compiled, share
 from sigprop_snn.surrogates import FastSigmoid
@@ -30,22 +31,6 @@ _MIN_WEIGHTS = 1 << 16
 _FLOOR = np.float32(1e-12)  # the smallest length: a row of zeros stays finite
 _BLOCK = 1024  # neurons at a time: their sums stay in the first-level cache
 _LIMIT = np.float32(torch.finfo(torch.float32).max / 8)  # the bound of slope * u in `surrogates`
-
-
-class CosineCrossEntropy(NamedTuple):
-    """The cross-entropy of the cosines of N rows with M others, and its gradient.
-
-    Attributes:
-        scores: the scaled cosines, `[N, M]`.
-        losses: the cross-entropy of every row, `[N]`.
-        grad_rows: the gradient of the mean loss, `[N, D]`.
-        grad_others: the same, `[M, D]`.
-    """
-
-    scores: Tensor
-    losses: Tensor
-    grad_rows: Tensor
-    grad_others: Tensor
 
 
 def why_not_cosines(rows: Tensor, others: Tensor, columns: Tensor) -> str | None:
