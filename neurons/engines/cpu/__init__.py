@@ -1,1 +1,1 @@
-"""The CPU engine: kernels in numba, on spikes packed four steps to a byte."""
+"""The CPU engine: kernels in plain numba loops, on the threads of torch."""

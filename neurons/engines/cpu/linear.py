@@ -1,6 +1,7 @@
 """Stand-in."""
 
 from sigprop_snn.neurons.kernels import Packed as _Packed
+from sigprop_snn.neurons.kernels.listing import MOST_NEURONS as MOST_INPUTS  # noqa: F401
 
 from sigprop_snn.neurons.engines.cpu.lif import LayerRun
 from sigprop_snn.neurons.engines.cpu.spikes import PackedSpikes
