@@ -198,7 +198,7 @@ class CpuEngine(ReferenceEngine):
 
     def scale_rows(self, rows: Tensor, factor: Tensor, other: Tensor) -> Tensor:
         """Multiply every row by its factor, in place; return its dot product with `other` before."""
-        if learning.why_not_scale_rows(rows, factor, other) is not None:
+        if learning.why_not_rows(rows, factor, other) is not None:
             return super().scale_rows(rows, factor, other)
         return learning.scale_rows(rows, factor, other)
 

@@ -32,7 +32,7 @@ class SpikingLinear:
 
 
 def linear_weight_gradient(spikes, grad):
-    return _product._outer(list_windows(_Packed(spikes.patterns, spikes.steps)), spikes.old, grad)
+    return _product._outer(list_windows(_Packed(spikes.patterns, spikes.steps)), _Packed(spikes.patterns, spikes.steps), grad)
 
 
 count_currents = _rows.rows_product
