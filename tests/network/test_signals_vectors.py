@@ -191,18 +191,18 @@ def test_figures_by_hand():
     held = torch.tensor([[1, 0], [0, 0], [0, 1]])  # said: both, none, both
     assert multi_label_accuracy(net, [(x, held)]) == pytest.approx(4 / 6)
     assert not net.training
-    with pytest.raises(SigpropError, match="no batch"):
+    with pytest.raises(SigpropError, match="batches"):
         multi_label_accuracy(net, [])
 
 
 def test_figures_are_refused_where_they_say_nothing():
     x = torch.randn(3, 5, 6, dtype=torch.float64)
     net = small(VectorContext(2, (7,)), "values")
-    with pytest.raises(SigpropError, match="are values; expected a network whose targets are lab"):
+    with pytest.raises(SigpropError, match=r"values.*labels"):
         multi_label_accuracy(net, [(x, torch.zeros(5, 2))])
-    with pytest.raises(SigpropError, match="expected regression_error or multi_label_accuracy"):
+    with pytest.raises(SigpropError, match=r"values.*regression_error"):
         evaluate(net, [(x, torch.zeros(5, 2))])
-    with pytest.raises(SigpropError, match="are classes; expected a network whose targets are val"):
+    with pytest.raises(SigpropError, match=r"classes.*values"):
         regression_error(small(ProjectedContext(4, (7,)), "classes"), [])
 
 

@@ -213,9 +213,7 @@ class CpuEngine(ReferenceEngine):
         geometric = geometric_response(impulse_response(neuron, len(voltage)))
         if geometric is None or learning.why_not_surrogate(neuron, voltage) is not None:
             return super().surrogate_gradient(neuron, voltage, grad_mean)
-        return learning.surrogate_current_gradient(
-            neuron, voltage, grad_mean / (len(voltage) * neuron.unit), *geometric
-        )
+        return learning.surrogate_current_gradient(neuron, voltage, grad_mean, *geometric)
 
     def cosine_cross_entropy(
         self, rows: Tensor, others: Tensor, columns: Tensor, scale: float, smoothing: float
