@@ -35,6 +35,8 @@ def test_a_network_is_made_trained_and_judged_by_the_front_door_alone():
 
 
 def test_importing_it_does_not_import_torch():
-    code = "import sys, sigprop_snn; assert 'torch' not in sys.modules; print(sigprop_snn.__version__)"
+    code = (
+        "import sys, sigprop_snn; assert 'torch' not in sys.modules; print(sigprop_snn.__version__)"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == sp.__version__

@@ -105,7 +105,9 @@ def test_packages_import_only_those_below_them():
 def test_kernels_are_known_to_neurons_alone():
     for name, path in modules().items():
         for reached in imports(path, set(modules())):
-            if reached.startswith(("sigprop_snn.neurons.engines.cpu", "sigprop_snn.neurons.engines.triton")):
+            if reached.startswith(
+                ("sigprop_snn.neurons.engines.cpu", "sigprop_snn.neurons.engines.triton")
+            ):
                 assert name.startswith("sigprop_snn.neurons."), f"{name} imports {reached}"
 
 
