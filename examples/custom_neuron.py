@@ -1,4 +1,4 @@
-"""Add a neuron model and a surrogate of your own, and train a network of them on digits."""
+"""Define a neuron model and a surrogate, and train a network of them on digits."""
 
 import argparse
 from dataclasses import dataclass

@@ -1,18 +1,11 @@
 """Neuron models, and running them through time."""
 
 from sigprop_snn.neurons.adaptive import ALIF, AdaptiveState
-from sigprop_snn.neurons.base import (
-    Neuron,
-    Reset,
-    State,
-    Step,
-    map_state,
-    state_tensors,
-    with_voltage,
-)
+from sigprop_snn.neurons.base import Neuron, Reset
 from sigprop_snn.neurons.catalogue import NEURONS, make_neuron
 from sigprop_snn.neurons.current_based import CurrentLIF, CurrentState
 from sigprop_snn.neurons.decay import decay
+from sigprop_snn.neurons.engines import Run, Scale, engine_for, use_engine
 from sigprop_snn.neurons.exponential import EIF, AdEx, AdExState
 from sigprop_snn.neurons.filters import (
     MeanTrace,
@@ -24,15 +17,22 @@ from sigprop_snn.neurons.filters import (
 from sigprop_snn.neurons.integrate_and_fire import IF
 from sigprop_snn.neurons.integrator import LeakyIntegrator
 from sigprop_snn.neurons.izhikevich import Izhikevich, IzhikevichState
-from sigprop_snn.neurons.kernels import Scale
 from sigprop_snn.neurons.lif import LIF
 from sigprop_snn.neurons.parametric_lif import ParametricLIF
 from sigprop_snn.neurons.parts import EscapeNoise, GaussianNoise, Refractory, VoltageFloor
 from sigprop_snn.neurons.quadratic import QIF
 from sigprop_snn.neurons.rate import Rate
 from sigprop_snn.neurons.recurrent import AllToAll, OneToOne, Recurrent, RecurrentState
-from sigprop_snn.neurons.run import Run, run, run_packed
+from sigprop_snn.neurons.run import run
 from sigprop_snn.neurons.snntorch_adapter import SnnTorch, SnnTorchStyle
+from sigprop_snn.neurons.state import (
+    NeuronState,
+    State,
+    Step,
+    map_state,
+    state_tensors,
+    with_voltage,
+)
 from sigprop_snn.neurons.wrapper import Wrapper
 
 __all__ = [
@@ -55,6 +55,7 @@ __all__ = [
     "LeakyIntegrator",
     "MeanTrace",
     "Neuron",
+    "NeuronState",
     "OneToOne",
     "ParametricLIF",
     "Rate",
@@ -71,6 +72,7 @@ __all__ = [
     "VoltageFloor",
     "Wrapper",
     "decay",
+    "engine_for",
     "filter_matrix",
     "geometric_response",
     "impulse_response",
@@ -78,7 +80,7 @@ __all__ = [
     "map_state",
     "mean_trace",
     "run",
-    "run_packed",
     "state_tensors",
+    "use_engine",
     "with_voltage",
 ]

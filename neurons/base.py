@@ -1,88 +1,90 @@
-"""What every neuron model is: state in, state out, in three small parts."""
+"""The base class of all neuron models: one time step in three parts, integrate, fire and reset."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
-from typing import Any, Literal, NamedTuple
+from typing import Any, Generic, Literal, cast
 
 import torch
 from torch import Tensor, nn
 
 from sigprop_snn.errors import SigpropError, UnknownNameError
+from sigprop_snn.neurons.checks import check_number, check_positive
+from sigprop_snn.neurons.state import (
+    NeuronState,
+    S,
+    State,
+    Step,
+    map_state,
+    state_tensors,
+    with_voltage,
+)
 from sigprop_snn.surrogates import FastSigmoid, Surrogate
+
+__all__ = [
+    "RESETS",
+    "AnyState",
+    "Neuron",
+    "NeuronState",
+    "Reset",
+    "S",
+    "State",
+    "Step",
+    "as_like",
+    "map_state",
+    "reset_to",
+    "state_tensors",
+    "with_voltage",
+]
 
 Reset = Literal["subtract", "zero", "none"]
 RESETS: tuple[Reset, ...] = ("subtract", "zero", "none")
 
-# A state is a NamedTuple of tensors whose first field is `voltage`. Each model has its own. The
-# state of a part around a neuron (refractory, recurrent) holds that neuron's state as `inner`.
+# An old name, for one release: write `Neuron[S]` and `S`, or `NeuronState`.
 AnyState = Any
 
 
-class State(NamedTuple):
-    """What a neuron with nothing but a membrane carries from step to step.
+class Neuron(nn.Module, Generic[S]):
+    """A neuron model. A new model overrides `integrate`, and `fire` or `reset` if they differ.
 
-    Attributes:
-        voltage: the membrane voltage after the reset, `[B, ...]`.
-    """
+    The module keeps no state: `step` takes the state and returns the next one, so one object
+    serves many runs. `neuron(current)` is one time step; `run(neuron, current)` goes through time.
 
-    voltage: Tensor
-
-
-class Step(NamedTuple):
-    """What one time step of a neuron gives.
-
-    Attributes:
-        spike: 1 where the neuron fired, else 0, `[B, ...]`.
-        voltage: the membrane voltage that was compared with the threshold, before the reset.
-        state: what is carried on to the next step.
-    """
-
-    spike: Tensor
-    voltage: Tensor
-    state: AnyState
-
-
-class Neuron(nn.Module):
-    """A neuron model. A new one overrides `integrate`, and where it differs `fire` or `reset`.
-
-    Nothing hides on the module: the state goes in and comes out, so one object can serve many
-    runs at once.
+    `Neuron[MyState]` is a model whose state is the NamedTuple `MyState`; it overrides
+    `initial_state` too. Without brackets the state is `State`, the voltage alone.
 
     Args:
-        threshold: the membrane voltage above which the neuron fires.
-        reset: what a spike does to the voltage: "subtract" takes the threshold off, "zero" sets
-            it to zero, "none" leaves it.
-        surrogate: the smooth stand-in for the spike.
+        threshold: the neuron fires when its membrane voltage is above this value.
+        reset: the effect of a spike on the voltage: "subtract" subtracts the threshold, "zero"
+            sets the voltage to zero, "none" leaves it.
+        surrogate: the surrogate of the spike; `FastSigmoid()` if not given.
 
     Attributes:
-        surrogate: the smooth stand-in for the spike.
-        rest: the voltage at rest, in the model's own unit.
-        unit: how much of the model's own unit counts as a voltage of 1: a model in millivolts
-            puts the way from rest to threshold here, so that surrogates and losses see it like
-            any other.
+        reset_mode: the argument `reset`.
+        surrogate: the surrogate of the spike.
 
     Raises:
-        SigpropError: if the threshold is not finite, or not positive where the reset needs it to
-            be, or the reset is unknown.
+        SigpropError: if the threshold is not finite, or not positive although the neuron resets,
+            or the reset is unknown, or the surrogate is no `Surrogate`.
     """
 
-    #: Whether `filter` is linear in (current, state), so that the voltage given the spikes is a
-    #: linear filter of the current. A superposition test holds every model to its word.
+    # The properties of a model that rules, losses and parts need. A model sets them if they differ.
+
+    #: Whether `filter` is linear in (current, state). Given the spikes, the voltage is then a
+    #: linear filter of the current. Rules ask for it through `closed_form`.
     linear: bool = False
 
-    #: Whether that filter is one constant for the whole layer: the same for every neuron, with
-    #: nothing in it that learns. The closed form of the voltage rule needs `linear` and this.
-    fixed_filter: bool = True
-
-    #: Whether what it sends on is a graded activity rather than spikes of 0 and 1.
+    #: Whether `fire` returns a graded activity (a rate neuron) and not spikes of 0 and 1.
     graded: bool = False
 
-    #: Whether `integrate` resets by itself, so that a part around it must not change the spikes.
+    #: Whether `integrate` contains the reset, as in snnTorch's neurons. A part around the neuron
+    #: can then not change which spikes occur.
     resets_itself: bool = False
 
+    #: The voltage at rest, in the unit of the model.
     rest: float = 0.0
+
+    #: The size of one unit of voltage for surrogates and losses. A model in millivolts sets it to
+    #: the distance from rest to threshold.
     unit: float = 1.0
 
     def __init__(
@@ -93,17 +95,21 @@ class Neuron(nn.Module):
     ) -> None:
         super().__init__()
         if reset not in RESETS:
-            raise UnknownNameError("reset", reset, RESETS)
-        if not math.isfinite(threshold) or (reset != "none" and threshold <= 0):
-            raise SigpropError(
-                f"threshold of {type(self).__name__} is {threshold}; expected a positive number"
-            )
-        self._threshold = threshold
-        self.reset_by = reset
-        self._take(surrogate)
+            raise UnknownNameError("reset", str(reset), RESETS)
+        if reset == "none":
+            self._threshold = check_number(self, "threshold", threshold)
+        else:
+            self._threshold = check_positive(self, "threshold", threshold)
+        self.reset_mode: Reset = reset
+        self._set_surrogate(surrogate)
 
-    def _take(self, surrogate: Surrogate | None) -> None:
-        """Take the surrogate; it is no module, so its learnable shapes join the neuron's own."""
+    def _set_surrogate(self, surrogate: Surrogate | None) -> None:
+        """Keep the surrogate. It is no module, so its learnable shapes are registered here."""
+        if surrogate is not None and not isinstance(surrogate, Surrogate):
+            raise SigpropError(
+                f"surrogate of {type(self).__name__} is {surrogate!r}; expected a Surrogate such "
+                "as FastSigmoid()"
+            )
         self.surrogate = surrogate if surrogate is not None else FastSigmoid()
         for name, value in vars(self.surrogate).items():
             if isinstance(value, nn.Parameter):
@@ -111,38 +117,55 @@ class Neuron(nn.Module):
 
     @property
     def threshold(self) -> float | Tensor:
-        """The membrane voltage above which the neuron fires."""
+        """The neuron fires when its membrane voltage is above this value."""
         return self._threshold
 
     @property
+    def reset_by(self) -> Reset:
+        """The old name of `reset_mode`, for one release."""
+        return self.reset_mode
+
+    @property
     def recurrence(self) -> nn.Module | None:
-        """The synapse from the layer's own spikes of the step before into its current, or none."""
+        """The synapse from the layer's own last spikes into its current, if it has one."""
         return None
 
     @property
+    def fixed_filter(self) -> bool:
+        """Whether `filter` is constant: the same for the whole layer, and nothing in it learns.
+
+        False if a parameter of the model learns, except those of its surrogate. Override it in a
+        model that learns something else only, or has different filters in one layer.
+        """
+        return not any(
+            parameter.requires_grad and not name.startswith("surrogate_")
+            for name, parameter in self.named_parameters()
+        )
+
+    @property
     def closed_form(self) -> bool:
-        """Whether one static pass over the mean presynaptic trace has the exact gradient."""
+        """Whether one product with the mean presynaptic trace has the exact gradient of a layer."""
         return self.linear and self.fixed_filter
 
-    def initial_state(self, current: Tensor) -> AnyState:
-        """Return the state at rest for one step's current `[B, ...]`, in its dtype and device."""
-        return State(torch.zeros_like(current))
+    def initial_state(self, current: Tensor) -> S:
+        """Return the state at rest, in the shape, dtype and device of one current `[B, ...]`."""
+        return cast(S, State(torch.zeros_like(current)))  # a model with another state overrides
 
-    def integrate(self, current: Tensor, state: AnyState) -> AnyState:
+    def integrate(self, current: Tensor, state: S) -> S:
         """Return the state after the sub-threshold dynamics of one step, before any spike."""
         return state._replace(voltage=state.voltage + current)
 
-    def filter(self, current: Tensor, state: AnyState) -> AnyState:
-        """Return what `integrate` does with the current alone, without noise or recurrence."""
+    def filter(self, current: Tensor, state: S) -> S:
+        """Return the effect of the current alone in `integrate`, without noise or recurrence."""
         return self.integrate(current, state)
 
     def above(self, voltage: Tensor) -> Tensor:
-        """Return how far a voltage lies above the threshold, as every surrogate takes it."""
+        """Return the voltage minus the threshold, in units of `unit`: the input of a surrogate."""
         above = voltage - as_like(self.threshold, voltage)
         return above if self.unit == 1.0 else above / self.unit
 
     def depolarisation(self, voltage: Tensor) -> Tensor:
-        """Return how far a voltage lies above rest, in the same unit as `above`."""
+        """Return the voltage minus the voltage at rest, in units of `unit`."""
         if self.rest == 0.0 and self.unit == 1.0:
             return voltage
         return (voltage - self.rest) / self.unit
@@ -151,93 +174,86 @@ class Neuron(nn.Module):
         """Return the spikes for a membrane voltage: 1 above the threshold, else 0."""
         return self.surrogate.spike(self.above(voltage))
 
-    def reset(self, state: AnyState, spike: Tensor) -> AnyState:
-        """Return the state after the spikes took their toll on the voltage.
+    def reset(self, state: S, spike: Tensor) -> S:
+        """Return the state after the reset.
 
-        The amount taken off is held constant in any gradient (detached reset), as all rules here
-        and the baselines assume.
+        The reset is detached: its amount is a constant in any gradient.
         """
-        if self.reset_by == "none":
+        if self.reset_mode == "none":
             return state
-        subtract = self.reset_by == "subtract"
-        height = as_like(self.threshold, state.voltage) if subtract else state.voltage
-        return state._replace(voltage=state.voltage - (height * spike).detach())
+        subtract = self.reset_mode == "subtract"
+        amount = as_like(self.threshold, state.voltage) if subtract else state.voltage
+        return state._replace(voltage=state.voltage - (amount * spike).detach())
 
-    def step(self, current: Tensor, state: AnyState, *, hold_spikes: bool = False) -> Step:
+    def step(self, current: Tensor, state: S, *, detach_spikes: bool = False) -> Step[S]:
         """Advance one time step.
 
         Args:
             current: the input current of this step, `[B, ...]`.
-            state: the state that the step before returned, or `initial_state(current)`.
-            hold_spikes: whether the spikes are constants in any gradient, as the rules here take
-                them: no surrogate derivative then enters the voltages that follow.
+            state: the state from the last step, or `initial_state(current)`.
+            detach_spikes: whether the spikes are constants in any gradient, as local rules need
+                it; later voltages then contain no surrogate derivative.
+
+        Raises:
+            SigpropError: if `integrate` returns no state of the current's shape.
         """
-        state = self.integrate(current, state)
+        state = self._checked_integrate(current, state)
         spike = self.fire(state.voltage)
-        spike = spike.detach() if hold_spikes else spike
+        spike = spike.detach() if detach_spikes else spike
         return Step(spike, state.voltage, self.reset(state, spike))
+
+    def _checked_integrate(self, current: Tensor, state: S) -> S:
+        """Call `integrate` and check its result, which a new model may get wrong."""
+        after = self.integrate(current, state)
+        voltage = getattr(after, "voltage", None)
+        if isinstance(voltage, Tensor) and voltage.shape == current.shape:
+            return after
+        if isinstance(voltage, Tensor):
+            found = f"a voltage of shape {list(voltage.shape)}"
+        else:
+            found = f"a {type(after).__name__} without a tensor `voltage`"
+        raise SigpropError(
+            f"integrate of {type(self).__name__} returned {found}; expected a NamedTuple whose "
+            f"`voltage` has the shape of the current, {list(current.shape)}"
+        )
+
+    def forward(self, current: Tensor, state: S | None = None) -> Step[S]:
+        """Advance one time step. `run(neuron, current)` goes through `[T, B, ...]`.
+
+        In a loop: `spike, voltage, state = neuron(current, state)`. `SnnTorchStyle` gives the
+        two values of snnTorch.
+
+        Args:
+            current: the input current of this step, `[B, ...]`.
+            state: the state from the last step; at rest if not given.
+
+        Raises:
+            SigpropError: if the current is no tensor, or the state is not one of this model's.
+        """
+        model = type(self).__name__
+        if not isinstance(current, Tensor):
+            raise SigpropError(
+                f"current of {model} is a {type(current).__name__}; expected a tensor [B, ...]"
+            )
+        if state is None:
+            return self.step(current, self.initial_state(current))
+        if not hasattr(state, "_fields"):
+            raise SigpropError(
+                f"state of {model} is a {type(state).__name__}; expected the state that the last "
+                f"step returned: spike, voltage, state = neuron(current, state)"
+            )
+        return self.step(current, state)
 
     def extra_repr(self) -> str:
         """Return the settings for `print(neuron)`."""
-        return f"threshold={self.threshold}, reset={self.reset_by!r}, surrogate={self.surrogate}"
+        return f"threshold={self.threshold}, reset={self.reset_mode!r}, surrogate={self.surrogate}"
 
 
 def as_like(value: float | Tensor, like: Tensor) -> float | Tensor:
-    """Return a setting that may be a tensor in the dtype and on the device of `like`."""
+    """Return a number as it is, and a tensor in the dtype and on the device of `like`."""
     return value.to(like) if isinstance(value, Tensor) else value
 
 
-def drop_to(voltage: Tensor, spike: Tensor, value: float) -> Tensor:
-    """Return the voltage set to `value` where a spike fell: what came before leaves no gradient."""
+def reset_to(voltage: Tensor, spike: Tensor, value: float) -> Tensor:
+    """Return the voltage, set to `value` where the neuron fired; no gradient passes there."""
     return torch.where(spike > 0, value, voltage)
-
-
-def positive(**settings: float) -> None:
-    """Check settings that must be positive numbers.
-
-    Raises:
-        SigpropError: naming the first that is not.
-    """
-    for name, value in settings.items():
-        if not 0 < value < math.inf:
-            raise SigpropError(f"{name} is {value}; expected a positive number")
-
-
-def share(model: str, **settings: float) -> None:
-    """Check settings that must lie in [0, 1]: what is left of a variable after one step.
-
-    Raises:
-        SigpropError: naming the first that does not.
-    """
-    for name, value in settings.items():
-        if not 0 <= value <= 1:
-            raise SigpropError(f"{name} of {model} is {value}; expected a number from 0 to 1")
-
-
-def with_voltage(state: AnyState, voltage: Tensor) -> AnyState:
-    """Return the state with another membrane voltage, through every part around the neuron."""
-    if "inner" in state._fields:
-        return state._replace(inner=with_voltage(state.inner, voltage))
-    return state._replace(voltage=voltage)
-
-
-def map_state(function: Callable[[Tensor], Tensor], state: AnyState) -> AnyState:
-    """Return the state with a function applied to every tensor in it, such as `torch.detach`."""
-    return type(state)(
-        *(
-            function(part) if isinstance(part, Tensor) else map_state(function, part)
-            for part in state
-        )
-    )
-
-
-def state_tensors(state: AnyState) -> dict[str, Tensor]:
-    """Return every tensor of a state by its name, `voltage` first, inner states included."""
-    named: dict[str, Tensor] = {}
-    if "inner" in state._fields:
-        named |= state_tensors(state.inner)
-    return named | {
-        name: part
-        for name, part in zip(state._fields, state, strict=True)
-        if isinstance(part, Tensor)
-    }

@@ -33,17 +33,17 @@ from sigprop_snn.surrogates import Rectangle, Surrogate
 def parametric_lif_per_neuron(
     features: tuple[int, ...], *, surrogate: Surrogate | None = None
 ) -> ParametricLIF:
-    """LIF with learnable decay and threshold, one of each for every neuron (PLIF)."""
+    """LIF with learnable decay and threshold, one pair for each neuron (PLIF)."""
     return ParametricLIF(features=features, surrogate=surrogate)
 
 
 def block_adex(*, surrogate: Surrogate | None = None) -> AdEx:
-    """Adaptive exponential integrate-and-fire (AdEx), 1 ms a step, 2 nA for a current of 1."""
+    """Adaptive exponential integrate-and-fire (AdEx), 1 ms a step, a current of 1 is 2 nA."""
     return AdEx(dt=1.0, current_scale=2000.0, surrogate=surrogate)
 
 
 def block_izhikevich(*, surrogate: Surrogate | None = None) -> Izhikevich:
-    """Izhikevich's regular spiking cell (2003), 1 ms a step, I = 20 for a current of 1."""
+    """Izhikevich's regular spiking cell (2003), 1 ms a step, a current of 1 is I = 20."""
     return Izhikevich(dt=1.0, current_scale=20.0, surrogate=surrogate)
 
 
@@ -53,27 +53,27 @@ def refractory_lif(*, surrogate: Surrogate | None = None) -> Refractory:
 
 
 def floored_lif(*, surrogate: Surrogate | None = None) -> VoltageFloor:
-    """LIF whose voltage can't fall below -1."""
+    """LIF with a lowest voltage of -1."""
     return VoltageFloor(LIF(surrogate=surrogate), floor=-1.0)
 
 
 def noisy_lif(*, surrogate: Surrogate | None = None) -> GaussianNoise:
-    """LIF with Gaussian noise of 0.1 on its voltage at every step."""
+    """LIF with Gaussian noise of 0.1 on its voltage at each step."""
     return GaussianNoise(LIF(surrogate=surrogate), sigma=0.1)
 
 
 def escape_lif(*, surrogate: Surrogate | None = None) -> EscapeNoise:
-    """LIF that fires by chance around its threshold (escape noise of width 0.1)."""
+    """LIF that fires at random near its threshold (escape noise of width 0.1)."""
     return EscapeNoise(LIF(surrogate=surrogate), width=0.1)
 
 
 def hard_rate(*, surrogate: Surrogate | None = None) -> Rate:
-    """Rate neuron whose rate is its voltage held between 0 and 1 (hard sigmoid)."""
+    """Rate neuron with a hard sigmoid: its rate is its voltage, clipped to 0 and 1."""
     return Rate(threshold=0.5, surrogate=surrogate or Rectangle())
 
 
 def leaky_rate(*, surrogate: Surrogate | None = None) -> Rate:
-    """The same with a leak of 0.6 a step: it relaxes towards its current in continuous time."""
+    """Rate neuron with a hard sigmoid and a leak of 0.6 a step: it relaxes to its current."""
     return Rate(beta=0.4, threshold=0.5, surrogate=surrogate or Rectangle())
 
 
@@ -82,8 +82,8 @@ def snntorch_leaky(*, surrogate: Surrogate | None = None) -> SnnTorch:
     return SnnTorch(snntorch.Leaky(beta=0.9), surrogate)
 
 
-#: Every entry takes `surrogate=`; those of layers that need their size also take `features=`, the
-#: shape of the layer without the batch. `make_neuron` knows the difference.
+#: Each entry takes `surrogate=`. Models that need the size of their layer also take `features=`,
+#: the shape of the layer without the batch; `make_neuron` passes it where it is asked for.
 NEURONS: dict[str, Callable[..., Neuron]] = {
     "if": IF,
     "lif": LIF,
@@ -113,12 +113,12 @@ NEURONS: dict[str, Callable[..., Neuron]] = {
 
 
 def make_neuron(model: Callable[..., Neuron], features: tuple[int, ...]) -> Neuron:
-    """Return a neuron for one layer, telling it the layer's shape if it must know it.
+    """Return a neuron for one layer, and pass the layer's shape if the model asks for it.
 
     Args:
-        model: a neuron class or anything that makes one, such as an entry of `NEURONS`, a
-            `functools.partial` of one, or a function without arguments. It is told the shape if
-            it has a parameter `features` without a default.
+        model: a neuron class, or a function that makes a neuron, such as an entry of `NEURONS`, a
+            `functools.partial`, or a lambda without arguments. It gets the shape if it has a
+            parameter `features` without a default.
         features: shape of the layer, without the batch: `(N,)` or `(C, H, W)`.
     """
     asked = inspect.signature(model).parameters.get("features")

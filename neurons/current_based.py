@@ -1,4 +1,4 @@
-"""The current-based neuron: a synaptic current before the membrane."""
+"""The current-based neuron: a synaptic current drives the membrane."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from sigprop_snn.neurons.base import Neuron, Reset, share
+from sigprop_snn.neurons.base import Neuron, Reset
+from sigprop_snn.neurons.checks import check_fraction
 from sigprop_snn.surrogates import Surrogate
 
 
 class CurrentState(NamedTuple):
-    """What a current-based neuron carries.
+    """The state of a current-based neuron.
 
     Attributes:
         voltage: the membrane voltage after the reset, `[B, ...]`.
@@ -23,22 +24,22 @@ class CurrentState(NamedTuple):
     synaptic: Tensor
 
 
-class CurrentLIF(Neuron):
+class CurrentLIF(Neuron[CurrentState]):
     """Second-order current-based LIF (CuBa, Synaptic): a synaptic current drives the membrane.
 
-    J[t] = alpha J[t-1] + I[t], U[t] = beta U[t-1] + J[t]; a spike resets the voltage and leaves
-    the synaptic current (Neftci, Mostafa and Zenke 2019). The current acts in the
-    step in which it comes, as in snnTorch's Synaptic.
+    J[t] = alpha J[t-1] + I[t], U[t] = beta U[t-1] + J[t] (Neftci, Mostafa and Zenke 2019). A spike
+    resets the voltage, not the synaptic current. The current reaches the membrane in its own step,
+    as in snnTorch's Synaptic.
 
     Args:
-        alpha: the share of the synaptic current that is left after one step, in [0, 1].
-        beta: the share of the voltage that is left after one step, in [0, 1].
-        threshold: the membrane voltage above which the neuron fires.
+        alpha: the fraction of the synaptic current that remains after one step, in [0, 1].
+        beta: the fraction of the voltage that remains after one step, in [0, 1].
+        threshold: the neuron fires when its membrane voltage is above this value.
         reset: "subtract", "zero" or "none".
-        surrogate: the smooth stand-in for the spike.
+        surrogate: the surrogate of the spike; `FastSigmoid()` if not given.
 
     Raises:
-        SigpropError: if alpha or beta lies outside [0, 1].
+        SigpropError: if alpha or beta is not in [0, 1].
     """
 
     linear = True
@@ -52,16 +53,15 @@ class CurrentLIF(Neuron):
         surrogate: Surrogate | None = None,
     ) -> None:
         super().__init__(threshold, reset, surrogate)
-        share(type(self).__name__, alpha=alpha, beta=beta)
-        self.alpha = alpha
-        self.beta = beta
+        self.alpha = check_fraction(self, "alpha", alpha)
+        self.beta = check_fraction(self, "beta", beta)
 
     def initial_state(self, current: Tensor) -> CurrentState:
         """Return the state at rest."""
         return CurrentState(torch.zeros_like(current), torch.zeros_like(current))
 
     def integrate(self, current: Tensor, state: CurrentState) -> CurrentState:
-        """Let both leak; the current drives the synapse and the synapse the membrane."""
+        """Let both leak; add the current to the synaptic one, and that to the voltage."""
         synaptic = self.alpha * state.synaptic + current
         return CurrentState(self.beta * state.voltage + synaptic, synaptic)
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 
-from sigprop_snn.neurons.base import positive
+from sigprop_snn.neurons.checks import check_positive
 
 
 def decay(tau: float, dt: float = 1.0) -> float:
-    """Return exp(-dt / tau), what is left after one step: `LIF(beta=decay(tau=20.0))`.
+    """Return exp(-dt / tau), the fraction that remains after one step: `LIF(decay(tau=20.0))`.
 
     Args:
         tau: the time constant.
@@ -17,5 +17,4 @@ def decay(tau: float, dt: float = 1.0) -> float:
     Raises:
         SigpropError: if either is not a positive number.
     """
-    positive(tau=tau, dt=dt)
-    return math.exp(-dt / tau)
+    return math.exp(-check_positive("decay", "dt", dt) / check_positive("decay", "tau", tau))

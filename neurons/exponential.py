@@ -1,4 +1,4 @@
-"""The exponential integrate-and-fire neuron, alone and with adaptation (AdEx)."""
+"""The exponential integrate-and-fire neuron, without and with adaptation (AdEx)."""
 
 from __future__ import annotations
 
@@ -7,30 +7,31 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from sigprop_snn.errors import SigpropError
-from sigprop_snn.neurons.base import Neuron, State, drop_to, positive
+from sigprop_snn.neurons.base import Neuron, reset_to
+from sigprop_snn.neurons.checks import check_below, check_number, check_positive
+from sigprop_snn.neurons.state import State
 from sigprop_snn.surrogates import Surrogate
 
 
-class EIF(Neuron):
+class EIF(Neuron[State]):
     """Exponential integrate-and-fire: tau dU/dt = rest - U + D exp((U - rheobase) / D) + I.
 
-    One Euler step per time step. `threshold` is the spike cutoff, where the voltage is set to
-    `reset_voltage` (Fourcaud-Trocme et al. 2003). Voltages have no unit here, times any.
+    One Euler step per time step. Above `threshold`, the spike cutoff, the voltage is set to
+    `reset_voltage` (Fourcaud-Trocme et al. 2003). Voltages have no unit.
 
     Args:
         tau: membrane time constant.
         dt: length of one step, in the unit of `tau`.
         slope: D, the slope factor of the exponential, in units of voltage.
-        rheobase: voltage around which the exponential takes over.
+        rheobase: voltage above which the exponential dominates.
         rest: voltage at rest.
         threshold: spike cutoff.
         reset_voltage: voltage after a spike.
-        surrogate: the smooth stand-in for the spike.
+        surrogate: the surrogate of the spike; `FastSigmoid()` if not given.
 
     Raises:
-        SigpropError: if tau, dt or the slope is not positive, or the reset is not below the
-            threshold.
+        SigpropError: if tau, dt or the slope is not positive, or the reset voltage is not below
+            the threshold.
     """
 
     def __init__(
@@ -45,14 +46,12 @@ class EIF(Neuron):
         surrogate: Surrogate | None = None,
     ) -> None:
         super().__init__(threshold, "none", surrogate)
-        positive(tau=tau, dt=dt, slope=slope)
-        _below("EIF", reset_voltage, threshold)
-        self.tau = tau
-        self.dt = dt
-        self.slope = slope
-        self.rheobase = rheobase
-        self.rest = rest
-        self.reset_voltage = reset_voltage
+        self.tau = check_positive(self, "tau", tau)
+        self.dt = check_positive(self, "dt", dt)
+        self.slope = check_positive(self, "slope", slope)
+        self.rheobase = check_number(self, "rheobase", rheobase)
+        self.rest = check_number(self, "rest", rest)
+        self.reset_voltage = check_below(self, "reset_voltage", reset_voltage, self._threshold)
 
     def initial_state(self, current: Tensor) -> State:
         """Return the state at rest."""
@@ -61,13 +60,13 @@ class EIF(Neuron):
     def integrate(self, current: Tensor, state: State) -> State:
         """Take one Euler step."""
         voltage = state.voltage
-        upstroke = self.slope * _growth(voltage, self._threshold, self.rheobase, self.slope)
-        pull = self.rest - voltage + upstroke + current
-        return State(voltage + (self.dt / self.tau) * pull)
+        growth = self.slope * _exponential(voltage, self._threshold, self.rheobase, self.slope)
+        drift = self.rest - voltage + growth + current
+        return State(voltage + (self.dt / self.tau) * drift)
 
     def reset(self, state: State, spike: Tensor) -> State:
-        """Set the voltage of those that fired to the reset voltage."""
-        return State(drop_to(state.voltage, spike, self.reset_voltage))
+        """Set the voltage to the reset voltage where the neuron fired."""
+        return State(reset_to(state.voltage, spike, self.reset_voltage))
 
     def extra_repr(self) -> str:
         """Return the settings for `print(neuron)`."""
@@ -79,7 +78,7 @@ class EIF(Neuron):
 
 
 class AdExState(NamedTuple):
-    """What an AdEx neuron carries.
+    """The state of an AdEx neuron.
 
     Attributes:
         voltage: the membrane voltage after the reset, `[B, ...]`, in mV.
@@ -90,20 +89,19 @@ class AdExState(NamedTuple):
     adaptation: Tensor
 
 
-class AdEx(Neuron):
+class AdEx(Neuron[AdExState]):
     """Adaptive exponential integrate-and-fire (AdEx, Brette and Gerstner 2005), in mV, ms and pA.
 
     C dV/dt = -g (V - rest) + g D exp((V - rheobase) / D) - w + I and
-    tau_w dw/dt = a (V - rest) - w; at the spike cutoff V is set to `reset_voltage` and w grows by
-    b. The values given are theirs, of a regular spiking cell.
-    One Euler step per time step.
+    tau_w dw/dt = a (V - rest) - w. At the spike cutoff V is set to `reset_voltage` and w grows by
+    b. The defaults are the paper's, of a regular spiking cell. One Euler step per time step.
 
     Args:
         capacitance: C, in pF.
         leak: g, in nS.
         rest: the leak's reversal voltage, in mV.
-        rheobase: their threshold V_T, in mV.
-        slope: D, their slope factor, in mV.
+        rheobase: the paper's threshold V_T, in mV.
+        slope: D, the paper's slope factor, in mV.
         tau_w: time constant of the adaptation, in ms.
         a: adaptation below the threshold, in nS.
         b: adaptation by a spike, in pA.
@@ -111,11 +109,11 @@ class AdEx(Neuron):
         threshold: spike cutoff, in mV; a few slope factors above `rheobase`.
         dt: length of one step, in ms.
         current_scale: pA for an input current of 1.
-        surrogate: the smooth stand-in for the spike.
+        surrogate: the surrogate of the spike; `FastSigmoid()` if not given.
 
     Raises:
-        SigpropError: if a quantity that must be positive is not, or the reset is not below the
-            threshold.
+        SigpropError: if a quantity that must be positive is not, or rest or the reset voltage is
+            not below the threshold.
     """
 
     def __init__(
@@ -135,28 +133,18 @@ class AdEx(Neuron):
         surrogate: Surrogate | None = None,
     ) -> None:
         super().__init__(threshold, "none", surrogate)
-        positive(
-            capacitance=capacitance,
-            leak=leak,
-            slope=slope,
-            tau_w=tau_w,
-            dt=dt,
-            current_scale=current_scale,
-        )
-        _below("AdEx", reset_voltage, threshold)
-        _below("AdEx", rest, threshold, "rest")
-        self.capacitance = capacitance
-        self.leak = leak
-        self.rest = rest
-        self.rheobase = rheobase
-        self.slope = slope
-        self.tau_w = tau_w
-        self.a = a
-        self.b = b
-        self.reset_voltage = reset_voltage
-        self.dt = dt
-        self.current_scale = current_scale
-        self.unit = threshold - rest
+        self.capacitance = check_positive(self, "capacitance", capacitance)
+        self.leak = check_positive(self, "leak", leak)
+        self.rest = check_below(self, "rest", rest, self._threshold)
+        self.rheobase = check_number(self, "rheobase", rheobase)
+        self.slope = check_positive(self, "slope", slope)
+        self.tau_w = check_positive(self, "tau_w", tau_w)
+        self.a = check_number(self, "a", a)
+        self.b = check_number(self, "b", b)
+        self.reset_voltage = check_below(self, "reset_voltage", reset_voltage, self._threshold)
+        self.dt = check_positive(self, "dt", dt)
+        self.current_scale = check_positive(self, "current_scale", current_scale)
+        self.unit = self._threshold - self.rest
 
     def initial_state(self, current: Tensor) -> AdExState:
         """Return the state at rest."""
@@ -165,7 +153,7 @@ class AdEx(Neuron):
     def integrate(self, current: Tensor, state: AdExState) -> AdExState:
         """Take one Euler step of the voltage and of the adaptation."""
         voltage, adaptation = state
-        growth = _growth(voltage, self._threshold, self.rheobase, self.slope)
+        growth = _exponential(voltage, self._threshold, self.rheobase, self.slope)
         inward = self.leak * (self.rest - voltage + self.slope * growth)
         inward = inward - adaptation + self.current_scale * current
         drift = self.a * (voltage - self.rest) - adaptation
@@ -175,8 +163,8 @@ class AdEx(Neuron):
         )
 
     def reset(self, state: AdExState, spike: Tensor) -> AdExState:
-        """Set the voltage of those that fired to the reset voltage, and let them adapt."""
-        voltage = drop_to(state.voltage, spike, self.reset_voltage)
+        """Set the voltage to the reset voltage and add b to w where the neuron fired."""
+        voltage = reset_to(state.voltage, spike, self.reset_voltage)
         return AdExState(voltage, state.adaptation + self.b * spike)
 
     def extra_repr(self) -> str:
@@ -189,13 +177,10 @@ class AdEx(Neuron):
         )
 
 
-def _growth(voltage: Tensor, cutoff: float, rheobase: float, slope: float) -> Tensor:
-    """Return exp((U - rheobase) / slope), held at the cutoff: escape noise may pass beyond it."""
+def _exponential(voltage: Tensor, cutoff: float, rheobase: float, slope: float) -> Tensor:
+    """Return exp((U - rheobase) / slope), with U at most the cutoff.
+
+    With escape noise the voltage can pass the cutoff without a spike, and the exponential would
+    overflow.
+    """
     return torch.exp((voltage.clamp(max=cutoff) - rheobase) / slope)
-
-
-def _below(model: str, value: float, threshold: float, name: str = "reset_voltage") -> None:
-    if not value < threshold:
-        raise SigpropError(
-            f"{name} of {model} is {value}; expected a voltage below the threshold {threshold}"
-        )

@@ -14,9 +14,10 @@ from torch import Tensor
 
 from sigprop_snn.errors import SigpropError
 from sigprop_snn.neurons.base import Neuron
+from sigprop_snn.neurons.engines.engine import Spikes
 from sigprop_snn.neurons.integrator import LeakyIntegrator
-from sigprop_snn.neurons.kernels import Packed
 from sigprop_snn.neurons.lif import LIF
+from sigprop_snn.neurons.stepwise import is_constant
 
 
 class MeanTrace(NamedTuple):
@@ -70,30 +71,26 @@ def impulse_response(neuron: Neuron, steps: int) -> Tensor:
     return torch.stack(response).view(steps)
 
 
-def mean_trace(inputs: Tensor | Packed, response: Tensor) -> MeanTrace:
+def mean_trace(inputs: Tensor | Spikes, response: Tensor) -> MeanTrace:
     """Return the mean over time of the input passed through the neuron's own filter.
 
     (1/T) sum_t sum_{k<=t} h[t-k] x[k] = (1/T) sum_k x[k] (h[0] + ... + h[T-1-k]).
 
     Args:
-        inputs: what the synapse receives, `[T, B, ...]`; a time axis of stride 0 marks an input
-            that is constant in time, which is its own weighted mean.
+        inputs: the input of the synapse, `[T, B, ...]`. An input that is constant in time is its
+            own weighted mean.
         response: the neuron's impulse response, `[T]`.
     """
     weights = response.cumsum(0).flip(0) / response.shape[0]
     gain = float(weights.sum())
-    if isinstance(inputs, Packed):
-        return MeanTrace(inputs.weighted(weights / gain), gain)
-    if is_constant(inputs):
-        return MeanTrace(inputs[0], gain)
-    weights = (weights / gain).to(inputs)
-    trace = (weights @ inputs.reshape(inputs.shape[0], -1)).view(inputs.shape[1:])
+    if isinstance(inputs, Tensor):
+        if is_constant(inputs):
+            return MeanTrace(inputs[0], gain)
+        weights = (weights / gain).to(inputs)
+        trace = (weights @ inputs.reshape(inputs.shape[0], -1)).view(inputs.shape[1:])
+        return MeanTrace(trace, gain)
+    trace = inputs.dense()[0] if inputs.constant else inputs.weighted_sum(weights / gain)
     return MeanTrace(trace, gain)
-
-
-def is_constant(inputs: Tensor) -> bool:
-    """Return whether `[T, B, ...]` repeats one step, as `x.expand(T, ...)` does."""
-    return inputs.shape[0] == 1 or inputs.stride(0) == 0
 
 
 class Geometric(NamedTuple):

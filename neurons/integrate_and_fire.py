@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from sigprop_snn.neurons.base import Neuron, State
+from sigprop_snn.neurons.base import Neuron
+from sigprop_snn.neurons.state import State
 
 
-class IF(Neuron):
+class IF(Neuron[State]):
     """Integrate-and-fire without leak: U[t] = U[t-1] + I[t] (Lapicque 1907, no leak).
 
-    With "subtract" it fires at the rate of its current over its threshold.
+    With the reset "subtract" its firing rate is the current divided by the threshold.
 
     Args:
-        threshold: the membrane voltage above which the neuron fires.
+        threshold: the neuron fires when its membrane voltage is above this value.
         reset: "subtract", "zero" or "none".
-        surrogate: the smooth stand-in for the spike.
+        surrogate: the surrogate of the spike; `FastSigmoid()` if not given.
     """
 
     linear = True

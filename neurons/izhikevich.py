@@ -7,13 +7,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from sigprop_snn.errors import SigpropError
-from sigprop_snn.neurons.base import Neuron, drop_to, positive
+from sigprop_snn.neurons.base import Neuron, reset_to
+from sigprop_snn.neurons.checks import check_below, check_number, check_positive
 from sigprop_snn.surrogates import Surrogate
 
 
 class IzhikevichState(NamedTuple):
-    """What an Izhikevich neuron carries.
+    """The state of an Izhikevich neuron.
 
     Attributes:
         voltage: the membrane voltage v after the reset, `[B, ...]`, in mV.
@@ -24,28 +24,28 @@ class IzhikevichState(NamedTuple):
     recovery: Tensor
 
 
-class Izhikevich(Neuron):
+class Izhikevich(Neuron[IzhikevichState]):
     """Izhikevich's simple model (2003): one square and one recovery variable, in mV and ms.
 
     dv/dt = 0.04 v^2 + 5 v + 140 - u + I, du/dt = a (b v - u); above 30 mV v is set to c and u
-    grows by d (eqs. 1 to 3). One Euler step per time step. The values given are those of a
-    regular spiking cell; (c, d) = (-55, 4) is intrinsically bursting, (-50, 2) chattering, and
-    (a, d) = (0.1, 2) fast spiking.
+    grows by d (eqs. 1 to 3). One Euler step per time step. The defaults are a regular spiking
+    cell; (c, d) = (-55, 4) is intrinsically bursting, (-50, 2) chattering, and (a, d) = (0.1, 2)
+    fast spiking.
 
     Args:
-        a: how fast u recovers, in 1/ms.
-        b: how far u follows v.
+        a: rate of recovery of u, in 1/ms.
+        b: sensitivity of u to v.
         c: voltage after a spike, in mV.
-        d: what a spike adds to u.
+        d: increase of u by a spike.
         threshold: spike cutoff, in mV.
         dt: length of one step, in ms.
-        rest: the voltage it starts from, in mV.
+        rest: initial voltage, in mV.
         current_scale: the model's I for an input current of 1.
-        surrogate: the smooth stand-in for the spike.
+        surrogate: the surrogate of the spike; `FastSigmoid()` if not given.
 
     Raises:
         SigpropError: if dt or the current's scale is not positive, or c or rest is not below the
-            threshold.
+            threshold, or a number is not finite.
     """
 
     def __init__(
@@ -61,23 +61,17 @@ class Izhikevich(Neuron):
         surrogate: Surrogate | None = None,
     ) -> None:
         super().__init__(threshold, "none", surrogate)
-        positive(dt=dt, current_scale=current_scale)
-        if not (c < threshold and rest < threshold):
-            raise SigpropError(
-                f"Izhikevich got c {c} and rest {rest}; expected both below the threshold "
-                f"{threshold}"
-            )
-        self.a = a
-        self.b = b
-        self.c = c
-        self.d = d
-        self.dt = dt
-        self.rest = rest
-        self.current_scale = current_scale
-        self.unit = threshold - rest
+        self.a = check_number(self, "a", a)
+        self.b = check_number(self, "b", b)
+        self.c = check_below(self, "c", c, self._threshold)
+        self.d = check_number(self, "d", d)
+        self.dt = check_positive(self, "dt", dt)
+        self.rest = check_below(self, "rest", rest, self._threshold)
+        self.current_scale = check_positive(self, "current_scale", current_scale)
+        self.unit = self._threshold - self.rest
 
     def initial_state(self, current: Tensor) -> IzhikevichState:
-        """Return the published start: v at rest, u = b v."""
+        """Return the published initial state: v at rest, u = b v."""
         rest = torch.full_like(current, self.rest)
         return IzhikevichState(rest, self.b * rest)
 
@@ -88,9 +82,9 @@ class Izhikevich(Neuron):
         return IzhikevichState(v + self.dt * rise, u + (self.dt * self.a) * (self.b * v - u))
 
     def reset(self, state: IzhikevichState, spike: Tensor) -> IzhikevichState:
-        """Set v of those that fired to c, and add d to u."""
+        """Set v to c and add d to u where the neuron fired."""
         return IzhikevichState(
-            drop_to(state.voltage, spike, self.c), state.recovery + self.d * spike
+            reset_to(state.voltage, spike, self.c), state.recovery + self.d * spike
         )
 
     def extra_repr(self) -> str:

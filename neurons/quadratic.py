@@ -6,31 +6,33 @@ import torch
 from torch import Tensor
 
 from sigprop_snn.errors import SigpropError
-from sigprop_snn.neurons.base import Neuron, State, drop_to, positive
+from sigprop_snn.neurons.base import Neuron, reset_to
+from sigprop_snn.neurons.checks import check_below, check_number, check_positive
+from sigprop_snn.neurons.state import State
 from sigprop_snn.surrogates import Surrogate
 
 
-class QIF(Neuron):
+class QIF(Neuron[State]):
     """Quadratic integrate-and-fire: tau dU/dt = a (U - rest) (U - critical) + I, by Euler's step.
 
-    Above `critical` the voltage runs away by itself; at `threshold`, the spike cutoff, it is set
-    to `reset_voltage` (Latham et al. 2000; Gerstner et al. 2014, eq. 5.16). Voltages have no unit
-    here, times any. Strong inhibition makes Euler's step overshoot: put `VoltageFloor` around it
-    where the current may fall far below zero.
+    Above `critical` the voltage rises without input; above `threshold`, the spike cutoff, it is
+    set to `reset_voltage` (Latham et al. 2000; Gerstner et al. 2014, eq. 5.16). Voltages have no
+    unit. Strong inhibition makes Euler's step overshoot: use `VoltageFloor(QIF())` if the current
+    can be far below zero.
 
     Args:
         tau: time constant.
         dt: length of one step, in the unit of `tau`.
-        gain: a, the strength of the square.
+        gain: a, the factor of the square.
         rest: voltage at rest.
-        critical: voltage from which it runs away.
+        critical: voltage above which it rises without input.
         threshold: spike cutoff.
         reset_voltage: voltage after a spike.
-        surrogate: the smooth stand-in for the spike.
+        surrogate: the surrogate of the spike; `FastSigmoid()` if not given.
 
     Raises:
-        SigpropError: if tau, dt or the gain is not positive, or rest, critical and threshold do
-            not rise in this order, or the reset is not below the threshold.
+        SigpropError: if tau, dt or the gain is not positive, or not rest <= critical < threshold,
+            or the reset voltage is not below the threshold.
     """
 
     def __init__(
@@ -45,19 +47,16 @@ class QIF(Neuron):
         surrogate: Surrogate | None = None,
     ) -> None:
         super().__init__(threshold, "none", surrogate)
-        positive(tau=tau, dt=dt, gain=gain)
-        if not (rest <= critical < threshold and reset_voltage < threshold):
+        self.tau = check_positive(self, "tau", tau)
+        self.dt = check_positive(self, "dt", dt)
+        self.gain = check_positive(self, "gain", gain)
+        self.rest = check_number(self, "rest", rest)
+        self.critical = check_below(self, "critical", critical, self._threshold)
+        self.reset_voltage = check_below(self, "reset_voltage", reset_voltage, self._threshold)
+        if self.rest > self.critical:
             raise SigpropError(
-                f"QIF got rest {rest}, critical {critical}, threshold {threshold} and "
-                f"reset_voltage {reset_voltage}; expected rest <= critical < threshold and the "
-                "reset below the threshold"
+                f"rest of QIF is {self.rest}; expected at most critical, {self.critical}"
             )
-        self.tau = tau
-        self.dt = dt
-        self.gain = gain
-        self.rest = rest
-        self.critical = critical
-        self.reset_voltage = reset_voltage
 
     def initial_state(self, current: Tensor) -> State:
         """Return the state at rest."""
@@ -66,12 +65,12 @@ class QIF(Neuron):
     def integrate(self, current: Tensor, state: State) -> State:
         """Take one Euler step."""
         voltage = state.voltage
-        pull = self.gain * (voltage - self.rest) * (voltage - self.critical)
-        return State(voltage + (self.dt / self.tau) * (pull + current))
+        drift = self.gain * (voltage - self.rest) * (voltage - self.critical)
+        return State(voltage + (self.dt / self.tau) * (drift + current))
 
     def reset(self, state: State, spike: Tensor) -> State:
-        """Set the voltage of those that fired to the reset voltage."""
-        return State(drop_to(state.voltage, spike, self.reset_voltage))
+        """Set the voltage to the reset voltage where the neuron fired."""
+        return State(reset_to(state.voltage, spike, self.reset_voltage))
 
     def extra_repr(self) -> str:
         """Return the settings for `print(neuron)`."""

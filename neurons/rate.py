@@ -1,28 +1,30 @@
-"""The rate neuron: what it sends on is a graded activity, not spikes."""
+"""The rate neuron: it sends a graded activity, not spikes."""
 
 from __future__ import annotations
 
 from torch import Tensor
 
-from sigprop_snn.neurons.base import Neuron, State, share
+from sigprop_snn.neurons.base import Neuron
+from sigprop_snn.neurons.checks import check_number
+from sigprop_snn.neurons.state import State
 from sigprop_snn.surrogates import Relu, Surrogate
 
 
-class Rate(Neuron):
-    """Leaky rate neuron: U[t] = beta U[t-1] + (1 - beta) I[t], and f(U - threshold) is sent on.
+class Rate(Neuron[State]):
+    """Leaky rate neuron: U[t] = beta U[t-1] + (1 - beta) I[t]; it sends f(U - threshold).
 
-    Without a leak, beta = 0, every step stands alone: one step of it is the layer of an ordinary
-    network, with the surrogate's primitive as its activation (Kohan et al., arXiv 2204.01723, the
-    discrete networks there). With a leak it is a neuron in continuous time that relaxes towards
-    its current.
+    With beta = 0 no step depends on the steps before it: the layer is one of an ordinary network,
+    and the primitive of the surrogate is its activation (the discrete networks of Kohan et al.,
+    arXiv 2204.01723). With beta > 0 the voltage relaxes towards the current, as in a neuron in
+    continuous time.
 
     Args:
-        beta: the share of the voltage that is left after one step, in [0, 1).
-        threshold: what is taken off the voltage before the activation.
-        surrogate: the activation, by its primitive.
+        beta: the fraction of the voltage that remains after one step, in [0, 1).
+        threshold: subtracted from the voltage before the activation; any finite number.
+        surrogate: its primitive is the activation; `Relu()` if not given.
 
     Raises:
-        SigpropError: if beta lies outside [0, 1].
+        SigpropError: if beta is not in [0, 1).
     """
 
     linear = True
@@ -31,9 +33,12 @@ class Rate(Neuron):
     def __init__(
         self, beta: float = 0.0, threshold: float = 0.0, surrogate: Surrogate | None = None
     ) -> None:
-        super().__init__(threshold, reset="none", surrogate=surrogate or Relu())
-        share(type(self).__name__, beta=beta)
-        self.beta = beta
+        super().__init__(
+            threshold, reset="none", surrogate=Relu() if surrogate is None else surrogate
+        )
+        self.beta = check_number(
+            self, "beta", beta, "a number from 0, below 1", lambda x: 0 <= x < 1
+        )
 
     def integrate(self, current: Tensor, state: State) -> State:
         """Let the voltage relax towards the current."""
@@ -42,7 +47,7 @@ class Rate(Neuron):
         return State(self.beta * state.voltage + (1.0 - self.beta) * current)
 
     def fire(self, voltage: Tensor) -> Tensor:
-        """Return the activity, the surrogate's primitive of the voltage above the threshold."""
+        """Return the activity: the primitive of the surrogate at the voltage minus threshold."""
         return self.surrogate.f(self.above(voltage))
 
     def extra_repr(self) -> str:

@@ -1,4 +1,4 @@
-"""Recurrence: a layer whose own spikes of the step before join its current."""
+"""Recurrence: the spikes of a layer add to its own current one step later."""
 
 from __future__ import annotations
 
@@ -11,36 +11,36 @@ from torch import Tensor, nn
 
 from sigprop_snn.errors import SigpropError
 from sigprop_snn.neurons.adaptive import ALIF
-from sigprop_snn.neurons.base import AnyState, Neuron
+from sigprop_snn.neurons.base import Neuron
 from sigprop_snn.neurons.current_based import CurrentLIF
 from sigprop_snn.neurons.lif import LIF
+from sigprop_snn.neurons.state import NeuronState
 from sigprop_snn.neurons.wrapper import Wrapper
 from sigprop_snn.surrogates import Surrogate
 
 # A square weight of this side takes 1 GiB in float32.
-_MOST_ALL_TO_ALL = 16_384
+_MAX_ALL_TO_ALL = 16_384
 
 
 class RecurrentState(NamedTuple):
-    """What a recurrent layer carries.
+    """The state of a recurrent layer.
 
     Attributes:
-        inner: the neuron's own state.
-        last_spike: the layer's spikes of the step before, `[B, ...]`.
+        inner: the state of the inner neuron.
+        last_spike: the layer's spikes of the last step, `[B, ...]`.
     """
 
-    inner: AnyState
+    inner: NeuronState
     last_spike: Tensor
 
     @property
     def voltage(self) -> Tensor:
         """The membrane voltage after the reset, `[B, ...]`."""
-        voltage: Tensor = self.inner.voltage
-        return voltage
+        return self.inner.voltage
 
 
 class AllToAll(nn.Linear):
-    """A weight from every neuron of a layer to every other and itself, without bias.
+    """A weight from each neuron of a layer to each neuron of the layer, without bias.
 
     Args:
         features: shape of the layer, without the batch.
@@ -51,10 +51,10 @@ class AllToAll(nn.Linear):
 
     def __init__(self, features: tuple[int, ...]) -> None:
         count = math.prod(features)
-        if not 1 <= count <= _MOST_ALL_TO_ALL:
+        if not 1 <= count <= _MAX_ALL_TO_ALL:
             raise SigpropError(
                 f"all-to-all recurrence over a layer of shape {list(features)} has {count:,} "
-                f"neurons; expected 1 to {_MOST_ALL_TO_ALL:,} (a convolution or OneToOne for more)"
+                f"neurons; expected 1 to {_MAX_ALL_TO_ALL:,} (a convolution or OneToOne for more)"
             )
         super().__init__(count, count, bias=False)
 
@@ -64,7 +64,7 @@ class AllToAll(nn.Linear):
 
 
 class OneToOne(nn.Module):
-    """A weight from every neuron of a layer to itself.
+    """A weight from each neuron of a layer to itself.
 
     Args:
         features: shape of the layer, without the batch.
@@ -79,16 +79,16 @@ class OneToOne(nn.Module):
         return self.weight.to(spike) * spike
 
 
-# What the closed form may pass a mean over time through.
+# The closed form passes a mean over time through the recurrence, so it must be affine.
 _AFFINE = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, OneToOne)
 
 
-class Recurrent(Wrapper):
-    """Any neuron with recurrence: I[t] + V S[t-1] drives it, S being the layer's own spikes.
+class Recurrent(Wrapper[RecurrentState]):
+    """Any neuron with recurrence: its current is I[t] + V S[t-1], where S are the layer's spikes.
 
-    Given the spikes the voltage stays a linear filter of that sum, so the recurrent weights have
-    the closed form of the feed-forward ones, over the layer's own spikes delayed by one step. A
-    recurrence that is no affine module takes it from both: `linear` is then false.
+    Given the spikes, the voltage is a linear filter of that current. The recurrent weights then
+    have the closed form of the feed-forward weights, over the layer's spikes delayed by one step.
+    This needs an affine recurrence; with any other module `linear` is False.
 
     Args:
         neuron: the neuron model.
@@ -96,7 +96,7 @@ class Recurrent(Wrapper):
             `OneToOne`, a convolution, or any module.
 
     Raises:
-        SigpropError: if the neuron is recurrent already.
+        SigpropError: if the neuron is recurrent already, or the recurrence is no module.
     """
 
     def __init__(self, neuron: Neuron, recurrence: nn.Module) -> None:
@@ -106,45 +106,45 @@ class Recurrent(Wrapper):
                 f"Recurrent got {type(neuron).__name__}, which is recurrent already; expected a "
                 "neuron without recurrence"
             )
+        if not isinstance(recurrence, nn.Module):
+            raise SigpropError(
+                f"recurrence of Recurrent is {recurrence!r}; expected a module such as AllToAll"
+            )
         self.synapse = recurrence
         self.linear = neuron.linear and isinstance(recurrence, _AFFINE)
 
     @property
     def recurrence(self) -> nn.Module:
-        """The synapse from the layer's own spikes of the step before into its current."""
+        """The synapse from the layer's last spikes into its current."""
         return self.synapse
 
     def initial_state(self, current: Tensor) -> RecurrentState:
-        """Return the state at rest, with no spike behind it."""
+        """Return the state at rest, without a last spike."""
         return RecurrentState(self.neuron.initial_state(current), torch.zeros_like(current))
 
     def integrate(self, current: Tensor, state: RecurrentState) -> RecurrentState:
-        """Add what the last spikes bring to the current, and let the neuron integrate it."""
-        current = self._joined(current, state)
-        return state._replace(inner=self.neuron.integrate(current, state.inner))
+        """Add the recurrent current, and integrate the inner neuron."""
+        current = current + self.synapse(state.last_spike)
+        return state._replace(inner=self.neuron._checked_integrate(current, state.inner))
 
     def filter(self, current: Tensor, state: RecurrentState) -> RecurrentState:
-        """Return what the current alone does to the neuron's state."""
+        """Return the effect of the current alone on the inner neuron."""
         return state._replace(inner=self.neuron.filter(current, state.inner))
 
     def reset(self, state: RecurrentState, spike: Tensor) -> RecurrentState:
-        """Return the neuron's state after its spikes, and the spikes."""
+        """Reset the inner neuron, and keep the spikes for the next step."""
         return RecurrentState(self.neuron.reset(state.inner, spike), spike)
-
-    def _joined(self, current: Tensor, state: RecurrentState) -> Tensor:
-        joined: Tensor = current + self.synapse(state.last_spike)
-        return joined
 
 
 def recurrent_lif(features: tuple[int, ...], *, surrogate: Surrogate | None = None) -> Recurrent:
-    """LIF with all-to-all recurrence: every spike of the layer drives the layer a step later."""
+    """LIF with all-to-all recurrence: each spike drives the whole layer one step later."""
     return Recurrent(LIF(surrogate=surrogate), AllToAll(features))
 
 
 def recurrent_lif_one_to_one(
     features: tuple[int, ...], *, surrogate: Surrogate | None = None
 ) -> Recurrent:
-    """LIF with one-to-one recurrence: every neuron drives itself a step after its spike."""
+    """LIF with one-to-one recurrence: each spike drives its own neuron one step later."""
     return Recurrent(LIF(surrogate=surrogate), OneToOne(features))
 
 

@@ -1,27 +1,28 @@
-"""snnTorch's neurons in a block, and ours in a snnTorch loop."""
+"""snnTorch's neurons in a block, and our neurons in a snnTorch loop."""
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, NamedTuple, cast
+from typing import Any, ClassVar, Generic, NamedTuple, cast
 
 import snntorch
 import torch
 from torch import Tensor, nn
 
 from sigprop_snn.errors import SigpropError
-from sigprop_snn.neurons.base import AnyState, Neuron, Reset, State
+from sigprop_snn.neurons.base import Neuron, Reset
+from sigprop_snn.neurons.state import S, State
 from sigprop_snn.surrogates import Surrogate
 
 
 class SynapticState(NamedTuple):
-    """What snnTorch's Synaptic carries: the voltage and the synaptic current, `[B, ...]`."""
+    """The state of snnTorch's Synaptic: voltage and synaptic current, `[B, ...]`."""
 
     voltage: Tensor
     syn: Tensor
 
 
 class AlphaState(NamedTuple):
-    """What snnTorch's Alpha carries: the voltage and two synaptic currents, `[B, ...]`."""
+    """The state of snnTorch's Alpha: voltage and two synaptic currents, `[B, ...]`."""
 
     voltage: Tensor
     syn_exc: Tensor
@@ -29,41 +30,44 @@ class AlphaState(NamedTuple):
 
 
 class RLeakyState(NamedTuple):
-    """What snnTorch's RLeaky carries: the voltage and the last spikes, `[B, ...]`."""
+    """The state of snnTorch's RLeaky: voltage and last spikes, `[B, ...]`."""
 
     voltage: Tensor
     spk: Tensor
 
 
 class RSynapticState(NamedTuple):
-    """What snnTorch's RSynaptic carries: voltage, last spikes, synaptic current, `[B, ...]`."""
+    """The state of snnTorch's RSynaptic: voltage, last spikes and synaptic current."""
 
     voltage: Tensor
     spk: Tensor
     syn: Tensor
 
 
-class SnnTorch(Neuron):
+SnnTorchState = State | SynapticState | AlphaState | RLeakyState | RSynapticState
+
+
+class SnnTorch(Neuron[SnnTorchState]):
     """A snnTorch neuron in a block: Leaky, Synaptic, Alpha, Lapicque, RLeaky or RSynaptic.
 
-    State goes in and comes out as with any neuron here; the module's own buffers are emptied after
-    every step. snnTorch resets at the step after the spike, so its state is the voltage that was
-    compared with the threshold and `reset` leaves it alone. Spikes, and their gradient, are those
-    of the module; `surrogate` is what a rule puts on the voltage, since snnTorch's surrogates have
-    no primitive. It is not declared linear: the reset sits inside the module.
+    The state goes in and comes out as in any neuron here; the buffers of the module are emptied
+    after each step. snnTorch resets one step after the spike, inside the module. So the state
+    holds the voltage before the reset, `reset` does not change it, and the model is not declared
+    linear. Spikes and their gradient are those of the module. snnTorch's surrogates have no
+    primitive: `surrogate` is the one that a rule applies to the voltage.
 
     Args:
         module: the snnTorch neuron, with `init_hidden=False`.
-        surrogate: the smooth function of the surrogate rule.
+        surrogate: the surrogate for rules; `FastSigmoid()` if not given.
 
     Raises:
         SigpropError: if the module is none of the six, hides its state, or resets without delay,
-            which hides the voltage that was compared.
+            which hides the voltage before the reset.
     """
 
     resets_itself = True
 
-    #: For each module: its state, and the order in which the module takes and gives the fields.
+    #: The state of each module, and the order in which the module takes and returns its fields.
     _KINDS: ClassVar[dict[type[nn.Module], tuple[type[Any], tuple[str, ...]]]] = {
         snntorch.Leaky: (State, ("voltage",)),
         snntorch.Lapicque: (State, ("voltage",)),
@@ -82,15 +86,15 @@ class SnnTorch(Neuron):
         self.module: Any = module
         if self.module.init_hidden:
             raise SigpropError(
-                f"{kind.__name__} has init_hidden=True; expected False, so that its state is given"
+                f"{kind.__name__} has init_hidden=True; expected False: it must return its state"
             )
         if not getattr(module, "reset_delay", True):
             raise SigpropError(
                 f"{kind.__name__} has reset_delay=False, which hides the voltage before the reset; "
                 "expected True (LIF, CurrentLIF and Recurrent here reset without delay)"
             )
-        self.reset_by = cast(Reset, self.module.reset_mechanism)
-        self._take(surrogate)
+        self.reset_mode = cast(Reset, self.module.reset_mechanism)
+        self._set_surrogate(surrogate)
         self._state, self._order = self._KINDS[kind]
 
     @property
@@ -99,21 +103,23 @@ class SnnTorch(Neuron):
         threshold: Tensor = self.module.threshold
         return threshold
 
-    def initial_state(self, current: Tensor) -> AnyState:
+    def initial_state(self, current: Tensor) -> SnnTorchState:
         """Return the state at rest: zeros."""
-        return self._state(*(torch.zeros_like(current) for _ in self._order))
+        state: SnnTorchState = self._state(*(torch.zeros_like(current) for _ in self._order))
+        return state
 
-    def integrate(self, current: Tensor, state: AnyState) -> AnyState:
-        """Return the module's state after one step; a reset left over from the last comes first."""
+    def integrate(self, current: Tensor, state: SnnTorchState) -> SnnTorchState:
+        """Return the module's state after one step, which begins with the reset of the last one."""
         given = [getattr(state, name) for name in self._order]
         spike, *after = self.module(current, *given)
         if "spk" in self._order:
             after = [spike, *after]
         for name in ("reset", *self._order):
             setattr(self.module, "mem" if name == "voltage" else name, current.new_zeros(0))
-        # snnTorch's spikes are float32 whatever the current is.
+        # snnTorch's spikes are float32 for any dtype of the current.
         named = dict(zip(self._order, (part.to(current.dtype) for part in after), strict=True))
-        return self._state(**named)
+        result: SnnTorchState = self._state(**named)
+        return result
 
     def fire(self, voltage: Tensor) -> Tensor:
         """Return the module's spikes for a membrane voltage."""
@@ -123,36 +129,37 @@ class SnnTorch(Neuron):
             spike = self.module.fire(voltage)
         return spike.to(voltage.dtype)
 
-    def reset(self, state: AnyState, spike: Tensor) -> AnyState:
+    def reset(self, state: SnnTorchState, spike: Tensor) -> SnnTorchState:
         """Return the state with these spikes: the module resets at its next step."""
-        return state._replace(spk=spike) if "spk" in self._order else state
+        if isinstance(state, RLeakyState | RSynapticState):
+            return state._replace(spk=spike)
+        return state
 
     def extra_repr(self) -> str:
         """Return the surrogate; the module inside prints the rest."""
         return f"surrogate={self.surrogate}"
 
 
-class SnnTorchStyle(nn.Module):
+class SnnTorchStyle(nn.Module, Generic[S]):
     """A neuron in snnTorch's calling style: `spk, mem = neuron(cur, mem)`.
 
-    `mem` is the neuron's whole state, to be handed back at the next step as it is; its membrane
-    voltage, after the reset, is `mem.voltage`.
+    `mem` is the whole state of the neuron; give it to the next step unchanged. `mem.voltage` is
+    the membrane voltage after the reset.
 
     Args:
         neuron: any neuron of this package.
     """
 
-    def __init__(self, neuron: Neuron) -> None:
+    def __init__(self, neuron: Neuron[S]) -> None:
         super().__init__()
         self.neuron = neuron
 
-    def forward(self, current: Tensor, mem: AnyState | None = None) -> tuple[Tensor, AnyState]:
+    def forward(self, current: Tensor, mem: S | None = None) -> tuple[Tensor, S]:
         """Advance one step.
 
         Args:
             current: the input current of this step, `[B, ...]`.
-            mem: the state that the step before returned; at rest if not given.
+            mem: the state from the last step; at rest if not given.
         """
-        state = mem if mem is not None else self.neuron.initial_state(current)
-        step = self.neuron.step(current, state)
+        step = self.neuron.forward(current, mem)
         return step.spike, step.state

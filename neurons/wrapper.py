@@ -1,79 +1,94 @@
-"""What a part around a neuron is: it delegates all that it does not change."""
+"""The base class of a part around a neuron: it delegates everything that it does not change."""
 
 from __future__ import annotations
 
 from torch import Tensor, nn
 
 from sigprop_snn.errors import SigpropError
-from sigprop_snn.neurons.base import AnyState, Neuron
+from sigprop_snn.neurons.base import Neuron
+from sigprop_snn.neurons.state import S
 
 
-class Wrapper(Neuron):
-    """A neuron made of another one; override only what the part changes.
+class Wrapper(Neuron[S]):
+    """A neuron made from another one; a subclass overrides only what it changes.
 
     Args:
-        neuron: the neuron it goes around.
+        neuron: the inner neuron.
+
+    Attributes:
+        neuron: the inner neuron.
 
     Raises:
-        SigpropError: if that neuron has a step of its own, which this part would pass over, or
-            resets by itself where this part changes the spikes.
+        SigpropError: if the inner neuron overrides `step`, which this part would not call, or
+            resets itself although this part changes the spikes.
     """
 
-    #: Whether the part changes which spikes fall.
+    #: Whether the part changes which spikes occur.
     changes_spikes: bool = False
 
     def __init__(self, neuron: Neuron) -> None:
         nn.Module.__init__(self)
+        part, inner = type(self).__name__, type(neuron).__name__
+        if not isinstance(neuron, Neuron):
+            raise SigpropError(f"{part} got {neuron!r}; expected a neuron such as LIF()")
         if type(neuron).step is not Neuron.step:
-            inner = type(neuron).__name__
             raise SigpropError(
-                f"{type(self).__name__} can't go around {inner}, which has a step of its own; "
-                f"expected {inner} around {type(self).__name__}"
+                f"{part} can't go around {inner}, which overrides `step`; "
+                f"expected {inner} around {part}"
             )
         if self.changes_spikes and neuron.resets_itself:
             raise SigpropError(
-                f"{type(self).__name__} changes the spikes of {type(neuron).__name__}, which "
-                "resets by itself; expected a neuron of this package"
+                f"{part} changes the spikes of {inner}, which resets itself; "
+                "expected a neuron of this package"
             )
         self.neuron = neuron
         self.surrogate = neuron.surrogate
-        self.reset_by = neuron.reset_by
+        self.reset_mode = neuron.reset_mode
         self.linear = neuron.linear
-        self.fixed_filter = neuron.fixed_filter
+        self.graded = neuron.graded
         self.resets_itself = neuron.resets_itself
         self.rest = neuron.rest
         self.unit = neuron.unit
 
     @property
     def threshold(self) -> float | Tensor:
-        """The membrane voltage above which the neuron fires."""
+        """The threshold of the inner neuron."""
         return self.neuron.threshold
 
     @property
     def recurrence(self) -> nn.Module | None:
-        """The recurrent synapse of the neuron inside, or none."""
+        """The recurrent synapse of the inner neuron, if it has one."""
         return self.neuron.recurrence
 
-    def initial_state(self, current: Tensor) -> AnyState:
-        """Return the neuron's state at rest."""
-        return self.neuron.initial_state(current)
+    @property
+    def fixed_filter(self) -> bool:
+        """Whether the filter of the inner neuron is constant."""
+        return self.neuron.fixed_filter
 
-    def integrate(self, current: Tensor, state: AnyState) -> AnyState:
-        """Return the neuron's state after one step."""
-        return self.neuron.integrate(current, state)
+    def initial_state(self, current: Tensor) -> S:
+        """Return the inner neuron's state at rest."""
+        state: S = self.neuron.initial_state(current)
+        return state
 
-    def filter(self, current: Tensor, state: AnyState) -> AnyState:
-        """Return what the current alone does to the neuron's state."""
-        return self.neuron.filter(current, state)
+    def integrate(self, current: Tensor, state: S) -> S:
+        """Return the inner neuron's state after its sub-threshold dynamics."""
+        after: S = self.neuron._checked_integrate(current, state)
+        return after
+
+    def filter(self, current: Tensor, state: S) -> S:
+        """Return the effect of the current alone on the inner neuron."""
+        after: S = self.neuron.filter(current, state)
+        return after
 
     def fire(self, voltage: Tensor) -> Tensor:
-        """Return the neuron's spikes."""
+        """Return the inner neuron's spikes."""
         return self.neuron.fire(voltage)
 
-    def reset(self, state: AnyState, spike: Tensor) -> AnyState:
-        """Return the neuron's state after its spikes."""
-        return self.neuron.reset(state, spike)
+    def reset(self, state: S, spike: Tensor) -> S:
+        """Return the inner neuron's state after its reset."""
+        after: S = self.neuron.reset(state, spike)
+        return after
 
     def extra_repr(self) -> str:
-        """Return nothing: the neuron inside prints its settings."""
+        """Return nothing: the inner neuron prints its settings."""
         return ""

@@ -1,8 +1,10 @@
-"""Calls in fresh processes, so that the memory and the death of each are its own.
+"""Function calls that each run in a fresh process.
 
-A server imports once what every call needs and forks for each of them, which then begins at once.
-(The standard library's fork server imports the main script again in every process; this one leaves
-it alone, so that any program can use it.) Run as a program, this module is that server.
+The peak memory of a call is then its own, and a call that crashes does not end the program.
+
+A server process imports once the modules that every call needs, and forks for each call, so a call
+starts at once. (The fork server of the standard library imports the main script again in every
+process. This one does not, so any program can use it.)
 """
 
 from __future__ import annotations
@@ -17,26 +19,42 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import IO, Any
 
+import sigprop_snn
 from sigprop_snn.errors import SigpropError
 
-# Elsewhere libraries don't take well to a fork.
+# On other systems, libraries do not expect a fork.
 _FORKS = sys.platform.startswith("linux")
+
+# The server must import the same package as this process. `python -m sigprop_snn.processes` would
+# search the current folder first, and find another `sigprop_snn` in a clone's root.
+_SERVER = """
+import sys
+sys.path[:] = {path}
+from importlib.util import module_from_spec, spec_from_file_location
+spec = spec_from_file_location("sigprop_snn", {package})
+sys.modules["sigprop_snn"] = module_from_spec(spec)
+spec.loader.exec_module(sys.modules["sigprop_snn"])
+from sigprop_snn.processes import serve
+serve({preload})
+"""
 
 
 class CallFailedError(Exception):
-    """A call in another process ended without a result; the message says how."""
+    """A call in another process ended without a result. The message gives the reason."""
 
 
 class FreshProcesses:
-    """Runs calls, one after the other, each in a process of its own.
+    """Runs calls one after the other, each in its own process.
 
-    A context manager; whatever still runs ends with it, or with this process.
+    It is a context manager. A call that still runs at its end, or when this process ends, is
+    killed.
 
     Args:
-        preload: modules that the calls need, imported once for all.
-        environment: variables of the environment that the processes have beside this one's.
+        preload: modules to import once, before the first call.
+        environment: environment variables to add for the calls.
     """
 
     def __init__(
@@ -52,17 +70,19 @@ class FreshProcesses:
     def __exit__(self, *_: object) -> None:
         if self._server is not None:
             assert self._server.stdin is not None
-            self._server.stdin.close()  # which tells the server to end
+            self._server.stdin.close()  # the server ends when its input ends
             self._server.wait()
             assert self._server.stdout is not None
             self._server.stdout.close()
             self._server = None
 
     def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        """Return `function(*arguments)`; the function, the arguments and the result are pickled.
+        """Return `function(*arguments)`.
+
+        The function, the arguments and the result must be picklable.
 
         Raises:
-            CallFailedError: if the call raised an error or its process died.
+            CallFailedError: if the call raises an error or its process dies.
         """
         server = self._running()
         assert server.stdin is not None and server.stdout is not None
@@ -80,12 +100,12 @@ class FreshProcesses:
         return result
 
     def _running(self) -> subprocess.Popen[bytes]:
-        """Return the server; where processes can't be forked it serves one call and ends."""
+        """Return the server. Where processes can't fork, a server serves one call and ends."""
         if self._server is not None and self._server.poll() is not None:
             self.__exit__()
         if self._server is None:
             self._server = subprocess.Popen(
-                [sys.executable, "-m", "sigprop_snn.processes", *self._preload],
+                [sys.executable, "-c", _server_code(self._preload)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 env={**os.environ, **self._environment},
@@ -93,23 +113,36 @@ class FreshProcesses:
         return self._server
 
 
+def _server_code(preload: Sequence[str]) -> str:
+    # In ASCII, because the encoding of the command line may not hold other characters.
+    return _SERVER.format(
+        path=ascii([entry for entry in sys.path if isinstance(entry, str)]),
+        package=ascii(str(Path(sigprop_snn.__file__).absolute())),
+        preload=ascii(list(preload)),
+    )
+
+
 def _death(code: int) -> str:
     if code < 0:
         name = signal.Signals(-code).name
-        hint = ", often for want of memory" if name == "SIGKILL" else ""
+        hint = ", often because memory ran out" if name == "SIGKILL" else ""
         return f"the process was ended by {name}{hint}"
     return f"the process ended with code {code} and no result"
 
 
 def serve(preload: Sequence[str]) -> None:
-    """Serve calls from the standard input until it closes; the answers go to standard output."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the caller's to judge
+    """Answer calls from standard input on standard output, until standard input ends.
+
+    Args:
+        preload: modules to import before the first call.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the caller handles Ctrl-C
     answers = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # what a call prints is no answer
+    os.dup2(2, 1)  # keep what a call prints out of the answers
     for name in preload:
         with contextlib.suppress(ImportError):
             importlib.import_module(name)
-    # Unbuffered, so that what is not read yet can be seen from outside.
+    # Unbuffered, so that `select` in `_forked` sees everything that is not read yet.
     calls = os.fdopen(os.dup(0), "rb", buffering=0)
     while True:
         try:
@@ -127,7 +160,7 @@ def serve(preload: Sequence[str]) -> None:
 def _forked(
     function: Callable[..., Any], arguments: tuple[Any, ...], calls: IO[bytes]
 ) -> tuple[int, bytes]:
-    """Return the exit code of a process that makes the call, and its outcome."""
+    """Make the call in a new process. Return the process's exit code and the outcome."""
     out, into = os.pipe()
     child = os.fork()
     if child == 0:
@@ -140,7 +173,7 @@ def _forked(
     with os.fdopen(out, "rb", buffering=0) as pipe:
         while True:
             ready, _, _ = select.select([calls, pipe], [], [])
-            if calls in ready:  # no call comes before the answer: the caller is gone
+            if calls in ready:  # no call comes before the answer, so the caller has ended
                 os.kill(child, signal.SIGKILL)
                 os.waitpid(child, 0)
                 sys.exit(0)
@@ -152,7 +185,7 @@ def _forked(
 
 
 def _outcome(function: Callable[..., Any], arguments: tuple[Any, ...]) -> bytes:
-    """Return the pickled result of a call, or what it said when it failed."""
+    """Return a pickled pair: whether the call succeeded, and its result or its error message."""
     warnings.showwarning = _say_warning
     try:
         return pickle.dumps((True, function(*arguments)))
@@ -164,7 +197,3 @@ def _outcome(function: Callable[..., Any], arguments: tuple[Any, ...]) -> bytes:
 
 def _say_warning(message: Warning | str, *_: object, **__: object) -> None:
     print(f"sigprop-snn: {message}", file=sys.stderr)
-
-
-if __name__ == "__main__":
-    serve(sys.argv[1:])

@@ -1,4 +1,4 @@
-"""Smooth functions that stand in for the spike: each with primitive, derivative and spike."""
+"""Surrogates: smooth functions of the voltage that replace the step function of the spike."""
 
 from sigprop_snn.surrogates.base import Surrogate
 from sigprop_snn.surrogates.catalogue import SURROGATES

@@ -1,8 +1,10 @@
-"""What every surrogate is: a smooth primitive, its derivative, and the spike."""
+"""The base class of all surrogates: a smooth primitive, its derivative, and the spike."""
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
+from numbers import Real
 from typing import Any, ClassVar
 
 import torch
@@ -12,28 +14,28 @@ from sigprop_snn.errors import SigpropError
 
 
 class Surrogate(ABC):
-    """A smooth stand-in for the spike's step function.
+    """A smooth function that replaces the step function of the spike.
 
-    A new one gives `f` and `df`; `spike` follows from them. Signal propagation attaches its loss
-    to the primitive `f`, before the spike (Kohan et al., arXiv 2204.01723, section on spiking
-    networks); baselines that go through the spike use `df` in its place (Neftci et al. 2019).
+    A new surrogate defines `f` and `df`. Signal propagation computes its loss from the primitive
+    `f`, before the spike (Kohan et al., arXiv 2204.01723, section on spiking networks). Baselines
+    that differentiate through the spike use `df` as its derivative (Neftci et al. 2019).
 
-    `u` is always the membrane voltage minus the threshold, in units of voltage. A shape parameter
-    is a number or a tensor, one for each neuron where it broadcasts. An `nn.Parameter` learns: the
-    neuron that takes the surrogate lists it among its parameters, and the surrogate rule's
-    gradient reaches it through `f`. No gradient reaches it through `spike`.
+    `u` is the membrane voltage minus the threshold, `neuron.above(voltage)`. A shape parameter is
+    a number, or a tensor that broadcasts against `u`, such as one value for each neuron. An
+    `nn.Parameter` learns: it becomes a parameter of the neuron, and the gradient of the surrogate
+    rule reaches it through `f`. No gradient reaches it through `spike`.
     """
 
-    #: Whether `f` rises from 0 to 1 without ever falling.
+    #: Whether `f` rises from 0 to 1 and never falls.
     rises: ClassVar[bool] = True
 
     @abstractmethod
     def f(self, u: Tensor) -> Tensor:
-        """Return the smooth primitive at `u`, same shape and dtype."""
+        """Return the smooth primitive at `u`, in its shape and dtype."""
 
     @abstractmethod
     def df(self, u: Tensor) -> Tensor:
-        """Return the derivative of `f` at `u`, same shape and dtype."""
+        """Return the derivative of `f` at `u`, in its shape and dtype."""
 
     def spike(self, u: Tensor) -> Tensor:
         """Return 1 where `u` > 0 and 0 elsewhere, in `u`'s dtype, with `df` as its gradient."""
@@ -57,7 +59,7 @@ class _Spike(torch.autograd.Function):
 
 
 def scaled(shape: float | Tensor, u: Tensor) -> Tensor:
-    """Return shape * u in `u`'s dtype, kept finite where half precision would overflow."""
+    """Return shape * u in the dtype of `u`, clipped where half precision would overflow."""
     limit = torch.finfo(u.dtype).max / 8
     return (as_like(shape, u) * u).clamp(min=-limit, max=limit)
 
@@ -67,14 +69,24 @@ def as_like(shape: float | Tensor, u: Tensor) -> float | Tensor:
     return shape.to(u) if isinstance(shape, Tensor) else shape
 
 
-def check_positive(surrogate: object) -> None:
-    """Check that every shape parameter of a surrogate is positive.
+def check_shapes(surrogate: object) -> None:
+    """Check that each shape parameter is positive and finite, and keep numbers as floats.
 
     Raises:
-        SigpropError: naming the first that is not.
+        SigpropError: that names the first one that is not.
     """
     for name, value in vars(surrogate).items():
-        if not bool((torch.as_tensor(value) > 0).all()):
+        if not _is_positive(value):
             raise SigpropError(
-                f"{name} of {type(surrogate).__name__} is {value}; expected a positive number"
+                f"{name} of {type(surrogate).__name__} is {value!r}; expected a positive number "
+                "or a tensor of positive numbers"
             )
+        if not isinstance(value, Tensor):  # numpy's float32 would round what follows
+            object.__setattr__(surrogate, name, float(value))  # the dataclass is frozen
+
+
+def _is_positive(value: object) -> bool:
+    if isinstance(value, Tensor):
+        return bool((value > 0).all()) and bool(value.isfinite().all())
+    real = isinstance(value, Real) and not isinstance(value, bool)
+    return real and 0 < float(value) < math.inf

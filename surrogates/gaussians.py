@@ -1,4 +1,4 @@
-"""Surrogates whose derivative is made of Gaussians."""
+"""Surrogates with a Gaussian derivative, or a sum of Gaussians."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from sigprop_snn.surrogates.base import Surrogate, as_like, check_positive, scaled
+from sigprop_snn.surrogates.base import Surrogate, as_like, check_shapes, scaled
 
 
 @dataclass(frozen=True)
 class Gaussian(Surrogate):
-    """Gaussian: df(u) is the normal density of deviation sigma, f(u) its integral.
+    """Gaussian: df(u) is the normal density with deviation sigma, f(u) its integral.
 
     Args:
         sigma: standard deviation, in units of voltage.
@@ -23,7 +23,7 @@ class Gaussian(Surrogate):
     sigma: float | Tensor = 0.4
 
     def __post_init__(self) -> None:
-        check_positive(self)
+        check_shapes(self)
 
     def f(self, u: Tensor) -> Tensor:
         """Return the primitive at `u`."""
@@ -45,7 +45,7 @@ class Erf(Surrogate):
     alpha: float | Tensor = 2.0
 
     def __post_init__(self) -> None:
-        check_positive(self)
+        check_shapes(self)
 
     def f(self, u: Tensor) -> Tensor:
         """Return the primitive at `u`."""
@@ -61,13 +61,13 @@ class Erf(Surrogate):
 class MultiGaussian(Surrogate):
     """Multi-Gaussian with a dip on either side (Yin, Corradi and Bohte 2021).
 
-    df(u) = (1 + h) N(u; 0, sigma) - h N(u; sigma, s sigma) - h N(u; -sigma, s sigma). Where it is
-    negative f falls: f starts at 0, ends at 1 - h and overshoots in between.
+    df(u) = (1 + h) N(u; 0, sigma) - h N(u; sigma, s sigma) - h N(u; -sigma, s sigma). f falls
+    where df is negative: f starts at 0, rises above its last value, and ends at 1 - h.
 
     Args:
         sigma: standard deviation of the peak, in units of voltage.
-        height: h, the share of each dip.
-        spread: s, how many times wider the dips are.
+        height: h, the weight of each dip.
+        spread: s, the width of the dips divided by that of the peak.
     """
 
     rises: ClassVar[bool] = False
@@ -77,7 +77,7 @@ class MultiGaussian(Surrogate):
     spread: float | Tensor = 6.0
 
     def __post_init__(self) -> None:
-        check_positive(self)
+        check_shapes(self)
 
     def f(self, u: Tensor) -> Tensor:
         """Return the primitive at `u`."""

@@ -1,4 +1,4 @@
-"""Surrogates made of straight pieces."""
+"""Surrogates with a piecewise linear or constant derivative."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from sigprop_snn.surrogates.base import Surrogate, as_like, check_positive, scaled
+from sigprop_snn.surrogates.base import Surrogate, as_like, check_shapes, scaled
 
 
 @dataclass(frozen=True)
@@ -16,13 +16,13 @@ class Triangle(Surrogate):
     """Triangle (piecewise linear, Bellec et al. 2018): df(u) = max(0, 1 - |u| / w) / w.
 
     Args:
-        width: w, from the threshold to where the derivative ends, in units of voltage.
+        width: w, the distance from the threshold at which the derivative is 0, in units of voltage.
     """
 
     width: float | Tensor = 1.0
 
     def __post_init__(self) -> None:
-        check_positive(self)
+        check_shapes(self)
 
     def f(self, u: Tensor) -> Tensor:
         """Return the primitive at `u`."""
@@ -46,7 +46,7 @@ class Rectangle(Surrogate):
     width: float | Tensor = 1.0
 
     def __post_init__(self) -> None:
-        check_positive(self)
+        check_shapes(self)
 
     def f(self, u: Tensor) -> Tensor:
         """Return the primitive at `u`."""

@@ -1,4 +1,4 @@
-"""Rectifiers: for rate neurons they are the activation itself."""
+"""Rectifiers, the usual activations of rate neurons."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from sigprop_snn.surrogates.base import Surrogate, as_like, check_positive, scaled
+from sigprop_snn.surrogates.base import Surrogate, as_like, check_shapes, scaled
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class LeakyRelu(Surrogate):
     slope: float | Tensor = 0.01
 
     def __post_init__(self) -> None:
-        check_positive(self)
+        check_shapes(self)
 
     def f(self, u: Tensor) -> Tensor:
         """Return the primitive at `u`."""

@@ -1,4 +1,4 @@
-"""Surrogates that rise like a sigmoid with long tails: their derivative is zero nowhere."""
+"""Sigmoids: their derivative is positive everywhere."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from sigprop_snn.surrogates.base import Surrogate, as_like, check_positive, scaled
+from sigprop_snn.surrogates.base import Surrogate, as_like, check_shapes, scaled
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class FastSigmoid(Surrogate):
     slope: float | Tensor = 4.0
 
     def __post_init__(self) -> None:
-        check_positive(self)
+        check_shapes(self)
 
     def f(self, u: Tensor) -> Tensor:
         """Return the primitive at `u`."""
@@ -47,7 +47,7 @@ class Arctan(Surrogate):
     alpha: float | Tensor = 4.0
 
     def __post_init__(self) -> None:
-        check_positive(self)
+        check_shapes(self)
 
     def f(self, u: Tensor) -> Tensor:
         """Return the primitive at `u`."""
@@ -70,7 +70,7 @@ class Sigmoid(Surrogate):
     slope: float | Tensor = 4.0
 
     def __post_init__(self) -> None:
-        check_positive(self)
+        check_shapes(self)
 
     def f(self, u: Tensor) -> Tensor:
         """Return the primitive at `u`."""
@@ -78,7 +78,7 @@ class Sigmoid(Surrogate):
 
     def df(self, u: Tensor) -> Tensor:
         """Return its derivative at `u`."""
-        # sigmoid(x) sigmoid(-x): 1 - sigmoid(x) would lose the upper tail to rounding.
+        # Not 1 - sigmoid(x), which rounds to 0 in the upper tail.
         x = scaled(self.slope, u)
         return as_like(self.slope, u) * torch.sigmoid(x) * torch.sigmoid(-x)
 
@@ -94,7 +94,7 @@ class Tanh(Surrogate):
     slope: float | Tensor = 2.0
 
     def __post_init__(self) -> None:
-        check_positive(self)
+        check_shapes(self)
 
     def f(self, u: Tensor) -> Tensor:
         """Return the primitive at `u`."""
@@ -117,12 +117,12 @@ class Exponential(Surrogate):
     slope: float | Tensor = 2.0
 
     def __post_init__(self) -> None:
-        check_positive(self)
+        check_shapes(self)
 
     def f(self, u: Tensor) -> Tensor:
         """Return the primitive at `u`."""
         x = scaled(self.slope, u)
-        # Each side sees 0 in place of what belongs to the other, so that neither overflows.
+        # Each side computes with 0 where the other side is taken, so that neither overflows.
         below = 0.5 * torch.exp(torch.where(x < 0, x, 0.0))
         above = 1.0 - 0.5 * torch.exp(-torch.where(x < 0, 0.0, x))
         return torch.where(x < 0, below, above)

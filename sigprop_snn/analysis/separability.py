@@ -17,8 +17,8 @@ from torch import Tensor
 
 from sigprop_snn.device import to_device
 from sigprop_snn.errors import SigpropError
+from sigprop_snn.layers.layer_pass import plain_pass
 from sigprop_snn.network import Network
-from sigprop_snn.network.rule import plain_run
 
 Batches = Iterable[tuple[Tensor, Tensor]]
 _INVERSE_PENALTY = 0.01  # of the squared weights; a few thousand samples have as many features
@@ -86,11 +86,11 @@ def spike_counts(network: Network, batches: Batches) -> tuple[dict[str, Tensor],
     labels: list[Tensor] = []
     for inputs, batch_labels in batches:
         labels.append(batch_labels.cpu())
-        output = network.signal.plain(to_device(inputs, device))
-        counts.setdefault("input", []).append(output.sum(0).flatten(1).cpu())
-        for name, block in network.named_blocks():
-            output = block.pooled(plain_run(block, output).spike)
-            counts.setdefault(name, []).append(output.sum(0).flatten(1).cpu())
+        samples = to_device(inputs, device)
+        entering = network.signal.plain(samples)
+        counts.setdefault("input", []).append(entering.sum(0).flatten(1).cpu())
+        for layer in plain_pass(network.named_blocks(), network.signal, samples):
+            counts.setdefault(layer.name, []).append(layer.sent.count().flatten(1).cpu())
     network.train(was_training)
     if not labels:
         raise SigpropError("separability got no batches; expected at least one")

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from sigprop_snn.errors import SigpropError
+from sigprop_snn.layers.layer_pass import plain_pass
 from sigprop_snn.monitors.wiring import normaliser_macs, parts_of, split_at_weights, wiring
 from sigprop_snn.network import Block, Network
-from sigprop_snn.network.rule import plain_run
 from sigprop_snn.neurons.filters import is_constant
 
 
@@ -64,13 +64,13 @@ def count_operations(network: Network, inputs: Tensor) -> dict[str, Operations]:
     was_training = network.training
     network.eval()
     counted: dict[str, Operations] = {}
-    inputs = network.signal.plain(inputs)
+    samples = inputs
+    inputs = network.signal.plain(samples)
     arriving = _Arriving(inputs, nn.Identity(), constant=len(inputs) > 1 and is_constant(inputs))
-    for name, block in network.named_blocks():
-        run = plain_run(block, inputs, network.signal if name == "block1" else None)
-        counted[name] = _count_block(name, block, arriving, run.spike)
-        inputs = block.pooled(run.spike)
-        arriving = _Arriving(run.spike, block.pool, graded=block.neuron.graded)
+    for layer in plain_pass(network.named_blocks(), network.signal, samples):
+        block, spike = layer.block, layer.run.spike
+        counted[layer.name] = _count_block(layer.name, block, arriving, spike)
+        arriving = _Arriving(spike, block.pool, graded=block.neuron.graded)
     if network.readout is not None:
         parts = parts_of(arriving.pool, nn.Flatten(), network.readout.synapse)
         classes = network.readout.synapse.out_features

@@ -1,30 +1,37 @@
-"""Networks that learn in the forward pass: signal, blocks, rules, losses, readout."""
+"""Networks that learn in the forward pass, with everything that they are made of."""
 
-from sigprop_snn.network.binary_loss import BinaryLoss
-from sigprop_snn.network.block import Block
-from sigprop_snn.network.build import NETWORKS, conv, mlp, vgg8
-from sigprop_snn.network.conditioned_context import ConditionedContext
-from sigprop_snn.network.contrastive_loss import ContrastiveLoss
-from sigprop_snn.network.distance_losses import CosineLoss, L2Loss
-from sigprop_snn.network.drawn_context import DrawnContext
-from sigprop_snn.network.goodness import Goodness
-from sigprop_snn.network.hebbian_loss import HebbianLoss
-from sigprop_snn.network.layout import Layout
-from sigprop_snn.network.local import LocalRule, SurrogateRule, VoltageRule
-from sigprop_snn.network.loss import DotProductLoss, LocalLoss
-from sigprop_snn.network.losses import LOSSES
-from sigprop_snn.network.network import Network, Predict
-from sigprop_snn.network.norm import LengthNorm, RunningNorm, RunningScale
+from torch.nn import Linear as EventLinear  # the name of one release before: layers are linear
+
+from sigprop_snn.answers import Answers
+from sigprop_snn.layers.block import Block, LayerRule
+from sigprop_snn.layers.contracts import LayerReport, Learned, Needs, Response, Stage, Update
+from sigprop_snn.layers.norm import LengthNorm, RunningNorm, RunningScale
+from sigprop_snn.layers.readout import Readout
+from sigprop_snn.layers.rule import LearningNetwork, Predict, Rule
+from sigprop_snn.layers.scoring import correct
+from sigprop_snn.losses.base import LocalLoss
+from sigprop_snn.losses.binary import BinaryLoss
+from sigprop_snn.losses.catalogue import LOSSES
+from sigprop_snn.losses.contrastive import ContrastiveLoss
+from sigprop_snn.losses.distance import CosineLoss, L2Loss
+from sigprop_snn.losses.dot_product import DotProductLoss
+from sigprop_snn.losses.goodness import Goodness
+from sigprop_snn.losses.hebbian import HebbianLoss
+from sigprop_snn.losses.selection import Label, Maxima, RandomMaximum, TopK
+from sigprop_snn.network.builders import NETWORKS, conv, mlp, vgg8
+from sigprop_snn.network.network import Network
 from sigprop_snn.network.online import Online, learn_in_parts
-from sigprop_snn.network.overlay import LabelOverlay, wrong_labels
-from sigprop_snn.network.pool import HalvingPool
-from sigprop_snn.network.readout import Answers, Readout
-from sigprop_snn.network.rule import Needs, Rule, Update
-from sigprop_snn.network.signal import Entry, ProjectedContext, Signal
-from sigprop_snn.network.signals import SIGNALS, multi_label_context, vector_context
-from sigprop_snn.network.stage import LayerReport, Learned, Response, Stage, correct
-from sigprop_snn.network.synapse import EventLinear
-from sigprop_snn.network.vector_context import MultiLabelContext, VectorContext
+from sigprop_snn.neurons.pooling import HalvingPool
+from sigprop_snn.rules.signal_propagation import SignalPropagation
+from sigprop_snn.rules.surrogate import SurrogateRule
+from sigprop_snn.rules.voltage import VoltageRule
+from sigprop_snn.shapes import Layout
+from sigprop_snn.signals.base import Entry, ProjectedContext, Signal
+from sigprop_snn.signals.catalogue import SIGNALS, multi_label_context, vector_context
+from sigprop_snn.signals.conditioned_context import ConditionedContext
+from sigprop_snn.signals.drawn_context import DrawnContext
+from sigprop_snn.signals.label_overlay import LabelOverlay, wrong_labels
+from sigprop_snn.signals.vector_context import MultiLabelContext, VectorContext
 
 __all__ = [
     "LOSSES",
@@ -44,27 +51,33 @@ __all__ = [
     "HalvingPool",
     "HebbianLoss",
     "L2Loss",
+    "Label",
     "LabelOverlay",
     "LayerReport",
+    "LayerRule",
     "Layout",
     "Learned",
+    "LearningNetwork",
     "LengthNorm",
     "LocalLoss",
-    "LocalRule",
+    "Maxima",
     "MultiLabelContext",
     "Needs",
     "Network",
     "Online",
     "Predict",
     "ProjectedContext",
+    "RandomMaximum",
     "Readout",
     "Response",
     "Rule",
     "RunningNorm",
     "RunningScale",
     "Signal",
+    "SignalPropagation",
     "Stage",
     "SurrogateRule",
+    "TopK",
     "Update",
     "VectorContext",
     "VoltageRule",

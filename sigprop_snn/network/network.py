@@ -3,50 +3,53 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from sigprop_snn.errors import SigpropError, UnknownNameError
-from sigprop_snn.network.block import Block
-from sigprop_snn.network.inputs import check_inputs
-from sigprop_snn.network.local import VoltageRule
-from sigprop_snn.network.loss import LocalLoss
-from sigprop_snn.network.losses import default_loss
-from sigprop_snn.network.readout import Readout
-from sigprop_snn.network.rule import Rule, Update, plain_run
-from sigprop_snn.network.signal import Signal
-from sigprop_snn.network.stage import Learned, Stage
-from sigprop_snn.neurons.kernels import Packed
-
-Predict = Literal["readout", "context", "vote"]
-PREDICTIONS: tuple[Predict, ...] = ("readout", "context", "vote")
+from sigprop_snn.layers.block import Block, LayerRule
+from sigprop_snn.layers.contracts import Learned, Stage, Update
+from sigprop_snn.layers.layer_pass import plain_pass
+from sigprop_snn.layers.readout import Readout
+from sigprop_snn.layers.rule import PREDICTIONS, Predict, Rule
+from sigprop_snn.losses.base import LocalLoss
+from sigprop_snn.losses.catalogue import default_loss
+from sigprop_snn.rules.signal_propagation import SignalPropagation
+from sigprop_snn.rules.voltage import VoltageRule
+from sigprop_snn.signals.base import Signal
 
 
 class Network(nn.Module):
     """Blocks in a row, a learning signal at the front, a readout at the end.
 
     `network(x)` predicts. `network.learn(x, labels)` learns by the network's rule. Under the rules
-    of signal propagation it is the same forward pass with the contexts riding along: every block
-    leaves its gradient in its parameters' `.grad` on the way, ready for any `torch.optim`
+    of signal propagation it is the same forward pass with the contexts beside the samples: every
+    block leaves its gradient in its parameters' `.grad` on the way, ready for any `torch.optim`
     optimizer, and no gradient passes from one block to another.
 
     Args:
         signal: the learning signal; it enters at the first block.
         blocks: the blocks, in order.
-        readout: what reads the classes off the last block's spikes; without one, prediction is
-            by the nearest context.
-        rule: the learning rule of every block that has none of its own.
+        readout: reads the classes off the last block's spikes; without one, the nearest context
+            predicts.
+        rule: the learning rule of the network, or the layer rule of every block that has none of
+            its own; the voltage rule if not given.
         loss: the local loss of every block that has none of its own; if not given, the one that
             the signal's targets ask for.
         predict: "readout", "context" for the nearest context at the last block, or "vote" for the
             sum of all layers' log-probabilities.
 
     Raises:
-        SigpropError: if there is no block, the prediction needs a readout that is not there, or
-            the signal's targets are not what a loss compares or the readout learns.
+        SigpropError: if there is no block, the prediction needs a readout that is missing, or
+            the loss or the readout can't use the signal's targets.
     """
+
+    rule: Rule
+    readout: Readout | None
+    signal: Signal
+    predict: Predict
 
     def __init__(
         self,
@@ -54,7 +57,7 @@ class Network(nn.Module):
         blocks: Sequence[Block],
         readout: Readout | None = None,
         *,
-        rule: Rule | None = None,
+        rule: Rule | LayerRule | None = None,
         loss: LocalLoss | None = None,
         predict: Predict | None = None,
     ) -> None:
@@ -74,18 +77,28 @@ class Network(nn.Module):
         self.predict = predict
         self._check_answers()
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Set an attribute. A layer rule becomes the rule of signal propagation by it."""
+        if name == "rule":
+            # The rule before may be a module and this one not, or the other way round.
+            self._modules.pop("rule", None)
+            self.__dict__.pop("rule", None)
+            value = value if isinstance(value, Rule) else SignalPropagation(value)
+        super().__setattr__(name, value)
+
     def forward(self, inputs: Tensor) -> Tensor:
         """Return the class scores `[B, C]` for inputs `[T, B, ...]`."""
+        if self.predict != "readout":
+            with torch.no_grad():
+                return self.predicted(
+                    {s.name: s.scores for s in self.stages(inputs) if s.scores is not None}
+                )
+        check_shape(inputs)
+        assert self.readout is not None  # the constructor checks it
+        for layer in plain_pass(self.named_blocks(), self.signal, inputs):
+            sent = layer.sent
         with torch.no_grad():
-            if self.predict != "readout":
-                return self.predicted(_scored(self.stages(inputs)))
-            self._check(inputs, packed=True)
-            activity: Tensor | Packed = self.signal.plain(inputs)
-            for index, block in enumerate(self.each_block()):
-                ran = plain_run(block, activity, self.signal if index == 0 else None)
-                activity = block.pooled(ran.activity)
-            assert self.readout is not None  # the constructor saw to it
-            scores: Tensor = self.readout(activity)
+            scores: Tensor = self.readout(sent)
         return scores
 
     def learn(self, inputs: Tensor, labels: Tensor, update: Update | None = None) -> Learned:
@@ -95,15 +108,15 @@ class Network(nn.Module):
             inputs: `[T, B, ...]`.
             labels: the class of every sample, `[B]`, from 0 to C - 1, or what else the signal
                 takes.
-            update: called with a layer's name as soon as its gradient is there and nothing waits
+            update: called with a layer's name as soon as its gradient exists and nothing waits
                 for its weights, under a local rule before the next layer runs; see
                 `local_parameters`.
 
         Raises:
-            SigpropError: if the shapes, the labels or the values can't be learned from.
+            SigpropError: if the network can't learn from the shapes, the labels or the values.
         """
         self.signal.check(inputs, labels)
-        self._check(inputs, packed=self.rule.packed)
+        check_shape(inputs)
         return self.rule.learn(self, inputs.detach(), _as_targets(labels), update)
 
     def stages(
@@ -115,7 +128,7 @@ class Network(nn.Module):
         gradient; a caller that stops asking stops the pass. `record` names what each run keeps
         of every step.
         """
-        self._check(inputs, packed=self.rule.packed)
+        check_shape(inputs)
         if labels is not None:
             self.signal.check(inputs, labels)
             labels = _as_targets(labels)
@@ -155,8 +168,8 @@ class Network(nn.Module):
         What the rule itself learns goes with the layer that it names.
         """
         groups = {
-            f"block{index + 1}": [p for p in block.parameters() if p.requires_grad]
-            for index, block in enumerate(self.each_block())
+            name: [p for p in block.parameters() if p.requires_grad]
+            for name, block in self.named_blocks()
         }
         groups["block1"] += [p for p in self.signal.parameters() if p.requires_grad]
         if self.readout is not None:
@@ -176,12 +189,15 @@ class Network(nn.Module):
         for index, block in enumerate(self.each_block()):
             yield f"block{index + 1}", block
 
-    def _check(self, inputs: Tensor, *, packed: bool) -> None:
-        """Check samples at the start of a pass, which may hand the first block packed spikes."""
-        first = next(self.each_block())
-        packs = (packed if first.rule is None else first.rule.packed) and first.packs(inputs)
-        # Packing looks at every number: what packs is finite, and what does not is checked then.
-        check_inputs(inputs, finite=not packs)
+    def named_layers(self) -> Iterator[tuple[str, nn.Module]]:
+        """Yield the blocks and the readout with their names, in order."""
+        yield from self.named_blocks()
+        if self.readout is not None:
+            yield "readout", self.readout
+
+    def loss_of(self, block: Block) -> LocalLoss:
+        """Return the local loss of a block: its own, or the network's."""
+        return block.loss if block.loss is not None else self.loss
 
     def _check_answers(self) -> None:
         answers, signal = self.signal.answers, type(self.signal).__name__
@@ -193,7 +209,7 @@ class Network(nn.Module):
                     f"{type(loss).__name__} can't compare the targets of {signal}, which are "
                     f"{answers}; it takes {', '.join(sorted(loss.takes))}"
                 )
-            if self.signal.own and loss.compares_contexts:
+            if self.signal.per_sample and loss.compares_contexts:
                 raise SigpropError(
                     f"{loss} selects targets among contexts that all samples share, but {signal} "
                     "gives each sample its own; expected a loss that takes the label, such as "
@@ -206,8 +222,8 @@ class Network(nn.Module):
             )
         if answers == "values" and self.predict != "readout":
             raise SigpropError(
-                f"Network predicts by {self.predict} but {signal} has values to find; expected "
-                "predict='readout'"
+                f"Network predicts by {self.predict} but the targets of {signal} are values; "
+                "expected predict='readout'"
             )
         if answers == "labels" and self.predict == "vote":
             raise SigpropError(
@@ -216,9 +232,18 @@ class Network(nn.Module):
             )
 
 
-def _scored(stages: Iterable[Stage]) -> dict[str, Tensor]:
-    """Return the scores of the layers that guess, by name."""
-    return {stage.name: stage.scores for stage in stages if stage.scores is not None}
+def check_shape(inputs: Tensor) -> None:
+    """Check the axes of samples `[T, B, ...]` at the start of a pass.
+
+    Raises:
+        SigpropError: if an axis is missing or empty.
+    """
+    # Autocast keeps the weights it has cast until its context ends, but layers learn meanwhile.
+    torch.clear_autocast_cache()
+    if inputs.dim() < 3 or min(inputs.shape) < 1:
+        raise SigpropError(
+            f"input has shape {list(inputs.shape)}; expected [T, B, ...], none of them empty"
+        )
 
 
 def _as_targets(labels: Tensor) -> Tensor:

@@ -8,22 +8,22 @@ now. Memory is the same for ten steps and for a million.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from sigprop_snn.errors import SigpropError
-from sigprop_snn.network.block import Block
-from sigprop_snn.network.drive import driven_by, unrolled, with_context
-from sigprop_snn.network.inputs import check_inputs
-from sigprop_snn.network.local import LocalRule, compared, learn_by_stages
-from sigprop_snn.network.network import Network
-from sigprop_snn.network.rule import Update, check_front
-from sigprop_snn.network.signal import Entry
-from sigprop_snn.network.stage import Learned, Response, Stage
-from sigprop_snn.neurons import Neuron, Run, map_state, run
-from sigprop_snn.neurons.base import AnyState
+from sigprop_snn.layers.block import Block, LayerRule
+from sigprop_snn.layers.closed_form import unrolled, voltage_from_trace
+from sigprop_snn.layers.contracts import Learned, Response, Stage, Update
+from sigprop_snn.layers.layer_pass import as_spikes, layer_pass
+from sigprop_snn.network.network import check_shape
+from sigprop_snn.neurons import Neuron, map_state
+from sigprop_snn.neurons.engines import Run, Spikes
+from sigprop_snn.neurons.stepwise import with_contexts
+from sigprop_snn.rules.signal_propagation import SignalPropagation, compared, learn_by_stages
+from sigprop_snn.signals.base import Entry
 
 
 class Online:
@@ -45,12 +45,12 @@ class Online:
             ones from part to part, or the window is shorter than a step.
     """
 
-    def __init__(self, network: Network, *, window: int | None = None) -> None:
-        if not isinstance(network.rule, LocalRule):
+    def __init__(self, network: LearningNetwork, *, window: int | None = None) -> None:
+        if not isinstance(network.rule, SignalPropagation):
             raise SigpropError(
                 f"rule {type(network.rule).__name__} can't learn online; expected a local rule"
             )
-        if network.signal.own or network.signal.answers != "classes":
+        if network.signal.per_sample or network.signal.answers != "classes":
             raise SigpropError(
                 f"{type(network.signal).__name__} can't be learned online: its contexts change "
                 "from part to part; expected one context a class, shared by all samples"
@@ -58,7 +58,7 @@ class Online:
         if window is not None and window < 1:
             raise SigpropError(f"window is {window}; expected 1 step or more")
         self.network = network
-        self.rule = network.rule
+        self.layer_rule = network.rule.layer_rule
         self.window = window
         self._past: dict[str, _Past] = {}
 
@@ -71,7 +71,7 @@ class Online:
 
         The network goes on in time.
         """
-        check_inputs(inputs)
+        check_shape(inputs)
         with torch.no_grad():
             stages = list(self._stages(inputs, None))
         return self.network.predicted({s.name: s.scores for s in stages if s.scores is not None})
@@ -86,63 +86,56 @@ class Online:
             update: as in `Network.learn`.
         """
         self.network.signal.check(inputs, labels)
-        check_inputs(inputs)
+        check_shape(inputs)
         stages = self._stages(inputs.detach(), labels.long())
         return learn_by_stages(self.network, stages, update)
 
     def _stages(self, inputs: Tensor, labels: Tensor | None) -> Iterator[Stage]:
         network = self.network
         entry = network.signal.enter(inputs, labels)
-        inputs, samples = entry.inputs, entry.samples
-        for index, block in enumerate(network.each_block()):
-            name = f"block{index + 1}"
-            context = entry.riding if index == 0 else None
-            response = self._respond(name, block, inputs, context, entry, labels is not None)
-            if index == 0:
-                check_front(inputs, response.run, network.signal)
-            yield compared(network, name, block, inputs, entry, response)
-            inputs = block.pooled(response.run.spike)
-        if network.readout is not None and samples:
-            yield self._read(inputs[:, :samples], entry)
+
+        def respond(name: str, block: Block, inputs: Spikes) -> tuple[Response, Spikes]:
+            response = self._respond(name, block, inputs, entry, labels is not None)
+            return response, response.run.spikes.pooled(block.pool)
+
+        spikes = as_spikes(entry.inputs)
+        for layer in layer_pass(network.named_blocks(), network.signal, spikes, respond):
+            yield compared(network, layer, entry)
+            sent = layer.sent
+            del layer  # and with it its graph, before the next layer runs
+        if network.readout is not None and entry.samples:
+            yield self._read(sent.rows(0, entry.samples).dense(), entry)
 
     def _respond(
-        self,
-        name: str,
-        block: Block,
-        inputs: Tensor,
-        context: Tensor | None,
-        entry: Entry,
-        learn: bool,
+        self, name: str, block: Block, inputs: Spikes, entry: Entry, learn: bool
     ) -> Response:
-        """Carry one block on in time and return what it shows so far."""
-        rule = block.rule if block.rule is not None else self.rule
+        """Carry one block on in time and return its response so far."""
+        rule = block.rule if block.rule is not None else self.layer_rule
+        contexts = entry.contexts if name == "block1" else None
         neuron, past = block.neuron, self._past.get(name)
-        closed = neuron.closed_form and block.affine
-        observed = entry.observed if learn and block.training else 0
+        closed = neuron.closed_form and block.is_affine
+        observed_rows = entry.observed_rows if learn and block.training else 0
         _check_rows(name, past, inputs)
         state = past.neuron if past is not None else None
         if learn and not closed:
-            current = block.current(inputs, like=context, observed_rows=observed)
-            ran, voltage = unrolled(neuron, with_context(current, context), (), state)
+            current = block.current(inputs.dense(), contexts=contexts, observed_rows=observed_rows)
+            ran, voltage = unrolled(neuron, with_contexts(current, contexts), (), state)
         else:
-            drive = block.drive(inputs, like=context, observed_rows=observed)
-            with torch.no_grad():
-                ran = run(
-                    neuron, drive.current, state,
-                    riding=context, scale=drive.scale, record=("voltage",),
-                )  # fmt: skip
+            ran = block.run(
+                inputs, state, contexts=contexts, observed_rows=observed_rows, record=("voltage",)
+            )
             voltage = ran.recorded["voltage"]
-        now = _go_on(past, rule, block, inputs, ran, closed, self.window)
+        now = _go_on(past, rule, block, inputs.dense(), ran, closed, self.window)
         self._past[name] = now
         if not learn:
-            return Response(ran, now.shown)
+            return Response(ran, now.representation)
         if closed:
-            voltage = _with_traces(voltage, now, rule, block, context)
-        if rule.of_mean:
+            voltage = _with_traces(voltage, now, rule, block, contexts)
+        if rule.uses_mean_voltage:
             newest = voltage.mean(0)
             voltage = (now.voltage + (newest - newest.detach())).unsqueeze(0)
-        shown = rule.represent(voltage, neuron)
-        return Response(ran, now.shown + (shown - shown.detach()))
+        newest = rule.represent(voltage, neuron)
+        return Response(ran, now.representation + (newest - newest.detach()))
 
     def _read(self, spikes: Tensor, entry: Entry) -> Stage:
         """Carry the readout on in time: its mean voltage so far is its score."""
@@ -166,7 +159,7 @@ class Online:
 class _Trace(NamedTuple):
     """A presynaptic trace: the filter's state, its newest steps, and its mean so far."""
 
-    state: AnyState
+    state: Any
     newest: Tensor
     mean: Tensor
 
@@ -178,17 +171,17 @@ class _Past(NamedTuple):
         neuron: the neuron's state.
         steps: how many there have been.
         voltage: the mean membrane voltage so far, `[N, ...]`.
-        shown: what the rule has shown the loss so far, `[N, ...]`.
+        representation: what the rule has representation the loss so far, `[N, ...]`.
         inputs: trace of the inputs, where the closed form applies.
         unit: trace of a constant 1.
         before: trace of the layer's own last spikes, where it is recurrent.
         spike: the last spikes, `[N, ...]`.
     """
 
-    neuron: AnyState
+    neuron: Any
     steps: int
     voltage: Tensor
-    shown: Tensor
+    representation: Tensor
     inputs: _Trace | None
     unit: _Trace | None
     before: _Trace | None
@@ -198,7 +191,7 @@ class _Past(NamedTuple):
 @torch.no_grad()
 def _go_on(
     past: _Past | None,
-    rule: LocalRule,
+    rule: LayerRule,
     block: Block,
     inputs: Tensor,
     ran: Run,
@@ -209,11 +202,11 @@ def _go_on(
     steps = len(inputs)
     share = _share(past, steps, window)
     voltage = _toward(past.voltage if past else None, ran.mean_voltage, share)
-    if rule.of_mean:
-        shown = rule.represent(voltage.unsqueeze(0), block.neuron)
+    if rule.uses_mean_voltage:
+        representation = rule.represent(voltage.unsqueeze(0), block.neuron)
     else:
         newest = rule.represent(ran.recorded["voltage"], block.neuron)
-        shown = _toward(past.shown if past else None, newest, share)
+        representation = _toward(past.representation if past else None, newest, share)
     trace = unit = before = None
     if closed:
         trace = _traced(block.neuron, inputs, past.inputs if past else None, share)
@@ -224,30 +217,32 @@ def _go_on(
             before = _traced(block.neuron, delayed, past.before if past else None, share)
     state = map_state(torch.detach, ran.state)
     total = steps + (past.steps if past is not None else 0)
-    return _Past(state, total, voltage, shown, trace, unit, before, ran.spike[-1])
+    return _Past(state, total, voltage, representation, trace, unit, before, ran.spike[-1])
 
 
 def _with_traces(
-    voltage: Tensor, now: _Past, rule: LocalRule, block: Block, context: Tensor | None
+    voltage: Tensor, now: _Past, rule: LayerRule, block: Block, contexts: Tensor | None
 ) -> Tensor:
     """Return the newest voltages `[T, N, ...]` with the gradient that the traces carry.
 
     For a rule of the mean it is the gradient of the mean so far, in one step.
     """
     assert now.inputs is not None and now.unit is not None
-    if rule.of_mean:
+    if rule.uses_mean_voltage:
         gain = float(now.unit.mean)
         before = now.before.mean / gain if now.before is not None else None
-        driven = driven_by(block, now.inputs.mean / gain, gain, now.voltage, context, before)
+        driven = voltage_from_trace(
+            block, now.inputs.mean / gain, gain, now.voltage, contexts, before
+        )
         return driven.unsqueeze(0)
     return torch.stack(
         [
-            driven_by(
+            voltage_from_trace(
                 block,
                 now.inputs.newest[step] / gain,
                 gain,
                 voltage[step],
-                context,
+                contexts,
                 now.before.newest[step] / gain if now.before is not None else None,
             )
             for step, gain in enumerate(now.unit.newest.flatten().tolist())
@@ -283,7 +278,7 @@ def _ones(inputs: Tensor) -> Tensor:
     return torch.ones(inputs.shape[0], 1, dtype=torch.float64, device=inputs.device)
 
 
-def _check_rows(name: str, past: _Past | None, inputs: Tensor) -> None:
+def _check_rows(name: str, past: _Past | None, inputs: Spikes) -> None:
     before = past.inputs.newest.shape[1:] if past is not None and past.inputs is not None else None
     if before is not None and inputs.shape[1:] != before:
         raise SigpropError(
@@ -293,7 +288,7 @@ def _check_rows(name: str, past: _Past | None, inputs: Tensor) -> None:
 
 
 def learn_in_parts(
-    network: Network, inputs: Tensor, labels: Tensor, update: Update | None, every: int
+    network: LearningNetwork, inputs: Tensor, labels: Tensor, update: Update | None, every: int
 ) -> Learned:
     """Learn from whole samples with an update every few steps.
 

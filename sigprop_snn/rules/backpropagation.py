@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from torch import Tensor
 
-from sigprop_snn.network.rule import Needs, Rule, Update
-from sigprop_snn.network.stage import Learned
-from sigprop_snn.rules.passes import learn_from, readout_of, reported, through, update_all
-
-if TYPE_CHECKING:
-    from sigprop_snn.network.network import Network
+from sigprop_snn.layers.contracts import Learned, Needs, Update
+from sigprop_snn.layers.rule import LearningNetwork, Rule
+from sigprop_snn.rules.passes import full_graph, learn_from, readout_of, reported, update_all
 
 
 class Backpropagation(Rule):
@@ -27,14 +24,11 @@ class Backpropagation(Rule):
     )
 
     def learn(
-        self, network: Network, inputs: Tensor, labels: Tensor, update: Update | None
+        self, network: LearningNetwork, inputs: Tensor, labels: Tensor, update: Update | None
     ) -> Learned:
         """Pass the batch through, and the error back."""
         readout = readout_of(network, "backpropagation")
-        inputs = network.signal.plain(inputs)
-        for index, block in enumerate(network.each_block()):
-            _, inputs = through(block, inputs, network.signal if index == 0 else None)
-        scores = readout(inputs)
+        scores = readout(full_graph(network, inputs))
         loss = readout.loss(scores, labels)
         learn_from(loss)
         update_all(update, network)

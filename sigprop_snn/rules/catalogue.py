@@ -6,7 +6,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from sigprop_snn.network import Layout, Needs, Predict, Rule, SurrogateRule, VoltageRule
+from sigprop_snn.layers.block import LayerRule
+from sigprop_snn.layers.contracts import Needs
+from sigprop_snn.layers.rule import Predict, Rule
 from sigprop_snn.rules.backpropagation import Backpropagation
 from sigprop_snn.rules.direct_feedback import DirectFeedbackAlignment, DirectRandomTarget
 from sigprop_snn.rules.eprop import EProp
@@ -17,7 +19,10 @@ from sigprop_snn.rules.hebbian import Hebbian
 from sigprop_snn.rules.local_readout import LocalReadout
 from sigprop_snn.rules.ottt import OnlineThroughTime
 from sigprop_snn.rules.predictive_forward_forward import PredictiveForwardForward
+from sigprop_snn.rules.surrogate import SurrogateRule
 from sigprop_snn.rules.target_propagation import TargetPropagation
+from sigprop_snn.rules.voltage import VoltageRule
+from sigprop_snn.shapes import Layout
 
 
 @dataclass(frozen=True)
@@ -37,7 +42,7 @@ class RuleChoice:
     """
 
     about: str
-    make: Callable[[Layout], Rule]
+    make: Callable[[Layout], Rule | LayerRule]
     needs: Needs
     signal: str = "context"
     loss: str = "dot-product"

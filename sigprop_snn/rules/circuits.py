@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from sigprop_snn.errors import SigpropError
-from sigprop_snn.network import LengthNorm
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+from sigprop_snn.layers.norm import LengthNorm
 
 _DRAWN = 0.05  # largest lateral weight at the start
 _SETTLING = 5  # how often the latent state moves for one step of the representation circuit

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from sigprop_snn.network.layout import Layout
-from sigprop_snn.network.rule import Needs, Rule, Update
-from sigprop_snn.network.stage import Learned
+from sigprop_snn.layers.contracts import Learned, Needs, Update
+from sigprop_snn.layers.rule import LearningNetwork, Rule
 from sigprop_snn.rules.passes import (
     Fixed,
-    alone,
     check_blocks,
+    layer_graphs,
     learn_from,
     learn_from_error,
     output_error,
@@ -23,9 +22,7 @@ from sigprop_snn.rules.passes import (
     shares,
     updated,
 )
-
-if TYPE_CHECKING:
-    from sigprop_snn.network.network import Network
+from sigprop_snn.shapes import Layout
 
 
 class DirectFeedback(nn.Module, Rule):
@@ -68,24 +65,18 @@ class DirectFeedbackAlignment(DirectFeedback):
     needs: ClassVar[Needs] = Needs(feedback_weights=True, stored_activations="both")
 
     def learn(
-        self, network: Network, inputs: Tensor, labels: Tensor, update: Update | None
+        self, network: LearningNetwork, inputs: Tensor, labels: Tensor, update: Update | None
     ) -> Learned:
         """Pass the batch through; when the error is known, every block gets it at once."""
-        name = "direct-feedback-alignment"
-        readout = readout_of(network, name)
-        check_blocks(network, len(self.feedback), name)
-        outputs = []
-        inputs = network.signal.plain(inputs)
-        for index, block in enumerate(network.each_block()):
-            _, output = alone(block, inputs, network.signal if index == 0 else None)
-            outputs.append(output)
-            inputs = output.detach()
-        scores = readout(inputs)
+        readout = readout_of(network, "direct-feedback-alignment")
+        check_blocks(network, len(self.feedback), "direct-feedback-alignment")
+        outputs = [layer.sent for layer in layer_graphs(network, inputs)]
+        scores = readout(outputs[-1].detach())
         loss = readout.loss(scores, labels)
         error = output_error(readout, scores, labels)
-        for index, block in enumerate(network.each_block()):
+        for index, (name, block) in enumerate(network.named_blocks()):
             learn_from_error(outputs[index], self.sent(index, error, outputs[index]))
-            updated(update, f"block{index + 1}", block)
+            updated(update, name, block)
         learn_from(loss)
         updated(update, "readout", readout)
         return reported(network, scores, loss, labels)
@@ -103,20 +94,18 @@ class DirectRandomTarget(DirectFeedback):
     needs: ClassVar[Needs] = Needs(feedback_weights=True, stored_activations="steps")
 
     def learn(
-        self, network: Network, inputs: Tensor, labels: Tensor, update: Update | None
+        self, network: LearningNetwork, inputs: Tensor, labels: Tensor, update: Update | None
     ) -> Learned:
         """Pass the batch through; every block learns on the way."""
-        name = "direct-random-target"
-        readout = readout_of(network, name)
-        check_blocks(network, len(self.feedback), name)
+        readout = readout_of(network, "direct-random-target")
+        check_blocks(network, len(self.feedback), "direct-random-target")
         error = -shares(labels, self.classes, inputs) / labels.shape[0]
-        inputs = network.signal.plain(inputs)
-        for index, block in enumerate(network.each_block()):
-            _, output = alone(block, inputs, network.signal if index == 0 else None)
-            learn_from_error(output, self.sent(index, error, output))
-            updated(update, f"block{index + 1}", block)
-            inputs = output.detach()
-        scores = readout(inputs)
+        for index, layer in enumerate(layer_graphs(network, inputs)):
+            learn_from_error(layer.sent, self.sent(index, error, layer.sent))
+            updated(update, layer.name, layer.block)
+            sent = layer.sent.detach()
+            del layer  # and with it the layer's graph
+        scores = readout(sent)
         loss = readout.loss(scores, labels)
         learn_from(loss)
         updated(update, "readout", readout)

@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
 from sigprop_snn.errors import UnknownNameError
-from sigprop_snn.network.layout import Layout
-from sigprop_snn.network.readout import Readout
-from sigprop_snn.network.rule import Needs, Rule, Update
-from sigprop_snn.network.stage import Learned
-from sigprop_snn.network.synapse import stepwise
+from sigprop_snn.layers.contracts import Learned, Needs, Update
+from sigprop_snn.layers.layer_pass import Layer, plain_pass
+from sigprop_snn.layers.readout import Readout
+from sigprop_snn.layers.rule import LearningNetwork, Rule
 from sigprop_snn.neurons import filter_matrix, impulse_response
+from sigprop_snn.neurons.engines import Spikes
+from sigprop_snn.neurons.stepwise import stepwise
 from sigprop_snn.rules.passes import (
     Fixed,
-    Passed,
     check_blocks,
     fired,
-    forward,
     learn_from,
     learn_from_error,
     output_error,
@@ -30,9 +29,7 @@ from sigprop_snn.rules.passes import (
     updated,
 )
 from sigprop_snn.rules.traces import check_traces, driven_voltage, traces
-
-if TYPE_CHECKING:
-    from sigprop_snn.network.network import Network
+from sigprop_snn.shapes import Layout
 
 Feedback = Literal["random", "symmetric"]
 FEEDBACKS: tuple[Feedback, ...] = ("random", "symmetric")
@@ -76,26 +73,31 @@ class EProp(nn.Module, Rule):
         )
 
     def learn(
-        self, network: Network, inputs: Tensor, labels: Tensor, update: Update | None
+        self, network: LearningNetwork, inputs: Tensor, labels: Tensor, update: Update | None
     ) -> Learned:
         """Pass the batch through, and let every synapse learn from its trace."""
         readout = self._checked(network)
-        passes = list(forward(network, network.signal.plain(inputs), record=("voltage",)))
-        voltages = _readout_voltages(readout, passes[-1].sent)
+        layers = list(
+            plain_pass(
+                network.named_blocks(), network.signal, inputs,
+                record=("voltage",), observe=True,
+            )
+        )  # fmt: skip
+        voltages = _readout_voltages(readout, layers[-1].sent.dense())
         loss = step_losses(readout, voltages, labels)
         error = _step_error(readout, voltages, labels)
         later = _filtered_back(error, impulse_response(readout.neuron, len(error)))
-        for index, passed in enumerate(passes):
-            _learn_from_traces(passed, self._signal(index, later, readout))
-            updated(update, f"block{index + 1}", passed.block)
+        for index, layer in enumerate(layers):
+            _learn_from_traces(layer, self._signal(index, later, readout))
+            updated(update, layer.name, layer.block)
         learn_from(loss)
         updated(update, "readout", readout)
         return reported(network, voltages.detach().mean(0), loss, labels)
 
-    def _checked(self, network: Network) -> Readout:
+    def _checked(self, network: LearningNetwork) -> Readout:
         check_blocks(network, len(self.feedback), "e-prop")
-        for index, block in enumerate(network.each_block()):
-            check_traces(f"block{index + 1}", block, "e-prop", recurrent=True)
+        for name, block in network.named_blocks():
+            check_traces(name, block, "e-prop", recurrent=True)
         return readout_of(network, "e-prop")
 
     def _signal(self, index: int, error: Tensor, readout: Readout) -> Tensor:
@@ -124,10 +126,10 @@ def _filtered_back(error: Tensor, response: Tensor) -> Tensor:
     return (filter_matrix(response).t().to(error) @ error.flatten(1)).view_as(error)
 
 
-def _learn_from_traces(passed: Passed, signal: Tensor) -> None:
+def _learn_from_traces(layer: Layer[Spikes], signal: Tensor) -> None:
     """Leave the sum over the steps of learning signal times eligibility trace in `.grad`."""
-    block, ran = passed.block, passed.run
-    driven = driven_voltage(block, passed.inputs, ran.spike)
+    block, ran = layer.block, layer.run
+    driven = driven_voltage(block, layer.inputs.dense(), ran.spike)
     voltage = ran.recorded["voltage"] + (driven - driven.detach())
     output = stepwise(block.pool, fired(block.neuron, voltage, ran.spike))
     learn_from_error(output, signal.to(output).view_as(output))

@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from sigprop_snn.errors import SigpropError
-from sigprop_snn.network.block import Block
-from sigprop_snn.network.layout import Layout
-from sigprop_snn.network.readout import Readout
-from sigprop_snn.network.rule import Needs, Rule, Update, check_front, misfit
-from sigprop_snn.network.stage import LayerReport, Learned, hits
+from sigprop_snn.layers.block import Block
+from sigprop_snn.layers.contracts import LayerReport, Learned, Needs, Response, Update
+from sigprop_snn.layers.layer_pass import layer_pass, observed_rows
+from sigprop_snn.layers.readout import Readout
+from sigprop_snn.layers.rule import LearningNetwork, Rule
+from sigprop_snn.layers.scoring import hits
 from sigprop_snn.neurons import Neuron, run
+from sigprop_snn.neurons.engines import Run
+from sigprop_snn.neurons.engines.reference import check_finite
 from sigprop_snn.rules.relaxation import strengthen
-
-if TYPE_CHECKING:
-    from sigprop_snn.network.network import Network
+from sigprop_snn.shapes import Layout
 
 
 class Passed(NamedTuple):
@@ -83,7 +84,7 @@ class ErrorForward(nn.Module, Rule):
         self.loop = nn.Parameter(drawn, requires_grad=learned)
 
     def learn(
-        self, network: Network, inputs: Tensor, labels: Tensor, update: Update | None
+        self, network: LearningNetwork, inputs: Tensor, labels: Tensor, update: Update | None
     ) -> Learned:
         """Pass the batch through twice; every layer learns on the second way."""
         readout = network.readout
@@ -114,26 +115,25 @@ class ErrorForward(nn.Module, Rule):
         """Return the settings for `print(rule)`."""
         return f"nudge={self.nudge}, learned={self.loop.requires_grad}"
 
-    def _first_pass(self, network: Network, inputs: Tensor) -> tuple[Tensor, list[Passed], Tensor]:
+    def _first_pass(
+        self, network: LearningNetwork, inputs: Tensor
+    ) -> tuple[Tensor, list[Passed], Tensor]:
         """Return the first block's current, what each block leaves, and what the last sends on."""
+        check_finite(inputs)
         passed: list[Passed] = []
-        for index, block in enumerate(network.each_block()):
-            rows = inputs.shape[1] if block.training else 0
-            try:
-                current = block.current(inputs, observed_rows=rows)
-            except torch.OutOfMemoryError:
-                raise
-            except RuntimeError as error:
-                if index > 0:
-                    raise
-                raise misfit(inputs, error) from error
-            if index == 0:
-                front = current
-                check_front(inputs, run(block.neuron, current), network.signal)
-            active, sent = _acted(block, current)
+        currents: list[Tensor] = []
+
+        def respond(name: str, block: Block, inputs: Tensor) -> tuple[Response, Tensor]:
+            current = block.current(inputs, observed_rows=observed_rows(block, inputs))
+            ran, active, sent = _acted(block, current)
             passed.append(Passed(block, inputs.mean(0), active))
-            inputs = sent
-        return front, passed, inputs
+            if not currents:
+                currents.append(current)
+            return Response(ran), sent
+
+        for layer in layer_pass(network.named_blocks(), network.signal, inputs, respond):
+            sent = layer.sent
+        return currents[0], passed, sent
 
     def _second_pass(self, front: Tensor, passed: list[Passed], error: Tensor) -> Iterator[str]:
         """Pass the error through and yield each block's name as its gradient is there."""
@@ -142,7 +142,7 @@ class ErrorForward(nn.Module, Rule):
             strengthen(self.loop, error.t() @ passed[0].active.flatten(1) / len(error))
         for index, first in enumerate(passed):
             with torch.no_grad():
-                active, sent = _acted(first.block, current)
+                _, active, sent = _acted(first.block, current)
                 if index + 1 < len(passed):
                     current = passed[index + 1].block.current(sent)
                 moved = (active - first.active) / self.nudge
@@ -157,14 +157,14 @@ def _learned(block: Block, rule: Rule, name: str) -> bool:
     return any(p.requires_grad for p in [*block.parameters(), *own])
 
 
-def _acted(block: Block, current: Tensor) -> tuple[Tensor, Tensor]:
-    """Return a block's mean activity `[B, ...]` and what it sends on, `[T, B, ...]`."""
+def _acted(block: Block, current: Tensor) -> tuple[Run, Tensor, Tensor]:
+    """Return a block's run, its mean activity `[B, ...]` and its output, `[T, B, ...]`."""
     neuron = block.neuron
-    if neuron.graded:
-        ran = run(neuron, current)
-        return ran.spike.mean(0), block.pooled(ran.spike)
     ran = run(neuron, current, record=("voltage",))
-    return _mean_activity(neuron, ran.recorded["voltage"]), block.pooled(ran.spike)
+    sent = ran.spikes.pooled(block.pool).dense()
+    if neuron.graded:
+        return ran, ran.spike.mean(0), sent
+    return ran, _mean_activity(neuron, ran.recorded["voltage"]), sent
 
 
 def _mean_activity(neuron: Neuron, voltage: Tensor) -> Tensor:

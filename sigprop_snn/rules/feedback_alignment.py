@@ -4,30 +4,27 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn.grad import conv2d_input
 
 from sigprop_snn.errors import SigpropError
-from sigprop_snn.network.layout import Layout
-from sigprop_snn.network.rule import Needs, Rule, Update
-from sigprop_snn.network.stage import Learned
-from sigprop_snn.neurons import mean_trace
-from sigprop_snn.neurons.filters import impulse_response
+from sigprop_snn.layers.block import Block
+from sigprop_snn.layers.contracts import Learned, Needs, Update
+from sigprop_snn.layers.rule import LearningNetwork, Rule
+from sigprop_snn.neurons import impulse_response, mean_trace
 from sigprop_snn.rules.passes import (
     Fixed,
     check_blocks,
+    full_graph,
     learn_from,
     readout_of,
     reported,
-    through,
     update_all,
 )
-
-if TYPE_CHECKING:
-    from sigprop_snn.network.network import Network
+from sigprop_snn.shapes import Layout
 
 _NAME = "feedback-alignment"
 
@@ -56,24 +53,24 @@ class FeedbackAlignment(nn.Module, Rule):
         self.readout_feedback = Fixed(_drawn((layout.classes, math.prod(layout.outputs[-1]))))
 
     def learn(
-        self, network: Network, inputs: Tensor, labels: Tensor, update: Update | None
+        self, network: LearningNetwork, inputs: Tensor, labels: Tensor, update: Update | None
     ) -> Learned:
         """Pass the batch through, and the error back by the feedback weights."""
         readout = readout_of(network, _NAME)
         check_blocks(network, len(self.feedback), _NAME)
-        inputs = network.signal.plain(inputs)
-        for index, (block, weights) in enumerate(
-            zip(network.each_block(), self._weights(), strict=True)
-        ):
+        weights = self._weights()
+
+        def aligned(name: str, block: Block) -> Aligned:
             if block.neuron.recurrence is not None:
                 raise SigpropError(
-                    f"{_NAME} has no feedback weights for the recurrence of block{index + 1}; "
-                    "expected a neuron without recurrence"
+                    f"{_NAME} has no feedback weights for the recurrence of {name}; expected a "
+                    "neuron without recurrence"
                 )
-            synapse = Aligned(block.synapse, weights, f"block{index + 1}")
-            _, inputs = through(block, inputs, network.signal if index == 0 else None, synapse)
-        response = impulse_response(readout.neuron, inputs.shape[0])
-        trace, gain = mean_trace(inputs.flatten(2), response)
+            return Aligned(block.synapse, next(weights), name)
+
+        sent = full_graph(network, inputs, aligned)
+        response = impulse_response(readout.neuron, sent.shape[0])
+        trace, gain = mean_trace(sent.flatten(2), response)
         back = self.readout_feedback.weight
         scores = gain * Aligned(readout.synapse, [back], "readout")(trace)
         loss = readout.loss(scores, labels)

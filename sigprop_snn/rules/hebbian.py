@@ -5,17 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from functools import partial
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from sigprop_snn.errors import SigpropError, UnknownNameError
-from sigprop_snn.network.block import Block
-from sigprop_snn.network.layout import Layout
-from sigprop_snn.network.norm import RunningNorm, RunningScale
-from sigprop_snn.network.rule import Needs, Rule, Update, check_front, misfit
-from sigprop_snn.network.stage import LayerReport, Learned, Response, Stage, hits
+from sigprop_snn.layers.block import Block
+from sigprop_snn.layers.contracts import LayerReport, Learned, Needs, Response, Stage, Update
+from sigprop_snn.layers.layer_pass import check_first, fits
+from sigprop_snn.layers.norm import RunningNorm, RunningScale
+from sigprop_snn.layers.rule import LearningNetwork, Rule
+from sigprop_snn.layers.scoring import hits
+from sigprop_snn.neurons.engines.reference import check_finite
 from sigprop_snn.rules.relaxation import (
     CARRIES,
     Carries,
@@ -29,9 +31,7 @@ from sigprop_snn.rules.relaxation import (
     strengthen,
     target_rates,
 )
-
-if TYPE_CHECKING:
-    from sigprop_snn.network.network import Network
+from sigprop_snn.shapes import Layout
 
 
 class Hebbian(nn.Module, Rule):
@@ -97,7 +97,7 @@ class Hebbian(nn.Module, Rule):
 
     @torch.no_grad()
     def learn(
-        self, network: Network, inputs: Tensor, labels: Tensor, update: Update | None
+        self, network: LearningNetwork, inputs: Tensor, labels: Tensor, update: Update | None
     ) -> Learned:
         """Let the network relax without and with the target; every layer takes the difference."""
         inputs = network.signal.plain(inputs)
@@ -111,7 +111,7 @@ class Hebbian(nn.Module, Rule):
         self._change(network, inputs, free, pulled)
         self._observe(network, free)
         reports = [LayerReport(name, None, None) for name in self._updated(network, update)]
-        distance = (rates - list(network.each_block())[-1].neuron.fire(free.output)).square()
+        distance = (rates - _blocks(network)[-1].neuron.fire(free.output)).square()
         loss = float(distance.sum(dim=1).mean()) / 2
         reports[-1] = LayerReport("readout", loss, hits(free.output, labels))
         scores = network.predicted({"readout": free.output})
@@ -119,7 +119,7 @@ class Hebbian(nn.Module, Rule):
 
     def stages(
         self,
-        network: Network,
+        network: LearningNetwork,
         inputs: Tensor,
         labels: Tensor | None = None,
         *,
@@ -132,7 +132,7 @@ class Hebbian(nn.Module, Rule):
             for index, (rate, voltage) in enumerate(free.steps):
                 response = Response(as_run(rate, voltage, record), None)
                 if index == 0:
-                    check_front(inputs, response.run, network.signal)
+                    check_first(inputs.shape, response.run, network.signal)
                 yield Stage(f"block{index + 1}", None, None, response)
             yield Stage("readout", free.output, None, None, labels)
 
@@ -147,22 +147,21 @@ class Hebbian(nn.Module, Rule):
             f"carries={self.carries!r}, nudge={self.nudge}, learned={learned}, decay={self.decay}"
         )
 
-    def _front(self, network: Network, inputs: Tensor, *, observe: bool) -> Tensor:
+    def _front(self, network: LearningNetwork, inputs: Tensor, *, observe: bool) -> Tensor:
         """Return the first block's current from the input, `[T, B, ...]`."""
         check_relaxing(network, self.loop, "the Hebbian rule")
-        block = next(network.each_block())
+        _, block = next(network.named_blocks())
+        check_finite(inputs)
         rows = inputs.shape[1] if observe and block.training else 0
-        try:
+        with fits(inputs.shape, first=True):
             return block.current(inputs, observed_rows=rows)
-        except torch.OutOfMemoryError:
-            raise
-        except RuntimeError as error:
-            raise misfit(inputs, error) from error
 
-    def _change(self, network: Network, inputs: Tensor, free: Relaxed, pulled: Relaxed) -> None:
+    def _change(
+        self, network: LearningNetwork, inputs: Tensor, free: Relaxed, pulled: Relaxed
+    ) -> None:
         """Leave every synapse's change, and the loop's, in `.grad`."""
         assert network.readout is not None  # checked
-        blocks = list(network.each_block())
+        blocks = _blocks(network)
         before = held(blocks[0].neuron, inputs)
         for index, block in enumerate(blocks):
             moved = (pulled.rates[index] - free.rates[index]) / self.nudge
@@ -172,25 +171,26 @@ class Hebbian(nn.Module, Rule):
         correlate(network.readout.synapse, before.flatten(1), moved)
         strengthen(self.loop, moved.t() @ free.rates[0].flatten(1) / len(moved))
 
-    def _observe(self, network: Network, free: Relaxed) -> None:
+    def _observe(self, network: LearningNetwork, free: Relaxed) -> None:
         """Let the normalisers above the first block take in the batch.
 
         Only now: between the two passes it would pass for an effect of the target.
         """
-        for block, raw in zip(list(network.each_block())[1:], free.raw, strict=True):
+        for block, raw in zip(_blocks(network)[1:], free.raw, strict=True):
             if block.training and isinstance(block.norm, RunningScale | RunningNorm):
                 block.norm.observe(raw)
 
-    def _updated(self, network: Network, update: Update | None) -> list[str]:
+    def _updated(self, network: LearningNetwork, update: Update | None) -> list[str]:
         """Call `update` for every layer that has a change, and return all their names."""
         assert network.readout is not None  # checked
-        layers: dict[str, Block | nn.Module] = {
-            f"block{index + 1}": block for index, block in enumerate(network.each_block())
-        }
-        layers["readout"] = network.readout
+        layers = dict(network.named_layers())
         own = self.local_parameters()
         for name, layer in layers.items():
             learns = [*layer.parameters(), *own.get(name, [])]
             if update is not None and any(p.grad is not None for p in learns):
                 update(name)
         return list(layers)
+
+
+def _blocks(network: LearningNetwork) -> list[Block]:
+    return [block for _, block in network.named_blocks()]

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sigprop_snn.errors import UnknownNameError
-from sigprop_snn.network.layout import Layout
-from sigprop_snn.network.local import learn_by_stages
-from sigprop_snn.network.rule import Needs, Rule, Update, plain_run
-from sigprop_snn.network.stage import Learned, Response, Stage
-from sigprop_snn.rules.passes import alone, check_blocks, every_step, shares
-
-if TYPE_CHECKING:
-    from sigprop_snn.network.network import Network
+from sigprop_snn.layers.contracts import Learned, Needs, Stage, Update
+from sigprop_snn.layers.layer_pass import Layer, plain_pass
+from sigprop_snn.layers.rule import LearningNetwork, Rule
+from sigprop_snn.neurons.engines import Spikes
+from sigprop_snn.rules.passes import check_blocks, every_step, layer_graphs, shares
+from sigprop_snn.rules.signal_propagation import learn_by_stages
+from sigprop_snn.shapes import Layout
 
 LocalError = Literal["cross-entropy", "squared"]
 LOCAL_ERRORS: tuple[LocalError, ...] = ("cross-entropy", "squared")
@@ -72,14 +71,14 @@ class LocalReadout(nn.Module, Rule):
         return {f"block{i + 1}": list(g.parameters()) for i, g in enumerate(self.readouts)}
 
     def learn(
-        self, network: Network, inputs: Tensor, labels: Tensor, update: Update | None
+        self, network: LearningNetwork, inputs: Tensor, labels: Tensor, update: Update | None
     ) -> Learned:
         """Pass the batch through; every layer learns on the way."""
         return learn_by_stages(network, self.stages(network, inputs, labels), update)
 
     def stages(
         self,
-        network: Network,
+        network: LearningNetwork,
         inputs: Tensor,
         labels: Tensor | None = None,
         *,
@@ -87,20 +86,21 @@ class LocalReadout(nn.Module, Rule):
     ) -> Iterator[Stage]:
         """Pass samples through, yielding every layer's stage as it is reached."""
         check_blocks(network, len(self.readouts), "local-readout")
-        inputs = network.signal.plain(inputs)
-        for index, block in enumerate(network.each_block()):
-            front = network.signal if index == 0 else None
-            if labels is None:
-                ran = plain_run(block, inputs, front, record)
-                output = block.pooled(ran.spike)
-            else:
-                ran, output = alone(block, inputs, front, record)
-            read = self.readouts[index](output.flatten(2))
+        blocks, signal = network.named_blocks(), network.signal
+        layers: Iterator[Layer[Spikes]] | Iterator[Layer[Tensor]]
+        if labels is None:
+            layers = plain_pass(blocks, signal, inputs, record=record)
+        else:
+            layers = layer_graphs(network, inputs, record)
+        for layer, local in zip(layers, self.readouts, strict=True):
+            sent = layer.sent if isinstance(layer.sent, Tensor) else layer.sent.dense()
+            read = local(sent.flatten(2))
             loss = self._loss(read, labels) if labels is not None else None
-            yield Stage(f"block{index + 1}", read.mean(0), loss, Response(ran, None), labels)
-            inputs = output.detach()
+            yield Stage(layer.name, read.mean(0), loss, layer.response, labels)
+            sent = sent.detach()
+            del layer, read, loss  # and with them the layer's graph
         if network.readout is not None:
-            scores = network.readout(inputs)
+            scores = network.readout(sent)
             loss = network.readout.loss(scores, labels) if labels is not None else None
             yield Stage("readout", scores, loss, None, labels)
 

@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from sigprop_snn.network.block import Block
-from sigprop_snn.network.rule import Needs, Rule, Update
-from sigprop_snn.network.stage import Learned
+from sigprop_snn.layers.block import Block
+from sigprop_snn.layers.contracts import Learned, Needs, Update
+from sigprop_snn.layers.layer_pass import plain_pass
+from sigprop_snn.layers.rule import LearningNetwork, Rule
 from sigprop_snn.neurons import Neuron
 from sigprop_snn.neurons.base import AnyState
 from sigprop_snn.rules.passes import (
     fired,
-    forward,
     learn_from,
     readout_of,
     reported,
     update_all,
 )
 from sigprop_snn.rules.traces import check_traces
-
-if TYPE_CHECKING:
-    from sigprop_snn.network.network import Network
 
 
 class OnlineThroughTime(Rule):
@@ -46,16 +43,16 @@ class OnlineThroughTime(Rule):
     )
 
     def learn(
-        self, network: Network, inputs: Tensor, labels: Tensor, update: Update | None
+        self, network: LearningNetwork, inputs: Tensor, labels: Tensor, update: Update | None
     ) -> Learned:
         """Pass the batch through step by step; every step leaves its share of the gradient."""
         readout = readout_of(network, "ottt")
-        for index, block in enumerate(network.each_block()):
-            check_traces(f"block{index + 1}", block, "ottt", recurrent=False)
-        inputs = network.signal.plain(inputs)
-        for _ in forward(network, inputs):
+        for name, block in network.named_blocks():
+            check_traces(name, block, "ottt", recurrent=False)
+        for _ in plain_pass(network.named_blocks(), network.signal, inputs, observe=True):
             pass  # only the normalisers learn from it
-        layers = [_OnlineLayer(block) for block in network.each_block()]
+        inputs = network.signal.plain(inputs)
+        layers = [_OnlineLayer(block) for _, block in network.named_blocks()]
         trace = _Trace(readout.neuron)
         losses, voltages = [], []
         for values in inputs:

@@ -1,27 +1,25 @@
-"""What the baselines share: a block's pass with a gradient in it, and what they report."""
+"""What the baselines share: passes with a gradient, and what they report."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Callable, Iterator
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sigprop_snn.errors import SigpropError
-from sigprop_snn.network.block import Block
-from sigprop_snn.network.drive import seen_voltage, unrolled
-from sigprop_snn.network.readout import Readout
-from sigprop_snn.network.rule import Update, check_front, misfit
-from sigprop_snn.network.signal import Signal
-from sigprop_snn.network.stage import LayerReport, Learned, hits
-from sigprop_snn.network.synapse import stepwise
-from sigprop_snn.neurons import Neuron, Run, run
-
-if TYPE_CHECKING:
-    from sigprop_snn.network.network import Network
+from sigprop_snn.layers.block import Block
+from sigprop_snn.layers.closed_form import Filtered, Unrolled
+from sigprop_snn.layers.contracts import LayerReport, Learned, Response, Update
+from sigprop_snn.layers.layer_pass import Layer, layer_pass, observed_rows
+from sigprop_snn.layers.readout import Readout
+from sigprop_snn.layers.rule import LearningNetwork
+from sigprop_snn.layers.scoring import hits
+from sigprop_snn.neurons import Neuron, run
+from sigprop_snn.neurons.engines import DenseSpikes
+from sigprop_snn.neurons.engines.reference import check_finite
+from sigprop_snn.neurons.stepwise import stepwise
 
 
 class Fixed(nn.Module):
@@ -38,105 +36,70 @@ class Fixed(nn.Module):
         self.register_buffer("weight", weight)
 
 
-def through(
-    block: Block,
+def full_graph(
+    network: LearningNetwork,
     inputs: Tensor,
-    front: Signal | None = None,
-    synapse: Callable[[Tensor], Tensor] | None = None,
-) -> tuple[Run, Tensor]:
-    """Run a block with the whole graph: through its synapse, through time, through its spikes.
+    synapses: Callable[[str, Block], Callable[[Tensor], Tensor]] | None = None,
+) -> Tensor:
+    """Return what the last block sends on, `[T, B, ...]`, with the graph of all blocks and steps.
 
     Args:
-        block: the layer.
-        inputs: what it receives, `[T, B, ...]`.
-        front: the network's signal if the block is the first.
-        synapse: what stands in for the block's synapse; see `Block.current`.
-
-    Returns:
-        The run, and what the block sends on, `[T, B, ...]`, with its gradient.
-    """
-    with fitting(inputs, front):
-        current = block.current(inputs, observed_rows=observed_rows(block, inputs), synapse=synapse)
-        ran = run(block.neuron, current)
-    if front is not None:
-        check_front(inputs, ran, front)
-    return ran, stepwise(block.pool, ran.spike)
-
-
-class Passed(NamedTuple):
-    """What went into a block, and what the block did, without a gradient.
-
-    Attributes:
-        block: the layer.
-        inputs: what it received, `[T, B, ...]`.
-        run: what its neuron did.
-        sent: what the block sends on, `[T, B, ...]`.
+        network: the network.
+        inputs: `[T, B, ...]`.
+        synapses: gives for each block a function that replaces its synapse; see `Block.current`.
     """
 
-    block: Block
-    inputs: Tensor
-    run: Run
-    sent: Tensor
+    def respond(name: str, block: Block, inputs: Tensor) -> tuple[Response, Tensor]:
+        synapse = None if synapses is None else synapses(name, block)
+        rows = observed_rows(block, inputs)
+        ran = run(block.neuron, block.current(inputs, observed_rows=rows, synapse=synapse))
+        return Response(ran), stepwise(block.pool, ran.spike)
+
+    for layer in layer_pass(
+        network.named_blocks(), network.signal, _front(network, inputs), respond
+    ):
+        sent = layer.sent
+    return sent
 
 
-def forward(network: Network, inputs: Tensor, record: tuple[str, ...] = ()) -> Iterator[Passed]:
-    """Yield every block's part in a learning pass without a gradient, normalisers observing."""
-    for index, block in enumerate(network.each_block()):
-        front = network.signal if index == 0 else None
-        with torch.no_grad(), fitting(inputs, front):
-            current = block.current(inputs, observed_rows=observed_rows(block, inputs))
-            ran = run(block.neuron, current, record=record)
-        if front is not None:
-            check_front(inputs, ran, front)
-        passed = Passed(block, inputs, ran, block.pooled(ran.spike))
-        inputs = passed.sent
-        yield passed
+def layer_graphs(
+    network: LearningNetwork, inputs: Tensor, record: tuple[str, ...] = ()
+) -> Iterator[Layer[Tensor]]:
+    """Pass samples through; the output of a block has a gradient for that block's weights alone.
 
-
-def alone(
-    block: Block, inputs: Tensor, front: Signal | None = None, record: tuple[str, ...] = ()
-) -> tuple[Run, Tensor]:
-    """Run a block with a gradient that reaches its own weights and nothing else.
-
-    What it sends on has the surrogate's derivative at the voltage of every step, and from there
-    the neuron's filter into the currents: no error passes from one spike to another.
+    It has the surrogate's derivative at the voltage of every step, and from there the neuron's
+    filter into the currents: no error passes from one spike to another.
 
     Args:
-        block: the layer.
-        inputs: what it receives, `[T, B, ...]`.
-        front: the network's signal if the block is the first.
-        record: what the run keeps of every step.
-
-    Returns:
-        The run without a gradient, and what the block sends on, `[T, B, ...]`, with it.
+        network: the network.
+        inputs: `[T, B, ...]`.
+        record: what the runs keep of every step.
     """
-    neuron = block.neuron
-    with fitting(inputs, front):
-        current = block.current(inputs.detach(), observed_rows=observed_rows(block, inputs))
-        if neuron.closed_form:
-            with torch.no_grad():
-                ran = run(neuron, current, record=("voltage", *record))
-            voltage = seen_voltage(neuron, current, ran)
-        else:
-            ran, voltage = unrolled(neuron, current, record)
-    if front is not None:
-        check_front(inputs, ran, front)
-    return ran, stepwise(block.pool, fired(neuron, voltage, ran.spike))
+
+    def respond(name: str, block: Block, inputs: Tensor) -> tuple[Response, Tensor]:
+        path = Filtered(block) if block.neuron.closed_form else Unrolled(block)
+        spikes = DenseSpikes(inputs.detach())
+        ran, voltage = path.voltages(spikes, None, observed_rows(block, inputs), record)
+        return Response(ran), stepwise(block.pool, fired(block.neuron, voltage, ran.spike))
+
+    return layer_pass(network.named_blocks(), network.signal, _front(network, inputs), respond)
+
+
+def _front(network: LearningNetwork, inputs: Tensor) -> Tensor:
+    """Return the samples as they enter the first block, checked to be finite."""
+    inputs = network.signal.plain(inputs)
+    check_finite(inputs)
+    return inputs
 
 
 def fired(neuron: Neuron, voltage: Tensor, spike: Tensor) -> Tensor:
-    """Return the spikes that fell, with the surrogate's derivative at the voltage as gradient."""
+    """Return the given spikes, with the surrogate's derivative at the voltage as gradient."""
     above = neuron.above(voltage)
     smooth = neuron.surrogate.f(above) if neuron.graded else neuron.surrogate.spike(above)
     return spike.detach() + (smooth - smooth.detach()).to(spike.dtype)
 
 
-def observed_rows(block: Block, inputs: Tensor) -> int:
-    """Return how many rows of a learning pass the block's normaliser takes into its figures."""
-    return inputs.shape[1] if block.training else 0
-
-
-def readout_of(network: Network, rule: str) -> Readout:
+def readout_of(network: LearningNetwork, rule: str) -> Readout:
     """Return the network's readout, whose error the rule sends to the blocks.
 
     Raises:
@@ -192,21 +155,23 @@ def updated(update: Update | None, name: str, *parts: nn.Module) -> None:
         update(name)
 
 
-def update_all(update: Update | None, network: Network) -> None:
+def update_all(update: Update | None, network: LearningNetwork) -> None:
     """Tell that the gradient of every layer is ready, in order."""
-    for name, layer in _layers(network):
+    for name, layer in network.named_layers():
         updated(update, name, layer)
 
 
-def reported(network: Network, scores: Tensor, loss: Tensor, labels: Tensor) -> Learned:
+def reported(network: LearningNetwork, scores: Tensor, loss: Tensor, labels: Tensor) -> Learned:
     """Return the report of a pass in which the readout alone guessed."""
     right = hits(scores, labels)
-    layers = [LayerReport(name, None, None) for name, _ in _layers(network) if name != "readout"]
+    layers = [
+        LayerReport(name, None, None) for name, _ in network.named_layers() if name != "readout"
+    ]
     layers.append(LayerReport("readout", float(loss.detach()), right))
     return Learned(layers, network.predicted({"readout": scores.detach()}), right)
 
 
-def check_blocks(network: Network, expected: int, rule: str) -> None:
+def check_blocks(network: LearningNetwork, expected: int, rule: str) -> None:
     """Check that a rule made for some number of blocks is in a network that has them.
 
     Raises:
@@ -216,23 +181,3 @@ def check_blocks(network: Network, expected: int, rule: str) -> None:
         raise SigpropError(
             f"{rule} was made for {expected} blocks; the network has {len(network.blocks)}"
         )
-
-
-def _layers(network: Network) -> Iterable[tuple[str, nn.Module]]:
-    for index, block in enumerate(network.each_block()):
-        yield f"block{index + 1}", block
-    if network.readout is not None:
-        yield "readout", network.readout
-
-
-@contextmanager
-def fitting(inputs: Tensor, front: Signal | None) -> Iterator[None]:
-    """Say it plainly where an input does not fit the first block."""
-    try:
-        yield
-    except torch.OutOfMemoryError:
-        raise
-    except RuntimeError as error:
-        if front is None:
-            raise
-        raise misfit(inputs, error) from error

@@ -4,32 +4,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sigprop_snn.errors import SigpropError
-from sigprop_snn.network import (
-    Block,
-    LayerReport,
-    Layout,
-    Learned,
-    LengthNorm,
-    Response,
-    Rule,
-    Stage,
-    Update,
-    wrong_labels,
-)
-from sigprop_snn.network.rule import plain_run
-from sigprop_snn.network.stage import hits
-from sigprop_snn.neurons import Run
+from sigprop_snn.layers.contracts import LayerReport, Learned, Response, Stage, Update
+from sigprop_snn.layers.layer_pass import plain_pass
+from sigprop_snn.layers.norm import LengthNorm
+from sigprop_snn.layers.rule import LearningNetwork, Rule
+from sigprop_snn.layers.scoring import hits
+from sigprop_snn.losses.base import LocalLoss
+from sigprop_snn.neurons.engines import Run
 from sigprop_snn.rules.circuits import Generator, Surroundings
-
-if TYPE_CHECKING:
-    from sigprop_snn.network import Network
+from sigprop_snn.shapes import Layout
+from sigprop_snn.signals.label_overlay import wrong_labels
 
 GENERATOR = "generator"  # the generative circuit's name among the layers
 
@@ -109,7 +99,7 @@ class PredictiveForwardForward(Rule, nn.Module):
         return {**heard, GENERATOR: list(self.generator.parameters())}
 
     def learn(
-        self, network: Network, inputs: Tensor, labels: Tensor, update: Update | None
+        self, network: LearningNetwork, inputs: Tensor, labels: Tensor, update: Update | None
     ) -> Learned:
         """Let both circuits relax on the batch; every layer learns at every step."""
         sample, activity, _ = self._first(network, inputs)
@@ -140,7 +130,7 @@ class PredictiveForwardForward(Rule, nn.Module):
 
     def stages(
         self,
-        network: Network,
+        network: LearningNetwork,
         inputs: Tensor,
         labels: Tensor | None = None,
         *,
@@ -168,7 +158,7 @@ class PredictiveForwardForward(Rule, nn.Module):
 
     @torch.no_grad()
     def latents(
-        self, network: Network, inputs: Tensor, labels: Tensor, *, moves: int = 200
+        self, network: LearningNetwork, inputs: Tensor, labels: Tensor, *, moves: int = 200
     ) -> Tensor:
         """Return the generative circuit's latent state for samples, `[B, latents]`.
 
@@ -185,27 +175,25 @@ class PredictiveForwardForward(Rule, nn.Module):
         return self.generator.settled(self.generator.at_rest(len(sample)), activity[-1], moves)
 
     def _first(
-        self, network: Network, inputs: Tensor, record: tuple[str, ...] = ()
+        self, network: LearningNetwork, inputs: Tensor, record: tuple[str, ...] = ()
     ) -> tuple[Tensor, list[Tensor], list[Run]]:
         """Return the samples, and what each layer does without top and neighbours."""
-        activity, runs = [], []
-        with torch.no_grad():
-            inputs = network.signal.plain(inputs)
-            sample = inputs.mean(0)
-            for index, block in enumerate(network.each_block()):
-                if not block.neuron.graded:
-                    raise SigpropError(
-                        f"PredictiveForwardForward got a {type(block.neuron).__name__} neuron; "
-                        "expected one with a graded activity, such as Rate"
-                    )
-                runs.append(
-                    plain_run(block, inputs, network.signal if index == 0 else None, record)
+        for _, block in network.named_blocks():
+            if not block.neuron.graded:
+                raise SigpropError(
+                    f"PredictiveForwardForward got a {type(block.neuron).__name__} neuron; "
+                    "expected one with a graded activity, such as Rate"
                 )
-                inputs = block.pooled(runs[-1].spike)
-                activity.append(inputs.mean(0))
+        activity, runs = [], []
+        for layer in plain_pass(network.named_blocks(), network.signal, inputs, record=record):
+            runs.append(layer.run)
+            activity.append(layer.sent.dense().mean(0))
+        sample = network.signal.plain(inputs).mean(0)
         return sample, activity, runs
 
-    def _read(self, network: Network, activity: list[Tensor], labels: Tensor | None) -> Stage:
+    def _read(
+        self, network: LearningNetwork, activity: list[Tensor], labels: Tensor | None
+    ) -> Stage:
         """Return the readout's stage on the first pass."""
         if network.readout is None:
             raise SigpropError("PredictiveForwardForward got no readout; expected a Readout")
@@ -215,7 +203,7 @@ class PredictiveForwardForward(Rule, nn.Module):
 
     def _step(
         self,
-        network: Network,
+        network: LearningNetwork,
         sample: Tensor,
         drive: Tensor,
         activity: list[Tensor],
@@ -231,7 +219,7 @@ class PredictiveForwardForward(Rule, nn.Module):
         below = [sample, *activity[:-1]]
         above = [*(self._direction(rows) for rows in activity[1:]), drive]
         stages, moved = [], []
-        for index, block in enumerate(network.each_block()):
+        for index, (name, block) in enumerate(network.named_blocks()):
             with torch.set_grad_enabled(labels is not None and torch.is_grad_enabled()):
                 current = block.static_current(below[index])
                 if index == 0:  # the samples are the same whatever the label
@@ -241,11 +229,13 @@ class PredictiveForwardForward(Rule, nn.Module):
                     voltage = voltage + self.noise * torch.randn_like(voltage)
                 active = block.neuron.surrogate.f(block.neuron.above(voltage))
                 after = self.leak * activity[index] + (1.0 - self.leak) * active
-                stages.append(_compared(network, index, after, copies, labels))
+                stages.append(_compared(name, network.loss_of(block), after, copies, labels))
             moved.append(after.detach())
         return stages, moved
 
-    def _guesses(self, network: Network, sample: Tensor, activity: list[Tensor]) -> list[Stage]:
+    def _guesses(
+        self, network: LearningNetwork, sample: Tensor, activity: list[Tensor]
+    ) -> list[Stage]:
         """Return every layer's stage for the labels of all classes."""
         classes = torch.arange(self.classes, device=sample.device)
         drive = self._drive(classes.repeat_interleave(len(sample)), sample)
@@ -272,18 +262,15 @@ class PredictiveForwardForward(Rule, nn.Module):
 
 
 def _compared(
-    network: Network, index: int, after: Tensor, copies: int, labels: Tensor | None
+    name: str, local: LocalLoss, after: Tensor, copies: int, labels: Tensor | None
 ) -> Stage:
     """Return the stage of a layer with the activity `[K * B, n]` of each sample's K contexts."""
-    block = network.blocks[index]
-    assert isinstance(block, Block)
-    local = block.loss if block.loss is not None else network.loss
     contexts = after.view(copies, -1, after.shape[1]).transpose(0, 1)
     scores = local.scores(after[:0], contexts)
     if labels is None:
-        return Stage(f"block{index + 1}", scores, None, None)
+        return Stage(name, scores, None, None)
     targets = torch.zeros_like(labels)  # the right one comes first
-    return Stage(f"block{index + 1}", scores, local.loss(scores, targets), None, targets)
+    return Stage(name, scores, local.loss(scores, targets), None, targets)
 
 
 def _report(stage: Stage) -> LayerReport:

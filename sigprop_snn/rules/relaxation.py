@@ -9,7 +9,7 @@ the loop brings what the output units were at the step before.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple, get_args
 
 import torch
 import torch.nn.functional as F
@@ -17,13 +17,12 @@ from torch import Tensor, nn
 from torch.nn.grad import conv2d_weight
 
 from sigprop_snn.errors import SigpropError
-from sigprop_snn.network.block import Block
-from sigprop_snn.neurons import Neuron, Run, run
+from sigprop_snn.layers.block import Block
+from sigprop_snn.layers.rule import LearningNetwork
+from sigprop_snn.neurons import Neuron, run
 from sigprop_snn.neurons.base import AnyState, State, Step
-from sigprop_snn.neurons.filters import is_constant
-
-if TYPE_CHECKING:
-    from sigprop_snn.network.network import Network
+from sigprop_snn.neurons.engines import DenseSpikes, Run
+from sigprop_snn.neurons.stepwise import is_constant
 
 Carries = Literal["error", "output"]
 """What travels on the loop: the output's distance from the target, or the output itself."""
@@ -66,7 +65,7 @@ class Relaxed(NamedTuple):
 
 @torch.no_grad()
 def relax(
-    network: Network,
+    network: LearningNetwork,
     current: Tensor,
     loop: Tensor,
     *,
@@ -89,7 +88,7 @@ def relax(
         keep: whether to keep every step.
     """
     assert network.readout is not None  # the rule saw to it
-    units = list(network.each_block())[-1].neuron
+    units = list(network.named_blocks())[-1][1].neuron
     silence = current.new_zeros(current.shape[1], loop.shape[0])
     output = units.initial_state(silence) if start is None else State(start.output)
     states: Sequence[AnyState] = [None for _ in network.blocks] if start is None else start.states
@@ -112,7 +111,7 @@ def relax(
 
 
 def _sweep(
-    network: Network, into: Tensor, states: Sequence[AnyState]
+    network: LearningNetwork, into: Tensor, states: Sequence[AnyState]
 ) -> tuple[list[Tensor], list[Step], list[Tensor]]:
     """Advance every block by one step, from the first to the last.
 
@@ -128,7 +127,7 @@ def _sweep(
     raw: list[Tensor] = []
     did: list[Step] = []
     sent: list[Tensor] = []
-    for index, (block, state) in enumerate(zip(network.each_block(), states, strict=True)):
+    for index, ((_, block), state) in enumerate(zip(network.named_blocks(), states, strict=True)):
         if index > 0:
             raw.append(block.synapse(sent[-1]))
             into = block.norm(raw[-1])
@@ -157,7 +156,7 @@ def as_run(rate: Tensor, voltage: Tensor, record: Sequence[str] = ()) -> Run:
         if name not in known:
             raise SigpropError(f"recording {name!r} is not kept; expected one of {sorted(known)}")
     return Run(
-        rate,
+        DenseSpikes(rate),
         voltage.mean(0),
         State(voltage[-1]),
         {name: known[name] for name in record},
@@ -219,7 +218,7 @@ def weighted_part(synapse: nn.Module) -> nn.Linear | nn.Conv2d:
     return last
 
 
-def check_relaxing(network: Network, loop: Tensor, rule: str) -> None:
+def check_relaxing(network: LearningNetwork, loop: Tensor, rule: str) -> None:
     """Check that a network can relax and learn by Hebb.
 
     Raises:
@@ -227,8 +226,8 @@ def check_relaxing(network: Network, loop: Tensor, rule: str) -> None:
     """
     if network.readout is None:
         raise SigpropError(f"{rule} needs output units, but the network has no readout")
-    for index, block in enumerate(network.each_block()):
-        _check_block(f"block{index + 1}", block, rule)
+    for name, block in network.named_blocks():
+        _check_block(name, block, rule)
     weighted_part(network.readout.synapse)
     classes = network.readout.synapse.out_features
     if loop.shape[0] != classes:

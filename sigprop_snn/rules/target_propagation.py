@@ -3,30 +3,27 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from sigprop_snn.errors import SigpropError
-from sigprop_snn.network.block import Block
-from sigprop_snn.network.layout import Layout
-from sigprop_snn.network.rule import Needs, Rule, Update
-from sigprop_snn.network.stage import Learned
-from sigprop_snn.network.synapse import stepwise
+from sigprop_snn.layers.block import Block
+from sigprop_snn.layers.contracts import Learned, Needs, Update
+from sigprop_snn.layers.rule import LearningNetwork, Rule
 from sigprop_snn.neurons import Rate
+from sigprop_snn.neurons.stepwise import stepwise
 from sigprop_snn.rules.passes import (
-    alone,
     check_blocks,
+    layer_graphs,
     learn_from,
     learn_from_error,
     readout_of,
     reported,
     updated,
 )
-
-if TYPE_CHECKING:
-    from sigprop_snn.network.network import Network
+from sigprop_snn.shapes import Layout
 
 _NAME = "target-propagation"
 
@@ -83,19 +80,15 @@ class TargetPropagation(nn.Module, Rule):
         return {f"block{i + 2}": list(g.parameters()) for i, g in enumerate(self.inverses)}
 
     def learn(
-        self, network: Network, inputs: Tensor, labels: Tensor, update: Update | None
+        self, network: LearningNetwork, inputs: Tensor, labels: Tensor, update: Update | None
     ) -> Learned:
         """Pass the batch through, and the targets back."""
         readout = readout_of(network, _NAME)
         check_blocks(network, len(self.inverses) + 1, _NAME)
-        blocks = list(network.each_block())
-        for index, block in enumerate(blocks):
-            _check_neuron(block, index)
-        inputs = network.signal.plain(inputs)
-        sent: list[Tensor] = []
-        for index, block in enumerate(blocks):
-            received = sent[-1].detach() if sent else inputs
-            sent.append(alone(block, received, network.signal if index == 0 else None)[1])
+        for name, block in network.named_blocks():
+            _check_neuron(name, block)
+        blocks = [block for _, block in network.named_blocks()]
+        sent = [layer.sent for layer in layer_graphs(network, inputs)]
         activity = [output.detach() for output in sent]
 
         last = activity[-1].clone().requires_grad_()
@@ -137,9 +130,9 @@ class TargetPropagation(nn.Module, Rule):
         return gap.square().sum() / below.shape[1]
 
 
-def _check_neuron(block: Block, index: int) -> None:
+def _check_neuron(name: str, block: Block) -> None:
     if not (isinstance(block.neuron, Rate) and block.neuron.beta == 0.0):
         raise SigpropError(
-            f"{_NAME} is defined for rate networks whose steps stand alone, but block{index + 1} "
+            f"{_NAME} is defined for rate networks whose steps stand alone, but {name} "
             f"has {type(block.neuron).__name__}; expected Rate with beta 0"
         )

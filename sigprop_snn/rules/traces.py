@@ -13,10 +13,9 @@ import torch
 from torch import Tensor
 
 from sigprop_snn.errors import SigpropError
-from sigprop_snn.network.block import Block
-from sigprop_snn.network.synapse import stepwise
+from sigprop_snn.layers.block import Block
 from sigprop_snn.neurons import Neuron, filter_matrix, impulse_response
-from sigprop_snn.neurons.filters import is_constant
+from sigprop_snn.neurons.stepwise import is_constant, stepwise
 
 
 class Traces(NamedTuple):
@@ -79,7 +78,7 @@ def check_traces(name: str, block: Block, rule: str, *, recurrent: bool) -> None
             f"{rule} is defined without recurrence, but {model} in {name} is recurrent; expected "
             "LIF or Rate"
         )
-    if not block.affine:
+    if not block.is_affine:
         raise SigpropError(
             f"{rule} learns from presynaptic traces, but the synapse or the normaliser of {name} "
             "is not affine; expected linear layers, convolutions and running normalisers"

@@ -52,7 +52,7 @@ def unrolled_loss(network: Network, inputs, labels):
     for x in inputs:
         current = torch.cat([block.norm(block.synapse(x)), context])
         state = neuron.initial_state(current) if state is None else state
-        step = neuron.step(current, state, hold_spikes=True)
+        step = neuron.step(current, state, detach_spikes=True)
         state = step.state
         voltages.append(step.voltage)
     voltage = torch.stack(voltages)

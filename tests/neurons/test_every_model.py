@@ -1,4 +1,4 @@
-"""What holds for every model of the catalogue, a new one included as soon as it stands there."""
+"""The contract of every model in the catalogue; a new entry is tested at once."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from sigprop_snn.neurons import (
 from sigprop_snn.surrogates import SURROGATES, Sigmoid, StraightThrough
 
 FEATURES = (4,)
-# The only fixture is the model's name, which no example changes.
+# The only fixture is the model's name, which is the same for all examples.
 quick = settings(
     max_examples=12,
     deadline=None,
@@ -44,7 +44,7 @@ def make(name: str, seed: int = 0) -> Neuron:
 
 
 def drive(seed: int, steps: int = 12, rows: int = 3, dtype=torch.float64):
-    """A current that makes every model spike: in the units of a block."""
+    """A current that makes every model spike."""
     generator = torch.Generator().manual_seed(seed)
     shape = (steps, rows, *FEATURES)
     return (1.5 * torch.randn(shape, generator=generator, dtype=torch.float64) + 1.0).to(dtype)
@@ -74,7 +74,7 @@ LINEAR = [name for name in NEURONS if make(name).linear]
 CLOSED = [name for name in NEURONS if make(name).closed_form]
 
 
-def test_it_spikes_on_this_current_so_that_what_follows_means_something(name):
+def test_every_model_that_can_fire_spikes_on_the_test_current(name):
     ran = seeded_run(make(name), drive(0))
     fires = not isinstance(make(name), LeakyIntegrator)
     assert (ran.spike_count.sum() > 0) == fires
@@ -84,11 +84,11 @@ def test_it_spikes_on_this_current_so_that_what_follows_means_something(name):
 
 @quick
 @given(seed=seeds, cut=st.integers(1, 11))
-def test_a_run_cut_anywhere_and_continued_is_the_whole(name, seed, cut):
+def test_a_run_in_two_parts_equals_the_whole_run(name, seed, cut):
     neuron, current = make(name), drive(seed)
     whole = seeded_run(neuron, current, record=("voltage",))
     first = seeded_run(neuron, current[:cut], record=("voltage",))
-    with torch.no_grad():  # goes on drawing where the first part stopped
+    with torch.no_grad():  # continues the random numbers of the first part
         second = run(neuron, current[cut:], first.state, record=("voltage",))
     assert torch.equal(torch.cat([first.spike, second.spike]), whole.spike)
     voltages = [part.recorded["voltage"] for part in (first, second)]
@@ -149,8 +149,8 @@ def test_a_run_gives_spikes_in_the_currents_dtype(name, dtype):
     assert seeded_run(make(name), drive(0, dtype=dtype)).spike.dtype == dtype
 
 
-def test_it_moves_to_another_device_whole(name):
-    """On the meta device an operation that mixes devices fails."""
+def test_every_tensor_moves_to_another_device(name):
+    """An operation that mixes the meta device with another device fails."""
     neuron = make(name).to("meta")
     current = torch.empty(3, *FEATURES, device="meta")
     step = neuron.step(current, neuron.initial_state(current))
@@ -167,7 +167,7 @@ def test_a_gpu_gives_the_same_spikes(name):
     assert torch.equal(ours.spike, theirs.spike.cpu())
 
 
-def test_a_saved_state_dict_is_the_same_neuron(name):
+def test_a_loaded_state_dict_gives_the_same_spikes(name):
     neuron, other = make(name, seed=0), make(name, seed=5)
     stored = io.BytesIO()
     torch.save(neuron.state_dict(), stored)
@@ -189,9 +189,9 @@ def test_no_state_stays_on_the_module(name):
     for module in neuron.modules():
         for kept in [*vars(module).values(), *module._buffers.values()]:
             held = isinstance(kept, torch.Tensor) and kept.grad_fn is not None
-            assert not held, "a graph hangs on the module"
+            assert not held, "the module holds a graph"
         fresh = set(vars(module)) - known[module]
-        assert fresh <= {"reset"}  # snnTorch's own attribute, emptied
+        assert fresh <= {"reset"}  # an attribute of snnTorch, emptied
     copy.deepcopy(neuron)
 
 
@@ -220,9 +220,9 @@ def _combined(one, other, function):
 
 @pytest.mark.parametrize("name", CLOSED)
 def test_given_the_spikes_the_voltage_is_the_filter_of_the_current(name):
-    """Autograd through every step with the spikes held constant gives the impulse response."""
+    """Autograd through all steps with detached spikes gives the impulse response."""
     neuron, current = make(name).double(), drive(3, steps=7).requires_grad_()
-    voltages, fired = _held(neuron, current)
+    voltages, fired = _detached(neuron, current)
     expected = filter_matrix(impulse_response(neuron, 7))
     for t, voltage in enumerate(voltages):
         (grad,) = torch.autograd.grad(voltage.sum(), current, retain_graph=True)
@@ -230,7 +230,7 @@ def test_given_the_spikes_the_voltage_is_the_filter_of_the_current(name):
     assert fired > 0 or isinstance(neuron, LeakyIntegrator)
 
 
-def test_a_model_without_a_fixed_filter_says_so(name):
+def test_a_model_without_a_fixed_filter_has_no_impulse_response(name):
     neuron = make(name)
     if neuron.closed_form:
         assert impulse_response(neuron, 3).shape == (3,)
@@ -253,30 +253,30 @@ def test_a_gradient_reaches_the_current_and_every_parameter(name):
 
 @quick
 @given(seed=seeds)
-def test_with_the_spikes_held_the_gradient_is_the_finite_difference(name, seed):
-    """Of the voltages of a real run, moved so little that every spike falls as before."""
+def test_with_detached_spikes_the_gradient_is_the_finite_difference(name, seed):
+    """The difference is so small that no spike changes."""
     neuron, current = make(name).double(), drive(seed, steps=6, rows=1)
     weights = torch.randn(current.shape, dtype=torch.float64)
     direction = torch.randn(current.shape, dtype=torch.float64)
     x = current.clone().requires_grad_()
-    voltages, fired = _held(neuron, x)
+    voltages, fired = _detached(neuron, x)
     (grad,) = torch.autograd.grad((weights * torch.stack(voltages)).sum(), x)
     step, ends = 1e-6, []
     for sign in (1.0, -1.0):
         ran = seeded_run(neuron, current + sign * step * direction, record=("voltage",))
         if ran.spike.sum() != fired:
-            return  # a spike changed with the step
+            return  # a spike changed
         ends.append((weights * ran.recorded["voltage"]).sum().item())
     expected = (ends[0] - ends[1]) / (2 * step)
     assert (grad * direction).sum().item() == pytest.approx(expected, rel=1e-5, abs=1e-4)
 
 
-def _held(neuron, current):
-    """The voltages of a run with its spikes held constant, and how many there were."""
+def _detached(neuron, current):
+    """The voltages of a run with detached spikes, and the number of spikes."""
     torch.manual_seed(1)
     state, voltages, fired = neuron.initial_state(current[0]), [], 0.0
     for step_current in current:
-        step = neuron.step(step_current, state, hold_spikes=True)
+        step = neuron.step(step_current, state, detach_spikes=True)
         assert not step.spike.requires_grad
         state = step.state
         voltages.append(step.voltage)
@@ -284,9 +284,9 @@ def _held(neuron, current):
     return voltages, fired
 
 
-def test_the_compared_voltage_is_what_makes_the_spike(name):
+def test_the_spike_follows_from_the_voltage_of_the_step(name):
     if "escape" in name or "refractory" in name or name == "leaky-integrator":
-        pytest.skip("it fires by chance, waits, or never fires")
+        pytest.skip("it fires at random, waits, or never fires")
     ran = seeded_run(make(name), drive(4), record=("voltage",))
     above = make(name).above(ran.recorded["voltage"])
     sent = make(name).surrogate.f(above) if make(name).graded else (above > 0).double()
@@ -326,6 +326,18 @@ def test_the_spikes_gradient_is_the_surrogates(name):
     torch.testing.assert_close(grad, torch.full_like(grad, 1 / neuron.unit))
 
 
+def test_a_call_is_one_step(name):
+    neuron, current = make(name), drive(0)[0]
+    torch.manual_seed(1)
+    first = neuron(current)
+    called = neuron(current, first.state)
+    torch.manual_seed(1)
+    stepped = neuron.step(current, neuron.initial_state(current))
+    stepped = neuron.step(current, stepped.state)
+    assert torch.equal(called.spike, stepped.spike)
+    assert torch.equal(called.voltage, stepped.voltage)
+
+
 def test_it_steps_in_a_plain_snntorch_loop(name):
     neuron, current = make(name), drive(0)
     torch.manual_seed(1)
@@ -337,21 +349,20 @@ def test_it_steps_in_a_plain_snntorch_loop(name):
     assert mem.voltage.shape == current[0].shape
 
 
-def test_it_prints_and_describes_itself_in_one_line(name):
+def test_it_prints_itself_and_its_docstring_begins_with_a_sentence(name):
     assert NEURONS[name].__doc__.splitlines()[0].endswith(".")
     assert name == name.lower() and "_" not in name
     assert repr(make(name))
 
 
-def test_pictures_are_as_good_as_flat_layers(name):
-    """Every model takes `[T, B, C, H, W]`."""
+def test_every_model_takes_pictures(name):
     features = (2, 3, 3)
     neuron = make_neuron(NEURONS[name], features)
     current = torch.randn(5, 2, *features)
     assert seeded_run(neuron, current).spike.shape == current.shape
 
 
-def test_a_shape_is_told_only_to_those_that_ask_for_it():
+def test_only_models_that_ask_for_it_get_the_shape_of_the_layer():
     assert make_neuron(lambda: LeakyIntegrator(0.5), FEATURES).beta == 0.5
     asked = make_neuron(NEURONS["recurrent-lif"], (7,))
     assert asked.recurrence.weight.shape == (7, 7)
@@ -359,6 +370,6 @@ def test_a_shape_is_told_only_to_those_that_ask_for_it():
     assert make_neuron(NEURONS["plif-per-neuron"], (7,)).beta.shape == (7,)
 
 
-def test_the_default_surrogate_is_its_own(name):
+def test_the_default_surrogate_is_the_same_for_each_object(name):
     assert make(name).surrogate == make(name).surrogate
     assert make(name).surrogate != Sigmoid()

@@ -23,10 +23,9 @@ from sigprop_snn.neurons import (
     mean_trace,
     run,
 )
-from sigprop_snn.neurons.base import Neuron
 
 F64 = torch.float64
-# snnTorch holds its settings in float32, where these two are exact.
+# snnTorch keeps its settings in float32; these two are exact there.
 BETA, THRESHOLD = 0.875, 1.125
 
 
@@ -65,7 +64,7 @@ def test_golden_trace_worked_by_hand(reset, voltages, after, spikes):
     assert through(neuron, [0.75, 1.0, 0.75, 2.0, 1.0]) == [spikes, voltages, after]
 
 
-def test_the_threshold_itself_does_not_fire():
+def test_a_voltage_equal_to_the_threshold_does_not_fire():
     assert through(IF(), [1.0, 0.0, 2.0**-40])[0] == [0, 0, 1]
 
 
@@ -81,7 +80,7 @@ def test_the_firing_rate_under_constant_current_is_the_closed_form(beta, current
         return
     exact = math.log(reached) / math.log(beta)
     if abs(exact - round(exact)) < 1e-6:
-        return  # the voltage meets the threshold itself, up to rounding
+        return  # the voltage equals the threshold, up to rounding
     period = math.ceil(exact)
     expected = [float(t % period == 0) for t in range(1, 201)]
     assert spikes == expected
@@ -90,7 +89,7 @@ def test_the_firing_rate_under_constant_current_is_the_closed_form(beta, current
 @pytest.mark.parametrize("current", [0.125, 0.375, 0.5, 0.90625, 1.0])
 def test_an_if_neuron_fires_at_the_rate_of_its_current(current):
     spikes, _, _ = through(IF(threshold=1.0), [current] * 64)
-    # After t steps t I has come in and N has gone; it fires while more than 1 is left.
+    # After t steps and N spikes the voltage is t I - N; the neuron fires above 1.
     expected = [math.ceil(current * t) - 1 for t in range(1, 65)]
     assert np.cumsum(spikes).tolist() == [max(0, n) for n in expected]
 
@@ -131,7 +130,7 @@ def test_the_mean_trace_makes_the_mean_voltage_of_any_affine_synapse(neuron, con
 
 @pytest.mark.parametrize("reset", ["subtract", "zero", "none"])
 def test_each_step_is_snntorchs_leaky_when_it_starts_from_our_state(reset):
-    """snnTorch resets at the next step, by the state it is handed: hand it what needs none."""
+    """snnTorch resets at the next step; our state, after the reset, needs none."""
     torch.manual_seed(0)
     ours = LIF(BETA, THRESHOLD, reset)
     theirs = snntorch.Leaky(beta=BETA, threshold=THRESHOLD, reset_mechanism=reset).double()
@@ -148,7 +147,7 @@ def test_each_step_is_snntorchs_leaky_when_it_starts_from_our_state(reset):
 
 
 @pytest.mark.parametrize("reset", ["zero", "none"])
-def test_snntorchs_delayed_reset_comes_to_the_same_for_zero_and_none(reset):
+def test_snntorchs_delayed_reset_equals_ours_for_zero_and_none(reset):
     current = 1.5 * torch.randn(60, 32, dtype=F64)
     ran = run(LIF(BETA, THRESHOLD, reset), current, record=("voltage",))
     theirs = snntorch.Leaky(beta=BETA, threshold=THRESHOLD, reset_mechanism=reset).double()
@@ -158,7 +157,7 @@ def test_snntorchs_delayed_reset_comes_to_the_same_for_zero_and_none(reset):
 
 
 def test_snntorch_without_delay_subtracts_as_we_do_below_twice_the_threshold():
-    """Beyond it snnTorch gives the threshold back a step later, to avoid a double reset."""
+    """Above it snnTorch adds the threshold back one step later, to avoid a double reset."""
     current = 0.9 * torch.rand(60, 32, dtype=F64)
     ran = run(LIF(BETA, THRESHOLD), current, record=("reset_voltage",))
     theirs = snntorch.Leaky(beta=BETA, threshold=THRESHOLD, reset_delay=False).double()
@@ -167,7 +166,7 @@ def test_snntorch_without_delay_subtracts_as_we_do_below_twice_the_threshold():
     assert torch.equal(ran.spike, spikes) and spikes.sum() > 100
 
 
-def test_snntorchs_delayed_subtraction_takes_more_by_the_leak():
+def test_snntorchs_delayed_subtraction_differs_by_the_leak():
     """We subtract before the leak (beta theta is missing at the next step), snnTorch after it
     (theta is missing)."""
     beta, threshold = 0.75, 1.0
@@ -215,20 +214,6 @@ def test_an_unknown_reset_is_refused_with_the_nearest():
         LIF(reset="substract")
 
 
-def test_a_new_neuron_costs_a_few_lines():
-    class Forgetful(Neuron):
-        """Forgets everything at every step."""
-
-        linear = True
-
-        def integrate(self, current, state):
-            return State(current)
-
-    spikes, voltage, _ = through(Forgetful(), [0.5, 2.0, 0.5])
-    assert spikes == [0, 1, 0] and voltage == [0.5, 2.0, 0.5]
-    assert impulse_response(Forgetful(), 3).tolist() == [1.0, 0.0, 0.0]
-
-
-def test_a_scaled_current_of_which_nothing_is_left_is_refused():
-    with pytest.raises(SigpropError, match="expected less than 1"):
+def test_a_beta_of_one_with_a_scaled_current_is_refused():
+    with pytest.raises(SigpropError, match=r"beta of LIF is 1\.0"):
         LIF(beta=1.0, scale_current=True)

@@ -45,7 +45,7 @@ def test_the_period_of_a_qif_is_its_closed_form(current):
 
 
 @pytest.mark.parametrize("current", [0.2, 0.6, 1.5])
-def test_the_period_of_a_qif_with_a_rest_of_its_own_is_the_integral(current):
+def test_the_period_of_a_qif_with_another_rest_is_the_integral(current):
     neuron = QIF(tau=10.0, dt=0.01, gain=1.5, rest=-0.2, critical=0.4, reset_voltage=-0.5)
     exact = 10.0 * time_to_cross(lambda u: 1.5 * (u + 0.2) * (u - 0.4) + current, -0.5, 1.0)
     assert period(neuron, current, 4 * exact) == pytest.approx(exact, rel=5e-3)
@@ -109,7 +109,7 @@ def test_each_step_is_spikingjellys(ours, theirs):
 
 
 def test_an_adex_without_adaptation_is_an_eif_in_millivolts():
-    """With tau = C / g, and the current over the leak."""
+    """tau = C / g, and the current is divided by the leak."""
     adex = AdEx(200.0, 10.0, -70.0, -50.0, 2.0, a=0.0, b=0.0, reset_voltage=-60.0)
     eif = EIF(20.0, 0.1, 2.0, -50.0, -70.0, -40.4, -60.0)
     current = 300.0 + 200.0 * torch.rand(3000, 5, dtype=F64)
@@ -232,12 +232,12 @@ def izhikevich(pattern):
     return np.diff(spike_times(Izhikevich(dt=0.25, **IZHIKEVICH[pattern]), 10.0, 400.0))
 
 
-def test_izhikevich_regular_spiking_adapts_once_and_goes_on_evenly():
+def test_izhikevich_regular_spiking_adapts_once_and_is_then_regular():
     gaps = izhikevich("regular spiking")
     assert gaps[1] > 1.5 * gaps[0] and gaps[1:].std() < 0.03 * gaps[1:].mean()
 
 
-def test_izhikevich_intrinsic_bursting_opens_with_a_burst():
+def test_izhikevich_intrinsic_bursting_begins_with_a_burst():
     gaps = izhikevich("intrinsically bursting")
     assert (gaps[:2] < 10).all() and gaps[2:].min() > 20
 
@@ -284,7 +284,7 @@ def test_each_step_is_norses_izhikevich():
 
 
 @pytest.mark.parametrize("neuron", [AdEx(), Izhikevich()])
-def test_in_millivolts_rules_still_see_threshold_and_rest_as_one_apart(neuron):
+def test_models_in_millivolts_have_a_distance_of_one_from_rest_to_threshold(neuron):
     ends = torch.tensor([neuron.rest, neuron.threshold])
     torch.testing.assert_close(neuron.depolarisation(ends), torch.tensor([0.0, 1.0]))
     torch.testing.assert_close(neuron.above(ends), torch.tensor([-1.0, 0.0]), atol=1e-6, rtol=0)
@@ -292,7 +292,7 @@ def test_in_millivolts_rules_still_see_threshold_and_rest_as_one_apart(neuron):
 
 @pytest.mark.parametrize("neuron", [QIF(), EIF(), AdEx(), Izhikevich()])
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32], ids=str)
-def test_a_kick_far_beyond_the_cutoff_stays_finite_and_resets_exactly(neuron, dtype):
+def test_a_voltage_far_above_the_cutoff_stays_finite_and_resets_exactly(neuron, dtype):
     current = torch.full((1, 2), 400.0 if neuron.unit == 1.0 else 4000.0, dtype=dtype)
     reset = neuron.c if isinstance(neuron, Izhikevich) else neuron.reset_voltage
     state = neuron.initial_state(current)
@@ -306,7 +306,7 @@ def test_a_kick_far_beyond_the_cutoff_stays_finite_and_resets_exactly(neuron, dt
 
 
 @pytest.mark.parametrize("neuron", [EIF(), AdEx(dt=1.0, current_scale=2000.0)])
-def test_a_voltage_that_chance_let_pass_the_cutoff_stays_finite(neuron):
+def test_a_voltage_above_the_cutoff_without_a_spike_stays_finite(neuron):
     torch.manual_seed(0)
     noisy = EscapeNoise(neuron, width=2.0 * neuron.unit)
     ran = run(noisy, torch.full((200, 50), 3.0), record=("voltage",))
@@ -318,17 +318,18 @@ def test_a_voltage_that_chance_let_pass_the_cutoff_stays_finite(neuron):
 @pytest.mark.parametrize(
     ("make", "match"),
     [
-        (lambda: QIF(tau=0.0), "tau is 0.0"),
-        (lambda: QIF(critical=1.0), "expected rest <= critical < threshold"),
-        (lambda: QIF(reset_voltage=1.0), "expected rest <= critical < threshold"),
-        (lambda: EIF(slope=-1.0), "slope is -1.0"),
+        (lambda: QIF(tau=0.0), "tau of QIF is 0.0"),
+        (lambda: QIF(critical=1.0), r"critical of QIF is 1\.0; .* 1\.0"),
+        (lambda: QIF(rest=0.75), r"rest of QIF is 0\.75; .* 0\.5"),
+        (lambda: QIF(reset_voltage=1.0), r"reset_voltage of QIF is 1\.0; .* 1\.0"),
+        (lambda: EIF(slope=-1.0), "slope of EIF is -1.0"),
         (lambda: EIF(reset_voltage=2.0), "reset_voltage of EIF is 2.0"),
-        (lambda: AdEx(capacitance=0.0), "capacitance is 0.0"),
+        (lambda: AdEx(capacitance=0.0), "capacitance of AdEx is 0.0"),
         (lambda: AdEx(rest=0.0), "rest of AdEx is 0.0"),
-        (lambda: Izhikevich(dt=float("nan")), "dt is nan"),
-        (lambda: Izhikevich(c=40.0), "expected both below the threshold"),
+        (lambda: Izhikevich(dt=float("nan")), "dt of Izhikevich is nan"),
+        (lambda: Izhikevich(c=40.0), r"c of Izhikevich is 40\.0; .* 30\.0"),
     ],
 )
-def test_what_makes_no_sense_is_refused(make, match):
+def test_invalid_settings_are_refused_by_name(make, match):
     with pytest.raises(SigpropError, match=match):
         make()

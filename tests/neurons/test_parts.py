@@ -1,4 +1,4 @@
-"""Refractory period, voltage floor and noise, alone and on top of each other."""
+"""Refractory period, voltage floor and noise, alone and around each other."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from sigprop_snn.neurons import (
 
 F64 = torch.float64
 MODELS = [IF, LIF, ParametricLIF, CurrentLIF, ALIF, AdEx, Izhikevich]
-# Every part in a form that changes nothing.
+# Each part with settings that change nothing.
 IDLE = {
     "refractory": lambda neuron: Refractory(neuron, steps=0),
     "floor": lambda neuron: VoltageFloor(neuron, floor=-1e6),
@@ -43,7 +43,7 @@ IDLE = {
 
 @pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize("part", IDLE)
-def test_a_part_that_does_nothing_leaves_any_model_as_it_is(model, part):
+def test_a_part_that_changes_nothing_gives_the_same_run(model, part):
     current = 1.5 * torch.randn(30, 4, 3, dtype=F64) + 0.5
     neuron = IDLE[part](model())
     ours = run(neuron, current, record=("voltage",))
@@ -53,7 +53,7 @@ def test_a_part_that_does_nothing_leaves_any_model_as_it_is(model, part):
 
 
 @pytest.mark.parametrize("part", IDLE)
-def test_a_part_passes_on_what_the_neuron_says_of_itself(part):
+def test_a_part_has_the_attributes_of_the_inner_neuron(part):
     inner = AdEx()
     neuron = IDLE[part](inner)
     for name in ("threshold", "surrogate", "rest", "unit", "fixed_filter"):
@@ -77,13 +77,13 @@ def test_parts_go_around_each_other_in_any_order(order):
 
 
 @pytest.mark.parametrize("part", list(IDLE))
-def test_the_refractory_period_goes_outermost(part):
-    with pytest.raises(SigpropError, match="expected Refractory around"):
+def test_the_refractory_period_is_the_outermost_part(part):
+    with pytest.raises(SigpropError, match="Refractory"):
         IDLE[part](Refractory(LIF()))
 
 
 def test_golden_trace_of_a_refractory_neuron():
-    """IF, current 7/8, two steps in which the voltage stands where the reset left it."""
+    """IF, current 7/8: for two steps the voltage keeps its value after the reset."""
     ran = run(Refractory(IF(), 2), torch.full((8, 1, 1), 0.875), record=("voltage", "waiting"))
     voltages = [0.875, 1.75, 0.75, 0.75, 1.625, 0.625, 0.625, 1.5]
     assert ran.recorded["voltage"].flatten().tolist() == voltages
@@ -101,37 +101,37 @@ def test_no_neuron_fires_within_its_refractory_period(model, steps):
     assert (ran.spike.sum() > 0) == fires
 
 
-def test_a_refractory_neuron_does_not_fire_on_a_voltage_left_above_the_threshold():
+def test_a_waiting_neuron_does_not_fire_although_its_voltage_is_above_the_threshold():
     ran = run(Refractory(IF(), 2), torch.tensor([5.0, 0.0, 0.0, 0.0]).view(4, 1, 1))
     assert ran.spike.flatten().tolist() == [1, 0, 0, 1]
 
 
-def test_synapse_and_adaptation_go_on_while_a_neuron_waits():
+def test_the_synaptic_current_continues_while_a_neuron_waits():
     current = torch.tensor([3.0, 1.0, 0.0]).view(3, 1, 1)
     ran = run(Refractory(CurrentLIF(0.5, 0.5), 2), current)
     assert ran.state.inner.synaptic.item() == 0.5 * (0.5 * 3.0 + 1.0)
     assert ran.state.voltage.item() == 2.0
 
 
-def test_the_voltage_stays_above_its_floor_and_climbs_from_there():
+def test_the_voltage_stays_above_its_floor_and_rises_from_it():
     current = torch.tensor([-5.0, -5.0, 0.75, 0.75]).view(4, 1, 1)
     ran = run(VoltageFloor(IF(), -0.5), current, record=("voltage",))
     assert ran.recorded["voltage"].flatten().tolist() == [-0.5, -0.5, 0.25, 1.0]
     assert not VoltageFloor(IF()).linear
 
 
-def test_gaussian_noise_is_what_it_says_and_is_filtered_by_the_membrane():
+def test_gaussian_noise_has_its_sigma_and_is_filtered_by_the_membrane():
     torch.manual_seed(0)
     noisy = GaussianNoise(LeakyIntegrator(0.8), sigma=0.3)
     ran = run(noisy, torch.zeros(200, 400, dtype=F64), record=("voltage",))
     voltage = ran.recorded["voltage"]
-    # A chain of decay 0.8 settles at variance sigma^2 / (1 - 0.8^2), correlation 0.8.
+    # In equilibrium the variance is sigma^2 / (1 - 0.8^2) and the correlation 0.8.
     assert voltage[50:].std().item() == pytest.approx(0.3 / 0.6, rel=0.02)
     lagged = (voltage[51:] * voltage[50:-1]).mean() / voltage[50:].var()
     assert lagged.item() == pytest.approx(0.8, abs=0.01)
 
 
-def test_noise_takes_nothing_from_the_closed_form():
+def test_noise_leaves_the_closed_form():
     noisy = GaussianNoise(LIF(0.7))
     recurrent = Recurrent(GaussianNoise(LIF(0.7)), OneToOne((1,)))
     for neuron in (noisy, recurrent, EscapeNoise(noisy), EscapeNoise(recurrent)):
@@ -170,14 +170,19 @@ def test_noise_follows_torchs_seed():
     ("make", "match"),
     [
         (lambda: Refractory(LIF(), -1), "steps of Refractory is -1"),
-        (lambda: VoltageFloor(LIF(), 1.0), "below the threshold"),
-        (lambda: VoltageFloor(LIF(), float("nan")), "below the threshold"),
+        (lambda: Refractory(LIF(), 1.5), r"steps of Refractory is 1\.5"),
+        (lambda: GaussianNoise(torch.nn.ReLU()), r"GaussianNoise got ReLU\(\)"),
+        (lambda: VoltageFloor(LIF(), 1.0), r"floor of VoltageFloor is 1\.0; .* 1\.0"),
+        (lambda: VoltageFloor(LIF(), float("nan")), "floor of VoltageFloor is nan"),
         (lambda: GaussianNoise(LIF(), -0.1), "sigma of GaussianNoise is -0.1"),
-        (lambda: EscapeNoise(LIF(), 0.0), "width is 0.0"),
-        (lambda: EscapeNoise(SnnTorch(snntorch.Leaky(0.9))), "changes the spikes of SnnTorch"),
-        (lambda: Refractory(GaussianNoise(SnnTorch(snntorch.Leaky(0.9)))), "resets by itself"),
+        (lambda: EscapeNoise(LIF(), 0.0), "width of EscapeNoise is 0.0"),
+        (lambda: EscapeNoise(SnnTorch(snntorch.Leaky(0.9))), "EscapeNoise .* SnnTorch"),
+        (
+            lambda: Refractory(GaussianNoise(SnnTorch(snntorch.Leaky(0.9)))),
+            "Refractory .* GaussianNoise",
+        ),
     ],
 )
-def test_what_makes_no_sense_is_refused(make, match):
+def test_invalid_parts_are_refused_by_name(make, match):
     with pytest.raises(SigpropError, match=match):
         make()

@@ -1,4 +1,4 @@
-"""Rate neurons: a discrete layer without a leak, a relaxing one with it."""
+"""Rate neurons: an ordinary layer without a leak, relaxation with one."""
 
 from __future__ import annotations
 
@@ -41,6 +41,6 @@ def test_both_rules_give_the_gradient_of_an_ordinary_layer(rule):
         torch.testing.assert_close(got, torch.autograd.grad(oracle, param, retain_graph=True)[0])
 
 
-def test_a_leak_out_of_range_is_refused():
+def test_a_beta_outside_its_range_is_refused():
     with pytest.raises(SigpropError, match=r"beta of Rate is 1\.5"):
         Rate(beta=1.5)

@@ -25,7 +25,7 @@ from sigprop_snn.neurons import (
 )
 
 F64 = torch.float64
-# snnTorch holds its settings in float32, where these are exact.
+# snnTorch keeps its settings in float32; these are exact there.
 ALPHA, BETA = 0.625, 0.8125
 
 
@@ -36,7 +36,7 @@ def weighted(synapse, weight):
 
 
 def test_golden_trace_one_to_one():
-    """IF, weight 1/2: a spike brings half a unit a step later."""
+    """IF, weight 1/2: a spike adds half a unit one step later."""
     neuron = Recurrent(IF(), weighted(OneToOne((1,)), torch.tensor([0.5])))
     current = torch.tensor([1.5, 0.25, 0.0, 0.0], dtype=F64).view(-1, 1, 1)
     ran = run(neuron, current, record=("voltage", "last_spike"))
@@ -46,7 +46,7 @@ def test_golden_trace_one_to_one():
 
 
 def test_golden_trace_all_to_all():
-    """Neuron 0 drives neuron 1 and not the other way round."""
+    """Neuron 0 drives neuron 1, and neuron 1 drives nothing."""
     weight = torch.tensor([[0.0, 0.0], [2.0, 0.0]])
     neuron = Recurrent(IF(), weighted(AllToAll((2,)), weight))
     current = torch.zeros(3, 1, 2)
@@ -57,7 +57,7 @@ def test_golden_trace_all_to_all():
 
 @pytest.mark.parametrize("kind", ["all-to-all", "one-to-one"])
 def test_a_recurrent_lif_is_snntorchs_rleaky(kind):
-    """Below twice the threshold, where snnTorch's reset without delay is ours."""
+    """Below twice the threshold, snnTorch's reset without delay is ours."""
     torch.manual_seed(0)
     if kind == "all-to-all":
         theirs = snntorch.RLeaky(beta=BETA, linear_features=10, reset_delay=False)
@@ -81,7 +81,7 @@ def test_a_recurrent_lif_is_snntorchs_rleaky(kind):
 
 
 def test_a_recurrent_current_based_lif_is_snntorchs_rsynaptic_step_by_step():
-    """Handed our state, which lies below the threshold, its delayed reset has nothing to do."""
+    """Our state is below the threshold, so snnTorch's delayed reset does nothing."""
     torch.manual_seed(0)
     theirs = snntorch.RSynaptic(alpha=ALPHA, beta=BETA, linear_features=10).double()
     nn.init.zeros_(theirs.recurrent.bias)
@@ -102,7 +102,7 @@ def test_a_recurrent_current_based_lif_is_snntorchs_rsynaptic_step_by_step():
 
 
 @pytest.mark.parametrize("inner", [LIF, CurrentLIF, ALIF, Izhikevich])
-def test_without_weights_it_is_the_neuron_inside(inner):
+def test_with_zero_weights_it_is_the_inner_neuron(inner):
     neuron = Recurrent(inner(), weighted(AllToAll((4,)), torch.zeros(4, 4)))
     current = 2.0 * torch.randn(20, 3, 4)
     assert torch.equal(run(neuron, current).spike, run(inner(), current).spike)
@@ -113,8 +113,8 @@ def test_without_weights_it_is_the_neuron_inside(inner):
 @pytest.mark.parametrize("model", [LIF, CurrentLIF, ALIF])
 @pytest.mark.parametrize("synapse", [AllToAll, OneToOne])
 def test_recurrent_weights_have_the_closed_form_over_the_delayed_spikes(model, synapse):
-    """The gradient of the mean voltage through every step, spikes held constant, is one static
-    pass of the recurrent synapse over the mean trace of the layer's spikes, one step late."""
+    """The gradient of the mean voltage through all steps, with detached spikes, is one pass of the
+    recurrent synapse over the mean trace of the layer's spikes, delayed by one step."""
     neuron = Recurrent(model(), synapse((5,))).double()
     current = torch.randn(15, 3, 5, dtype=F64) + 0.5
     weights = torch.randn(3, 5, dtype=F64)
@@ -149,7 +149,7 @@ def test_all_to_all_flattens_pictures():
     assert run(neuron, torch.randn(4, 3, 2, 3)).spike.shape == (4, 3, 2, 3)
 
 
-def test_the_weights_are_the_neurons_and_are_seen_from_outside():
+def test_the_recurrent_weights_are_parameters_and_visible_through_other_parts():
     neuron = Refractory(Recurrent(LIF(), OneToOne((3,))))
     assert [n for n, _ in neuron.named_parameters()] == ["neuron.synapse.weight"]
     assert neuron.recurrence is neuron.neuron.synapse
@@ -158,7 +158,9 @@ def test_the_weights_are_the_neurons_and_are_seen_from_outside():
     assert list(names) == ["voltage", "last_spike", "waiting"]
 
 
-def test_what_makes_no_sense_is_refused():
+def test_invalid_recurrence_is_refused():
+    with pytest.raises(SigpropError, match=r"recurrence of Recurrent is \(2,\)"):
+        Recurrent(LIF(), (2,))
     with pytest.raises(SigpropError, match="100,352 neurons"):
         AllToAll((32, 56, 56))
     with pytest.raises(SigpropError, match="recurrent already"):

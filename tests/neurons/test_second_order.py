@@ -29,7 +29,7 @@ def test_a_current_based_neuron_without_memory_in_the_synapse_is_a_lif():
 
 @pytest.mark.parametrize("reset", ["zero", "none"])
 def test_a_current_based_neuron_is_snntorchs_synaptic(reset):
-    """snnTorch zeroes the membrane a step later, with its input in it, so hand it our state."""
+    """Step by step from our state, since snnTorch resets one step later."""
     ours = CurrentLIF(0.625, 0.8125, 1.25, reset)
     theirs = snntorch.Synaptic(
         alpha=0.625, beta=0.8125, threshold=1.25, reset_mechanism=reset
@@ -84,8 +84,8 @@ def test_golden_trace_of_an_adaptive_neuron(reset, membrane, spikes):
     assert seen == membrane and fired == spikes
 
 
-def test_an_adaptive_neuron_is_a_lif_whose_threshold_moves():
-    """Bellec's own form, with the threshold written out, in numpy."""
+def test_an_adaptive_neuron_is_a_lif_with_a_moving_threshold():
+    """Bellec's equations in numpy, with a moving threshold."""
     beta, rho, jump, threshold = 0.9, 0.95, 0.3, 0.8
     current = torch.rand(200, 16, dtype=F64)
     ran = run(ALIF(beta, rho, jump, threshold), current, record=("voltage",))
@@ -107,7 +107,7 @@ def test_adaptation_slows_a_neuron_down_and_a_jump_of_zero_is_a_lif():
     assert gaps[-5:].float().mean() > 2 * gaps[:3].float().mean()
 
 
-def test_adaptive_settings_that_make_no_sense_are_refused():
+def test_invalid_settings_are_refused_by_name():
     for bad in ({"rho": 1.5}, {"beta": -0.1}, {"jump": float("inf")}):
         with pytest.raises(SigpropError, match="of ALIF is"):
             ALIF(**bad)
@@ -128,7 +128,7 @@ def test_a_learnable_lif_starts_as_the_lif_it_was_given(reset, scaled):
     assert torch.equal(ours.spike, theirs.spike)
 
 
-def test_a_value_for_each_neuron_is_that_neurons_own():
+def test_a_value_for_each_neuron_acts_on_that_neuron_alone():
     betas, thresholds = torch.tensor([0.5, 0.7, 0.9]), torch.tensor([0.5, 1.0, 1.5])
     current = torch.randn(25, 4, 3)
     ran = run(ParametricLIF(betas, thresholds), current, record=("voltage",))
@@ -139,7 +139,7 @@ def test_a_value_for_each_neuron_is_that_neurons_own():
 
 
 def test_the_gradient_of_decay_and_threshold_is_the_finite_difference():
-    """With no spike in the way: below threshold, through the primitive."""
+    """Below the threshold, without spikes, through the primitive."""
     current = 0.05 * torch.rand(12, 3, 2, dtype=F64)
 
     def loss(logit, log_threshold):
@@ -162,7 +162,7 @@ def test_the_gradient_of_decay_and_threshold_is_the_finite_difference():
         assert grads[which][n].item() == pytest.approx((ends[0] - ends[1]) / 2e-6, rel=1e-6)
 
 
-def test_whatever_the_optimizer_does_decay_and_threshold_stay_possible():
+def test_decay_and_threshold_stay_in_range_after_large_updates():
     neuron = ParametricLIF(features=(3,))
     for direction in (1.0, -1.0):
         optimizer = torch.optim.SGD(neuron.parameters(), lr=1.0)
@@ -172,7 +172,7 @@ def test_whatever_the_optimizer_does_decay_and_threshold_stay_possible():
         assert ((neuron.beta > 0) & (neuron.beta < 1)).all() and (neuron.threshold > 0).all()
 
 
-def test_what_learns_and_what_has_one_filter_is_as_asked():
+def test_the_arguments_decide_what_learns_and_whether_the_filter_is_fixed():
     assert len(list(ParametricLIF().parameters())) == 2
     still = ParametricLIF(learn_beta=False)
     assert not still.decay_logit.requires_grad and still.log_threshold.requires_grad
@@ -187,13 +187,13 @@ def test_what_learns_and_what_has_one_filter_is_as_asked():
     ("settings", "match"),
     [
         ({"beta": 1.0}, "beta of ParametricLIF is 1.0"),
-        ({"beta": torch.tensor([0.5, 0.0])}, "expected numbers within"),
+        ({"beta": torch.tensor([0.5, 0.0])}, r"beta of ParametricLIF is 0\.0"),
         ({"threshold": 0.0}, "threshold of ParametricLIF is"),
         ({"threshold": math.inf}, "threshold of ParametricLIF is"),
         ({"beta": torch.rand(3), "features": (4,)}, r"has shape \[3\]; expected \[4\]"),
     ],
 )
-def test_learnable_settings_that_make_no_sense_are_refused(settings, match):
+def test_invalid_learnable_settings_are_refused_by_name(settings, match):
     with pytest.raises(SigpropError, match=match):
         ParametricLIF(**settings)
 

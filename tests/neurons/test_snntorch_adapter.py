@@ -22,12 +22,12 @@ MODULES = {
     "RSynaptic": lambda **k: snntorch.RSynaptic(alpha=0.5, beta=0.8, linear_features=6, **k),
     "RLeaky one to one": lambda **k: snntorch.RLeaky(beta=0.8, V=0.3, all_to_all=False, **k),
 }
-# The order in which snnTorch takes and gives the states, the voltage last.
+# The number of state tensors of each module; the voltage is the last one.
 STATES = {"Leaky": 1, "Lapicque": 1, "Synaptic": 2, "Alpha": 3, "RLeaky": 2, "RSynaptic": 3}
 
 
 def plain_loop(name, module, current):
-    """A snnTorch loop as its tutorials write it."""
+    """A loop as in snnTorch's tutorials."""
     count = STATES[name.split()[0]]
     recurrent = name.startswith("R")
     states = [torch.zeros_like(current[0]) for _ in range(count)]
@@ -78,19 +78,19 @@ def test_spikes_carry_the_gradient_of_the_module(name):
     assert grads[0].abs().sum() > 0
 
 
-def test_held_spikes_hold_in_a_recurrent_module_too():
-    """With the spikes held, a voltage depends on its own and earlier currents by the leak alone."""
+def test_spikes_are_detached_in_a_recurrent_module_too():
+    """With detached spikes, earlier currents reach a voltage through the leak alone."""
     neuron = SnnTorch(MODULES["RLeaky"]())
     current = (2.0 + torch.rand(3, 2, 6)).requires_grad_()
     state = neuron.initial_state(current[0])
     for step_current in current:
-        step = neuron.step(step_current, state, hold_spikes=True)
+        step = neuron.step(step_current, state, detach_spikes=True)
         state = step.state
     (grad,) = torch.autograd.grad(step.voltage.sum(), current)
     torch.testing.assert_close(grad[:, 0, 0], torch.tensor([0.64, 0.8, 1.0]))
 
 
-def test_nothing_left_on_the_module_changes_a_later_run(name):
+def test_one_run_does_not_change_the_next(name):
     torch.manual_seed(0)
     neuron = SnnTorch(MODULES[name]())
     current = torch.randn(10, 4, 6)
@@ -100,10 +100,10 @@ def test_nothing_left_on_the_module_changes_a_later_run(name):
     assert all(b.numel() == 0 for n, b in neuron.module.named_buffers() if n in ("mem", "syn"))
     assert neuron.module.reset.numel() == 0
     run(neuron, current.requires_grad_())
-    copy.deepcopy(neuron)  # which a graph left behind would forbid
+    copy.deepcopy(neuron)  # fails if the module holds a graph
 
 
-def test_two_runs_can_go_on_in_turn(name):
+def test_two_runs_can_alternate(name):
     torch.manual_seed(0)
     neuron = SnnTorch(MODULES[name]())
     one, two = torch.randn(8, 3, 6), torch.randn(8, 5, 6)
@@ -145,13 +145,13 @@ def test_it_is_not_declared_linear():
         (lambda: snntorch.Leaky(beta=0.9, reset_delay=False), "reset_delay=False"),
     ],
 )
-def test_what_it_cannot_take_is_refused(module, match):
+def test_other_modules_are_refused_by_name(module, match):
     with pytest.raises(SigpropError, match=match):
         SnnTorch(module())
 
 
-def test_ours_stands_in_a_snntorch_network():
-    """The plain loop of a snnTorch tutorial, with one of each."""
+def test_our_neuron_works_in_a_snntorch_network():
+    """The loop of a snnTorch tutorial, with one neuron of each library."""
     torch.manual_seed(0)
     fc1, lif1 = nn.Linear(5, 6), SnnTorchStyle(LIF(0.9))
     fc2, lif2 = nn.Linear(6, 3), snntorch.Leaky(beta=0.9)

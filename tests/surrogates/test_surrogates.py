@@ -1,9 +1,9 @@
-"""Every surrogate against finite differences, over its whole line, in every dtype."""
+"""Every surrogate against finite differences, for small and large inputs, in every dtype."""
 
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 import pytest
@@ -31,7 +31,7 @@ from sigprop_snn.surrogates import (
 
 @dataclass(frozen=True)
 class Sine(Surrogate):
-    """A user's own: a quarter wave on either side of the threshold."""
+    """A user's surrogate: a quarter of a sine on each side of the threshold."""
 
     def f(self, u):
         return 0.5 + 0.5 * torch.sin(u.clamp(-1.5707963, 1.5707963))
@@ -40,12 +40,12 @@ class Sine(Surrogate):
         return torch.where(u.abs() < 1.5707963, 0.5 * torch.cos(u), 0.0)
 
 
-# The others have no shape to set.
+# The others have no shape parameter.
 SHAPED = [n for n in SURROGATES if n not in ("straight-through", "relu")]
 ALL = {**SURROGATES, "a user's own": Sine}
 DTYPES = [torch.float16, torch.bfloat16, torch.float32, torch.float64]
 WIDE = torch.cat([torch.linspace(-1e4, 1e4, 4001), torch.linspace(-3, 3, 4001), torch.zeros(1)])
-# Off the corners of the triangle, the rectangle and the absolute values.
+# No point is on a corner of the triangle or the rectangle.
 SMOOTH = torch.linspace(-4.0, 4.0, 1601, dtype=torch.float64) + 1.234e-3
 
 
@@ -80,7 +80,7 @@ def test_autograd_of_the_primitive_is_the_derivative_at_the_threshold_too(surrog
     torch.testing.assert_close(grad, surrogate.df(u.detach()), rtol=1e-9, atol=1e-12)
 
 
-def test_it_rises_from_0_to_1_where_it_says_so(surrogate):
+def test_it_rises_from_0_to_1_if_it_declares_so(surrogate):
     far = torch.tensor([-1e7, 1e7], dtype=torch.float64)
     ends = surrogate.f(far)
     slopes = surrogate.df(SMOOTH)
@@ -95,7 +95,7 @@ def test_it_rises_from_0_to_1_where_it_says_so(surrogate):
         assert (slopes < 0).any() or ends[1] > 1
 
 
-def test_those_that_do_not_rise_from_0_to_1_are_the_ones_that_say_so():
+def test_four_surrogates_do_not_rise_from_0_to_1():
     assert {n for n, s in SURROGATES.items() if not s.rises} == {
         "leaky-relu",
         "multi-gaussian",
@@ -135,7 +135,7 @@ def test_steep_and_flat_shapes_stay_finite(name, dtype):
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
 def test_half_precision_is_close_to_double(surrogate, dtype):
     u = torch.linspace(-3, 3, 601).to(dtype)
-    # Values on a corner of the rectangle may fall on either side after rounding.
+    # After rounding, a value on a corner of the rectangle may be on either side.
     u = u[(u.abs() - 0.5).abs() > 0.02]
     for function in (surrogate.f, surrogate.df):
         expected = function(u.double())
@@ -143,7 +143,7 @@ def test_half_precision_is_close_to_double(surrogate, dtype):
         torch.testing.assert_close(function(u).double(), expected, rtol=0.02, atol=atol)
 
 
-def test_the_spike_is_a_step_forward_and_the_derivative_backward(surrogate):
+def test_the_spike_is_a_step_with_the_derivative_as_its_gradient(surrogate):
     u = torch.tensor([-1.0, -1e-6, 0.0, 1e-6, 1.0], requires_grad=True)
     spike = surrogate.spike(u)
     assert spike.tolist() == [0.0, 0.0, 0.0, 1.0, 1.0]
@@ -178,7 +178,7 @@ def test_two_ways_of_writing_one_function_agree():
         torch.testing.assert_close(ours.df(SMOOTH), other.df(SMOOTH))
 
 
-def test_the_density_integrates_to_what_the_primitive_ends_at(surrogate):
+def test_the_integral_of_the_derivative_is_the_last_value_of_the_primitive(surrogate):
     if not surrogate.rises and surrogate != MultiGaussian():
         pytest.skip("an unbounded primitive has no finite end")
     u = torch.linspace(-2000, 2000, 4_000_001, dtype=torch.float64)
@@ -213,7 +213,7 @@ def test_a_learnable_shape_is_one_of_the_neurons_parameters():
     neuron = LIF(surrogate=FastSigmoid(nn.Parameter(torch.tensor(4.0))))
     assert [n for n, _ in neuron.named_parameters()] == ["surrogate_slope"]
     assert "surrogate_slope" in neuron.state_dict()
-    run(neuron, torch.rand(4, 2, 3))  # and no kernel or loop minds
+    run(neuron, torch.rand(4, 2, 3))  # it runs
     twin = copy.deepcopy(neuron)
     assert twin.surrogate.slope is twin.surrogate_slope is not neuron.surrogate.slope
     neuron.double()
@@ -237,14 +237,29 @@ def test_loading_a_state_changes_the_surrogate():
     assert neuron.surrogate.slope.item() == 9.0
 
 
-@pytest.mark.parametrize("shape", [0.0, -1.0, float("nan"), torch.tensor([1.0, -1.0])])
+@pytest.mark.parametrize(
+    "shape",
+    [0.0, -1.0, np.nan, np.inf, "4", None, True, [1.0], np.ones(2), torch.tensor([1.0, -1.0])],
+    ids=str,
+)
 @pytest.mark.parametrize("name", SHAPED)
-def test_a_shape_that_is_not_positive_is_refused(name, shape):
-    with pytest.raises(SigpropError, match="expected a positive number"):
+def test_a_shape_that_is_no_positive_number_is_refused_by_name(name, shape):
+    first = fields(SURROGATES[name])[0].name
+    with pytest.raises(SigpropError, match=f"{first} of {SURROGATES[name].__name__} is"):
         SURROGATES[name](shape)
 
 
-def test_names_are_lower_case_with_dashes_and_every_one_says_what_it_is():
+@pytest.mark.parametrize("name", SHAPED)
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_a_shape_may_be_a_number_of_numpys(name, dtype):
+    u = torch.linspace(-1, 1, 15).to(dtype).requires_grad_()
+    for shape in (np.float32(0.5), np.float64(0.5)):
+        ours, plain = SURROGATES[name](shape), SURROGATES[name](0.5)
+        for value, expected in ((ours.f(u), plain.f(u)), (ours.df(u), plain.df(u))):
+            assert value.dtype == dtype and torch.equal(value, expected)
+
+
+def test_names_are_lower_case_with_dashes_and_docstrings_begin_with_a_sentence():
     for name, surrogate in SURROGATES.items():
         assert name == name.lower() and "_" not in name and " " not in name
         assert surrogate.__doc__.splitlines()[0].endswith(".")

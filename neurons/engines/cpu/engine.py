@@ -1,0 +1,371 @@
+"""The CPU engine: which layers its kernels run, and which it hands to the reference engine."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from sigprop_snn.neurons.base import Neuron, State
+from sigprop_snn.neurons.engines.cpu import learning
+from sigprop_snn.neurons.engines.cpu.convolution import (
+    SpikingConvolution,
+    convolution_weight_gradient,
+    gradient_pays,
+)
+from sigprop_snn.neurons.engines.cpu.lif import run_lif
+from sigprop_snn.neurons.engines.cpu.linear import (
+    MOST_INPUTS,
+    SpikingLinear,
+    count_currents,
+    count_weight_gradient,
+    density,
+    linear_weight_gradient,
+)
+from sigprop_snn.neurons.engines.cpu.spikes import PackedSpikes, pack
+from sigprop_snn.neurons.engines.dense import DenseSpikes
+from sigprop_snn.neurons.engines.engine import (
+    CosineCrossEntropy,
+    Normaliser,
+    Run,
+    Scale,
+    Spikes,
+)
+from sigprop_snn.neurons.engines.observed import WINDOW, observed
+from sigprop_snn.neurons.engines.plain import (
+    PlainSynapse,
+    Weighted,
+    plain_synapse,
+    why_not_current,
+    why_not_lif,
+)
+from sigprop_snn.neurons.engines.reference import ReferenceEngine, check_contexts
+from sigprop_snn.neurons.filters import geometric_response, impulse_response
+from sigprop_snn.neurons.lif import LIF
+from sigprop_snn.neurons.stepwise import stepwise
+
+_DENSEST = 0.3  # fraction of inputs that are not zero up to which products by events are faster
+_DENSEST_GRADIENT = 0.2  # the same for the weight gradient of event counts
+_RECORDED = {"spike", "voltage"}
+
+
+class CpuEngine(ReferenceEngine):
+    """Runs LIF layers in compiled kernels, on spikes that are packed four steps to a byte.
+
+    What its kernels do not take (other neurons, synapses, dtypes, small layers) it hands to the
+    methods of the reference engine.
+
+    Args:
+        worth: multiplications of a layer and batch from which a kernel is faster than torch.
+        pack_from: numbers in a batch from which spikes are packed.
+    """
+
+    name = "cpu"
+
+    def __init__(self, *, worth: int = 1 << 27, pack_from: int = 1 << 16) -> None:
+        self._worth = worth
+        self._pack_from = pack_from
+
+    def why_not(self, synapse: nn.Module, normaliser: nn.Module, neuron: Neuron) -> str | None:
+        """Return why no kernel runs a layer, or none where one does if the batch is large."""
+        plain = plain_synapse(synapse)
+        if plain is None:
+            return "the synapse is not one linear layer or convolution"
+        return (
+            why_not_lif(neuron)
+            or _why_not_synapse(plain)
+            or (None if _scales(normaliser) else "the normaliser is not one scale a channel")
+        )
+
+    def spikes(self, inputs: Tensor) -> Spikes:
+        """Return spikes of a large batch packed, and any other activity as it is.
+
+        Raises:
+            SigpropError: if a number is not finite.
+        """
+        if self._packs(inputs):
+            packed = pack(inputs)  # holds 0 and 1 alone, so it is finite
+            if packed is not None:
+                return packed
+        return super().spikes(inputs)
+
+    def currents(self, synapse: nn.Module, spikes: Spikes) -> Tensor:
+        """Return the synapse's output for every step; by events where that is faster."""
+        parts = _parts(synapse)
+        if spikes.constant or not any(isinstance(part, nn.Linear) for part in parts):
+            return super().currents(synapse, spikes)
+        for part in parts:
+            current = self._linear_currents(part, spikes) if type(part) is nn.Linear else None
+            spikes = DenseSpikes(stepwise(part, spikes.dense()) if current is None else current)
+        return spikes.dense()
+
+    def neurons(
+        self,
+        neuron: Neuron,
+        current: Tensor,
+        state: Any = None,
+        *,
+        contexts: Tensor | None = None,
+        scale: Scale | None = None,
+        record: tuple[str, ...] = (),
+        detach_spikes: bool = False,
+    ) -> Run:
+        """Run neurons through a current; LIF in one pass over time."""
+        reason = self.why_not_neurons(neuron, current, state, contexts=contexts, record=record)
+        if detach_spikes or reason is not None:
+            return super().neurons(
+                neuron, current, state,
+                contexts=contexts, scale=scale, record=record, detach_spikes=detach_spikes,
+            )  # fmt: skip
+        assert isinstance(neuron, LIF)
+        ran = run_lif(
+            neuron, current, state, contexts=contexts, scale=scale,
+            record_voltage="voltage" in record,
+        )  # fmt: skip
+        kept = {"spike": ran.spike, "voltage": ran.voltage}
+        return Run(
+            DenseSpikes(ran.spike),
+            ran.voltage_sum / len(current),
+            State(ran.last_voltage),
+            {name: kept[name] for name in record},
+        )
+
+    def layer(
+        self,
+        synapse: nn.Module,
+        normaliser: nn.Module,
+        neuron: Neuron,
+        spikes: Spikes,
+        state: Any = None,
+        *,
+        contexts: Tensor | None = None,
+        observed_rows: int = 0,
+        record: tuple[str, ...] = (),
+    ) -> Run:
+        """Run a layer from packed spikes to packed spikes in one pass, where a kernel takes it."""
+        plain = plain_synapse(synapse)
+        if not (
+            state is None
+            and set(record) <= _RECORDED
+            and plain is not None
+            and isinstance(spikes, PackedSpikes)
+            and self.why_not(synapse, normaliser, neuron) is None
+            and self._takes(plain, spikes)
+        ):
+            ran = super().layer(
+                synapse, normaliser, neuron, spikes, state,
+                contexts=contexts, observed_rows=observed_rows, record=record,
+            )  # fmt: skip
+            return self._with_packed_spikes(neuron, ran)
+        assert isinstance(neuron, LIF)
+        with torch.no_grad():
+            spiking = _spiking(plain, spikes)
+            check_contexts(spikes.shape, torch.Size(spiking.current_shape), contexts)
+            scale = None
+            if isinstance(normaliser, Normaliser):
+                if observed_rows:
+                    maps = len(spiking.current_shape) > 1
+                    windows = observed(spikes.shape[0], observed_rows, maps=maps)
+                    currents = spiking.currents_at(windows.rows, windows.windows)
+                    normaliser.observe(windows.existing(currents))
+                scale = normaliser.scale(plain.layer.weight[:1])
+            ran = spiking.run(
+                neuron, contexts=contexts, scale=scale, record_voltage="voltage" in record
+            )
+        return Run(
+            ran.spikes,
+            ran.voltage_sum / ran.spikes.steps,
+            State(ran.last_voltage),
+            {n: ran.voltage if n == "voltage" else ran.spikes.dense() for n in record},
+        )
+
+    def weight_gradient(self, synapse: Weighted, inputs: Spikes | Tensor, grad: Tensor) -> Tensor:
+        """Return the gradient of a synapse's weight, by events where that is faster."""
+        if isinstance(inputs, Tensor) or inputs.constant:
+            return super().weight_gradient(synapse, inputs, grad)
+        found = None
+        if isinstance(synapse, nn.Linear):
+            found = self._linear_gradient(synapse, inputs.flatten(), grad)
+        elif isinstance(inputs, PackedSpikes) and isinstance(synapse, nn.Conv2d):
+            if self._takes(PlainSynapse(synapse, flattens=False), inputs) and gradient_pays(inputs):
+                (height, width), padding = synapse.kernel_size, _padding(synapse)
+                found = convolution_weight_gradient(inputs, grad.float(), (height, width), padding)
+        if found is None:
+            return super().weight_gradient(synapse, inputs, grad)
+        return found
+
+    def scale_rows(self, rows: Tensor, factor: Tensor, other: Tensor) -> Tensor:
+        """Multiply every row by its factor, in place; return its dot product with `other` before."""
+        if learning.why_not_scale_rows(rows, factor, other) is not None:
+            return super().scale_rows(rows, factor, other)
+        return learning.scale_rows(rows, factor, other)
+
+    def surrogate_mean(self, neuron: Neuron, voltage: Tensor) -> Tensor:
+        """Return the mean over time of f(U[t] - threshold), `[N, ...]`, for `[T, N, ...]`."""
+        if learning.why_not_surrogate(neuron, voltage) is not None:
+            return super().surrogate_mean(neuron, voltage)
+        return learning.surrogate_mean(neuron, voltage)
+
+    def surrogate_gradient(self, neuron: Neuron, voltage: Tensor, grad_mean: Tensor) -> Tensor:
+        """Return the gradient of the currents `[T, N, ...]`, given that of `surrogate_mean`."""
+        geometric = geometric_response(impulse_response(neuron, len(voltage)))
+        if geometric is None or learning.why_not_surrogate(neuron, voltage) is not None:
+            return super().surrogate_gradient(neuron, voltage, grad_mean)
+        return learning.surrogate_current_gradient(
+            neuron, voltage, grad_mean / (len(voltage) * neuron.unit), *geometric
+        )
+
+    def cosine_cross_entropy(
+        self, rows: Tensor, others: Tensor, columns: Tensor, scale: float, smoothing: float
+    ) -> CosineCrossEntropy:
+        """Compare rows with others and find the gradient, in one pass."""
+        if learning.why_not_cosines(rows, others, columns) is not None:
+            return super().cosine_cross_entropy(rows, others, columns, scale, smoothing)
+        return learning.cosine_cross_entropy(rows, others, columns, scale, smoothing)
+
+    def why_not_neurons(
+        self,
+        neuron: Neuron,
+        current: Tensor,
+        state: Any = None,
+        *,
+        contexts: Tensor | None = None,
+        record: tuple[str, ...] = (),
+    ) -> str | None:
+        """Return why the kernel does not run neurons through this current, or none."""
+        return why_not_lif(neuron) or why_not_current(
+            current, state, contexts, record,
+            dtypes=(torch.float32, torch.bfloat16), device="cpu",
+        )  # fmt: skip
+
+    def _with_packed_spikes(self, neuron: Neuron, ran: Run) -> Run:
+        """Return a run with its spikes packed for the next layer, where they are many."""
+        if neuron.graded or not isinstance(ran.spikes, DenseSpikes):
+            return ran
+        dense = ran.spikes.dense()
+        packed = pack(dense) if self._packs(dense) and not dense.requires_grad else None
+        return ran if packed is None else replace(ran, spikes=packed)
+
+    def _packs(self, inputs: Tensor) -> bool:
+        return (
+            inputs.shape[0] >= WINDOW
+            and inputs.stride(0) != 0
+            and inputs.numel() >= self._pack_from
+            and _is_activity(inputs)
+        )
+
+    def _takes(self, plain: PlainSynapse, spikes: Spikes) -> bool:
+        """Return whether the layer kernels take a plain synapse behind these spikes."""
+        steps, rows, *shape = spikes.shape
+        layer = plain.layer
+        if steps < WINDOW:
+            return False
+        if isinstance(layer, nn.Linear):
+            inputs = spikes.shape[2:].numel()
+            return inputs == layer.in_features and self._multiplies(layer, steps * rows)
+        if len(shape) != 3 or shape[0] != layer.weight.shape[1]:
+            return False
+        sizes = zip(shape[1:], layer.kernel_size, layer.padding, strict=False)
+        return all(
+            not isinstance(pad, str) and pad < kernel <= size + 2 * pad
+            for size, kernel, pad in sizes
+        ) and self._multiplies(layer, steps * rows * shape[1] * shape[2])
+
+    def _multiplies(self, layer: Weighted, rows: int) -> bool:
+        """Return whether kernels multiply these weights, and so many rows are worth it."""
+        weights = [layer.weight] if layer.bias is None else [layer.weight, layer.bias]
+        return (
+            rows * layer.weight.numel() >= self._worth
+            and all(t.device.type == "cpu" and t.dtype == torch.float32 for t in weights)
+            and (not isinstance(layer, nn.Linear) or layer.in_features <= MOST_INPUTS)
+            and (
+                not torch.is_autocast_enabled("cpu")
+                or torch.get_autocast_dtype("cpu") == torch.bfloat16
+            )
+            and not torch.compiler.is_compiling()
+        )
+
+    def _linear_currents(self, layer: nn.Linear, spikes: Spikes) -> Tensor | None:
+        """Return the currents of a linear layer by events, or none where torch is faster."""
+        steps, rows = spikes.shape[:2]
+        if len(spikes.shape) != 3 or not self._multiplies(layer, steps * rows):
+            return None
+        half = torch.is_autocast_enabled("cpu")
+        dtype = torch.bfloat16 if half else torch.float32
+        if isinstance(spikes, PackedSpikes):
+            return SpikingLinear.of(spikes, layer.weight, layer.bias).currents(dtype)
+        inputs = spikes.dense()
+        if not _is_activity(inputs) or density(inputs) > _DENSEST:
+            return None
+        packed = pack(inputs)
+        if packed is not None:
+            return SpikingLinear.of(packed, layer.weight, layer.bias).currents(dtype)
+        if half:
+            return None
+        currents = count_currents(inputs.flatten(0, 1), layer.weight, layer.bias)
+        return currents.view(steps, rows, -1)
+
+    def _linear_gradient(self, layer: nn.Linear, spikes: Spikes, grad: Tensor) -> Tensor | None:
+        """Return the gradient of a linear layer's weight by events, or none."""
+        steps, rows = spikes.shape[:2]
+        if not self._multiplies(layer, steps * rows) or grad.dtype not in (
+            torch.float32,
+            torch.bfloat16,
+        ):
+            return None
+        if isinstance(spikes, PackedSpikes):
+            return linear_weight_gradient(spikes, grad)
+        inputs = spikes.dense()
+        if inputs.dtype != torch.float32 or density(inputs) > _DENSEST_GRADIENT:
+            return None
+        packed = pack(inputs)
+        if packed is not None:
+            return linear_weight_gradient(packed, grad)
+        if grad.dtype != torch.float32:
+            return None
+        return count_weight_gradient(inputs.flatten(0, 1), grad.reshape(-1, grad.shape[-1]))
+
+    def __repr__(self) -> str:
+        return f"CpuEngine(worth={self._worth}, pack_from={self._pack_from})"
+
+
+def _spiking(plain: PlainSynapse, spikes: PackedSpikes) -> SpikingLinear | SpikingConvolution:
+    layer = plain.layer
+    if isinstance(layer, nn.Conv2d):
+        return SpikingConvolution.of(spikes, layer.weight, layer.bias, _padding(layer))
+    return SpikingLinear.of(spikes.flatten(), layer.weight, layer.bias)
+
+
+def _why_not_synapse(plain: PlainSynapse) -> str | None:
+    layer = plain.layer
+    if isinstance(layer, nn.Linear):
+        return None
+    if not isinstance(layer, nn.Conv2d):
+        return f"the synapse is {type(layer).__name__}; it knows Linear and Conv2d"
+    if plain.flattens or not set(layer.stride) == set(layer.dilation) == {layer.groups} == {1}:
+        return "the convolution has a stride, a dilation or groups"
+    return None
+
+
+def _scales(normaliser: nn.Module) -> bool:
+    return isinstance(normaliser, nn.Identity | Normaliser)
+
+
+def _padding(layer: nn.Conv2d) -> tuple[int, int]:
+    assert not isinstance(layer.padding, str)  # `plain_synapse` leaves these out
+    above, beside = layer.padding
+    return above, beside
+
+
+def _parts(synapse: nn.Module) -> list[nn.Module]:
+    hooked = synapse._forward_hooks or synapse._forward_pre_hooks
+    return list(synapse) if type(synapse) is nn.Sequential and not hooked else [synapse]
+
+
+def _is_activity(inputs: Tensor) -> bool:
+    return inputs.device.type == "cpu" and (
+        inputs.dtype == torch.float32
+        or (inputs.dtype == torch.bfloat16 and torch.is_autocast_enabled("cpu"))
+    )

@@ -1,0 +1,220 @@
+"""The boundary behind which speed lives: what an engine takes and gives.
+
+An engine runs layers. How it stores spikes, and how it computes, is its own business: the rest of
+the toolkit sees `Spikes` and `Engine`, and every method of every engine equals the same method of
+`ReferenceEngine` within rounding. A new engine is a folder beside `cpu` and `triton`.
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor, nn
+
+from sigprop_snn.neurons.base import Neuron
+
+
+class Spikes(Protocol):
+    """The activity that travels from layer to layer, `[T, N, ...]`, as an engine stores it."""
+
+    @property
+    def shape(self) -> torch.Size:
+        """The shape of the activity, `[T, N, ...]`."""
+
+    @property
+    def constant(self) -> bool:
+        """Whether all steps are known to be the same."""
+
+    def dense(self) -> Tensor:
+        """Return the activity as numbers, `[T, N, ...]`."""
+
+    def weighted_sum(self, weights: Tensor) -> Tensor:
+        """Return the sum over time of each step's weight times its activity, `[N, ...]`.
+
+        Args:
+            weights: `[T]`.
+        """
+
+    def count(self) -> Tensor:
+        """Return the sum of the activity over time, `[N, ...]`, float32 or wider."""
+
+    def rows(self, first: int, last: int | None = None) -> Spikes:
+        """Return the rows `first` to `last`."""
+
+    def flatten(self) -> Spikes:
+        """Return the same with one axis of neurons, `[T, N, K]`."""
+
+    def pooled(self, pool: nn.Module) -> Spikes:
+        """Return the output of a module for every step, without a gradient."""
+
+
+class Scale(NamedTuple):
+    """What a current goes through on its way into the membrane: gain * current + offset.
+
+    Attributes:
+        gain: broadcasts against one row of the current, `[...]`.
+        offset: the same, or none.
+    """
+
+    gain: Tensor
+    offset: Tensor | None = None
+
+
+@runtime_checkable
+class Normaliser(Protocol):
+    """A normaliser of the current that a layer's kernel can apply: one scale for all rows."""
+
+    def observe(self, current: Tensor) -> None:
+        """Take currents `[N, ...]` into the running figures."""
+
+    def scale(self, current: Tensor) -> Scale:
+        """Return the scale for rows of the shape of `current`, `[N, ...]`."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a layer's neurons did over T steps.
+
+    Attributes:
+        spikes: their spikes, `[T, N, ...]`; the activity of a graded neuron.
+        mean_voltage: the voltage before the reset, averaged over the steps, `[N, ...]`.
+        state: the state after the last step. Give it to the next run to go on from there.
+        recorded: what `record` asked for, by name, each `[T, N, ...]`; detached unless the run
+            was asked to detach its spikes alone.
+    """
+
+    spikes: Spikes
+    mean_voltage: Tensor
+    state: Any
+    recorded: dict[str, Tensor]
+
+    @functools.cached_property
+    def spike(self) -> Tensor:
+        """The spikes as numbers, 0 or 1, or the activity of a graded neuron, `[T, N, ...]`."""
+        return self.spikes.dense()
+
+    @functools.cached_property
+    def spike_count(self) -> Tensor:
+        """The number of spikes of each neuron, `[N, ...]`."""
+        return self.spikes.count()
+
+
+class CosineCrossEntropy(NamedTuple):
+    """The cross-entropy of the cosines of N rows with M others, and its gradient.
+
+    Attributes:
+        scores: the scaled cosines, `[N, M]`.
+        losses: the cross-entropy of every row, `[N]`.
+        grad_rows: the gradient of the mean loss, `[N, D]`.
+        grad_others: the same, `[M, D]`.
+    """
+
+    scores: Tensor
+    losses: Tensor
+    grad_rows: Tensor
+    grad_others: Tensor
+
+
+class Engine(Protocol):
+    """Runs layers, and the products that learning needs, on one kind of device.
+
+    No method but `neurons` leaves a gradient: the rules attach gradients themselves.
+    """
+
+    name: str
+
+    def why_not(self, synapse: nn.Module, normaliser: nn.Module, neuron: Neuron) -> str | None:
+        """Return why no kernel of this engine runs a layer, or none where one does."""
+
+    def spikes(self, inputs: Tensor) -> Spikes:
+        """Return activity `[T, N, ...]` as this engine stores it.
+
+        Raises:
+            SigpropError: if a number is not finite.
+        """
+
+    def currents(self, synapse: nn.Module, spikes: Spikes) -> Tensor:
+        """Return the synapse's output for every step, `[T, N, ...]`; one step for constant input."""
+
+    def neurons(
+        self,
+        neuron: Neuron,
+        current: Tensor,
+        state: Any = None,
+        *,
+        contexts: Tensor | None = None,
+        scale: Scale | None = None,
+        record: tuple[str, ...] = (),
+        detach_spikes: bool = False,
+    ) -> Run:
+        """Run neurons through a current; see `sigprop_snn.neurons.run`, which checks arguments."""
+
+    def layer(
+        self,
+        synapse: nn.Module,
+        normaliser: nn.Module,
+        neuron: Neuron,
+        spikes: Spikes,
+        state: Any = None,
+        *,
+        contexts: Tensor | None = None,
+        observed_rows: int = 0,
+        record: tuple[str, ...] = (),
+    ) -> Run:
+        """Run a whole layer, from the spikes that come in to those that go out.
+
+        Args:
+            synapse: makes a current of the input; any module from `[N, ...]` to `[N, ...]`.
+            normaliser: scales the current; any module, `nn.Identity` for none.
+            neuron: the neuron model.
+            spikes: what comes in, `[T, N, ...]`.
+            state: where the neurons start; at rest if not given.
+            contexts: the constant current of the context rows, `[C, ...]`. They come behind the N
+                rows, and neither the synapse nor the normaliser touches them.
+            observed_rows: how many of the first rows a `Normaliser` takes into its figures.
+            record: what to keep of every step.
+
+        Raises:
+            SigpropError: if the contexts do not have the shape of the current's rows.
+        """
+
+    def weight_gradient(
+        self, synapse: nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d, inputs: Spikes | Tensor,
+        grad: Tensor,
+    ) -> Tensor:  # fmt: skip
+        """Return the gradient of a synapse's weight, in its shape.
+
+        Args:
+            synapse: a linear layer, or a convolution padded with a number of zeros.
+            inputs: spikes `[T, N, ...]`, or rows without steps, such as traces, `[N, ...]`.
+            grad: the gradient of the currents, `[T, N, ...]` or `[N, ...]`.
+        """
+
+    def scale_rows(self, rows: Tensor, factor: Tensor, other: Tensor) -> Tensor:
+        """Multiply every row of `[F, ...]` by its factor `[F]`, in place.
+
+        Returns:
+            The dot product of every row with that of `other` before the multiplication, `[F]`.
+        """
+
+    def surrogate_mean(self, neuron: Neuron, voltage: Tensor) -> Tensor:
+        """Return the mean over time of f(U[t] - threshold), `[N, ...]`, for `[T, N, ...]`."""
+
+    def surrogate_gradient(self, neuron: Neuron, voltage: Tensor, grad_mean: Tensor) -> Tensor:
+        """Return the gradient of the currents `[T, N, ...]`, given that of `surrogate_mean`."""
+
+    def cosine_cross_entropy(
+        self, rows: Tensor, others: Tensor, columns: Tensor, scale: float, smoothing: float
+    ) -> CosineCrossEntropy:
+        """Compare rows with others: cross-entropy of `scale` times their cosines.
+
+        Args:
+            rows: `[N, D]`.
+            others: `[M, D]`.
+            columns: which of the others is right for every row, `[N]`.
+            scale: factor of the cosines.
+            smoothing: part of the target that is spread over all others.
+        """

@@ -1,0 +1,61 @@
+"""Which currents of a batch a normaliser observes.
+
+Its running figures need a sample, not all T x N rows: whole windows of four steps, spread over the
+steps and the rows. Every engine takes the same ones.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+WINDOW = 4  # steps
+_WINDOWS = 32  # observed of a batch, where there are more
+_WINDOWS_OF_MAPS = 24  # fewer of feature maps: each has many positions
+
+
+class Observed(NamedTuple):
+    """The windows of a batch that a normaliser observes.
+
+    Attributes:
+        rows: the row of every window, `[R]`.
+        windows: its place in time, `[R]`: window w holds the steps 4w to 4w + 3.
+        steps: its steps, `[4, R]`; a step behind the last is replaced by the last.
+        inside: which of these steps exist; none where all do.
+    """
+
+    rows: Tensor
+    windows: Tensor
+    steps: Tensor
+    inside: Tensor | None
+
+    def existing(self, currents: Tensor) -> Tensor:
+        """Return the currents `[4, R, ...]` of the steps that exist, as `[N, ...]`."""
+        return currents.flatten(0, 1) if self.inside is None else currents[self.inside]
+
+
+@functools.lru_cache(maxsize=64)
+def observed(steps: int, rows: int, *, maps: bool) -> Observed:
+    """Return all windows where there are few, else whole ones, spread over steps and rows.
+
+    The result is shared between calls: do not change it.
+
+    Args:
+        steps: T.
+        rows: N.
+        maps: whether the currents are feature maps.
+    """
+    most = _WINDOWS_OF_MAPS if maps else _WINDOWS
+    count, whole = -(-steps // WINDOW), steps // WINDOW
+    if rows * count <= most:
+        places = torch.arange(rows * count)
+        row, windows = places // count, places % count
+    else:
+        count = max(1, whole)
+        places = torch.arange(min(rows * count, most))
+        row, windows = places % rows, places * count // len(places)
+    at = WINDOW * windows + torch.arange(WINDOW)[:, None]
+    return Observed(row, windows, at.clamp(max=steps - 1), None if count == whole else at < steps)

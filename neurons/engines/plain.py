@@ -1,0 +1,112 @@
+"""Which parts of a layer are plain enough for kernels and for the closed form."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple, TypeAlias
+
+import torch
+from torch import Tensor, nn
+
+from sigprop_snn.neurons.base import Neuron, State
+from sigprop_snn.neurons.lif import LIF
+from sigprop_snn.surrogates import Surrogate
+
+Weighted: TypeAlias = nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d
+
+_WEIGHTED = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+
+
+class PlainSynapse(NamedTuple):
+    """A synapse of one layer of weights.
+
+    Attributes:
+        layer: the layer.
+        flattens: whether the input is flattened first.
+    """
+
+    layer: Weighted
+    flattens: bool
+
+
+def plain_synapse(synapse: nn.Module) -> PlainSynapse | None:
+    """Return the parts of a linear layer or convolution, alone or behind `nn.Flatten()`.
+
+    Returns:
+        The parts; none for any other module, and for one that hooks or parametrizations change.
+    """
+    flattens = False
+    if type(synapse) is nn.Sequential and len(synapse) == 2 and not _altered(synapse):
+        before, synapse = synapse
+        if not (type(before) is nn.Flatten and (before.start_dim, before.end_dim) == (1, -1)):
+            return None
+        flattens = True
+    if type(synapse) not in _WEIGHTED or _altered(synapse):
+        return None
+    assert isinstance(synapse, _WEIGHTED)
+    if not isinstance(synapse, nn.Linear) and (
+        synapse.padding_mode != "zeros" or isinstance(synapse.padding, str)
+    ):
+        return None
+    return PlainSynapse(synapse, flattens)
+
+
+def why_not_lif(neuron: Neuron) -> str | None:
+    """Return why a kernel of LIF does not run a neuron model, or none."""
+    # A subclass may override any part of the step, so only the model itself will do.
+    if type(neuron) is not LIF:
+        return f"the neuron is {type(neuron).__name__}; it knows LIF"
+    if not all(isinstance(x, float | int) for x in (neuron.beta, neuron.threshold)):
+        return "beta or threshold is not a plain number"
+    if type(neuron.surrogate).spike is not Surrogate.spike:
+        return f"{type(neuron.surrogate).__name__} makes its own spikes"
+    return None
+
+
+def _altered(module: nn.Module) -> bool:
+    """Return whether something else than its weights shapes the output of a layer."""
+    return bool(
+        module._forward_hooks or module._forward_pre_hooks or hasattr(module, "parametrizations")
+    )
+
+
+def why_not_current(
+    current: Tensor,
+    state: Any,
+    contexts: Tensor | None,
+    record: Sequence[str],
+    *,
+    dtypes: Sequence[torch.dtype],
+    device: str,
+) -> str | None:
+    """Return why a kernel of LIF does not run neurons through this current, or none.
+
+    Args:
+        current: `[T, N, ...]`.
+        state: where the neurons start, or none.
+        contexts: the constant current of context rows, `[C, ...]`, or none.
+        record: names of what to keep of every step.
+        dtypes: those of currents that the kernel takes.
+        device: the type of the kernel's device.
+    """
+    voltage = None if state is None else state.voltage
+    tensors = [t for t in (current, contexts, voltage) if t is not None]
+    rows = current.shape[1] + (0 if contexts is None else contexts.shape[0])
+    if torch.compiler.is_compiling():
+        return "torch.compile traces the reference engine"
+    if torch.is_grad_enabled() and any(t.requires_grad for t in tensors):
+        return "a gradient is asked for"
+    if current.dtype not in dtypes:
+        return f"the current is {current.dtype}"
+    if any(t.device.type != device for t in tensors):
+        return f"the current is on {current.device}"
+    if current[0].numel() == 0:
+        return "the current is empty"
+    if voltage is not None and (
+        type(state) is not State
+        or voltage.dtype != torch.float32
+        or voltage.shape != (rows, *current.shape[2:])
+    ):
+        return f"the state is {type(state).__name__} of shape {list(voltage.shape)}"
+    beyond = [name for name in record if name not in ("spike", "voltage")]
+    return f"it does not record {', '.join(beyond)}" if beyond else None

@@ -1,0 +1,264 @@
+"""The reference engine: eager torch on every device. It is the definition of every method."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from sigprop_snn.errors import SigpropError
+from sigprop_snn.neurons.base import Neuron, state_tensors
+from sigprop_snn.neurons.engines.dense import DenseSpikes
+from sigprop_snn.neurons.engines.engine import (
+    CosineCrossEntropy,
+    Normaliser,
+    Run,
+    Scale,
+    Spikes,
+)
+from sigprop_snn.neurons.engines.observed import observed
+from sigprop_snn.neurons.engines.plain import Weighted
+from sigprop_snn.neurons.filters import filter_matrix, geometric_response, impulse_response
+from sigprop_snn.neurons.stepwise import is_constant, stepwise
+
+_TOGETHER = 3  # steps: intermediate values stay in the cache
+_FLOOR = 1e-12  # keeps the direction of a silent row finite
+
+
+class ReferenceEngine:
+    """Runs every layer step by step, with any neuron, synapse, normaliser, dtype and device.
+
+    A faster engine is a subclass that replaces some methods, and calls these for what it does not
+    take.
+    """
+
+    name = "reference"
+
+    def why_not(self, synapse: nn.Module, normaliser: nn.Module, neuron: Neuron) -> str | None:
+        """Return none: it runs everything."""
+        return None
+
+    def spikes(self, inputs: Tensor) -> Spikes:
+        """Return activity `[T, N, ...]`, checked to be finite."""
+        check_finite(inputs)
+        return DenseSpikes(inputs)
+
+    def currents(self, synapse: nn.Module, spikes: Spikes) -> Tensor:
+        """Return the synapse's output for every step, `[T, N, ...]`; one step for constant input."""
+        inputs = spikes.dense()
+        return stepwise(synapse, inputs[:1] if spikes.constant else inputs)
+
+    def neurons(
+        self,
+        neuron: Neuron,
+        current: Tensor,
+        state: Any = None,
+        *,
+        contexts: Tensor | None = None,
+        scale: Scale | None = None,
+        record: tuple[str, ...] = (),
+        detach_spikes: bool = False,
+    ) -> Run:
+        """Run the model step by step."""
+        if state is None:
+            state = neuron.initial_state(entering(current[0], contexts, scale))
+        spikes: list[Tensor] = []
+        recorded: dict[str, list[Tensor]] = {name: [] for name in record}
+        mean_voltage = torch.zeros_like(state.voltage)
+        for step_current in current:
+            step = neuron.step(
+                entering(step_current, contexts, scale), state, detach_spikes=detach_spikes
+            )
+            state = step.state
+            spike = step.spike.to(current.dtype)
+            spikes.append(spike)
+            mean_voltage = mean_voltage + step.voltage
+            for name, kept in recorded.items():
+                picked = _pick(name, spike, step.voltage, state)
+                kept.append(picked if detach_spikes else picked.detach())
+        return Run(
+            DenseSpikes(torch.stack(spikes)),
+            mean_voltage / current.shape[0],
+            state,
+            {name: torch.stack(kept) for name, kept in recorded.items()},
+        )
+
+    def layer(
+        self,
+        synapse: nn.Module,
+        normaliser: nn.Module,
+        neuron: Neuron,
+        spikes: Spikes,
+        state: Any = None,
+        *,
+        contexts: Tensor | None = None,
+        observed_rows: int = 0,
+        record: tuple[str, ...] = (),
+    ) -> Run:
+        """Make the currents of all steps, then run the neurons through them."""
+        with torch.no_grad():
+            current = self.currents(synapse, spikes)
+            check_contexts(spikes.shape, current.shape[2:], contexts)
+            observe(normaliser, current, observed_rows)
+            scale = None
+            if isinstance(normaliser, Normaliser):
+                scale = normaliser.scale(current[0])
+            else:
+                current = stepwise(normaliser, current)
+            current = current.expand(spikes.shape[0], *current.shape[1:])
+            return self.neurons(
+                neuron, current, state, contexts=contexts, scale=scale, record=record
+            )
+
+    def weight_gradient(self, synapse: Weighted, inputs: Spikes | Tensor, grad: Tensor) -> Tensor:
+        """Return the gradient of a synapse's weight, as one product over all rows and steps."""
+        dense = inputs if isinstance(inputs, Tensor) else inputs.dense()
+        if isinstance(synapse, nn.Linear):
+            rows = dense.reshape(-1, synapse.in_features)
+            return grad.reshape(-1, grad.shape[-1]).t() @ rows.to(grad)
+        axes = len(synapse.kernel_size) + 1
+        _, found, _ = torch.ops.aten.convolution_backward(
+            grad.reshape(-1, *grad.shape[-axes:]).to(dense),
+            dense.reshape(-1, *dense.shape[-axes:]),
+            synapse.weight.to(dense),
+            None,
+            synapse.stride,
+            synapse.padding,
+            synapse.dilation,
+            False,
+            [0] * (axes - 1),
+            synapse.groups,
+            [False, True, False],
+        )
+        weight: Tensor = found
+        return weight.to(synapse.weight)
+
+    def scale_rows(self, rows: Tensor, factor: Tensor, other: Tensor) -> Tensor:
+        """Multiply every row by its factor, in place; return its dot product with `other` before."""
+        dots: Tensor = torch.linalg.vecdot(rows.flatten(1), other.flatten(1))
+        rows.mul_(factor.view(-1, *[1] * (rows.dim() - 1)))
+        return dots
+
+    def surrogate_mean(self, neuron: Neuron, voltage: Tensor) -> Tensor:
+        """Return the mean over time of f(U[t] - threshold), `[N, ...]`, for `[T, N, ...]`."""
+        total = torch.zeros_like(voltage[0])
+        for steps in torch.split(voltage, _TOGETHER):
+            for at_step in neuron.surrogate.f(neuron.above(steps)):
+                total += at_step
+        return total / len(voltage)
+
+    def surrogate_gradient(self, neuron: Neuron, voltage: Tensor, grad_mean: Tensor) -> Tensor:
+        """Return the gradient of the currents: df(U[t]) of every step, filtered back in time."""
+        each = grad_mean / (len(voltage) * neuron.unit)
+        grad = torch.empty_like(voltage)
+        parts = (torch.split(whole, _TOGETHER) for whole in (grad, voltage))
+        for into, steps in zip(*parts, strict=True):
+            torch.mul(neuron.surrogate.df(neuron.above(steps)), each, out=into)
+        return current_gradient(neuron, grad)
+
+    def cosine_cross_entropy(
+        self, rows: Tensor, others: Tensor, columns: Tensor, scale: float, smoothing: float
+    ) -> CosineCrossEntropy:
+        """Compare rows with others: cross-entropy of `scale` times their cosines."""
+        rows, others = rows.detach(), others.detach()
+        with torch.enable_grad(), torch.autocast(rows.device.type, enabled=False):
+            s, t = rows.requires_grad_(), others.requires_grad_()
+            units = (
+                x / torch.linalg.vector_norm(x, dim=1, keepdim=True).clamp(min=_FLOOR)
+                for x in (s, t)
+            )
+            scores = scale * next(units) @ next(units).t()
+            inside = (columns >= 0) & (columns < len(others))
+            losses = torch.nn.functional.cross_entropy(
+                scores, columns.clamp(0, len(others) - 1), reduction="none",
+                label_smoothing=smoothing,
+            )  # fmt: skip
+            losses = torch.where(inside, losses, torch.nan)
+            grad_rows, grad_others = torch.autograd.grad(losses.mean(), (s, t))
+        return CosineCrossEntropy(scores.detach(), losses.detach(), grad_rows, grad_others)
+
+    def __repr__(self) -> str:
+        return "ReferenceEngine()"
+
+
+def observe(normaliser: nn.Module, current: Tensor, rows: int) -> None:
+    """Let a normaliser observe the first rows of a current `[T, N, ...]`, before it is scaled."""
+    if not rows or not isinstance(normaliser, Normaliser):
+        return
+    seen = current[:, :rows]
+    if len(seen) > 1:
+        windows = observed(*seen.shape[:2], maps=seen.dim() > 3)
+        seen = windows.existing(seen[windows.steps, windows.rows])
+    normaliser.observe(seen.flatten(0, seen.dim() - current.dim() + 1))
+
+
+def check_contexts(inputs: torch.Size, current: torch.Size, contexts: Tensor | None) -> None:
+    """Check that contexts `[C, ...]` have the shape of one row of the current.
+
+    Raises:
+        SigpropError: if they do not.
+    """
+    if contexts is not None and contexts.shape[1:] != current:
+        raise SigpropError(
+            f"input of shape {list(inputs)} gives the first block a current of shape "
+            f"{list(current)}; expected {list(contexts.shape[1:])}, the signal's"
+        )
+
+
+def check_finite(inputs: Tensor) -> None:
+    """Check the numbers of an input `[T, N, ...]`.
+
+    Raises:
+        SigpropError: if one is not finite.
+    """
+    # NaN never exceeds a threshold: without this check it would pass for silence.
+    distinct = inputs[:1] if is_constant(inputs) else inputs
+    # A finite sum has finite terms, and takes one pass. Finite terms may have an infinite sum.
+    if torch.isfinite(distinct.sum()):
+        return
+    bad = ~torch.isfinite(distinct)
+    if bad.any():
+        place = bad.nonzero()[0].tolist()
+        raise SigpropError(
+            f"input is {float(distinct[tuple(place)])} at {place}; expected finite numbers"
+        )
+
+
+def entering(current: Tensor, contexts: Tensor | None, scale: Scale | None) -> Tensor:
+    """Return one step's current of all rows as it enters the membrane, at least float32."""
+    if contexts is not None:
+        contexts = _wide(contexts.to(current))
+    current = _wide(current)
+    if scale is not None:
+        current = current * scale.gain.to(current)
+        if scale.offset is not None:
+            current = current + scale.offset.to(current)
+    return current if contexts is None else torch.cat([current, contexts])
+
+
+def current_gradient(neuron: Neuron, grad: Tensor) -> Tensor:
+    """Return the gradient of the currents, given that of the voltages, both `[T, N, ...]`.
+
+    The latter may be overwritten.
+    """
+    response = impulse_response(neuron, grad.shape[0])
+    geometric = geometric_response(response)
+    if geometric is None:
+        adjoint = filter_matrix(response).t().to(grad)
+        return (adjoint @ grad.flatten(1)).view_as(grad)
+    for step in reversed(range(len(grad) - 1)):
+        grad[step].add_(grad[step + 1], alpha=geometric.ratio)
+    return grad if geometric.first == 1.0 else grad.mul_(geometric.first)
+
+
+def _wide(current: Tensor) -> Tensor:
+    return current.float() if current.dtype in (torch.float16, torch.bfloat16) else current
+
+
+def _pick(name: str, spike: Tensor, voltage: Tensor, state: Any) -> Tensor:
+    if name == "spike":
+        return spike
+    if name == "voltage":
+        return voltage
+    return state_tensors(state)["voltage" if name == "reset_voltage" else name]

@@ -1,0 +1,183 @@
+"""A block: synapse, normaliser, neuron, pool; and what a rule asks of one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, ClassVar, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from sigprop_snn.layers.contracts import Response
+from sigprop_snn.layers.norm import RunningNorm, RunningScale
+from sigprop_snn.losses.base import LocalLoss
+from sigprop_snn.neurons import Neuron
+from sigprop_snn.neurons.engines import Engine, Run, Spikes, engine_for
+from sigprop_snn.neurons.engines.reference import check_contexts, observe
+from sigprop_snn.neurons.stepwise import is_constant, stepwise
+
+_AFFINE = (
+    nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d,
+    nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d, nn.Flatten, nn.Unflatten, nn.Identity,
+    RunningScale, RunningNorm, nn.Sequential,
+)  # fmt: skip
+
+
+class LayerRule(Protocol):
+    """How a layer shows its voltage to its local loss.
+
+    Attributes:
+        uses_mean_voltage: whether the representation is a function of the mean voltage alone, so
+            that the layer learns from the mean presynaptic trace.
+    """
+
+    uses_mean_voltage: ClassVar[bool]
+
+    def represent(self, voltage: Tensor, neuron: Neuron) -> Tensor:
+        """Return what the loss compares, `[N, ...]`, for the voltages of some steps `[T, N, ...]`.
+
+        Args:
+            voltage: before the reset, with any gradient that it carries.
+            neuron: the block's.
+        """
+
+    def respond(
+        self,
+        block: Block,
+        inputs: Spikes,
+        *,
+        contexts: Tensor | None = None,
+        observed_rows: int = 0,
+        learn: bool,
+        record: tuple[str, ...] = (),
+    ) -> Response:
+        """Run the block on its input and return its response.
+
+        Args:
+            block: the layer.
+            inputs: its input, `[T, N, ...]`.
+            contexts: the constant current of the contexts, `[C, ...]`, in the first block.
+            observed_rows: how many of the first rows the normaliser observes.
+            learn: whether the representation carries a gradient.
+            record: what the run keeps of every step.
+        """
+
+
+class Block(nn.Module):
+    """One layer that learns on its own: its synapse makes a current, its neuron makes spikes.
+
+    Args:
+        synapse: any module from `[N, ...]` to `[N, ...]`, applied to every step: `nn.Linear`,
+            `nn.Conv2d`, or a sequence.
+        neuron: the neuron model.
+        norm: a normaliser of the current, or none.
+        pool: a module that the spikes pass through on their way out, or none.
+        rule: this block's learning rule, where it differs from the network's.
+        loss: this block's local loss, where it differs from the network's.
+        frozen: whether the block keeps its weights.
+    """
+
+    def __init__(
+        self,
+        synapse: nn.Module,
+        neuron: Neuron,
+        *,
+        norm: nn.Module | None = None,
+        pool: nn.Module | None = None,
+        rule: LayerRule | None = None,
+        loss: LocalLoss | None = None,
+        frozen: bool = False,
+    ) -> None:
+        super().__init__()
+        self.synapse = synapse
+        self.norm = norm if norm is not None else nn.Identity()
+        self.neuron = neuron
+        self.pool = pool if pool is not None else nn.Identity()
+        self.rule = rule
+        self.loss = loss
+        self.frozen = frozen
+        if frozen:
+            self.requires_grad_(False)
+
+    @property
+    def is_affine(self) -> bool:
+        """Whether the current is affine in the input, so that the closed form is exact."""
+        modules = [*self.synapse.modules(), *self.norm.modules()]
+        return all(type(module) in _AFFINE for module in modules)
+
+    @property
+    def engine(self) -> Engine:
+        """The engine that runs the block on its device."""
+        weights = next(self.parameters(), None)
+        return engine_for(torch.device("cpu") if weights is None else weights.device)
+
+    def run(
+        self,
+        inputs: Spikes,
+        state: Any = None,
+        *,
+        contexts: Tensor | None = None,
+        observed_rows: int = 0,
+        record: tuple[str, ...] = (),
+    ) -> Run:
+        """Run the block without a gradient.
+
+        Args:
+            inputs: its input, `[T, N, ...]`.
+            state: where its neurons start; at rest if not given.
+            contexts: the constant current of the contexts, `[C, ...]`, if there are any. They
+                come behind the N rows.
+            observed_rows: how many of the first rows the normaliser observes.
+            record: what the run keeps of every step.
+
+        Raises:
+            SigpropError: if the contexts do not have the shape of the current.
+        """
+        return self.engine.layer(
+            self.synapse,
+            self.norm,
+            self.neuron,
+            inputs,
+            state,
+            contexts=contexts,
+            observed_rows=observed_rows,
+            record=record,
+        )
+
+    def current(
+        self,
+        inputs: Tensor,
+        *,
+        contexts: Tensor | None = None,
+        observed_rows: int = 0,
+        synapse: Callable[[Tensor], Tensor] | None = None,
+    ) -> Tensor:
+        """Return the current `[T, N, ...]` for inputs `[T, N, ...]`, with its gradient.
+
+        Args:
+            inputs: the input of the block. One that is constant in time is multiplied once.
+            contexts: the contexts' current `[C, ...]`, to check its shape.
+            observed_rows: how many of the first rows the normaliser observes.
+            synapse: replaces the block's synapse: the same current with another gradient.
+
+        Raises:
+            SigpropError: if the contexts do not have the shape of the current.
+        """
+        distinct = inputs[:1] if is_constant(inputs) else inputs
+        current = stepwise(synapse or self.synapse, distinct)
+        check_contexts(inputs.shape, current.shape[2:], contexts)
+        observe(self.norm, current, observed_rows)
+        current = stepwise(self.norm, current)
+        return current.expand(len(inputs), *current.shape[1:])
+
+    def static_current(self, inputs: Tensor) -> Tensor:
+        """Return the current for inputs without a time axis, `[N, ...]`."""
+        current: Tensor = self.norm(self.synapse(inputs))
+        return current
+
+    def extra_repr(self) -> str:
+        """Return the engine that runs the block, and why where it is not the device's own."""
+        engine = self.engine
+        reason = engine.why_not(self.synapse, self.norm, self.neuron)
+        shown = engine.name if reason is None else f"reference ({reason})"
+        return f"engine={shown}" + (", frozen=True" if self.frozen else "")

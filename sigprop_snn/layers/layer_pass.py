@@ -1,0 +1,154 @@
+"""The one loop over blocks: prediction, learning, recording and every rule pass through it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+import torch
+from torch import Tensor
+
+from sigprop_snn.errors import SigpropError
+from sigprop_snn.layers.block import Block
+from sigprop_snn.layers.contracts import Response
+from sigprop_snn.neurons.engines import Run, Spikes, engine_for
+from sigprop_snn.signals.base import Signal
+
+Activity = TypeVar("Activity", Spikes, Tensor)
+"""What travels from block to block: spikes, or a tensor where a gradient travels with them."""
+
+
+@dataclass(frozen=True)
+class Layer(Generic[Activity]):
+    """One block's part in a pass.
+
+    Attributes:
+        name: "block1" for the first block.
+        block: the block.
+        inputs: its input, `[T, N, ...]`.
+        response: what it did.
+        sent: its output, behind its pool, `[T, N, ...]`.
+    """
+
+    name: str
+    block: Block
+    inputs: Activity
+    response: Response
+    sent: Activity
+
+    @property
+    def run(self) -> Run:
+        """Its spikes and voltages."""
+        return self.response.run
+
+
+def layer_pass(
+    blocks: Iterable[tuple[str, Block]],
+    signal: Signal,
+    inputs: Activity,
+    respond: Callable[[str, Block, Activity], tuple[Response, Activity]],
+) -> Iterator[Layer[Activity]]:
+    """Pass an input through blocks, one after the other.
+
+    A block runs when the caller asks for it, so a caller can update each block before the next
+    one runs, and can stop. Nothing of a block is kept here once the next one is asked for.
+
+    Args:
+        blocks: the blocks by name, in order.
+        signal: the network's signal, to check the first block against.
+        inputs: the input of the first block, `[T, N, ...]`.
+        respond: runs a block; returns its response, and its output behind its pool.
+
+    Raises:
+        SigpropError: if the input does not fit the first block, or drives it out of range.
+    """
+    for index, (name, block) in enumerate(blocks):
+        with fits(inputs.shape, first=index == 0):
+            response, sent = respond(name, block, inputs)
+        if index == 0:
+            check_first(inputs.shape, response.run, signal)
+        yield Layer(name, block, inputs, response, sent)
+        del response  # the graph of this block ends before the next one runs
+        inputs = sent
+
+
+def plain_pass(
+    blocks: Iterable[tuple[str, Block]],
+    signal: Signal,
+    inputs: Tensor,
+    *,
+    record: tuple[str, ...] = (),
+    observe: bool = False,
+) -> Iterator[Layer[Spikes]]:
+    """Pass samples through without contexts and without a gradient.
+
+    Args:
+        blocks: the blocks by name, in order.
+        signal: the network's signal.
+        inputs: `[T, B, ...]`.
+        record: what the runs keep of every step.
+        observe: whether the normalisers of blocks in training observe the samples.
+    """
+
+    def respond(name: str, block: Block, inputs: Spikes) -> tuple[Response, Spikes]:
+        rows = observed_rows(block, inputs) if observe else 0
+        ran = block.run(inputs, observed_rows=rows, record=record)
+        return Response(ran), ran.spikes.pooled(block.pool)
+
+    return layer_pass(blocks, signal, as_spikes(signal.plain(inputs)), respond)
+
+
+def as_spikes(inputs: Tensor) -> Spikes:
+    """Return an input `[T, N, ...]` as the engine of its device stores it.
+
+    Raises:
+        SigpropError: if a number is not finite.
+    """
+    return engine_for(inputs.device).spikes(inputs)
+
+
+def observed_rows(block: Block, inputs: Spikes | Tensor) -> int:
+    """Return how many rows of a learning pass the block's normaliser observes."""
+    return inputs.shape[1] if block.training else 0
+
+
+@contextmanager
+def fits(inputs: Sequence[int], *, first: bool) -> Iterator[None]:
+    """Turn torch's error for an input of the wrong shape into one that names the shape.
+
+    Raises:
+        SigpropError: if the input does not fit the first block.
+    """
+    try:
+        yield
+    except torch.OutOfMemoryError:
+        raise
+    except RuntimeError as error:
+        if not first:
+            raise
+        raise SigpropError(
+            f"input of shape {list(inputs)} does not fit the first block: {error}"
+        ) from error
+
+
+def check_first(inputs: Sequence[int], ran: Run, signal: Signal) -> None:
+    """Check the run of the first block.
+
+    Raises:
+        SigpropError: if its voltage is not finite, or its shape is not the signal's.
+    """
+    # NaN never exceeds a threshold: without this check it would pass for silence. A finite sum
+    # has finite terms, and takes one pass.
+    voltage = ran.mean_voltage
+    if not torch.isfinite(voltage.sum()) and not torch.isfinite(voltage).all():
+        raise SigpropError(
+            "the first block's membrane voltage is not finite; expected smaller inputs or weights"
+        )
+    found = tuple(voltage.shape[1:])
+    if signal.shape is not None and found != tuple(signal.shape):
+        raise SigpropError(
+            f"input of shape {list(inputs)} gives the first block a current of shape "
+            f"{list(found)}; expected {list(signal.shape)}, the signal's"
+        )

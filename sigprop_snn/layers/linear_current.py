@@ -1,0 +1,156 @@
+"""The gradient of a block's current in closed form, from the block's input alone.
+
+The current is c = s (W x + b) + o: a synapse with weights W and bias b, and a normaliser whose
+scale s and offset o hold for a whole channel, at all steps. So one product, G = sum of delta x^T
+over all rows, gives every gradient: s G for the weights, and for the normaliser's gain the product
+of W with G, channel by channel. The current is not stored, and not computed, to learn from it.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+from sigprop_snn.layers.norm import RunningNorm, RunningScale
+from sigprop_snn.neurons.engines import PlainSynapse, Spikes, engine_for, plain_synapse
+from sigprop_snn.neurons.engines.plain import Weighted
+
+
+class LinearCurrent(NamedTuple):
+    """A plain synapse and a running normaliser: a current with this closed form.
+
+    Attributes:
+        layer: the layer with the weights.
+        flattens: whether the input is flattened first.
+        norm: the normaliser, or none.
+    """
+
+    layer: Weighted
+    flattens: bool
+    norm: RunningScale | RunningNorm | None
+
+    @classmethod
+    def of(cls, synapse: nn.Module, norm: nn.Module) -> LinearCurrent | None:
+        """Return the parts of a block whose current has the closed form, else none."""
+        plain: PlainSynapse | None = plain_synapse(synapse)
+        if plain is None:
+            return None
+        if isinstance(norm, nn.Identity):
+            return cls(plain.layer, plain.flattens, None)
+        if type(norm) is RunningScale or type(norm) is RunningNorm:
+            return cls(plain.layer, plain.flattens, norm)
+        return None
+
+    def attach(
+        self,
+        inputs: Spikes | Tensor,
+        value: Tensor,
+        factor: float = 1.0,
+        contexts: Tensor | None = None,
+    ) -> Tensor:
+        """Return `value` with the gradient of the current of `inputs`, times a factor.
+
+        Args:
+            inputs: the input of the block, held constant: spikes `[T, N, ...]`, or rows without
+                steps, such as traces, `[N, ...]`.
+            value: of the current's shape; only its gradient is used.
+            factor: multiplies the gradient.
+            contexts: the current of C rows behind the N, `[C, ...]`, where the value has no
+                steps: its last rows give their gradient to them.
+        """
+        if not isinstance(inputs, Tensor) and inputs.constant and len(value) > 1:
+            # One product for all steps: the gradients of the steps are summed before it.
+            return self.attach(inputs.dense()[:1], value[:1], factor).expand(value.shape)
+        norm = self.norm
+        attached: Tensor = _Attached.apply(
+            value,
+            inputs,
+            self,
+            factor,
+            self.layer.weight,
+            self.layer.bias,
+            norm.gain if norm is not None else None,
+            norm.shift if isinstance(norm, RunningNorm) else None,
+            contexts,
+        )
+        return attached
+
+    def channel_sums(self, grad: Tensor) -> Tensor:
+        """Return the sum of the current's gradient over all axes but the channels, `[F]`."""
+        axes = max(1, self.layer.weight.dim() - 1)  # channels, and their positions
+        if axes > 1:
+            grad = grad.flatten(grad.dim() - axes + 1).sum(-1)
+        # Axis by axis, which is many times faster than both at once.
+        while grad.dim() > 1:
+            grad = grad.sum(0)
+        return grad.to(self.layer.weight.dtype)
+
+
+class _Attached(torch.autograd.Function):
+    """The identity, with the gradients of a block's current."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        value: Tensor,
+        inputs: Spikes | Tensor,
+        current: LinearCurrent,
+        factor: float,
+        weight: Tensor,
+        bias: Tensor | None,
+        gain: Tensor | None,
+        shift: Tensor | None,
+        contexts: Tensor | None,
+    ) -> Tensor:
+        ctx.current, ctx.factor, ctx.inputs = current, factor, inputs
+        ctx.n_contexts = 0 if contexts is None else len(contexts)
+        return value.view_as(value)
+
+    @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator]
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        (grad,), factor = grads, ctx.factor
+        grad_contexts = None
+        if ctx.n_contexts:
+            grad_contexts = factor * grad[-ctx.n_contexts :]
+            grad = grad[: -ctx.n_contexts]
+        found = _gradients(ctx.current, ctx.inputs, grad, factor)
+        return None, None, None, None, *found, grad_contexts
+
+
+def _gradients(
+    current: LinearCurrent, inputs: Spikes | Tensor, grad: Tensor, factor: float
+) -> tuple[Tensor | None, ...]:
+    """Return the gradients of weight, bias, gain and shift.
+
+    Args:
+        current: the synapse and the normaliser.
+        inputs: the input of the block.
+        grad: the gradient of the current, before the factor.
+        factor: multiplies it.
+    """
+    layer, norm = current.layer, current.norm
+    engine = engine_for(grad.device)
+    with torch.autocast(grad.device.type, enabled=False):
+        product = engine.weight_gradient(layer, inputs, grad)
+    sums = factor * current.channel_sums(grad)
+    if norm is None:
+        return product.mul_(factor), sums if layer.bias is not None else None, None, None
+    unit = norm.unit()
+    scale = (norm.gain * unit).detach()
+    # sum(grad * (W x + b)) follows from G, W and b, so the current is not needed.
+    weight = layer.weight.detach().to(product)
+    grad_raw = factor * engine.scale_rows(product, factor * scale, weight)
+    if layer.bias is not None:
+        grad_raw = grad_raw + layer.bias.detach() * sums
+    if isinstance(norm, RunningNorm):
+        grad_raw = grad_raw - norm.mean * sums
+    return (
+        product,
+        scale * sums if layer.bias is not None else None,
+        unit * grad_raw,
+        sums if isinstance(norm, RunningNorm) else None,
+    )

@@ -1,0 +1,103 @@
+"""Losses on how far the two streams are apart: squared distance and cosine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from sigprop_snn.answers import Answers
+from sigprop_snn.errors import SigpropError
+from sigprop_snn.losses.base import LocalLoss, check_scale
+from sigprop_snn.losses.similarity import (
+    as_shares,
+    cosines,
+    root_mean_square,
+    squared_distances,
+    streams,
+)
+
+
+@dataclass(frozen=True)
+class L2Loss(LocalLoss):
+    """Cross-entropy over negative squared distances (arXiv 2204.01723, the L2 form of its loss).
+
+    Z = -scale * |h - t|^2 / D, D the number of features. Other than of directions, whose squared
+    distance is only a cosine again, the length of a representation counts.
+
+    Args:
+        scale: what the distances are multiplied by.
+        grid: feature maps are averaged over a grid of this many positions a side first.
+        normalise: whether both streams are divided by the samples' root mean square over the
+            batch, held constant, so that voltages of any size can be compared.
+
+    Raises:
+        SigpropError: if the scale or the grid is not positive.
+    """
+
+    scale: float = 20.0
+    grid: int = 7
+    normalise: bool = True
+
+    def __post_init__(self) -> None:
+        check_scale(self, self.scale, self.grid)
+
+    def scores(self, samples: Tensor, contexts: Tensor) -> Tensor:
+        """Return the scaled negative distances."""
+        h, t, _ = streams(samples, contexts, self.grid)
+        if self.normalise:
+            size = root_mean_square(h)
+            h, t = h / size, t / size
+        return -self.scale / h.shape[1] * squared_distances(h, t)
+
+    def loss(self, scores: Tensor, labels: Tensor) -> Tensor:
+        """Return the mean cross-entropy."""
+        return F.cross_entropy(scores, labels)
+
+
+@dataclass(frozen=True)
+class CosineLoss(LocalLoss):
+    """Pull every sample towards its right context, and push it off the wrong ones.
+
+    1 - cos(h, t) for a right context, max(0, cos(h, t) - margin) for a wrong one; both averaged,
+    the wrong ones over their number. No context competes with another, so a sample may have
+    several right ones.
+
+    Args:
+        margin: the cosine up to which a wrong context is left alone.
+        repulsion: weight of the wrong contexts beside the right ones.
+        grid: feature maps are averaged over a grid of this many positions a side first.
+        centred: whether the mean over the features is taken off first.
+
+    Raises:
+        SigpropError: if a number is out of its range.
+    """
+
+    takes: ClassVar[frozenset[Answers]] = frozenset({"classes", "values", "labels"})
+
+    margin: float = 0.0
+    repulsion: float = 1.0
+    grid: int = 7
+    centred: bool = True
+
+    def __post_init__(self) -> None:
+        if not -1 <= self.margin < 1 or not 0 <= self.repulsion < float("inf") or self.grid < 1:
+            raise SigpropError(
+                f"CosineLoss has margin {self.margin}, repulsion {self.repulsion} and grid "
+                f"{self.grid}; expected -1 <= margin < 1, repulsion >= 0 and grid >= 1"
+            )
+
+    def scores(self, samples: Tensor, contexts: Tensor) -> Tensor:
+        """Return the cosines."""
+        h, t, _ = streams(samples, contexts, self.grid, centred=self.centred)
+        return cosines(h, t)
+
+    def loss(self, scores: Tensor, labels: Tensor) -> Tensor:
+        """Return the mean attraction plus the weighted mean repulsion."""
+        right = as_shares(labels, scores.shape[1], scores)
+        wrong = 1.0 - right
+        pull = (right * (1.0 - scores)).sum(1) / right.sum(1).clamp(min=1.0)
+        push = (wrong * F.relu(scores - self.margin)).sum(1) / wrong.sum(1).clamp(min=1.0)
+        return (pull + self.repulsion * push).mean()

@@ -1,0 +1,102 @@
+"""The dot-product loss, the paper's own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from sigprop_snn.errors import SigpropError, UnknownNameError
+from sigprop_snn.losses.base import Compared, LocalLoss, check_scale
+from sigprop_snn.losses.selection import SELECTIONS, Label, Selection
+from sigprop_snn.losses.similarity import (
+    cosine_cross_entropy,
+    cosines,
+    products,
+    root_mean_square,
+    streams,
+)
+
+Normalise = Literal["length", "size", "none"]
+NORMALISATIONS: tuple[Normalise, ...] = get_args(Normalise)
+
+
+@dataclass(frozen=True)
+class DotProductLoss(LocalLoss):
+    """Cross-entropy over the scaled dot products of the two streams.
+
+    Z = scale * h t^T, the representations normalised first, compared with the selected target
+    (arXiv 2204.01723, equations for the dot-product loss and for the selection of targets).
+
+    Args:
+        scale: what the products are multiplied by; of cosines it is the largest score.
+        grid: representations of feature maps are averaged over a grid of this many positions a
+            side before they are compared.
+        centred: whether the mean over the features is taken off first.
+        label_smoothing: share of the target that is spread over all contexts.
+        normalise: "length" compares directions, so that voltages of any size can be compared;
+            "size" divides both streams by their root mean square over the batch, held constant,
+            and the product by the number of features; "none" takes them as they are, summed over
+            features and averaged over positions, as the authors' code does.
+        select: how the targets are selected: `Label()`, `Maxima()`, `RandomMaximum()` or
+            `TopK(3, 0.1)`, or one of them by its name in `SELECTIONS`.
+
+    Raises:
+        SigpropError: if a number is out of its range, or a choice unknown.
+    """
+
+    scale: float = 20.0
+    grid: int = 7
+    centred: bool = False
+    label_smoothing: float = 0.0
+    normalise: Normalise = "length"
+    select: Selection | str = Label()
+
+    def __post_init__(self) -> None:
+        check_scale(self, self.scale, self.grid)
+        if not 0 <= self.label_smoothing <= 1:
+            raise SigpropError(
+                f"DotProductLoss has label smoothing {self.label_smoothing}; expected 0 to 1"
+            )
+        if self.normalise not in NORMALISATIONS:
+            raise UnknownNameError("normalisation", self.normalise, NORMALISATIONS)
+        if isinstance(self.select, str):
+            if self.select not in SELECTIONS:
+                raise UnknownNameError("selection of targets", self.select, SELECTIONS)
+            object.__setattr__(self, "select", SELECTIONS[self.select]())
+
+    @property
+    def compares_contexts(self) -> bool:
+        """Whether targets are chosen by comparing the shared contexts."""
+        return not isinstance(self.select, Label)
+
+    def scores(self, samples: Tensor, contexts: Tensor) -> Tensor:
+        """Return the scaled products."""
+        h, t, positions = streams(samples, contexts, self.grid, centred=self.centred)
+        if self.normalise == "length":
+            return self.scale * cosines(h, t)
+        if self.normalise == "none":
+            return self.scale / positions * products(h, t)
+        size = root_mean_square(h) * root_mean_square(t) * h.shape[1]
+        return self.scale * products(h, t) / size
+
+    def loss(self, scores: Tensor, labels: Tensor) -> Tensor:
+        """Return the mean cross-entropy."""
+        return F.cross_entropy(scores, labels, label_smoothing=self.label_smoothing)
+
+    def compare(self, samples: Tensor, contexts: Tensor, labels: Tensor) -> Compared:
+        """Return the scores and the loss; those of shared cosines without a graph."""
+        learns = torch.is_grad_enabled() and (samples.requires_grad or contexts.requires_grad)
+        shared = contexts.dim() == samples.dim() and labels.dim() == 1
+        if type(self) is DotProductLoss and self.normalise == "length" and learns and shared:
+            h, t, _ = streams(samples, contexts, self.grid, centred=self.centred)
+            return Compared(*cosine_cross_entropy(h, t, labels, self.scale, self.label_smoothing))
+        return super().compare(samples, contexts, labels)
+
+    def targets(self, labels: Tensor, incoming: Tensor | None) -> Tensor:
+        """Return the targets that `select` chooses."""
+        assert not isinstance(self.select, str)  # resolved above
+        return labels if incoming is None else self.select.targets(labels, incoming)

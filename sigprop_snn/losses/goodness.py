@@ -1,0 +1,83 @@
+"""Goodness: how active a layer is, as a score of its own."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from sigprop_snn.answers import Answers
+from sigprop_snn.errors import SigpropError, UnknownNameError
+from sigprop_snn.losses.base import LocalLoss
+
+Against = Literal["threshold", "wrong"]
+AGAINST: tuple[Against, ...] = ("threshold", "wrong")
+
+
+@dataclass(frozen=True)
+class Goodness(LocalLoss):
+    """Activity is to be high for a sample with its right label and low with a wrong one.
+
+    The score of a context is `sharpness * G`, with the goodness G the mean over the features of
+    the squared activity. Against the "threshold", the loss is softplus(sharpness * (threshold -
+    G_right)) + softplus(sharpness * (G_wrong - threshold)), halved (Hinton, arXiv 2212.13345,
+    section 2). Against the "wrong" context it is softplus(sharpness * (G_wrong - G_right)), which
+    asks for a difference alone (Lee and Song, arXiv 2303.08418).
+
+    The samples themselves are not looked at: every context is a sample with a label in it.
+
+    Args:
+        against: "threshold" or "wrong".
+        threshold: the goodness that parts right from wrong.
+        sharpness: how fast the loss rises with a difference in goodness.
+
+    Raises:
+        SigpropError: if the sharpness is not positive, or the threshold not finite.
+    """
+
+    takes: ClassVar[frozenset[Answers]] = frozenset({"classes"})
+
+    against: Against = "wrong"
+    threshold: float = 0.5
+    sharpness: float = 30.0
+
+    def __post_init__(self) -> None:
+        if self.against not in AGAINST:
+            raise UnknownNameError("comparison", self.against, AGAINST)
+        if not 0 < self.sharpness < math.inf or not math.isfinite(self.threshold):
+            raise SigpropError(
+                f"Goodness has sharpness {self.sharpness} and threshold {self.threshold}; "
+                "expected a positive and a finite number"
+            )
+
+    def scores(self, samples: Tensor, contexts: Tensor) -> Tensor:
+        """Return the scaled goodness of each sample's own contexts, `[B, K]`.
+
+        Raises:
+            SigpropError: if the contexts are shared.
+        """
+        if contexts.dim() != samples.dim() + 1:
+            raise SigpropError(
+                f"Goodness got contexts of shape {list(contexts.shape)}, the same for every "
+                "sample; expected contexts of each sample's own, as the signal 'label-overlay' "
+                "makes them"
+            )
+        return self.sharpness * contexts.flatten(2).square().mean(2)
+
+    def loss(self, scores: Tensor, labels: Tensor) -> Tensor:
+        """Return the mean loss.
+
+        Args:
+            scores: `[B, K]`.
+            labels: the column of each sample's right context, `[B]`.
+        """
+        is_right = F.one_hot(labels, scores.shape[1]).bool()
+        right = scores[is_right][:, None]
+        wrong = scores[~is_right].view(len(scores), -1)
+        if self.against == "wrong":
+            return F.softplus(wrong - right).mean()
+        level = self.sharpness * self.threshold
+        return 0.5 * (F.softplus(level - right).mean() + F.softplus(wrong - level).mean())

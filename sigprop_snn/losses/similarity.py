@@ -1,0 +1,180 @@
+"""What every local loss starts from: representations laid flat, and their products and distances.
+
+Shared contexts are `[M, D]`, a sample's own `[B, K, D]`; every function takes both.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from sigprop_snn.neurons.engines import engine_for
+
+_FLOOR = 1e-12  # keeps what is silent finite
+
+
+class Streams(NamedTuple):
+    """The two streams of a layer, every representation a row of D numbers.
+
+    Attributes:
+        samples: `[B, D]`.
+        contexts: `[M, D]`, or `[B, K, D]` where every sample has contexts of its own.
+        positions: how many positions of feature maps a row holds; 1 where there are no maps.
+    """
+
+    samples: Tensor
+    contexts: Tensor
+    positions: int
+
+
+def streams(samples: Tensor, contexts: Tensor, grid: int, *, centred: bool = False) -> Streams:
+    """Return the representations of both streams laid flat.
+
+    Args:
+        samples: `[B, ...]`.
+        contexts: `[M, ...]` or `[B, K, ...]`.
+        grid: feature maps are averaged over a grid of this many positions a side first.
+        centred: whether each row's mean over its features is taken off.
+    """
+    own = contexts.dim() > samples.dim()
+    rows = contexts.flatten(0, 1) if own else contexts
+    samples, rows = _on_grid(samples, grid), _on_grid(rows, grid)
+    positions = samples.shape[2:].numel()
+    if samples.dim() == 4 and samples.is_contiguous(memory_format=torch.channels_last):
+        # Keep the channels-last order: both streams have it, and no copy is made.
+        samples, rows = samples.movedim(1, -1), rows.movedim(1, -1)
+    flat, other = _flat(samples, centred), _flat(rows, centred)
+    return Streams(flat, other.view(*contexts.shape[:2], -1) if own else other, positions)
+
+
+def products(samples: Tensor, contexts: Tensor) -> Tensor:
+    """Return every sample's dot product with every context, `[B, M]` or `[B, K]`."""
+    if contexts.dim() > samples.dim():
+        return torch.einsum("bd,bkd->bk", samples, contexts)
+    return samples @ contexts.t()
+
+
+def cosines(samples: Tensor, contexts: Tensor) -> Tensor:
+    """Return every sample's cosine with every context; 0 where either is silent."""
+    found: Tensor = _Cosines.apply(samples, contexts)
+    return found
+
+
+class _Cosines(torch.autograd.Function):
+    """Cosines and their gradient, in as few passes over the representations as there can be.
+
+    With c = s t / (|s| |t|), dc/ds = t / (|s| |t|) - c s / |s|^2: both are products of what is as
+    small as the cosines with the representations. No representation is divided, and what is silent
+    turns nobody: its cosine is zero.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, samples: Tensor, contexts: Tensor) -> Tensor:
+        own, others = (
+            torch.linalg.vector_norm(rows, dim=-1).clamp_(min=_FLOOR).reciprocal_()
+            for rows in (samples, contexts)
+        )
+        both = own[:, None] * others
+        with _without_autocast(samples):
+            found = products(samples, contexts).mul_(both)
+        ctx.save_for_backward(samples, contexts, own, others, both, found)
+        return found
+
+    @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator]
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor]:
+        (grad,) = grads
+        samples, contexts, own, others, both, found = ctx.saved_tensors
+        by_product, along = grad * both, grad * found
+        back = (along.sum(-1) * own.square())[:, None]
+        with _without_autocast(samples):
+            if contexts.dim() > samples.dim():
+                turned = torch.einsum("bk,bkd->bd", by_product, contexts)
+                of_contexts = by_product[..., None] * samples[:, None]
+                aside = (along * others.square())[..., None]
+            else:
+                turned, of_contexts = by_product @ contexts, by_product.t() @ samples
+                aside = (along.sum(0) * others.square())[:, None]
+        turned.addcmul_(back, samples, value=-1.0)
+        return turned, of_contexts.addcmul_(aside, contexts, value=-1.0)
+
+
+def cosine_cross_entropy(
+    samples: Tensor, contexts: Tensor, labels: Tensor, scale: float, smoothing: float
+) -> tuple[Tensor, Tensor]:
+    """Return scaled cosines `[B, M]` and their mean cross-entropy, with the loss's gradient alone.
+
+    The engine computes the gradient on the way, so no graph is kept.
+
+    Args:
+        samples: `[B, D]`.
+        contexts: `[M, D]`.
+        labels: the right context's column for every sample, `[B]`.
+        scale: multiplies the cosines.
+        smoothing: fraction of the target that is spread over all contexts.
+    """
+    scores, loss = _CosineCrossEntropy.apply(samples, contexts, labels, scale, smoothing)
+    return scores, loss
+
+
+class _CosineCrossEntropy(torch.autograd.Function):
+    """Cosines and their cross-entropy; the forward pass computes the gradient."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, samples: Tensor, contexts: Tensor, labels: Tensor, scale: float, smoothing: float
+    ) -> tuple[Tensor, Tensor]:
+        engine = engine_for(samples.device)
+        found = engine.cosine_cross_entropy(samples, contexts, labels, scale, smoothing)
+        ctx.save_for_backward(found.grad_rows, found.grad_others)
+        ctx.mark_non_differentiable(found.scores)
+        return found.scores, found.losses.mean()
+
+    @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator]
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        factor = float(grads[1])
+        grad_samples, grad_contexts = (
+            grad if factor == 1.0 else factor * grad for grad in ctx.saved_tensors
+        )
+        return grad_samples, grad_contexts, None, None, None
+
+
+def squared_distances(samples: Tensor, contexts: Tensor) -> Tensor:
+    """Return every sample's squared distance from every context."""
+    squares = samples.square().sum(-1, keepdim=True)
+    others = contexts.square().sum(-1)
+    return squares + others - 2.0 * products(samples, contexts)
+
+
+def root_mean_square(values: Tensor) -> Tensor:
+    """Return a stream's root mean square, held constant in the gradient, never zero."""
+    wide = values.detach()
+    return wide.square().mean().sqrt().clamp(min=torch.finfo(wide.dtype).tiny ** 0.5)
+
+
+def as_shares(targets: Tensor, columns: int, like: Tensor) -> Tensor:
+    """Return what is right as each context's share, `[B, M]`, also where it comes as columns."""
+    if targets.dim() == 2:
+        return targets.to(like)
+    return F.one_hot(targets, columns).to(like)
+
+
+def _on_grid(representation: Tensor, grid: int) -> Tensor:
+    if representation.dim() == 4 and min(representation.shape[-2:]) > grid:
+        return F.adaptive_avg_pool2d(representation, grid)
+    return representation
+
+
+def _flat(representation: Tensor, centred: bool) -> Tensor:
+    flat = representation.flatten(1)
+    return flat - flat.mean(dim=1, keepdim=True) if centred else flat
+
+
+def _without_autocast(values: Tensor) -> torch.autocast:
+    """Disable autocast: these products need float32."""
+    return torch.autocast(values.device.type, enabled=False)

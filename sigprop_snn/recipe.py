@@ -1,0 +1,38 @@
+"""The settings that a data set is trained with when a run does not choose others."""
+
+# This module imports neither torch nor a catalogue: the command line needs it for its help.
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Predict = Literal["readout", "context", "vote"]
+"""How a network predicts: by its readout, by the last block's contexts, or by a vote of blocks."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Default training settings of a data set.
+
+    Attributes:
+        network: a name in `sigprop_snn.network.NETWORKS`.
+        epochs: passes over the training samples.
+        steps: time steps T of a sample.
+        batch_size: samples in a batch.
+        learning_rate: learning rate of Adam in the first batch.
+        augment: whether to shift training samples by a few pixels and to mirror colour pictures.
+        predict: how the network predicts; see `Network`.
+    """
+
+    network: str
+    epochs: int
+    steps: int
+    batch_size: int
+    learning_rate: float = 2e-3
+    augment: bool = False
+    predict: Predict = "readout"
+
+
+DEFAULT_RECIPE = Recipe("mlp", epochs=20, steps=10, batch_size=32)
+"""For a data set without a recipe. `mlp` takes samples of every shape."""

@@ -1,0 +1,158 @@
+"""Signal propagation: samples and contexts pass through, and every layer learns at once.
+
+The rule attaches the local loss *before* the spike. Neither the voltage rule nor the surrogate rule
+goes through the spike function, and the input of a block is held constant, so no gradient leaves
+the layer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from sigprop_snn.layers.block import Block, LayerRule
+from sigprop_snn.layers.contracts import LayerReport, Learned, Response, Stage, Update
+from sigprop_snn.layers.layer_pass import Layer, as_spikes, layer_pass
+from sigprop_snn.layers.rule import LearningNetwork, Rule
+from sigprop_snn.layers.scoring import hits
+from sigprop_snn.neurons.engines import Spikes
+from sigprop_snn.signals.base import Entry
+
+
+@dataclass(frozen=True)
+class SignalPropagation(Rule):
+    """Every layer compares the two streams with its local loss, and learns from that alone.
+
+    Signal propagation (arXiv 2204.01723): the target enters at the front and travels through the
+    same weights as the samples.
+
+    Args:
+        layer_rule: how a layer shows its voltage to its loss, where a block has no rule of its
+            own: `VoltageRule()` or `SurrogateRule()`.
+    """
+
+    layer_rule: LayerRule
+
+    def learn(
+        self, network: LearningNetwork, inputs: Tensor, labels: Tensor, update: Update | None
+    ) -> Learned:
+        """Pass samples and contexts through; every layer learns on the way."""
+        return learn_by_stages(network, self.stages(network, inputs, labels), update)
+
+    def stages(
+        self,
+        network: LearningNetwork,
+        inputs: Tensor,
+        labels: Tensor | None = None,
+        *,
+        record: tuple[str, ...] = (),
+    ) -> Iterator[Stage]:
+        """Pass samples and contexts through, yielding every layer's stage as it is reached."""
+        entry = network.signal.enter(inputs, labels)
+        yield from two_streams(
+            network, entry, self.layer_rule, learn=labels is not None, record=record
+        )
+
+
+def two_streams(
+    network: LearningNetwork,
+    entry: Entry,
+    layer_rule: LayerRule,
+    *,
+    learn: bool,
+    record: tuple[str, ...] = (),
+) -> Iterator[Stage]:
+    """Pass both streams through and yield every layer's stage.
+
+    Args:
+        network: the network.
+        entry: what enters the first block.
+        layer_rule: how a layer shows its voltage, where a block has no rule of its own.
+        learn: whether the losses carry a gradient, and normalisers observe the rows.
+        record: what the runs keep of every step.
+    """
+
+    def respond(name: str, block: Block, inputs: Spikes) -> tuple[Response, Spikes]:
+        rule = block.rule if block.rule is not None else layer_rule
+        response = rule.respond(
+            block,
+            inputs,
+            contexts=entry.contexts if name == "block1" else None,
+            observed_rows=entry.observed_rows if learn and block.training else 0,
+            learn=learn,
+            record=record,
+        )
+        return response, response.run.spikes.pooled(block.pool)
+
+    inputs = as_spikes(entry.inputs)
+    for layer in layer_pass(network.named_blocks(), network.signal, inputs, respond):
+        yield compared(network, layer, entry)
+        sent = layer.sent
+        del layer  # and with it its graph, before the next layer runs
+    if network.readout is not None and entry.samples:
+        # Read out all rows, then slice: slicing the batch first would copy every step.
+        scores = network.readout(sent)[: entry.samples]
+        answers = entry.answers
+        loss = network.readout.loss(scores, answers) if answers is not None else None
+        yield Stage("readout", scores, loss, None, answers)
+
+
+def compared(network: LearningNetwork, layer: Layer[Spikes], entry: Entry) -> Stage:
+    """Return the stage of one block, whose representation holds both streams."""
+    local = network.loss_of(layer.block)
+    name, response = layer.name, layer.response
+    both = response.representation
+    assert both is not None
+    # Unlike slices, the parts of a split give their gradients back in one piece.
+    samples, contexts = torch.split(both, [entry.samples, len(both) - entry.samples])
+    if entry.contexts_per_sample:
+        contexts = contexts.reshape(entry.contexts_per_sample, -1, *contexts.shape[1:])
+        contexts = contexts.transpose(0, 1)
+    elif not len(contexts):
+        return Stage(name, None, None, response)
+    if entry.targets is None:
+        return Stage(name, local.scores(samples, contexts), None, response)
+    incoming = None
+    if local.compares_contexts and name != "block1" and not entry.contexts_per_sample:
+        incoming = layer.inputs.rows(entry.samples).dense()
+    targets = local.targets(entry.targets, incoming)
+    scores, loss = local.compare(samples, contexts, targets)
+    return Stage(name, scores, loss, response, entry.targets)
+
+
+def learn_by_stages(
+    network: LearningNetwork, stages: Iterable[Stage], update: Update | None
+) -> Learned:
+    """Let every layer learn from its own stage's loss before the next layer runs.
+
+    Args:
+        network: the network.
+        stages: the stages of a pass with labels, as they are reached; each has scores and a loss.
+        update: called with the name of every layer as soon as its gradient exists.
+    """
+    reports: list[LayerReport] = []
+    right: dict[str, int] = {}
+    by_layer: dict[str, Tensor] = {}
+    targets: dict[str, Tensor] = {}
+    for stage in stages:
+        assert stage.loss is not None and stage.scores is not None  # labels were given
+        assert stage.targets is not None
+        if stage.loss.requires_grad:
+            stage.loss.backward()  # type: ignore[no-untyped-call]
+            if update is not None:
+                update(stage.name)
+        scores = by_layer[stage.name] = stage.scores.detach()
+        right[stage.name] = hits(scores, stage.targets)
+        reports.append(LayerReport(stage.name, float(stage.loss.detach()), right[stage.name]))
+        targets[stage.name] = stage.targets
+        last = stage.name
+        del stage  # and with it the layer's graph, before the next layer runs
+    name = f"block{len(network.blocks)}" if network.predict == "context" else last
+    # Only layers whose columns mean the same as the predicting layer's may vote.
+    alike = [n for n, of in targets.items() if of is targets[name] or of.is_floating_point()]
+    scores = network.predicted({n: by_layer[n] for n in alike})
+    own = scores is by_layer[name]  # counted already
+    return Learned(reports, scores, right[name] if own else hits(scores, targets[name]))

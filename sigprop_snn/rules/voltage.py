@@ -1,0 +1,78 @@
+"""Signal propagation's first rule: learning from the membrane voltage alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal, get_args
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from sigprop_snn.errors import UnknownNameError
+from sigprop_snn.layers.block import Block
+from sigprop_snn.layers.closed_form import gradient_path
+from sigprop_snn.layers.contracts import Needs, Response
+from sigprop_snn.neurons import Neuron
+from sigprop_snn.neurons.engines import Spikes
+
+Statistic = Literal["rectified", "mean", "sigmoid"]
+STATISTICS: tuple[Statistic, ...] = get_args(Statistic)
+
+
+@dataclass(frozen=True)
+class VoltageRule:
+    """Learning from the membrane voltage alone: no spike derivative anywhere.
+
+    The representation is a pointwise function of the voltage's mean over time. With the reset
+    held constant the mean voltage is `gain * (W xbar + b)` plus constants, where xbar is the mean
+    presynaptic trace, so one static pass over xbar carries the exact gradient of the layer's
+    unrolled graph: one weight-gradient product for a layer and batch, and no graph in time.
+
+    Where the closed form does not apply, the gradient is the same and costs more: over the
+    currents of all steps behind a synapse or normaliser that is not affine, over the layer's own
+    dynamics for a neuron without a fixed linear filter (a warning says so once).
+
+    Args:
+        statistic: "rectified" max(0, mean U), "mean", or "sigmoid" f(mean U - threshold) with the
+            neuron's surrogate.
+
+    Raises:
+        UnknownNameError: if the statistic is none of these.
+    """
+
+    needs: ClassVar[Needs] = Needs()
+    uses_mean_voltage: ClassVar[bool] = True
+
+    statistic: Statistic = "rectified"
+
+    def __post_init__(self) -> None:
+        if self.statistic not in STATISTICS:
+            raise UnknownNameError("statistic", self.statistic, STATISTICS)
+
+    def respond(
+        self,
+        block: Block,
+        inputs: Spikes,
+        *,
+        contexts: Tensor | None = None,
+        observed_rows: int = 0,
+        learn: bool,
+        record: tuple[str, ...] = (),
+    ) -> Response:
+        """Run the block; its mean voltage carries the gradient while it learns."""
+        if learn:
+            path = gradient_path(block, inputs)
+            ran, voltage = path.mean_voltage(inputs, contexts, observed_rows, record)
+        else:
+            ran = block.run(inputs, contexts=contexts, observed_rows=observed_rows, record=record)
+            voltage = ran.mean_voltage
+        return Response(ran, self.represent(voltage.unsqueeze(0), block.neuron))
+
+    def represent(self, voltage: Tensor, neuron: Neuron) -> Tensor:
+        """Return the pointwise function of the mean voltage."""
+        voltage = voltage.mean(0) if len(voltage) > 1 else voltage.squeeze(0)
+        if self.statistic == "rectified":
+            return F.relu(neuron.depolarisation(voltage))
+        if self.statistic == "sigmoid":
+            return neuron.surrogate.f(neuron.above(voltage))
+        return neuron.depolarisation(voltage)

@@ -1,0 +1,56 @@
+"""The shapes of a network, for everything that has to fit them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import nn
+
+
+class _Block(Protocol):
+    synapse: nn.Module
+    pool: nn.Module
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The shapes along a row of blocks; all without time and batch.
+
+    Attributes:
+        classes: C.
+        inputs: shape of every block's input; the first is a sample's.
+        currents: shape of every block's current, and so of its neurons.
+        outputs: shape of every block's output, behind its pool.
+        gain: root mean square of the first block's current at the start, in units of voltage.
+        weights: shape of every weight of every block's synapse, biases left out.
+    """
+
+    classes: int
+    inputs: tuple[tuple[int, ...], ...]
+    currents: tuple[tuple[int, ...], ...]
+    outputs: tuple[tuple[int, ...], ...]
+    gain: float = 1.0
+    weights: tuple[tuple[tuple[int, ...], ...], ...] = ()
+
+    @classmethod
+    def of(
+        cls, blocks: Sequence[_Block], shape: tuple[int, ...], classes: int, gain: float = 1.0
+    ) -> Layout:
+        """Return the layout of blocks for samples of `shape`, found by passing zeros through."""
+        inputs, currents, outputs = [], [], []
+        with torch.no_grad():
+            rows = torch.zeros(1, *shape)
+            for block in blocks:
+                inputs.append(tuple(rows.shape[1:]))
+                rows = block.synapse(rows)
+                currents.append(tuple(rows.shape[1:]))
+                rows = block.pool(rows)
+                outputs.append(tuple(rows.shape[1:]))
+        weights = tuple(
+            tuple(tuple(p.shape) for p in block.synapse.parameters() if p.dim() > 1)
+            for block in blocks
+        )
+        return cls(classes, tuple(inputs), tuple(currents), tuple(outputs), gain, weights)

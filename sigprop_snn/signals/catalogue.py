@@ -1,0 +1,71 @@
+"""The learning signals that the command line knows by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from sigprop_snn.shapes import Layout
+from sigprop_snn.signals.base import ProjectedContext, Signal
+from sigprop_snn.signals.conditioned_context import ConditionedContext
+from sigprop_snn.signals.drawn_context import DrawnContext
+from sigprop_snn.signals.label_overlay import LabelOverlay
+from sigprop_snn.signals.vector_context import MultiLabelContext, VectorContext
+
+
+def projected_context(layout: Layout) -> ProjectedContext:
+    """Each class's context, projected to a current by weights that learn."""
+    return ProjectedContext(layout.classes, layout.currents[0], gain=layout.gain)
+
+
+def fixed_context(layout: Layout) -> ProjectedContext:
+    """Each class's context, projected to a current by weights that stay as they were drawn."""
+    return ProjectedContext(layout.classes, layout.currents[0], learned=False, gain=layout.gain)
+
+
+def conditioned_context(layout: Layout) -> ConditionedContext:
+    """Contexts of each sample's own: the projection of a class and of the sample."""
+    return ConditionedContext(
+        layout.classes, layout.currents[0], layout.inputs[0], gain=layout.gain
+    )
+
+
+def drawn_context(layout: Layout) -> DrawnContext:
+    """Each class's number as a picture, through the first block's synapse."""
+    return DrawnContext(layout.classes, layout.inputs[0])
+
+
+def learned_picture(layout: Layout) -> DrawnContext:
+    """The same pictures, which learn with the first block."""
+    return DrawnContext(layout.classes, layout.inputs[0], learned=True)
+
+
+def mean_picture(layout: Layout) -> DrawnContext:
+    """Each class's mean training sample, through the first block's synapse."""
+    return DrawnContext(layout.classes, layout.inputs[0], pictures="mean")
+
+
+def label_overlay(layout: Layout) -> LabelOverlay:
+    """The label drawn over the first inputs of the sample itself, right or wrong."""
+    return LabelOverlay(layout.classes, layout.inputs[0])
+
+
+def vector_context(layout: Layout) -> VectorContext:
+    """Each sample's target vector, projected to a current; for regression, not in the catalogue."""
+    return VectorContext(layout.classes, layout.currents[0], gain=layout.gain)
+
+
+def multi_label_context(layout: Layout) -> MultiLabelContext:
+    """Each label's context, projected; for several labels a sample, not in the catalogue."""
+    return MultiLabelContext(layout.classes, layout.currents[0], gain=layout.gain)
+
+
+#: Every entry makes a signal for class labels that fits a network's layout.
+SIGNALS: dict[str, Callable[[Layout], Signal]] = {
+    "context": projected_context,
+    "fixed-context": fixed_context,
+    "conditioned-context": conditioned_context,
+    "drawn-context": drawn_context,
+    "learned-picture": learned_picture,
+    "mean-picture": mean_picture,
+    "label-overlay": label_overlay,
+}

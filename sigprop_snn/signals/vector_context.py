@@ -1,0 +1,143 @@
+"""Contexts for targets that are vectors: values to be found, or labels of which several hold."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from sigprop_snn.answers import Answers
+from sigprop_snn.errors import SigpropError
+from sigprop_snn.signals.base import (
+    Entry,
+    ProjectedContext,
+    Signal,
+    as_current,
+    check_sizes,
+    drawn_weights,
+)
+
+
+class VectorContext(Signal):
+    """The context of a sample is the projection of its target vector, for regression.
+
+    A batch's targets are its contexts: every sample is compared with all of them, and how much of
+    each is right follows from how near that target is to the sample's own, exp(-d^2 / (2 width^2))
+    over their sum. The vector enters as a population code, cosines of random directions through
+    it, whose products fall off with the distance in just that way (Rahimi and Recht 2007).
+
+    To predict, the readout gives the values; the blocks make no guess.
+
+    Args:
+        size: K, the length of a target vector.
+        shape: shape of the first block's current, without time and batch.
+        width: how far apart targets are told apart, in their own units; about the targets'
+            deviation is a good start.
+        cells: size of the population code.
+        learned: whether the projection learns with the first block.
+        gain: root mean square of each context's current, in units of voltage.
+
+    Raises:
+        SigpropError: if a number is not positive.
+    """
+
+    answers: ClassVar[Answers] = "values"
+    shape: tuple[int, ...]
+    frequency: Tensor
+    phase: Tensor
+
+    def __init__(
+        self,
+        size: int,
+        shape: tuple[int, ...],
+        *,
+        width: float = 0.5,
+        cells: int = 64,
+        learned: bool = True,
+        gain: float = 1.0,
+    ) -> None:
+        super().__init__()
+        check_sizes(self, size, shape, fewest=1)
+        if not 0 < width < float("inf") or cells < 1:
+            raise SigpropError(
+                f"VectorContext has width {width} and {cells} cells; expected width > 0 and at "
+                "least one cell"
+            )
+        self.classes = size
+        self.shape = tuple(shape)
+        self.width = width
+        self.gain = gain
+        self.projection = drawn_weights(cells, shape, learned=learned)
+        self.register_buffer("frequency", torch.randn(size, cells) / width)
+        self.register_buffer("phase", 2 * torch.pi * torch.rand(cells))
+
+    def forward(self, targets: Tensor) -> Tensor:
+        """Return the currents `[B, *shape]` of target vectors `[B, K]`."""
+        code = torch.cos(targets.to(self.phase) @ self.frequency + self.phase)
+        return as_current(code @ self.projection, self.shape, self.gain)
+
+    def enter(self, inputs: Tensor, labels: Tensor | None) -> Entry:
+        """Return the samples, with the contexts of their targets behind them."""
+        rows = inputs.shape[1]
+        if labels is None:
+            return Entry(inputs, None, rows, observed_rows=rows)
+        labels = labels.to(self.phase)
+        distance = (labels[:, None] - labels).square().sum(2)
+        shares = (-0.5 * distance / self.width**2).softmax(dim=1)
+        return Entry(inputs, self(labels), rows, observed_rows=rows, targets=shares, answers=labels)
+
+    def check(self, inputs: Tensor, labels: Tensor) -> None:
+        """Check the targets of samples `[T, B, ...]`: finite vectors, `[B, K]`.
+
+        Raises:
+            SigpropError: naming what was found and what was expected.
+        """
+        _check_vectors(inputs, labels, self.classes)
+        if not labels.is_floating_point():
+            raise SigpropError(f"targets are {labels.dtype}; expected floating point values")
+
+    def extra_repr(self) -> str:
+        """Return the settings for `print(signal)`."""
+        learned = self.projection.requires_grad
+        return (
+            f"size={self.classes}, shape={self.shape}, width={self.width}, learned={learned}, "
+            f"gain={self.gain}"
+        )
+
+
+class MultiLabelContext(ProjectedContext):
+    """One projected context a label; any number of labels may hold for a sample, `[B, K]`.
+
+    The comparison asks of each label whether it holds: it takes a loss whose contexts do not
+    compete, such as `BinaryLoss`. To predict, a score above 0 says that the label holds.
+    """
+
+    answers: ClassVar[Answers] = "labels"
+
+    def enter(self, inputs: Tensor, labels: Tensor | None) -> Entry:
+        """Return the samples, with one context a label behind them."""
+        held = labels.to(self.projection) if labels is not None else None
+        return super().enter(inputs, held)
+
+    def check(self, inputs: Tensor, labels: Tensor) -> None:
+        """Check the labels of samples `[T, B, ...]`: from 0 to 1 each, `[B, K]`.
+
+        Raises:
+            SigpropError: naming what was found and what was expected.
+        """
+        _check_vectors(inputs, labels, self.classes)
+        wrong = labels[(labels < 0) | (labels > 1)]
+        if len(wrong):
+            raise SigpropError(f"a label is {float(wrong[0])}; expected 0 to 1")
+
+
+def _check_vectors(inputs: Tensor, targets: Tensor, size: int) -> None:
+    batch = inputs.shape[1] if inputs.dim() > 1 else 0
+    if targets.shape != (batch, size):
+        raise SigpropError(
+            f"targets have shape {list(targets.shape)} beside an input of shape "
+            f"{list(inputs.shape)}; expected {[batch, size]}, a vector of {size} for each sample"
+        )
+    if targets.is_complex() or not torch.isfinite(targets).all():
+        raise SigpropError("targets are not all finite; expected real, finite numbers")
