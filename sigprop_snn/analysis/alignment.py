@@ -57,8 +57,10 @@ def stream_alignment(
         if stage.response is None or stage.response.representation is None or not entry.samples:
             continue
         samples, contexts = stage.response.representation.tensor_split([entry.samples])
-        if entry.own:
-            contexts = contexts.reshape(entry.own, -1, *contexts.shape[1:]).transpose(0, 1)
+        if entry.contexts_per_sample:
+            contexts = contexts.reshape(
+                entry.contexts_per_sample, -1, *contexts.shape[1:]
+            ).transpose(0, 1)
         cosines = _cosines(samples, contexts)
         if cosines.shape[1] == network.signal.classes:
             found.append(_aligned(stage.name, cosines, labels))

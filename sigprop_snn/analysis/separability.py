@@ -86,10 +86,10 @@ def spike_counts(network: Network, batches: Batches) -> tuple[dict[str, Tensor],
     labels: list[Tensor] = []
     for inputs, batch_labels in batches:
         labels.append(batch_labels.cpu())
-        inputs = to_device(inputs, device)
-        entering = network.signal.plain(inputs)
+        samples = to_device(inputs, device)
+        entering = network.signal.plain(samples)
         counts.setdefault("input", []).append(entering.sum(0).flatten(1).cpu())
-        for layer in plain_pass(network.named_blocks(), network.signal, inputs):
+        for layer in plain_pass(network.named_blocks(), network.signal, samples):
             counts.setdefault(layer.name, []).append(layer.sent.count().flatten(1).cpu())
     network.train(was_training)
     if not labels:
