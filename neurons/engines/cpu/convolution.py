@@ -1,10 +1,8 @@
 """Stand-in."""
 
-from sigprop_snn.neurons.kernels import Packed as _Packed
-
 from sigprop_snn.neurons.engines.cpu.lif import LayerRun
-from sigprop_snn.neurons.kernels import Packed as _Packed
 from sigprop_snn.neurons.engines.cpu.spikes import PackedSpikes
+from sigprop_snn.neurons.kernels import Packed as _Packed
 from sigprop_snn.neurons.kernels import convolution as _old
 from sigprop_snn.neurons.kernels import convolution_gradient as _grad
 

@@ -1,14 +1,13 @@
 """Stand-in."""
 
-from sigprop_snn.neurons.kernels import Packed as _Packed
-from sigprop_snn.neurons.kernels.listing import MOST_NEURONS as MOST_INPUTS  # noqa: F401
-
 from sigprop_snn.neurons.engines.cpu.lif import LayerRun
 from sigprop_snn.neurons.engines.cpu.spikes import PackedSpikes
+from sigprop_snn.neurons.kernels import Packed as _Packed
 from sigprop_snn.neurons.kernels import layer as _old
 from sigprop_snn.neurons.kernels import product as _product
 from sigprop_snn.neurons.kernels import rows as _rows
 from sigprop_snn.neurons.kernels import windows as _windows
+from sigprop_snn.neurons.kernels.listing import MOST_NEURONS as MOST_INPUTS  # noqa: F401
 from sigprop_snn.neurons.kernels.listing import list_windows
 
 
@@ -32,7 +31,11 @@ class SpikingLinear:
 
 
 def linear_weight_gradient(spikes, grad):
-    return _product._outer(list_windows(_Packed(spikes.patterns, spikes.steps)), _Packed(spikes.patterns, spikes.steps), grad)
+    return _product._outer(
+        list_windows(_Packed(spikes.patterns, spikes.steps)),
+        _Packed(spikes.patterns, spikes.steps),
+        grad,
+    )
 
 
 count_currents = _rows.rows_product
