@@ -136,7 +136,7 @@ class ReferenceEngine:
         return weight.to(synapse.weight)
 
     def scale_rows(self, rows: Tensor, factor: Tensor, other: Tensor) -> Tensor:
-        """Multiply rows by their factors, in place; return their dot products with `other` before."""
+        """Multiply rows by factors, in place; return their dot products with `other` before."""
         dots: Tensor = torch.linalg.vecdot(rows.flatten(1), other.flatten(1))
         rows.mul_(factor.view(-1, *[1] * (rows.dim() - 1)))
         return dots

@@ -45,7 +45,7 @@ class Online:
             ones from part to part, or the window is shorter than a step.
     """
 
-    def __init__(self, network: LearningNetwork, *, window: int | None = None) -> None:
+    def __init__(self, network: Network, *, window: int | None = None) -> None:
         if not isinstance(network.rule, SignalPropagation):
             raise SigpropError(
                 f"rule {type(network.rule).__name__} can't learn online; expected a local rule"
@@ -288,7 +288,7 @@ def _check_rows(name: str, past: _Past | None, inputs: Spikes) -> None:
 
 
 def learn_in_parts(
-    network: LearningNetwork, inputs: Tensor, labels: Tensor, update: Update | None, every: int
+    network: Network, inputs: Tensor, labels: Tensor, update: Update | None, every: int
 ) -> Learned:
     """Learn from whole samples with an update every few steps.
 

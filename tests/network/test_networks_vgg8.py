@@ -10,8 +10,8 @@ from torch import nn
 
 from sigprop_snn.errors import SigpropError
 from sigprop_snn.network import Layout, SurrogateRule, VoltageRule, vgg8
-from sigprop_snn.neurons.engines import DenseSpikes
 from sigprop_snn.neurons import LIF, Rate
+from sigprop_snn.neurons.engines import DenseSpikes
 
 RULES = [VoltageRule(), SurrogateRule()]
 

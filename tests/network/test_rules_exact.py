@@ -25,8 +25,8 @@ from sigprop_snn.network import (
     SurrogateRule,
     VoltageRule,
 )
-from sigprop_snn.neurons.engines import DenseSpikes
 from sigprop_snn.neurons import LIF
+from sigprop_snn.neurons.engines import DenseSpikes
 from sigprop_snn.surrogates import Arctan, FastSigmoid, Sigmoid
 
 CLASSES = 4

@@ -208,7 +208,7 @@ class CpuEngine(ReferenceEngine):
         return found
 
     def scale_rows(self, rows: Tensor, factor: Tensor, other: Tensor) -> Tensor:
-        """Multiply rows by their factors, in place; return their dot products with `other` before."""
+        """Multiply rows by factors, in place; return their dot products with `other` before."""
         if learning.why_not_rows(rows, factor, other) is not None:
             return super().scale_rows(rows, factor, other)
         return learning.scale_rows(rows, factor, other)
