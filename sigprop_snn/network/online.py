@@ -18,7 +18,7 @@ from sigprop_snn.layers.block import Block, LayerRule
 from sigprop_snn.layers.closed_form import unrolled, voltage_from_trace
 from sigprop_snn.layers.contracts import Learned, Response, Stage, Update
 from sigprop_snn.layers.layer_pass import as_spikes, layer_pass
-from sigprop_snn.network.network import check_shape
+from sigprop_snn.network.network import Network, check_shape
 from sigprop_snn.neurons import Neuron, map_state
 from sigprop_snn.neurons.engines import Run, Spikes
 from sigprop_snn.neurons.stepwise import with_contexts

@@ -132,7 +132,7 @@ class CpuEngine(ReferenceEngine):
             DenseSpikes(ran.spike),
             ran.voltage_sum / len(current),
             State(ran.last_voltage),
-            {name: kept[name] for name in record},
+            {name: found for name in record if (found := kept[name]) is not None},
         )
 
     def layer(
@@ -276,10 +276,9 @@ class CpuEngine(ReferenceEngine):
             return inputs == layer.in_features and self._multiplies(layer, steps * rows)
         if len(shape) != 3 or shape[0] != layer.weight.shape[1]:
             return False
-        sizes = zip(shape[1:], layer.kernel_size, layer.padding, strict=False)
+        sizes = zip(shape[1:], layer.kernel_size, _padding(layer), strict=False)
         return all(
-            not isinstance(pad, str) and pad < kernel <= size + 2 * pad
-            for size, kernel, pad in sizes
+            pad < kernel <= size + 2 * pad for size, kernel, pad in sizes
         ) and self._multiplies(layer, steps * rows * shape[1] * shape[2])
 
     def _multiplies(self, layer: Weighted, rows: int) -> bool:
@@ -369,8 +368,9 @@ def _scales(normaliser: nn.Module) -> bool:
     return isinstance(normaliser, nn.Identity | Normaliser)
 
 
-def _padding(layer: nn.Conv2d) -> tuple[int, int]:
-    assert not isinstance(layer.padding, str)  # `plain_synapse` leaves these out
+def _padding(layer: Weighted) -> tuple[int, int]:
+    # `plain_synapse` leaves other paddings out.
+    assert isinstance(layer, nn.Conv2d) and not isinstance(layer.padding, str)
     above, beside = layer.padding
     return above, beside
 
