@@ -8,9 +8,9 @@ from typing import Any, ClassVar, Protocol
 import torch
 from torch import Tensor, nn
 
+from sigprop_snn.errors import SigpropError
 from sigprop_snn.layers.contracts import Response
 from sigprop_snn.layers.norm import RunningNorm, RunningScale
-from sigprop_snn.errors import SigpropError
 from sigprop_snn.losses.base import LocalLoss
 from sigprop_snn.neurons import Neuron
 from sigprop_snn.neurons.engines import Engine, Run, Spikes, engine_for
