@@ -7,11 +7,10 @@ from typing import Any
 
 from torch import Tensor
 
-from sigprop_snn.errors import SigpropError, UnknownNameError
-from sigprop_snn.neurons.base import Neuron, state_tensors
+from sigprop_snn.errors import SigpropError
+from sigprop_snn.neurons.base import Neuron
 from sigprop_snn.neurons.engines.choice import engine_for, engine_named
 from sigprop_snn.neurons.engines.engine import Engine, Run, Scale
-from sigprop_snn.neurons.engines.reference import entering
 
 
 def run(
@@ -59,9 +58,6 @@ def run(
             f"{list(current.shape)}; expected [C, ...] beside [T, B, ...]"
         )
     _check_scale(scale, current)
-    if state is None:
-        state = neuron.initial_state(entering(current[0], contexts, scale))
-    names = _checked_names(record, state)
     if isinstance(engine, str):
         engine = engine_named(engine)
     chosen = engine if engine is not None else engine_for(current.device)
@@ -71,7 +67,7 @@ def run(
         state,
         contexts=contexts,
         scale=scale,
-        record=names,
+        record=tuple(record),
         detach_spikes=detach_spikes,
     )
 
@@ -90,13 +86,3 @@ def _check_scale(scale: Scale | None, current: Tensor) -> None:
                 f"{name} of scale has shape {list(shape)}; expected one that broadcasts against "
                 f"{list(neurons)}, a row of the current"
             )
-
-
-def _checked_names(record: Iterable[str], state: Any) -> tuple[str, ...]:
-    names = tuple(record)
-    inner = (name for name in state_tensors(state) if name != "voltage")
-    known = ["spike", "voltage", "reset_voltage", *inner]
-    for name in names:
-        if name not in known:
-            raise UnknownNameError("recording", name, known)
-    return names

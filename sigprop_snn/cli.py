@@ -1,13 +1,14 @@
-"""The command line: `sigprop-snn train`, `resume`, `evaluate`, `plot`, `report` and `list`.
+"""The command line `sigprop-snn`.
 
-Each command is a dataclass whose fields are its flags and whose `run` does it. What takes seconds
-to import is imported there, so that `--help` and a wrong flag are answered at once.
+Each command is a dataclass: its fields are the flags, and its `run` does the work. `run` imports
+the modules that take seconds to import, so `--help` and a wrong flag are answered at once.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import sys
 import warnings
 from collections.abc import Mapping, Sequence
@@ -20,13 +21,18 @@ import tyro
 from sigprop_snn.compare_config import CompareConfig
 from sigprop_snn.config import TrainConfig
 from sigprop_snn.errors import RunStoppedError, SigpropError
+from sigprop_snn.version import version
 
 if TYPE_CHECKING:
     from sigprop_snn.training import Evaluation, Trained
 
-_REFUSED, _INTERRUPTED = 2, 130  # what shells expect of a wrong argument and of Ctrl-C
-_BY_SIGNAL = 128  # plus its number: what shells expect of a program that a signal ended
+# Exit codes as shells know them. A program that a signal ends returns 128 plus its number.
+_RUNS_FAILED, _REFUSED, _BY_SIGNAL = 1, 2, 128
+_INTERRUPTED = 130
 
+_DESCRIPTION = """Spiking neural networks that learn in the forward pass.
+
+`sigprop-snn COMMAND --help` explains a command; `sigprop-snn --version` prints the version."""
 
 _Folder = Annotated[Path, tyro.conf.arg(metavar="RUN")]
 _DataRoot = Annotated[Path | None, tyro.conf.arg(metavar="DIR", help_behavior_hint="")]
@@ -38,18 +44,19 @@ _Device = Annotated[
 
 @dataclass(frozen=True)
 class Train:
-    """Train a network and leave its run folder.
+    """Train a network and write a run folder.
 
     Attributes:
-        training: what to train, and how.
-        config: a config.json to begin from, such as an earlier run's; flags override it.
+        training: settings of the run.
+        config: a config.json with the settings to start from, such as that of an earlier run;
+            flags override it.
     """
 
     training: TrainConfig
     config: Annotated[Path | None, tyro.conf.arg(metavar="FILE", help_behavior_hint="")] = None
 
     def run(self) -> None:
-        """Train, and draw the pictures."""
+        """Train and draw the figures."""
         from sigprop_snn.training import keep_freed_memory, train
 
         keep_freed_memory()
@@ -58,12 +65,12 @@ class Train:
 
 @dataclass(frozen=True)
 class Resume:
-    """Go on with a run that was stopped or killed, as if it had never been.
+    """Continue a run that was stopped or killed.
 
     Attributes:
         folder: the run folder.
-        data_root: where the data lie now; where the run says if not given.
-        device: where to compute now; where the run says if not given.
+        data_root: the folder that holds the data sets now (default: as in the run).
+        device: the device to compute on now (default: as in the run).
     """
 
     folder: _Folder
@@ -71,7 +78,7 @@ class Resume:
     device: _Device = None
 
     def run(self) -> None:
-        """Resume, and draw the pictures."""
+        """Continue and draw the figures."""
         from sigprop_snn.training import keep_freed_memory, resume
 
         keep_freed_memory()
@@ -82,13 +89,13 @@ class Resume:
 
 @dataclass(frozen=True)
 class Evaluate:
-    """Print how a run's network and each of its layers do on the test samples.
+    """Print the test accuracy of a run's network and of each layer.
 
     Attributes:
         folder: the run folder.
-        data_root: where the data lie now; where the run says if not given.
-        device: where to compute now; where the run says if not given.
-        out: a new JSON file that the figures are written to as well; none if not given.
+        data_root: the folder that holds the data sets now (default: as in the run).
+        device: the device to compute on now (default: as in the run).
+        out: a new JSON file for the results (default: none).
     """
 
     folder: _Folder
@@ -97,7 +104,7 @@ class Evaluate:
     out: Annotated[Path | None, tyro.conf.arg(metavar="FILE", help_behavior_hint="")] = None
 
     def run(self) -> None:
-        """Evaluate and print."""
+        """Evaluate and print the results."""
         from sigprop_snn.training import judge, keep_freed_memory, load_run
 
         if self.out is not None:
@@ -108,29 +115,30 @@ class Evaluate:
         print(
             f"{run.config.dataset}, {run.data.test.samples} test samples, network "
             f"{run.config.network}, rule {run.config.rule}, epoch {run.epoch} of "
-            f"{run.config.epochs}" + (f" and {run.batch} batches of the next" if run.batch else "")
+            f"{run.config.epochs}"
+            + (f" and {run.batch} batches of the next epoch" if run.batch else "")
         )
-        print(f"{'':10}  accuracy  spikes a step  silent neurons")
+        print(f"{'':10}  accuracy  spikes per step  silent neurons")
         for layer in found.layers:
             accuracy = "" if layer.accuracy is None else f"{layer.accuracy:.4f}"
             print(
-                f"{layer.name:10}  {accuracy:>8}  {layer.spike_rate:13.4f}  "
+                f"{layer.name:10}  {accuracy:>8}  {layer.spike_rate:15.4f}  "
                 f"{layer.dead_fraction:14.4f}"
             )
         print(f"{'network':10}  {found.accuracy:8.4f}")
         if self.out is not None:
-            _write_figures(self.out, run, found)
+            _write_results(self.out, run, found)
 
 
 @dataclass(frozen=True)
 class Plot:
-    """Draw a run's figures again, from its checkpoint.
+    """Draw the figures of a run again, from its checkpoint.
 
     Attributes:
         folder: the run folder.
-        data_root: where the data lie now; where the run says if not given.
-        device: where to compute now; where the run says if not given.
-        sample: which test sample the raster and the voltages show.
+        data_root: the folder that holds the data sets now (default: as in the run).
+        device: the device to compute on now (default: as in the run).
+        sample: number of the test sample that raster and voltages show, from 0.
     """
 
     folder: _Folder
@@ -139,25 +147,25 @@ class Plot:
     sample: int = 0
 
     def run(self) -> None:
-        """Draw."""
+        """Draw the figures."""
         from sigprop_snn.figures import draw_run
         from sigprop_snn.training import load_run
 
         run = load_run(self.folder, data_root=self.data_root, device=self.device)
-        for picture in draw_run(run, self.sample):
-            print(picture)
+        for figure in draw_run(run, self.sample):
+            print(figure)
 
 
 @dataclass(frozen=True)
 class Report:
-    """Write a run's report: one HTML page that needs nothing but itself.
+    """Write the report of a run: one HTML page without other files.
 
     Attributes:
         folder: the run folder.
-        out: where to write, ending in .html; report.html in the run folder if not given.
-        data_root: where the data lie now; where the run says if not given.
-        device: where to compute now; where the run says if not given.
-        samples: about how many test samples cost, health and voltages stand on.
+        out: the file to write, ending in .html (default: report.html in the run folder).
+        data_root: the folder that holds the data sets now (default: as in the run).
+        device: the device to compute on now (default: as in the run).
+        samples: about how many test samples to measure cost, health and voltages on.
     """
 
     folder: _Folder
@@ -167,7 +175,7 @@ class Report:
     samples: int = 500
 
     def run(self) -> None:
-        """Write the page."""
+        """Write the report."""
         from sigprop_snn.report import write_report
         from sigprop_snn.training import keep_freed_memory
 
@@ -184,28 +192,39 @@ class Report:
 
 @dataclass(frozen=True)
 class Compare:
-    """Train every rule on the same network, data and budget, and compare them.
+    """Train several rules on the same network and data, and compare them.
+
+    The exit code is 1 if any run failed; the results of the others are written all the same.
 
     Attributes:
-        comparison: what to compare, and how.
+        comparison: settings of the comparison.
     """
 
     comparison: CompareConfig
 
-    def run(self) -> None:
-        """Compare, and print the table."""
+    def run(self) -> int:
+        """Compare and print the table."""
         from sigprop_snn.comparison import as_text, compare
 
         compared = compare(self.comparison)
         print(f"\n{as_text(compared.rows)}\n\ncomparison folder: {compared.folder}")
+        failed = sum(row.failed for row in compared.rows)
+        if not failed:
+            return 0
+        print(
+            f"sigprop-snn: {failed} of {len(compared.records)} runs failed. To try them again, "
+            f"give the same command with --out {shlex.quote(str(compared.folder))}",
+            file=sys.stderr,
+        )
+        return _RUNS_FAILED
 
 
 @dataclass(frozen=True)
 class ListNames:
-    """Print every name that can be chosen, with one line each."""
+    """Print all names that the other commands accept."""
 
     def run(self) -> None:
-        """Print the catalogues."""
+        """Print every catalogue."""
         from sigprop_snn.data import DATASETS
         from sigprop_snn.network import LOSSES, NETWORKS, SIGNALS
         from sigprop_snn.neurons import NEURONS
@@ -232,22 +251,25 @@ class ListNames:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; return what the shell is told.
+    """Run the command line and return the exit code.
 
     Args:
-        arguments: the words behind `sigprop-snn`; those of the process if not given.
+        arguments: the words after `sigprop-snn` (default: those of this process).
     """
     arguments = sys.argv[1:] if arguments is None else list(arguments)
-    warnings.showwarning = _say_warning
+    if arguments == ["--version"]:
+        print(f"sigprop-snn {version()}")
+        return 0
+    warnings.showwarning = _print_warning
     try:
         command: Any = tyro.cli(
             _commands(arguments),
             prog="sigprop-snn",
-            description="Spiking neural networks that learn in the forward pass.",
+            description=_DESCRIPTION,
             args=arguments,
             config=(tyro.conf.PositionalRequiredArgs, tyro.conf.OmitArgPrefixes),
         )
-        command.run()
+        return command.run() or 0
     except SigpropError as error:
         print(f"sigprop-snn: {error}", file=sys.stderr)
         return _REFUSED
@@ -257,11 +279,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("sigprop-snn: interrupted", file=sys.stderr)
         return _INTERRUPTED
-    return 0
 
 
 def _commands(arguments: Sequence[str]) -> Any:
-    """Return the commands; `train` begins from the file that `--config` names."""
+    """Return the commands. The file after `--config` sets the defaults of `train`."""
     train = tyro.conf.subcommand("train")
     file = _config_file(arguments)
     if file is not None:
@@ -281,7 +302,7 @@ def _commands(arguments: Sequence[str]) -> Any:
 
 
 def _config_file(arguments: Sequence[str]) -> Path | None:
-    """Return what `--config` names; tyro reads it again, and complains if it names nothing."""
+    """Return the file after `--config`. Tyro reads the flag again and reports a missing name."""
     if not arguments or arguments[0] != "train":
         return None
     reader = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
@@ -293,9 +314,9 @@ def _config_file(arguments: Sequence[str]) -> Path | None:
 def _finish(trained: Trained) -> None:
     from sigprop_snn.figures import draw_run
 
-    pictures = draw_run(trained)
+    figures = draw_run(trained)
     print(f"test accuracy {trained.summary['test_accuracy']:.4f}")
-    print(f"pictures: {', '.join(str(picture) for picture in pictures)}")
+    print(f"figures: {', '.join(str(figure) for figure in figures)}")
     print(f"run folder: {trained.folder.path}")
 
 
@@ -305,11 +326,11 @@ def _refuse_existing(path: Path) -> None:
             return
     except OSError as error:
         raise SigpropError(f"{str(path)!r} can't be written ({error.strerror})") from error
-    raise SigpropError(f"{str(path)!r} is there already; expected the name of a new file")
+    raise SigpropError(f"{str(path)!r} exists already; expected the name of a new file")
 
 
-def _write_figures(path: Path, run: Trained, found: Evaluation) -> None:
-    from sigprop_snn.training.folder import write_whole
+def _write_results(path: Path, run: Trained, found: Evaluation) -> None:
+    from sigprop_snn.files import write_text_atomically
 
     content = {
         "dataset": run.config.dataset,
@@ -318,9 +339,8 @@ def _write_figures(path: Path, run: Trained, found: Evaluation) -> None:
         "test_accuracy": found.accuracy,
         "layers": [asdict(layer) for layer in found.layers],
     }
-    text = json.dumps(content, indent=2) + "\n"
-    write_whole(path, lambda file: file.write_text(text, encoding="utf-8"))
+    write_text_atomically(path, json.dumps(content, indent=2) + "\n")
 
 
-def _say_warning(message: Warning | str, *_: object, **__: object) -> None:
+def _print_warning(message: Warning | str, *_: object, **__: object) -> None:
     print(f"sigprop-snn: {message}", file=sys.stderr)

@@ -1,6 +1,6 @@
-"""The choices that make a comparison of rules."""
+"""The settings of a comparison of rules."""
 
-# As in `config`, what takes seconds to import is imported where it is used.
+# The command line reads its flags from this file: import nothing here that takes seconds.
 
 from __future__ import annotations
 
@@ -16,24 +16,23 @@ _Count = Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="
 
 @dataclass(frozen=True)
 class CompareConfig:
-    """One comparison: every rule and seed is a training run of its own.
+    """One comparison of learning rules: one training run for each rule and seed.
 
     Attributes:
-        dataset: which data set to learn (`sigprop-snn list` names them).
-        rules: their names with commas between; every known rule if not given.
-        seeds: how many seeds, from 0.
-        network: which network all of them train; the data set's own if not given.
-        epochs: passes over the training samples, the same for all; 5 on digits, else as many as
-            the data set's recipe has, if not given.
-        steps: time steps T, of every rule that does not fix its own; the data set's if not given.
-        train_samples: how many training samples to use; all if not given.
-        test_samples: how many test samples to use; all if not given.
-        same_recipe: train every rule with the data set's recipe, instead of the learning rate,
-            batch size and steps that were tuned for each rule.
-        data_root: the folder that holds the data sets, or where they are downloaded to.
-        out: the folder of the comparison; if there is one already, what it lacks is added. A new
-            one under `runs` if not given.
-        device: where to compute; "auto" takes a GPU if there is one.
+        dataset: the data set (`sigprop-snn list` names all).
+        rules: names of rules, separated by commas (default: all rules).
+        seeds: number of seeds; they are 0, 1, 2, ...
+        network: the network that every rule trains (default: the data set's).
+        epochs: passes over the training samples (default: 5 for digits, else the data set's).
+        steps: time steps T, except for rules that set their own number (default: the data set's).
+        train_samples: number of training samples (default: all).
+        test_samples: number of test samples (default: all).
+        same_recipe: use the data set's learning rate, batch size and steps for every rule, not
+            those that were tuned for the rule.
+        data_root: the folder that holds the data sets, or that they are downloaded to.
+        out: the folder of the comparison; if it exists, the missing runs are added (default: a new
+            folder in `runs`).
+        device: the device to compute on; "auto" takes a GPU if there is one.
     """
 
     dataset: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="DATASET")]

@@ -1,7 +1,7 @@
-"""The choices that make a training run, and what each data set is trained with by default."""
+"""The settings of a training run."""
 
-# The command line reads its flags off this file, and its help must come at once: torch and the
-# catalogues, which take seconds, are imported where they are used.
+# The command line reads its flags from this file, and its help must appear at once. Torch and the
+# catalogues take seconds to import, so the functions that use them import them.
 
 from __future__ import annotations
 
@@ -14,11 +14,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 
 from sigprop_snn.errors import SigpropError, UnknownNameError
+from sigprop_snn.recipe import Predict, Recipe
 
 if TYPE_CHECKING:
     import torch
 
-Predict = Literal["readout", "context", "vote"]
+    RECIPES: dict[str, Recipe]
+
+__all__ = ["NOT_OF_THE_RESULT", "RECIPES", "Predict", "Recipe", "TrainConfig"]
 
 _RECIPE = "(default: the data set's)"
 _Name = Annotated[str, tyro.conf.arg(metavar="NAME")]
@@ -27,89 +30,46 @@ _Count = Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint=_
 _All = Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="")]
 
 NOT_OF_THE_RESULT = ("out", "data_root", "device", "tensorboard", "save_every")
-"""Settings that say where and how a run is computed, not what comes out of it."""
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """What a data set is trained with where a run says nothing else.
-
-    Attributes:
-        network: a name in `sigprop_snn.network.NETWORKS`.
-        epochs: passes over the training samples.
-        steps: T.
-        batch_size: samples in a batch.
-        learning_rate: of Adam at the start.
-        augment: whether training samples are shifted by a few pixels, and colours mirrored.
-        predict: what the network's own scores come from; see `Network`.
-    """
-
-    network: str
-    epochs: int
-    steps: int
-    batch_size: int
-    learning_rate: float = 2e-3
-    augment: bool = False
-    predict: Predict = "readout"
-
-
-# Tuned on validation samples set apart from the training samples, never on the test samples.
-RECIPES: dict[str, Recipe] = {
-    "digits": Recipe("mlp", epochs=20, steps=8, batch_size=32),
-    "digit-events": Recipe("mlp", epochs=12, steps=12, batch_size=32),
-    "mnist": Recipe("mlp", epochs=5, steps=8, batch_size=128),
-    "fashion-mnist": Recipe("conv", epochs=10, steps=8, batch_size=32),
-    "kmnist": Recipe("conv", epochs=10, steps=8, batch_size=32),
-    "cifar10": Recipe("conv", epochs=10, steps=8, batch_size=32, augment=True),
-    "cifar100": Recipe("conv", epochs=10, steps=8, batch_size=32, augment=True),
-    "svhn": Recipe("conv", epochs=10, steps=8, batch_size=32, augment=True),
-    "imagefolder": Recipe("conv", epochs=10, steps=8, batch_size=32, augment=True),
-    "nmnist": Recipe("conv", epochs=30, steps=10, batch_size=32, augment=True, predict="vote"),
-    # Not tuned: these can't be had where the others were.
-    "poker-dvs": Recipe("conv", epochs=20, steps=10, batch_size=8, predict="vote"),
-    "dvs-gesture": Recipe("conv", epochs=30, steps=16, batch_size=8, predict="vote"),
-    "cifar10-dvs": Recipe("conv", epochs=30, steps=10, batch_size=16, augment=True, predict="vote"),
-    "shd": Recipe("mlp", epochs=20, steps=50, batch_size=64),
-    "ssc": Recipe("mlp", epochs=20, steps=50, batch_size=64),
-    "eventfolder": Recipe("conv", epochs=20, steps=10, batch_size=16, predict="vote"),
-}
+"""Settings that do not change the result of a run."""
 
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """One training run. What is None is taken from the data set's recipe by `resolved`.
+    """One training run. `resolved` replaces None by the default of the data set or the rule.
 
     Attributes:
-        dataset: which data set to learn (`sigprop-snn list` names them).
-        rule: how the network learns.
-        network: which network.
+        dataset: the data set (`sigprop-snn list` names all).
+        rule: the learning rule.
+        network: the network.
         epochs: passes over the training samples.
-        steps: time steps T of each sample.
+        steps: time steps T of a sample.
         batch_size: samples in a batch.
-        learning_rate: at the start of the schedule.
-        optimizer: which optimizer of torch, one for each layer.
-        schedule: how the learning rate moves from the first batch to the last.
-        weight_decay: of the optimizer; its own default if not given.
-        layer_rates: factors on the learning rate of single layers, as in: block1 0.5 readout 2.
-        seed: of the weights, the order and the draws.
-        neuron: which neuron model; the rule's own, or lif, if not given.
-        surrogate: which surrogate function the neurons carry; the model's own if not given.
-        signal: how the target enters the front; the rule's own if not given.
-        loss: how the two streams are compared; the rule's own if not given.
-        update: when a layer updates: after each sample, at every-step, or at every-K steps.
-        precision: of the matrix products; membrane voltages are float32 either way.
-        encoding: how a picture enters: direct current, or spikes by rate, latency or delta.
-        predict: by the trained readout, the nearest context at the last block, or a vote of all.
-        augment: shift the training samples by a few pixels, and mirror colour pictures.
-        train_samples: how many training samples to use; all if not given.
-        test_samples: how many test samples to use; all if not given.
-        validation: fraction of the training samples to set apart and choose the best epoch by.
-        patience: stop after so many epochs without a better one on the validation samples.
-        data_root: the folder that holds the data sets, or where they are downloaded to.
-        out: the run folder; a new one under `runs` if not given.
-        device: where to compute; "auto" takes a GPU if there is one.
-        tensorboard: write the records for TensorBoard as well, into the run folder.
-        save_every: seconds between checkpoints within an epoch; its end always writes one.
+        learning_rate: learning rate in the first batch.
+        optimizer: the optimizer of torch; each layer has its own.
+        schedule: how the learning rate changes from the first batch to the last.
+        weight_decay: weight decay of the optimizer (default: torch's).
+        layer_rates: factors on the learning rate of single layers, such as: block1 0.5 readout 2.
+        seed: seed of the weights, of the order of the samples and of all random numbers.
+        neuron: the neuron model (default: the rule's, or lif).
+        surrogate: the surrogate function of the neurons (default: the neuron model's).
+        signal: how the target enters the first layer (default: the rule's).
+        loss: how a layer compares samples and contexts (default: the rule's).
+        update: when the layers update: after each sample, at every-step, or at every-K steps.
+        precision: precision of matrix products; membrane voltages are always float32.
+        encoding: how a picture enters: as direct current, or as spikes by rate, latency or delta.
+        predict: how the network predicts: by the readout, by the nearest context at the last block,
+            or by a vote of all blocks.
+        augment: shift training samples by a few pixels and mirror colour pictures.
+        train_samples: number of training samples (default: all).
+        test_samples: number of test samples (default: all).
+        validation: fraction of the training samples to keep for validation, which chooses the best
+            epoch.
+        patience: stop after this many epochs without a better validation accuracy.
+        data_root: the folder that holds the data sets, or that they are downloaded to.
+        out: the run folder (default: a new folder in `runs`).
+        device: the device to compute on; "auto" takes a GPU if there is one.
+        tensorboard: write records for TensorBoard into the run folder.
+        save_every: seconds between checkpoints within an epoch; each epoch also ends with one.
     """
 
     dataset: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="DATASET")]
@@ -155,10 +115,12 @@ class TrainConfig:
     save_every: Annotated[float, tyro.conf.arg(metavar="SECONDS")] = 300.0
 
     def resolved(self) -> TrainConfig:
-        """Return the run with every open choice filled in from the data set's recipe.
+        """Return the run with every None replaced by its default.
+
+        The data set's recipe gives the defaults; those of the rule's own recipe come before it.
 
         Raises:
-            SigpropError: if a name is unknown or a number can't be used.
+            SigpropError: if a name is unknown or a number is out of range.
         """
         from sigprop_snn.data import DATASETS
         from sigprop_snn.rules import RULES
@@ -167,20 +129,20 @@ class TrainConfig:
             raise UnknownNameError("data set", self.dataset, DATASETS)
         if self.rule not in RULES:
             raise UnknownNameError("rule", self.rule, RULES)
-        recipe, rule = RECIPES[self.dataset], RULES[self.rule]
-        gaps = {f.name: getattr(recipe, f.name) for f in fields(recipe)}
-        gaps |= {"signal": rule.signal, "loss": rule.loss, "neuron": rule.neuron or "lif"}
-        gaps["predict"] = rule.predict or recipe.predict
+        recipe, rule = DATASETS[self.dataset].recipe, RULES[self.rule]
+        defaults = {f.name: getattr(recipe, f.name) for f in fields(recipe)}
+        defaults |= {"signal": rule.signal, "loss": rule.loss, "neuron": rule.neuron or "lif"}
+        defaults["predict"] = rule.predict or recipe.predict
         # A static picture gives a rate neuron the same activity at every step: one is enough.
         if (self.neuron or rule.neuron) == "rate" and not DATASETS[self.dataset].events:
-            gaps["steps"] = 1
-        gaps |= rule.recipe
-        whole = replace(self, **{k: v for k, v in gaps.items() if getattr(self, k) is None})
-        whole._check()
-        return whole
+            defaults["steps"] = 1
+        defaults |= rule.recipe
+        config = replace(self, **{k: v for k, v in defaults.items() if getattr(self, k) is None})
+        config._check()
+        return config
 
     def as_json(self) -> dict[str, Any]:
-        """Return the choices as plain values, ready for a file; the run folder is not one."""
+        """Return the settings as plain values for a file, without `out`."""
         plain = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "out"}
         return {k: str(v) if isinstance(v, Path) else v for k, v in plain.items()}
 
@@ -188,7 +150,7 @@ class TrainConfig:
         """Return the device to compute on.
 
         Raises:
-            SigpropError: if a GPU is asked for and there is none.
+            SigpropError: if `device` is "cuda" and there is no GPU.
         """
         import torch
 
@@ -200,10 +162,10 @@ class TrainConfig:
 
     @property
     def update_every(self) -> int | None:
-        """How many steps pass between two updates; None for one update a sample.
+        """Time steps between two updates; None for one update per sample.
 
         Raises:
-            SigpropError: if the choice can't be read.
+            SigpropError: if `update` is none of the known forms.
         """
         if self.update == "sample":
             return None
@@ -211,13 +173,13 @@ class TrainConfig:
         if not self.update.startswith("every-") or not steps.isdecimal() or int(steps) < 1:
             raise SigpropError(
                 f"update is {self.update!r}; expected 'sample', 'every-step' or, for an update "
-                "each four steps, 'every-4'"
+                "at every fourth step, 'every-4'"
             )
         return int(steps)
 
     @property
     def chooses_epoch(self) -> bool:
-        """Whether the best epoch on validation samples is chosen, rather than the last."""
+        """Whether the run keeps the best epoch on validation samples, not the last."""
         return self.validation > 0 or self.patience is not None
 
     def _check(self) -> None:
@@ -227,12 +189,10 @@ class TrainConfig:
         self.torch_device()
 
     def _check_names(self) -> None:
-        from sigprop_snn.encoding import ENCODINGS
         from sigprop_snn.network import LOSSES, NETWORKS, SIGNALS
         from sigprop_snn.neurons import NEURONS
         from sigprop_snn.surrogates import SURROGATES
-        from sigprop_snn.training.optimizers import OPTIMIZERS
-        from sigprop_snn.training.schedule import SCHEDULES
+        from sigprop_snn.training.optimizers import OPTIMIZERS, SCHEDULES
 
         catalogues: dict[str, Iterable[str]] = {
             "network": NETWORKS,
@@ -240,7 +200,6 @@ class TrainConfig:
             "surrogate": SURROGATES,
             "signal": SIGNALS,
             "loss": LOSSES,
-            "encoding": ENCODINGS,
             "optimizer": OPTIMIZERS,
             "schedule": SCHEDULES,
         }
@@ -249,23 +208,38 @@ class TrainConfig:
                 raise UnknownNameError(kind, getattr(self, kind), known)
 
     def _check_numbers(self) -> None:
-        for name in ("epochs", "steps", "batch_size", "patience"):
+        from sigprop_snn.data.preparation import check_arguments
+
+        assert self.steps is not None and self.batch_size is not None  # `resolved` sets them
+        check_arguments(
+            self.dataset,
+            steps=self.steps,
+            encoding=self.encoding,
+            batch_size=self.batch_size,
+            validation=self.validation,
+            seed=self.seed,
+        )
+        for name in ("epochs", "patience"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise SigpropError(f"{name} is {value}; expected 1 or more")
         rate = self.learning_rate
-        assert rate is not None  # resolved from the recipe
+        assert rate is not None  # `resolved` sets it
         if not (rate > 0 and math.isfinite(rate)):
             raise SigpropError(f"learning_rate is {rate}; expected a positive number")
-        if not 0 <= self.seed < 2**63:
-            raise SigpropError(f"seed is {self.seed}; expected 0 or more")
-        if not 0 <= self.validation < 1:
-            raise SigpropError(f"validation is {self.validation}; expected a fraction in [0, 1)")
-        several = {f"layer_rates of {name!r}": value for name, value in self.layer_rates.items()}
-        for name, value in {
+        not_negative = {
             "save_every": self.save_every,
             "weight_decay": self.weight_decay or 0.0,
-            **several,
-        }.items():
+            **{f"layer_rates of {name!r}": value for name, value in self.layer_rates.items()},
+        }
+        for name, value in not_negative.items():
             if not (value >= 0 and math.isfinite(value)):
                 raise SigpropError(f"{name} is {value}; expected 0 or more")
+
+
+def __getattr__(name: str) -> Any:
+    if name == "RECIPES":  # the name of one release before; the catalogue of data sets has them
+        from sigprop_snn.data import DATASETS
+
+        return {name: dataset.recipe for name, dataset in DATASETS.items()}
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

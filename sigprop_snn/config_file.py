@@ -1,4 +1,4 @@
-"""Reading the settings of a run from a file, such as the `config.json` of an earlier one."""
+"""Reading the settings of a run from a file, such as the `config.json` of an earlier run."""
 
 from __future__ import annotations
 
@@ -27,41 +27,50 @@ _UNFIT = object()
 
 
 def read_config(path: Path) -> TrainConfig:
-    """Return the run that a config file describes.
+    """Return the configuration in a file.
 
     Raises:
-        SigpropError: if the file is not there, is damaged, names no data set, or holds a key or a
-            value that no run has.
+        SigpropError: if the file is missing or damaged, has no data set, or has an unknown key or a
+            value of the wrong type.
     """
     return config_of(read_settings(path), f"config file {str(path)!r}")
 
 
 def read_settings(path: Path) -> dict[str, Any]:
-    """Return the settings that a config file makes, checked and ready for `TrainConfig`.
+    """Return the settings in a file as arguments of `TrainConfig`.
 
     Raises:
-        SigpropError: as `read_config`, except that the data set may be left open.
+        SigpropError: as `read_config`, except that the data set may be missing.
     """
     place = f"config file {str(path)!r}"
     return settings_of(read_json(path, place), place)
 
 
 def config_of(settings: Mapping[str, Any], place: str) -> TrainConfig:
-    """Return the run that some settings make; `place` says where they stand, for the error."""
+    """Return the configuration with some settings.
+
+    Args:
+        settings: arguments of `TrainConfig`.
+        place: the source of the settings, for errors.
+
+    Raises:
+        SigpropError: if there is no data set.
+    """
     if "dataset" not in settings:
         raise SigpropError(f"{place} has no 'dataset'; expected the name of a data set")
     return TrainConfig(**settings)
 
 
 def settings_of(content: object, place: str) -> dict[str, Any]:
-    """Return plain values as the settings of a run.
+    """Return the content of a JSON file as arguments of `TrainConfig`.
 
     Args:
-        content: what was read.
-        place: where it stands, for the error.
+        content: the content.
+        place: the source of the content, for errors.
 
     Raises:
-        SigpropError: if it is no object, or holds a key or a value that no run has.
+        SigpropError: if the content is no object, or has an unknown key or a value of the wrong
+            type.
     """
     if not isinstance(content, dict):
         raise SigpropError(f"{place} holds {reprlib.repr(content)}; expected an object of settings")
@@ -80,41 +89,45 @@ def settings_of(content: object, place: str) -> dict[str, Any]:
 
 
 def read_json(path: Path, place: str) -> Any:
-    """Return what a file of JSON holds.
+    """Return the content of a JSON file.
+
+    Args:
+        path: the file.
+        place: its name for errors, such as "config file 'run/config.json'".
 
     Raises:
-        SigpropError: if it can't be read, or is not JSON.
+        SigpropError: if the file is missing or damaged, or is not JSON.
     """
     try:
         return json.loads(
             path.read_text(encoding="utf-8"),
-            object_pairs_hook=_without_doubles,
+            object_pairs_hook=_without_duplicates,
             parse_constant=_refuse_constant,
         )
     except FileNotFoundError as error:
-        raise SigpropError(f"{place} is not there; expected a file that a run wrote") from error
+        raise SigpropError(f"{place} does not exist; expected a file of a training run") from error
     except OSError as error:
         raise SigpropError(f"{place} can't be read ({error.strerror}); expected a file") from error
     except (ValueError, RecursionError) as error:
-        # json, the text decoder and a path with a zero byte all mean: not a file of ours.
-        raise SigpropError(f"{place} is damaged ({error}); expected whole JSON") from error
+        # Raised by json, by the text decoder, and for a path with a zero byte.
+        raise SigpropError(f"{place} is damaged ({error}); expected a whole JSON file") from error
 
 
-def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
         keys = [key for key, _ in pairs]
         double = next(key for key in keys if keys.count(key) > 1)
-        raise ValueError(f"key {double!r} stands there twice")
+        raise ValueError(f"key {double!r} appears twice")
     return found
 
 
 def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is no number of JSON")
+    raise ValueError(f"{name} is not a JSON number")
 
 
 def _fitting(value: Any, hint: Any) -> Any:
-    """Return a value as its type says, or `_UNFIT`."""
+    """Return a value converted to a type, or `_UNFIT` if it has another type."""
     arms = get_args(hint)
     if get_origin(hint) in (Union, types.UnionType):
         fits = (_fitting(value, arm) for arm in arms)

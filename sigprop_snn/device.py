@@ -1,13 +1,47 @@
-"""Moving a batch to where it is computed on."""
+"""The device that tensors are on, and the memory that they take."""
 
 from __future__ import annotations
+
+import ctypes
+import resource
+import sys
 
 import torch
 from torch import Tensor
 
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # parameters of glibc's mallopt
+_KEPT_BYTES = 2**30
+
 
 def to_device(inputs: Tensor, device: torch.device) -> Tensor:
-    """Move `[T, B, ...]` to a device; an input that is constant in time moves one step only."""
+    """Move `[T, B, ...]` to a device. Of an input that is constant in time, one step is moved."""
     if inputs.stride(0) == 0:
         return inputs[0].to(device).expand_as(inputs)
     return inputs.to(device)
+
+
+def peak_memory_mb(device: torch.device) -> float:
+    """Return the peak memory so far in MiB: of this process, or of the tensors on a GPU."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (2**20 if sys.platform == "darwin" else 2**10)
+
+
+def keep_freed_memory() -> bool:
+    """Let the C library keep freed blocks of up to 1 GiB for the next batch.
+
+    By default glibc returns large blocks to the system, which fills them with zeros when they are
+    allocated again. This can take as long as learning. The setting is for the whole process, so
+    programs call this function and the library does not. It has no effect without glibc.
+
+    Returns:
+        Whether the C library accepted the setting.
+    """
+    if not sys.platform.startswith("linux"):
+        return False
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is None:
+        return False
+    accepted = [mallopt(option, _KEPT_BYTES) for option in (_MMAP_THRESHOLD, _TRIM_THRESHOLD)]
+    return all(accepted)

@@ -1,4 +1,4 @@
-"""How a static picture becomes input over time: as a constant current or as spikes."""
+"""Encodings: a static picture as input over time, as a constant current or as spikes."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from torch import Tensor
 from sigprop_snn.errors import SigpropError
 
 Encoding = Callable[[Tensor, int, int], Tensor]
-"""Takes a batch `[B, ...]`, the number of steps and a seed, and gives `[T, B, ...]`."""
+"""Maps a batch `[B, ...]`, the number of steps and a seed to `[T, B, ...]`."""
 
 DARKEST = 0.01
-"""Smallest value that latency coding gives a spike."""
+"""Smallest value that spikes in latency coding."""
 
 
 def direct(x: Tensor, steps: int, seed: int = 0) -> Tensor:
-    """Feed the same value into every step, as a constant current.
+    """Repeat the values in every step, as a constant current.
 
     Args:
         x: batch of finite floats, `[B, ...]`.
         steps: number of time steps T, at least 1.
-        seed: not used; every encoding takes one.
+        seed: not used; all encodings have this argument.
 
     Returns:
         `[T, B, ...]`, a view of `x` with stride 0 in time. It must not be written to.
 
     Raises:
-        SigpropError: if `steps` < 1 or `x` holds NaN or an infinity.
+        SigpropError: if `steps` < 1 or `x` contains NaN or infinity.
     """
     _check(x, steps)
     return x.expand(steps, *x.shape)
@@ -37,8 +37,8 @@ def direct(x: Tensor, steps: int, seed: int = 0) -> Tensor:
 def rate(x: Tensor, steps: int, seed: int = 0) -> Tensor:
     """Draw a spike with probability `x` at every step, independently (`snntorch.spikegen.rate`).
 
-    The spikes depend on `x`, `steps` and `seed` alone, not on the device; torch's global random
-    state stays as it was.
+    The spikes depend only on `x`, `steps` and `seed`, not on the device. The global random state of
+    torch does not change.
 
     Args:
         x: batch of probabilities in [0, 1], `[B, ...]`.
@@ -46,18 +46,18 @@ def rate(x: Tensor, steps: int, seed: int = 0) -> Tensor:
         seed: any integer in [0, 2**63).
 
     Returns:
-        Spikes of 0 and 1, `[T, B, ...]`, in the type of `x` and on its device.
+        Spikes of 0 and 1, `[T, B, ...]`, with the dtype and device of `x`.
 
     Raises:
-        SigpropError: if `steps` < 1 or `x` holds NaN, an infinity or a value outside [0, 1].
+        SigpropError: if `steps` < 1 or `x` contains NaN, infinity or a value outside [0, 1].
     """
-    # Here and not above, so that direct current does not wait for it.
+    # Imported only when used, because it takes a second or more.
     from snntorch import spikegen
 
     _check(x, steps)
-    _check_range(x, "rate coding takes values in [0, 1] as spike probabilities")
-    # spikegen draws from the global generator. manual_seed of the module would also reseed every
-    # GPU, so only the CPU generator is forked and seeded, and the drawing is done there.
+    _check_range(x, "rate coding")
+    # spikegen draws from the global generator. torch.manual_seed would also reseed every GPU, so
+    # only the CPU generator is saved and seeded, and the draw is on the CPU.
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         spikes: Tensor = spikegen.rate(x.detach().cpu(), num_steps=steps)
@@ -65,30 +65,30 @@ def rate(x: Tensor, steps: int, seed: int = 0) -> Tensor:
 
 
 def latency(x: Tensor, steps: int, seed: int = 0) -> Tensor:
-    """Let every value spike once, the larger the earlier (`snntorch.spikegen.latency`, linear).
+    """Encode each value as one spike; larger values spike earlier (`snntorch.spikegen.latency`).
 
-    A value x spikes at step `round((1 - x) * (steps - 1))`, counted from 0. Values below `DARKEST`
-    never spike, so that a dark background stays silent.
+    The time is linear in the value: x spikes at step `round((1 - x) * (steps - 1))`, counted from
+    0. Values below `DARKEST` never spike, so a dark background stays silent.
 
     Args:
         x: batch of values in [0, 1], `[B, ...]`.
         steps: number of time steps T, at least 1.
-        seed: not used; every encoding takes one.
+        seed: not used; all encodings have this argument.
 
     Returns:
-        Spikes of 0 and 1, `[T, B, ...]`, in the type of `x` and on its device.
+        Spikes of 0 and 1, `[T, B, ...]`, with the dtype and device of `x`.
 
     Raises:
-        SigpropError: if `steps` < 1 or `x` holds NaN, an infinity or a value outside [0, 1].
+        SigpropError: if `steps` < 1 or `x` contains NaN, infinity or a value outside [0, 1].
     """
     from snntorch import spikegen
 
     _check(x, steps)
-    _check_range(x, "latency coding takes values in [0, 1]")
+    _check_range(x, "latency coding")
     if not x.numel():
         return x.new_zeros((steps, *x.shape))
-    # Linear and not logarithmic: that one is scaled by the largest time of the batch, which would
-    # make a sample's spikes depend on its neighbours. Wider than 16 bits, so that no time is off.
+    # Not logarithmic: snnTorch scales logarithmic times by the largest of the batch, so a sample's
+    # spikes would depend on the others. In 16 bits, times would be off by a step.
     wide = x.detach().to(torch.promote_types(x.dtype, torch.float32))
     spikes: Tensor = spikegen.latency(
         wide, num_steps=steps, threshold=DARKEST, linear=True, normalize=True, clip=True
@@ -97,30 +97,30 @@ def latency(x: Tensor, steps: int, seed: int = 0) -> Tensor:
 
 
 def delta(x: Tensor, steps: int, seed: int = 0) -> Tensor:
-    """Fade every value in and spike where it has risen far enough (`snntorch.spikegen.delta`).
+    """Raise each value from 0 and spike at every level it crosses (`snntorch.spikegen.delta`).
 
-    Brightness rises from 0 to x in equal parts, one a step. A spike follows whenever it has come
-    past another of `steps` levels, as a pixel of an event camera sends them. So a value x spikes
-    `round(x * steps)` times, evenly spread, and no draw is involved.
+    Brightness rises from 0 to x in `steps` equal parts. It spikes when it crosses the next of
+    `steps` levels, like a pixel of an event camera. So a value x spikes `round(x * steps)` times,
+    evenly spread and without randomness.
 
     Args:
         x: batch of values in [0, 1], `[B, ...]`.
         steps: number of time steps T, at least 1.
-        seed: not used; every encoding takes one.
+        seed: not used; all encodings have this argument.
 
     Returns:
-        Spikes of 0 and 1, `[T, B, ...]`, in the type of `x` and on its device.
+        Spikes of 0 and 1, `[T, B, ...]`, with the dtype and device of `x`.
 
     Raises:
-        SigpropError: if `steps` < 1 or `x` holds NaN, an infinity or a value outside [0, 1].
+        SigpropError: if `steps` < 1 or `x` contains NaN, infinity or a value outside [0, 1].
     """
     from snntorch import spikegen
 
     _check(x, steps)
-    _check_range(x, "delta coding takes values in [0, 1]")
+    _check_range(x, "delta coding")
     wide = x.detach().to(torch.promote_types(x.dtype, torch.float32))
-    risen = torch.arange(1, steps + 1, device=x.device, dtype=wide.dtype)
-    levels = torch.floor(wide * risen.view(-1, *[1] * x.dim()) + 0.5)
+    numbers = torch.arange(1, steps + 1, device=x.device, dtype=wide.dtype)
+    levels = torch.floor(wide * numbers.view(-1, *[1] * x.dim()) + 0.5)
     spikes: Tensor = spikegen.delta(levels, threshold=1.0)
     return spikes.to(x.dtype)
 
@@ -133,22 +133,24 @@ ENCODINGS: dict[str, Encoding] = {
 }
 
 
-def _check_range(x: Tensor, wanted: str) -> None:
+def _check_range(x: Tensor, encoding: str) -> None:
     if x.numel():
         low, high = (float(v) for v in torch.aminmax(x))
         if low < 0 or high > 1:
-            raise SigpropError(f"{wanted}; found values from {low:g} to {high:g}")
+            raise SigpropError(
+                f"{encoding} got values from {low:g} to {high:g}; expected values in [0, 1]"
+            )
 
 
 def _check(x: Tensor, steps: int) -> None:
     if steps < 1:
-        raise SigpropError(f"steps is {steps}; at least 1 time step is needed")
+        raise SigpropError(f"steps is {steps}; expected 1 or more")
     if not torch.is_floating_point(x):
-        raise SigpropError(f"an encoding takes floats; found {x.dtype} of shape {tuple(x.shape)}")
+        raise SigpropError(f"an encoding got {x.dtype} of shape {tuple(x.shape)}; expected floats")
     finite = torch.isfinite(x)
     if not bool(finite.all()):
         place = tuple(int(i) for i in (~finite).nonzero()[0])
         raise SigpropError(
-            f"input of shape {tuple(x.shape)} holds {float(x[place])} at {place}; "
+            f"input of shape {tuple(x.shape)} contains {float(x[place])} at {place}; "
             "expected finite values"
         )

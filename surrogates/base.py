@@ -88,5 +88,6 @@ def check_shapes(surrogate: object) -> None:
 def _is_positive(value: object) -> bool:
     if isinstance(value, Tensor):
         return bool((value > 0).all()) and bool(value.isfinite().all())
-    real = isinstance(value, Real) and not isinstance(value, bool)
-    return real and 0 < float(value) < math.inf
+    if isinstance(value, bool) or not isinstance(value, Real):
+        return False
+    return 0 < float(value) < math.inf

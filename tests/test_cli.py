@@ -1,29 +1,33 @@
-"""The command line, as a person meets it."""
+"""The command line."""
 
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+import sigprop_snn
 from sigprop_snn.cli import main
 from sigprop_snn.neurons import NEURONS
 from sigprop_snn.rules import RULES
 from sigprop_snn.surrogates import SURROGATES
 from sigprop_snn.training import OPTIMIZERS, SCHEDULES, TrainConfig, load_checkpoint
+from sigprop_snn.version import version
 
 TINY = ["--epochs", "1", "--train-samples", "60", "--test-samples", "20", "--steps", "4"]
 
 
 @pytest.mark.parametrize("dataset", ["digits", "digit-events"])
-def test_train_leaves_a_run_with_its_pictures(tmp_path, capsys, dataset):
+def test_train_leaves_a_run_with_its_figures(tmp_path, capsys, dataset):
     out = tmp_path / "run"
     assert main(["train", dataset, *TINY, "--out", str(out)]) == 0
     assert {path.name for path in out.iterdir()} == {
@@ -36,7 +40,7 @@ def test_train_leaves_a_run_with_its_pictures(tmp_path, capsys, dataset):
     accuracy = json.loads((out / "summary.json").read_text())["test_accuracy"]
     assert f"test accuracy {accuracy:.4f}" in said.out
     assert "epoch 1/1" in said.out
-    assert "%|" not in said.err  # no bar where there is no terminal
+    assert "%|" not in said.err  # no progress bar without a terminal
 
 
 def test_flags_reach_the_run(tmp_path):
@@ -59,7 +63,7 @@ def test_flags_reach_the_run(tmp_path):
     assert (config["predict"], config["seed"], config["batch_size"]) == ("context", 3, 16)
 
 
-def test_neurons_without_spikes_leave_their_pictures_too(tmp_path):
+def test_a_network_without_spikes_leaves_its_figures_too(tmp_path):
     out = tmp_path / "run"
     flags = ["--neuron", "rate", "--steps", "1", "--out", str(out)]
     assert main(["train", "digits", *TINY[:-2], *flags]) == 0
@@ -70,12 +74,12 @@ def test_a_refusal_is_one_line_without_a_traceback(tmp_path, capsys):
     out = tmp_path / "run"
     assert main(["train", "digit-event", *TINY, "--out", str(out)]) == 2
     said = capsys.readouterr().err
-    assert said.startswith("sigprop-snn: unknown data set 'digit-event'. Did you mean")
-    assert "Traceback" not in said
+    assert said.startswith("sigprop-snn: ") and "'digit-event'" in said
+    assert said.count("\n") == 1
     assert not out.exists()
 
 
-def test_absent_data_says_what_was_looked_for(tmp_path, capsys, monkeypatch):
+def test_missing_data_are_named_with_their_folder(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("tonic.datasets.NMNIST.download", _no_network)
     out = tmp_path / "run"
     assert main(["train", "nmnist", "--data-root", str(tmp_path), "--out", str(out)]) == 2
@@ -89,7 +93,7 @@ def _no_network(*_: object, **__: object) -> None:
     raise OSError("no network")
 
 
-def test_list_names_everything_with_a_line(capsys):
+def test_list_describes_every_name(capsys):
     assert main(["list"]) == 0
     lines = capsys.readouterr().out.splitlines()
     names = [*NEURONS, *SURROGATES, *RULES, *OPTIMIZERS, *SCHEDULES, "digits", "nmnist", "conv"]
@@ -114,7 +118,7 @@ def weights(run):
     return load_checkpoint(run / "checkpoint.pt")["network"]
 
 
-def test_evaluate_prints_the_figures_of_the_summary_and_writes_nothing(finished, capsys):
+def test_evaluate_prints_the_results_in_the_summary_and_writes_nothing(finished, capsys):
     before = content_of(finished)
     assert main(["evaluate", str(finished)]) == 0
     summary = json.loads((finished / "summary.json").read_text())
@@ -126,7 +130,7 @@ def test_evaluate_prints_the_figures_of_the_summary_and_writes_nothing(finished,
     assert content_of(finished) == before
 
 
-def test_evaluate_writes_its_figures_when_asked_but_over_nothing(finished, tmp_path, capsys):
+def test_evaluate_writes_its_results_to_a_new_file_only(finished, tmp_path, capsys):
     out = tmp_path / "figures.json"
     assert main(["evaluate", str(finished), "--out", str(out)]) == 0
     found = json.loads(out.read_text())
@@ -134,20 +138,21 @@ def test_evaluate_writes_its_figures_when_asked_but_over_nothing(finished, tmp_p
     assert found["test_accuracy"] == summary["test_accuracy"]
     assert found["layers"] == summary["layers"]
     assert main(["evaluate", str(finished), "--out", str(out)]) == 2
-    assert "is there already" in capsys.readouterr().err
+    assert str(out) in capsys.readouterr().err
+    assert json.loads(out.read_text()) == found
 
 
-def test_plot_draws_the_same_pictures_again(finished, tmp_path, capsys):
+def test_plot_draws_the_same_figures_again(finished, tmp_path, capsys):
     run = shutil.copytree(finished, tmp_path / "run")
     drawn = content_of(run / "figures")
     shutil.rmtree(run / "figures")
     assert main(["plot", str(run)]) == 0
     assert content_of(run / "figures") == drawn
-    assert capsys.readouterr().out.split() == [
+    assert capsys.readouterr().out.splitlines() == [
         str(run / "figures" / name) for name in ("raster.png", "voltage.png", "curves.png")
     ]
     assert main(["plot", str(run), "--sample", "20"]) == 2
-    assert "sample is 20; expected 0 to 19" in capsys.readouterr().err
+    assert "sample is 20" in capsys.readouterr().err
 
 
 def test_a_saved_config_repeats_the_run_and_flags_override_it(finished, tmp_path):
@@ -168,7 +173,7 @@ def test_a_wrong_config_is_refused(tmp_path, capsys):
     config.write_text('{"dataset": "digits", "epocs": 3}')
     assert main(["train", "--config", str(config), "--out", str(tmp_path / "run")]) == 2
     said = capsys.readouterr().err
-    assert f"unknown key in config file '{config}': 'epocs'. Did you mean 'epochs'?" in said
+    assert all(part in said for part in (str(config), "'epocs'", "'epochs'"))
     assert not (tmp_path / "run").exists()
 
 
@@ -186,18 +191,20 @@ FLAGS = [f"--{name.replace('_', '-')}" for name in TrainConfig.__dataclass_field
     flag=st.sampled_from([*FLAGS, "--config", "--epocs"]),
     values=st.lists(st.sampled_from(NAMES) | st.text("ab1.-= é", max_size=6), max_size=2),
 )
-def test_any_flag_is_taken_or_refused_in_words(tmp_path, monkeypatch, capsys, flag, values):
-    """Up to where the data would be loaded: nothing may fail but by a message."""
+def test_any_flag_is_accepted_or_refused_with_a_message(
+    tmp_path, monkeypatch, capsys, flag, values
+):
+    """The test ends before the data would be loaded."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sigprop_snn.training.train", lambda config, **_: config.resolved())
-    monkeypatch.setattr("sigprop_snn.cli._finish", lambda config: print("taken"))
+    monkeypatch.setattr("sigprop_snn.cli._finish", lambda config: print("accepted"))
     try:
         code = main(["train", "digits", flag, *values])
     except SystemExit as refused:
         code = refused.code
     said = capsys.readouterr()
     if code == 0:
-        assert said.out == "taken\n"
+        assert said.out == "accepted\n"
     else:
         assert code == 2
         assert said.err.strip()
@@ -213,31 +220,31 @@ def test_a_name_that_is_no_folder_is_refused(tmp_path, monkeypatch, capsys, comm
     assert capsys.readouterr().err.startswith(("sigprop-snn: no run at", "sigprop-snn: run folder"))
 
 
-def test_figures_that_cannot_be_written_are_named(finished, tmp_path, capsys):
+def test_files_that_cannot_be_written_are_named(finished, tmp_path, capsys):
     run = shutil.copytree(finished, tmp_path / "run")
     shutil.rmtree(run / "figures")
     (run / "figures").write_text("a file")
     assert main(["plot", str(run)]) == 2
     assert "figures" in capsys.readouterr().err
     assert main(["evaluate", str(run), "--out", str(tmp_path / "no" / "such.json")]) == 2
-    assert "such.json' can't be written" in capsys.readouterr().err
+    assert "such.json'" in capsys.readouterr().err
     assert main(["evaluate", str(run), "--out", "x" * 5000]) == 2
-    assert "can't be written" in capsys.readouterr().err
+    assert "xxx" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("command", ["resume", "evaluate", "plot"])
 def test_a_folder_without_a_run_is_refused(tmp_path, capsys, command):
     assert main([command, str(tmp_path)]) == 2
-    assert f"no run at '{tmp_path}'" in capsys.readouterr().err
+    assert repr(str(tmp_path)) in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_run_folder_in_use_tells_how_to_go_on(finished, capsys):
+def test_the_error_for_a_used_run_folder_shows_how_to_continue(finished, capsys):
     assert main(["train", "digits", *TINY, "--out", str(finished)]) == 2
-    assert f"sigprop-snn resume {finished}" in capsys.readouterr().err
+    assert f"sigprop-snn resume {shlex.quote(str(finished))}" in capsys.readouterr().err
 
 
-def test_the_help_needs_neither_torch_nor_pictures():
+def test_the_help_needs_neither_torch_nor_matplotlib():
     program = """
 import sys
 from sigprop_snn.cli import main
@@ -253,7 +260,7 @@ except SystemExit:
     assert done.stdout.splitlines()[-1] == "[]"
 
 
-def test_a_signal_ends_the_program_in_good_order(tmp_path, capsys):
+def test_a_signal_saves_the_run_and_ends_the_program(tmp_path, capsys):
     def start(number):
         out = tmp_path / f"stopped by {number}"
         command = ["train", "digits", "--epochs", "500", "--train-samples", "60", "--out", str(out)]
@@ -266,15 +273,34 @@ def test_a_signal_ends_the_program_in_good_order(tmp_path, capsys):
 
     started = {number: start(number) for number in (signal.SIGINT, signal.SIGTERM)}
     for number, (out, process) in started.items():
-        for _ in range(1200):
-            if (out / "metrics.jsonl").exists() or process.poll() is not None:
-                break
+        while not (out / "metrics.jsonl").exists() and process.poll() is None:
             time.sleep(0.05)
         process.send_signal(number)
         _, said = process.communicate()
         assert process.returncode == 128 + number
-        assert said.startswith("sigprop-snn: stopped in epoch ")
-        assert said.rstrip().endswith(f"Go on with: sigprop-snn resume '{out}'")
+        assert said.startswith("sigprop-snn: stopped in epoch "), said
+        assert said.rstrip().endswith(f"sigprop-snn resume {shlex.quote(str(out))}")
         assert said.count("\n") == 1
         assert main(["evaluate", str(out)]) == 0
         assert "of 500" in capsys.readouterr().out
+
+
+def test_python_m_runs_the_command():
+    done = subprocess.run(
+        [sys.executable, "-m", "sigprop_snn", "--version"],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert done.stdout == f"sigprop-snn {version()}\n"
+
+
+def test_the_version_of_a_clone_is_in_its_setup_cfg():
+    setup = Path(sigprop_snn.__file__).parent.parent / "setup.cfg"
+    if not setup.exists():
+        pytest.skip("the package is installed without its setup.cfg")
+    assert f"\nversion = {version()}\n" in setup.read_text(encoding="utf-8")
+
+
+def test_the_version_of_an_installed_package_is_that_of_its_distribution(tmp_path, monkeypatch):
+    monkeypatch.setattr("sigprop_snn.version.__file__", str(tmp_path / "sigprop_snn/version.py"))
+    monkeypatch.setattr("sigprop_snn.version.installed_version", lambda name: f"{name} 9.8.7")
+    assert version() == "sigprop-snn 9.8.7"

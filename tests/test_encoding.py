@@ -18,7 +18,7 @@ def test_direct_is_the_same_value_at_every_step_without_a_copy():
         assert torch.equal(step, x)
 
 
-def test_rate_spikes_as_often_as_the_value_says():
+def test_rate_is_the_probability_of_a_spike():
     x = torch.tensor([[0.0, 0.1, 0.5, 0.9, 1.0]]).repeat(100, 1)
     spikes = rate(x, 100, seed=3)
     assert spikes.shape == (100, 100, 5)
@@ -30,7 +30,7 @@ def test_rate_spikes_as_often_as_the_value_says():
     assert not torch.equal(spikes[0], spikes[1])
 
 
-def test_rate_follows_its_seed_and_leaves_the_global_generator_alone():
+def test_rate_follows_its_seed_and_does_not_change_the_global_generator():
     x = torch.rand(8, 6)
     torch.manual_seed(11)
     expected = torch.rand(3)
@@ -60,7 +60,7 @@ def test_an_empty_batch_stays_empty(encode):
 
 
 @pytest.mark.parametrize("encode", [latency, delta])
-def test_what_draws_nothing_is_the_same_for_every_seed_and_company(encode):
+def test_latency_and_delta_do_not_depend_on_the_seed_or_the_batch(encode):
     x = torch.rand(6, 5)
     together = encode(x, 9, seed=1)
     torch.manual_seed(3)
@@ -74,13 +74,13 @@ def test_what_draws_nothing_is_the_same_for_every_seed_and_company(encode):
 def test_latency_by_hand():
     x = torch.tensor([[1.0, 0.9, 0.5, 0.26, 0.01, 0.0099, 0.0]])
     spikes = latency(x, 5)
-    # (1 - x) * 4, rounded: 0, 0.4, 2, 2.96, 3.96; then two that are too dark.
+    # (1 - x) * 4 is 0, 0.4, 2, 2.96, 3.96 before rounding; the last two are below DARKEST.
     assert spikes.sum(0).tolist() == [[1, 1, 1, 1, 1, 0, 0]]
     assert spikes[:, 0, :5].argmax(0).tolist() == [0, 0, 2, 3, 4]
 
 
 @pytest.mark.parametrize("steps", [1, 2, 10, 100])
-def test_latency_is_one_spike_and_the_brighter_the_earlier(steps):
+def test_latency_is_one_spike_and_brighter_is_earlier(steps):
     x = torch.linspace(0.01, 1, 500)[None]
     spikes = latency(x, steps)
     assert (spikes.sum(0) == 1).all()
@@ -91,25 +91,25 @@ def test_latency_is_one_spike_and_the_brighter_the_earlier(steps):
 
 def test_delta_by_hand():
     x = torch.tensor([[0.0, 0.1, 0.25, 0.5, 0.75, 1.0]])
-    # Brightness in quarters behind each step, rounded half up: 0.5 gives 0.5, 1, 1.5, 2.
+    # The levels after each step, rounded half up: 0.5 reaches 0.5, 1, 1.5, 2 quarters.
     assert delta(x, 4)[:, 0].T.tolist() == [
         [0, 0, 0, 0], [0, 0, 0, 0], [0, 1, 0, 0], [1, 0, 1, 0], [1, 1, 0, 1], [1, 1, 1, 1],
     ]  # fmt: skip
 
 
 @pytest.mark.parametrize("steps", [1, 3, 10, 100])
-def test_delta_spikes_as_often_as_the_value_says_evenly_spread(steps):
+def test_delta_spikes_in_proportion_to_the_value_and_evenly(steps):
     x = torch.arange(256, dtype=torch.float64)[None] / 255
     spikes = delta(x, steps)
     assert torch.equal(spikes.sum(0), torch.floor(x * steps + 0.5))
-    # Evenly: at every step as many as a steady rise has brought, to the nearest whole one.
+    # Evenly: at each step the number of spikes so far is that of a steady rise, rounded.
     risen = x * torch.arange(1, steps + 1)[:, None, None]
     assert (spikes.cumsum(0) - risen).abs().max() <= 0.5 + 1e-9
 
 
 @pytest.mark.parametrize("encode", ENCODINGS.values(), ids=ENCODINGS)
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), float("-inf")])
-def test_values_that_are_not_finite_are_refused_with_their_place(encode, bad):
+def test_values_that_are_not_finite_are_named_with_their_index(encode, bad):
     x = torch.zeros(2, 3)
     x[1, 2] = bad
     with pytest.raises(SigpropError, match=rf"{bad} at \(1, 2\)"):
@@ -126,13 +126,13 @@ def test_steps_below_one_and_whole_numbers_are_refused(encode):
 
 @pytest.mark.parametrize("bad", [-0.1, 1.5])
 @pytest.mark.parametrize("encode", SPIKES.values(), ids=SPIKES)
-def test_spikes_come_from_values_between_0_and_1_alone(encode, bad):
-    with pytest.raises(SigpropError, match=rf"\[0, 1\].* from {bad}"):
+def test_spikes_need_values_between_0_and_1(encode, bad):
+    with pytest.raises(SigpropError, match=rf"from {bad} .* \[0, 1\]"):
         encode(torch.full((2, 2), bad), 3)
 
 
 @pytest.mark.parametrize("encoding", ["latency", "delta"])
-def test_colour_pictures_are_encoded_as_they_are(encoding):
+def test_colour_pictures_are_not_standardised_before_spike_encoding(encoding):
     bright = torch.full((4, 3, 2, 2), 255, dtype=torch.uint8)
     split = Split.of(bright, torch.arange(4) % 2)
     data = prepare(Source("c", split, split, ("a", "b"), colour=True), encoding=encoding, steps=5)

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sigprop_snn.errors import SigpropError
+from sigprop_snn.errors import SigpropError, UnknownNameError
 from sigprop_snn.neurons.base import Neuron, state_tensors
 from sigprop_snn.neurons.engines.dense import DenseSpikes
 from sigprop_snn.neurons.engines.engine import (
@@ -63,6 +63,7 @@ class ReferenceEngine:
         """Run the model step by step."""
         if state is None:
             state = neuron.initial_state(entering(current[0], contexts, scale))
+        _check_names(record, state)
         spikes: list[Tensor] = []
         recorded: dict[str, list[Tensor]] = {name: [] for name in record}
         mean_voltage = torch.zeros_like(state.voltage)
@@ -254,6 +255,14 @@ def current_gradient(neuron: Neuron, grad: Tensor) -> Tensor:
 
 def _wide(current: Tensor) -> Tensor:
     return current.float() if current.dtype in (torch.float16, torch.bfloat16) else current
+
+
+def _check_names(record: tuple[str, ...], state: Any) -> None:
+    inner = (name for name in state_tensors(state) if name != "voltage")
+    known = ["spike", "voltage", "reset_voltage", *inner]
+    for name in record:
+        if name not in known:
+            raise UnknownNameError("recording", name, known)
 
 
 def _pick(name: str, spike: Tensor, voltage: Tensor, state: Any) -> Tensor:

@@ -1,4 +1,4 @@
-"""Learning rules side by side: the same network, data and budget for each."""
+"""Comparing learning rules: the same network, data and number of epochs for each."""
 
 from sigprop_snn.compare_config import CompareConfig
 from sigprop_snn.comparison.compare import Comparison, compare

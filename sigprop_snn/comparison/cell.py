@@ -1,4 +1,4 @@
-"""One rule, one seed: a training run, and what is kept of it."""
+"""One rule with one seed: a training run, and the record of its results."""
 
 from __future__ import annotations
 
@@ -18,31 +18,31 @@ from sigprop_snn.device import to_device
 from sigprop_snn.monitors import cost
 from sigprop_snn.training import Trained, keep_freed_memory, peak_memory_mb, train
 
-_COUNTED = 512  # test samples that spikes and operations are counted on
+_COUNTED = 512  # test samples on which spikes and operations are counted
 
 
 def run_cell(training: TrainConfig) -> dict[str, Any]:
-    """Train, and return what a comparison keeps, as plain values.
+    """Train, and return the results for the comparison as plain values.
 
-    The peak of the memory is the process's: call it in a fresh one.
+    Peak memory is measured for the whole process, so call this function in a fresh process.
 
     Args:
-        training: the run, resolved.
+        training: the resolved configuration of the run.
     """
     keep_freed_memory()
     with tempfile.TemporaryDirectory() as folder:
         settings = {**vars(training), "out": Path(folder) / "run"}
         trained = train(TrainConfig(**settings), say=lambda _: None)
-    # Taken before what follows, which is no part of learning.
-    process = peak_memory_mb(training.torch_device())
+    # Measure it before the code below, which is no part of learning.
+    process_mb = peak_memory_mb(training.torch_device())
     history = trained.history
     return {
         "test_accuracy": history[-1]["test_accuracy"],
         "test_accuracies": [record["test_accuracy"] for record in history],
-        # The first epoch compiles kernels where the machine has not seen them yet.
+        # The first epoch may include the compilation of kernels, hence the median.
         "seconds_per_epoch": statistics.median(record["seconds"] for record in history),
         "memory_mb": _step_memory_mb(trained),
-        "process_mb": process,
+        "process_mb": process_mb,
         "parameters": _parameters(trained),
         "train_samples": trained.summary["train_samples"],
         "test_samples": trained.summary["test_samples"],
@@ -51,10 +51,10 @@ def run_cell(training: TrainConfig) -> dict[str, Any]:
 
 
 def _step_memory_mb(trained: Trained) -> float:
-    """Return what a learning step takes beyond what stays, at its peak, in MiB.
+    """Return the peak memory of a learning step in MiB, beyond weights, gradients and input.
 
-    On a CPU it is torch's own record of what is allocated and freed: exact, where a process's
-    figures move with the habits of the C library.
+    On a CPU, torch's profiler records every allocation, which is exact. The memory of the process
+    also depends on how the C library reuses blocks.
     """
     network = trained.network
     device = next(network.parameters()).device
@@ -62,7 +62,7 @@ def _step_memory_mb(trained: Trained) -> float:
     inputs, labels = to_device(inputs, device), labels.to(device)
     network.train()
     step = partial(network.learn, inputs, labels, lambda _: None)
-    step()  # leaves the gradients, which stay
+    step()  # allocates the gradients
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
         before = torch.cuda.memory_allocated(device)
@@ -83,7 +83,7 @@ def _parameters(trained: Trained) -> int:
 
 
 def _costs(trained: Trained) -> dict[str, float | None]:
-    """Return spikes and operations of a sample's inference, in the mean."""
+    """Return the mean number of spikes and operations to predict one sample."""
     test = trained.data.test
     first = next(iter(test))[1]
     total = cost(trained.network, islice(test, max(1, _COUNTED // len(first)))).total

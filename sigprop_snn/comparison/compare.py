@@ -1,4 +1,4 @@
-"""Running a comparison, and what it leaves on disk."""
+"""Running a comparison and writing its results."""
 
 from __future__ import annotations
 
@@ -23,22 +23,23 @@ from sigprop_snn.processes import CallFailedError, FreshProcesses
 from sigprop_snn.training.folder import free_name
 
 TABLE, RESULTS, FIGURE = "compare.csv", "compare.json", "compare.png"
-# What every run imports, at the latest with its first optimizer, picture or kernel.
+# Modules that every run imports sooner or later.
 _PRELOADED = ("sigprop_snn.comparison.cell", "torch._dynamo", "sklearn.datasets", "numba")
-# The profiler that measures memory talks to the terminal otherwise.
+# Without these the profiler that measures memory prints to the terminal.
 _ENVIRONMENT = {"KINETO_LOG_LEVEL": "99", "TORCH_CPP_LOG_LEVEL": "ERROR"}
 
-Run = Callable[[TrainConfig], Mapping[str, Any]]
+RunCell = Callable[[TrainConfig], Mapping[str, Any]]
+"""Trains one rule with one seed and returns its results, as `run_cell` does."""
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """A finished comparison.
+    """The results of a comparison.
 
     Attributes:
-        rows: one for each rule, the most accurate first.
-        records: one for each run.
-        folder: where the results were written.
+        rows: one row for each rule, the most accurate rule first.
+        records: one record for each run.
+        folder: the folder of the comparison.
     """
 
     rows: list[RuleRow]
@@ -49,43 +50,42 @@ class Comparison:
 def compare(
     config: CompareConfig,
     say: Callable[[str], object] = print,
-    run: Run | None = None,
+    run: RunCell | None = None,
 ) -> Comparison:
-    """Train every rule with every seed, one after the other, and write table and figure.
+    """Train every rule with every seed, one after the other, and write a table and a figure.
 
-    What a run leaves is written as soon as it ends; a comparison that was interrupted goes on with
-    what its folder lacks, and so does one that is given more rules or seeds. Runs that failed are
-    tried again.
+    The record of a run is written as soon as the run ends. A comparison in an existing folder runs
+    only what the folder lacks: after an interruption, with more rules or with more seeds. Failed
+    runs are repeated.
 
     Args:
-        config: the comparison.
-        say: takes the lines that tell how it goes.
-        run: runs one rule and seed and returns what `run_cell` does; that, in a fresh process each
-            time, if not given.
+        config: the settings.
+        say: receives lines of text about the progress.
+        run: trains one rule with one seed; None calls `run_cell` in a fresh process each time.
 
     Raises:
-        SigpropError: if the choices can't be used, or the folder holds other ones.
+        SigpropError: if the settings can't be used, or the folder holds runs with other settings.
     """
     planned = trainings(config)
     store = Store(config.out or free_name(Path("runs"), f"compare-{config.dataset}"))
     found = {place: store.load(training) for place, training in enumerate(planned)}
     say(_opening(config, planned, sum(record is not None for record in found.values())))
-    done = [record for record in found.values() if record is not None]
+    records = [record for record in found.values() if record is not None]
     try:
         with FreshProcesses(_PRELOADED, _ENVIRONMENT) as processes:
             for place, training in enumerate(planned):
                 if found[place] is None:
                     outcome = _outcome(training, run or partial(processes.call, run_cell))
-                    done.append(store.save(training, outcome))
-                    say(f"{place + 1} of {len(planned)}: {_line(done[-1])}")
+                    records.append(store.save(training, outcome))
+                    say(f"{place + 1} of {len(planned)}: {_line(records[-1])}")
     finally:
-        rows = rows_of(done)
+        rows = rows_of(records)
         if rows:
-            _write(store, config, rows, done)
-    return Comparison(rows, done, store.path)
+            _write(store, config, rows, records)
+    return Comparison(rows, records, store.path)
 
 
-def _outcome(training: TrainConfig, run: Run) -> Mapping[str, Any]:
+def _outcome(training: TrainConfig, run: RunCell) -> Mapping[str, Any]:
     try:
         return run(training)
     except CallFailedError as error:
@@ -96,10 +96,10 @@ def _opening(config: CompareConfig, planned: list[TrainConfig], found: int) -> s
     first = planned[0]
     counts = [(len(planned) // config.seeds, "rule"), (config.seeds, "seed")]
     words = ", ".join(f"{count} {what}{'s' if count > 1 else ''}" for count, what in counts)
-    recipe = "the data set's recipe for all" if config.same_recipe else "each rule's own recipe"
+    recipe = "the data set's recipe" if config.same_recipe else "each rule's own recipe"
     return (
         f"{config.dataset}: {words}, network {first.network}, epochs {first.epochs}, {recipe}; "
-        f"{len(planned)} runs" + (f", {found} of them done before" if found else "")
+        f"{len(planned)} runs" + (f", {found} of them done already" if found else "")
     )
 
 
@@ -108,18 +108,18 @@ def _line(record: Mapping[str, Any]) -> str:
     if record["error"] is not None:
         return f"{name}: failed: {record['error']}"
     return (
-        f"{name}: {100 * record['test_accuracy']:.2f} %, {record['seconds_per_epoch']:.2f} s an "
-        f"epoch, {record['memory_mb']:.1f} MiB a step"
+        f"{name}: {100 * record['test_accuracy']:.2f} %, {record['seconds_per_epoch']:.2f} s per "
+        f"epoch, {record['memory_mb']:.1f} MiB per step"
     )
 
 
 def _write(
     store: Store, config: CompareConfig, rows: list[RuleRow], records: list[dict[str, Any]]
 ) -> None:
-    choices = {k: str(v) if isinstance(v, Path) else v for k, v in vars(config).items()}
+    settings = {k: str(v) if isinstance(v, Path) else v for k, v in vars(config).items()}
     store.write(TABLE, as_csv(rows))
     content = {
-        "config": {k: v for k, v in choices.items() if k not in ("out", "data_root")},
+        "config": {k: v for k, v in settings.items() if k not in ("out", "data_root")},
         "machine": machine(),
         "rows": [asdict(row) for row in rows],
         "runs": records,
@@ -133,7 +133,7 @@ def _write(
 
 
 def machine() -> dict[str, Any]:
-    """Return what the figures were measured on."""
+    """Return the processor, the versions and the other properties that figures depend on."""
     return {
         "processor": _processor(),
         "cores": os.cpu_count(),

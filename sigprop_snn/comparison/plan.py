@@ -1,27 +1,27 @@
-"""Which training runs a comparison is made of."""
+"""The training runs of a comparison."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
 from sigprop_snn.compare_config import CompareConfig
-from sigprop_snn.config import RECIPES, TrainConfig
+from sigprop_snn.config import TrainConfig
 from sigprop_snn.data import DATASETS
 from sigprop_snn.errors import SigpropError, UnknownNameError
 from sigprop_snn.rules import RULES
 
-# Short enough for every rule and three seeds within ten minutes on two cores.
+# All rules with three seeds then take less than ten minutes on two cores.
 _EPOCHS = {"digits": 5}
 
 
 def trainings(config: CompareConfig) -> list[TrainConfig]:
-    """Return every training run, resolved: the first seed of all rules, then the next.
+    """Return the resolved configurations of all runs: all rules with seed 0, then with seed 1, ...
 
-    All have the same data, network and epochs. The rest is the rule's own recipe, as it was tuned
-    for it, or the data set's for all.
+    All runs have the same data, network and epochs. The other settings were tuned for each rule, or
+    are the data set's if `config.same_recipe` is set.
 
     Raises:
-        SigpropError: if a name is unknown or a number can't be used.
+        SigpropError: if a name is unknown or a number is out of range.
     """
     if config.dataset not in DATASETS:
         raise UnknownNameError("data set", config.dataset, DATASETS)
@@ -32,16 +32,18 @@ def trainings(config: CompareConfig) -> list[TrainConfig]:
 
 
 def rule_names(config: CompareConfig) -> list[str]:
-    """Return the rules to compare, each once.
+    """Return the names of the rules to compare, without repetitions.
 
     Raises:
-        SigpropError: if there is none, or one of them is not known.
+        SigpropError: if there is no name, or a name is unknown.
     """
     if config.rules is None:
         return list(RULES)
     names = list(dict.fromkeys(part.strip() for part in config.rules.split(",") if part.strip()))
     if not names:
-        raise SigpropError(f"rules is {config.rules!r}; expected names with commas between")
+        raise SigpropError(
+            f"rules is {config.rules!r}; expected names of rules, separated by commas"
+        )
     for name in names:
         if name not in RULES:
             raise UnknownNameError("rule", name, RULES)
@@ -49,11 +51,11 @@ def rule_names(config: CompareConfig) -> list[str]:
 
 
 def _training(config: CompareConfig, name: str, seed: int) -> TrainConfig:
-    recipe, rule = RECIPES[config.dataset], RULES[name]
+    recipe, rule = DATASETS[config.dataset].recipe, RULES[name]
     epochs, steps = config.epochs, config.steps
     if config.same_recipe and steps is None:
         steps = recipe.steps
-    # A rate network takes a static picture in one step, and some rules need so many steps.
+    # A rate network needs one step for a static picture, and some rules need their own number.
     if rule.neuron == "rate" or ("steps" in rule.recipe and not config.same_recipe):
         steps = None
     training = TrainConfig(

@@ -1,4 +1,4 @@
-"""The folder of a comparison: a file for every finished run, and the results of all."""
+"""The folder of a comparison: one file for each finished run, and the results."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from typing import Any
 
 from sigprop_snn.config import NOT_OF_THE_RESULT, TrainConfig
 from sigprop_snn.errors import SigpropError
-from sigprop_snn.training.folder import write_whole
+from sigprop_snn.files import write_text_atomically
 
 _CELLS = "cells"
 
 
 class Store:
-    """Keeps the records of finished runs; each file is whole or not there.
+    """The folder of a comparison. Each file is written in full or not at all.
 
     Args:
-        path: the folder; it is made, and may hold the records of an earlier call.
+        path: the folder. It is made if necessary, and may hold the records of an earlier call.
 
     Raises:
         SigpropError: if the folder can't be written to.
@@ -31,14 +31,14 @@ class Store:
         except OSError as error:
             raise SigpropError(
                 f"comparison folder {str(path)!r} can't be written to ({error.strerror}); "
-                "expected a folder with write permission (name another with --out)"
+                "expected a folder with write permission (choose another with --out)"
             ) from error
 
     def load(self, training: TrainConfig) -> dict[str, Any] | None:
-        """Return the record of a run, or None if it is not there or failed.
+        """Return the record of a run, or None if the run failed or has no record.
 
         Raises:
-            SigpropError: if the record is damaged, or of a run with other choices.
+            SigpropError: if the record is damaged, or of a run with other settings.
         """
         path = self._cell(training)
         if not path.exists():
@@ -49,42 +49,39 @@ class Store:
         except (ValueError, KeyError, TypeError, OSError) as problem:
             raise SigpropError(
                 f"{str(path)!r} can't be read ({type(problem).__name__}); expected the record of "
-                "a finished run; delete it to run it again"
+                "a finished run (delete the file to repeat the run)"
             ) from problem
-        asked = choices(training)
-        for name, value in asked.items():
+        for name, value in settings(training).items():
             if config.get(name) != value:
                 raise SigpropError(
                     f"comparison folder {str(self.path)!r} holds {training.rule}, seed "
-                    f"{training.seed}, with {name} {config.get(name)!r}; expected {value!r} as "
-                    "asked for now (name another folder with --out)"
+                    f"{training.seed}, with {config.get(name)!r} for {name}; expected {value!r} "
+                    "(choose another folder with --out)"
                 )
         return None if error is not None else record
 
     def save(self, training: TrainConfig, outcome: Mapping[str, Any]) -> dict[str, Any]:
-        """Write the record of a run, and return it."""
+        """Write the record of a run and return it."""
         record = {
             "rule": training.rule,
             "seed": training.seed,
             "error": None,
             **outcome,
-            "config": choices(training),
+            "config": settings(training),
         }
         self.write(f"{_CELLS}/{self._cell(training).name}", as_json(record))
         return record
 
     def write(self, name: str, text: str) -> Path:
-        """Write a text file of the folder, and return where it is."""
-        path = self.path / name
-        write_whole(path, lambda file: file.write_text(text, encoding="utf-8"))
-        return path
+        """Write a text file into the folder and return its path."""
+        return write_text_atomically(self.path / name, text)
 
     def _cell(self, training: TrainConfig) -> Path:
         return self.path / _CELLS / f"{training.rule}-seed{training.seed}.json"
 
 
-def choices(training: TrainConfig) -> dict[str, Any]:
-    """Return what makes two runs the same, as plain values."""
+def settings(training: TrainConfig) -> dict[str, Any]:
+    """Return the settings that decide the result of a run, as plain values."""
     return {k: v for k, v in training.as_json().items() if k not in NOT_OF_THE_RESULT}
 
 

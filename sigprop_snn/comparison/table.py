@@ -1,4 +1,4 @@
-"""From the records of the runs to a row for every rule."""
+"""The table of a comparison: one row for each rule."""
 
 from __future__ import annotations
 
@@ -14,37 +14,37 @@ from sigprop_snn.rules import RULES
 
 @dataclass(frozen=True)
 class RuleRow:
-    """What a comparison says of one rule, means over the seeds. None where no seed succeeded.
+    """Results of one rule. Figures are means over the seeds; None if no seed succeeded.
 
     Attributes:
-        rule: its name.
-        accuracy: on the test samples after the last epoch, as a fraction.
+        rule: the rule's name.
+        accuracy: fraction of test samples classified correctly after the last epoch.
         accuracy_std: standard deviation over the seeds; None for one seed.
-        accuracy_min: of the worst seed.
-        accuracy_max: of the best seed.
-        seconds: of learning, an epoch.
-        memory_mb: what a learning step takes at its peak beyond what stays (weights, gradients,
-            optimizer, input), in MiB.
-        process_mb: peak of the whole process while training, in MiB.
-        spikes: fired by all blocks in one pass of a test sample, without contexts; None where
-            neurons are graded.
-        operations: additions and multiply-accumulates of that pass.
-        additions: those for a spike that meets a weight.
-        macs: those for a graded value that meets a weight.
-        energy_nj: estimate for that pass, in nJ.
-        parameters: numbers that learn.
-        neuron: which neuron the network has.
-        predict: "readout" for one pass, "vote" or "context" where contexts pass as well.
-        steps: T.
+        accuracy_min: accuracy of the worst seed.
+        accuracy_max: accuracy of the best seed.
+        seconds: seconds of learning per epoch.
+        memory_mb: peak memory of a learning step in MiB, beyond weights, gradients, optimizer and
+            input.
+        process_mb: peak memory of the whole process during training in MiB.
+        spikes: spikes of all blocks while one test sample passes, without contexts; None for
+            neurons with graded output.
+        operations: additions and multiply-accumulates for one test sample.
+        additions: additions: one for each spike and weight.
+        macs: multiply-accumulates: one for each graded value and weight.
+        energy_nj: estimated energy for one test sample in nJ.
+        parameters: number of trainable parameters.
+        neuron: name of the neuron model.
+        predict: "readout", or "vote" or "context", for which contexts pass as well.
+        steps: time steps T.
         batch_size: samples in a batch.
-        learning_rate: at the start.
-        backward_pass: whether an error travels back through the layers.
-        symmetric_weights: whether it travels through the forward weights, transposed.
-        feedback_weights: whether there are weights for it alone.
-        stored_activations: "layers", "steps", "both", or "" where nothing waits.
-        seeds: how many runs succeeded.
-        failed: how many did not.
-        error: what the first of those said.
+        learning_rate: learning rate in the first batch.
+        backward_pass: whether an error passes back through the layers.
+        symmetric_weights: whether the error passes through the transposed forward weights.
+        feedback_weights: whether the error has its own weights.
+        stored_activations: what is stored for later: "layers", "steps", "both" or "" for nothing.
+        seeds: number of runs that succeeded.
+        failed: number of runs that failed.
+        error: error message of the first failed run.
     """
 
     rule: str
@@ -76,7 +76,7 @@ class RuleRow:
 
 
 def rows_of(records: Sequence[Mapping[str, Any]]) -> list[RuleRow]:
-    """Return a row for every rule, the most accurate first, rules that failed last."""
+    """Return one row for each rule, the most accurate first and failed rules last."""
     records = sorted(records, key=lambda record: record["seed"])
     names = dict.fromkeys(record["rule"] for record in records)
     rows = [_row(name, [r for r in records if r["rule"] == name]) for name in names]
@@ -84,7 +84,7 @@ def rows_of(records: Sequence[Mapping[str, Any]]) -> list[RuleRow]:
 
 
 def as_csv(rows: Sequence[RuleRow]) -> str:
-    """Return the rows as CSV, a column for each field of `RuleRow`."""
+    """Return the rows as CSV, with one column for each field of `RuleRow`."""
     made = io.StringIO()
     writer = csv.DictWriter(made, [f.name for f in fields(RuleRow)], lineterminator="\n")
     writer.writeheader()
@@ -93,11 +93,11 @@ def as_csv(rows: Sequence[RuleRow]) -> str:
 
 
 def as_text(rows: Sequence[RuleRow]) -> str:
-    """Return the rows as a table for the terminal, the errors below it."""
-    head = ("", "accuracy", "s an", "MiB", "MiB", "spikes", "operations", "para-", "", "back-",
-            "transposed", "feedback", "stored")  # fmt: skip
-    under = ("rule", "%", "epoch", "a step", "in all", "a sample", "a sample", "meters", "T",
-             "ward", "weights", "weights", "activity")  # fmt: skip
+    """Return the rows as a table of text, with notes and errors below it."""
+    head = ("", "accuracy", "seconds", "MiB", "MiB of", "spikes", "operations", "parameters", "",
+            "backward", "transposed", "feedback", "stored")  # fmt: skip
+    under = ("rule", "%", "per epoch", "per step", "process", "per sample", "per sample", "", "T",
+             "pass", "weights", "weights", "activations")  # fmt: skip
     lines = [head, under, *(_cells(row) for row in rows)]
     widths = [max(len(line[place]) for line in lines) for place in range(len(head))]
     table = [
@@ -113,11 +113,11 @@ def as_text(rows: Sequence[RuleRow]) -> str:
         for row in rows
         if row.failed
     ]
-    voters = ", ".join(row.rule for row in rows if row.predict != "readout")
-    if voters:
+    with_contexts = ", ".join(row.rule for row in rows if row.predict != "readout")
+    if with_contexts:
         below.append(
-            f"Spikes and operations are of one pass of a sample; {voters} predict with contexts, "
-            "which takes more."
+            "Spikes and operations are those of one sample without contexts. With contexts, which "
+            f"costs more, predict: {with_contexts}."
         )
     return "\n".join([*table, *([""] if below else []), *below])
 

@@ -1,4 +1,4 @@
-"""Random changes of training samples that leave the class as it is."""
+"""Random changes of training samples that keep the class."""
 
 from __future__ import annotations
 
@@ -10,20 +10,24 @@ from torch.nn.functional import pad
 
 from sigprop_snn.errors import SigpropError
 
-MIRRORED_SHIFT = 4
 SHIFT = 2
+SHIFT_WITH_MIRROR = 4
 
 
 @dataclass(frozen=True)
 class Augment:
-    """Random changes of training samples, new ones in every epoch.
+    """Random changes of training samples, drawn anew in every epoch.
 
     Attributes:
-        shift: largest shift in pixels each way; of a row of channels, along the row. None takes 4
-            where samples are mirrored too and 2 elsewhere.
-        mirror: whether to mirror half of the samples, left to right. None mirrors where the data
-            set's classes allow it: pictures of things, never digits, gestures or sounds.
-        drop: share of the events that is left out, each on its own, in [0, 1).
+        shift: largest shift in pixels in each direction; samples that are one row of channels
+            shift only along the row. None uses 4 for data sets that are also mirrored and 2
+            otherwise.
+        mirror: whether to mirror half of the samples, left to right. None mirrors only data sets
+            whose classes allow it: pictures of objects, but not digits, gestures or sounds.
+        drop: fraction of the events to drop, independently of each other, in [0, 1).
+
+    Raises:
+        SigpropError: if a number is out of range.
     """
 
     shift: int | None = None
@@ -34,31 +38,35 @@ class Augment:
         if self.shift is not None and self.shift < 0:
             raise SigpropError(f"shift is {self.shift}; expected 0 pixels or more")
         if not 0 <= self.drop < 1:
-            raise SigpropError(f"drop is {self.drop}; expected a share of the events in [0, 1)")
+            raise SigpropError(f"drop is {self.drop}; expected a fraction of the events in [0, 1)")
 
-    def settled(self, *, mirror: bool) -> Augment:
-        """Return the choice with nothing open, for a data set that may be mirrored or not."""
+    def resolved(self, *, mirror: bool) -> Augment:
+        """Return the augmentation with defaults in place of None.
+
+        Args:
+            mirror: whether the data set may be mirrored.
+        """
         mirrored = mirror if self.mirror is None else self.mirror
         shift = self.shift
         if shift is None:
-            shift = MIRRORED_SHIFT if mirrored else SHIFT
+            shift = SHIFT_WITH_MIRROR if mirrored else SHIFT
         return Augment(shift, mirrored, self.drop)
 
 
-def shifted(
+def shift_pictures(
     pictures: Tensor, random: torch.Generator, shift: int, *, mirror: bool = False
 ) -> Tensor:
-    """Shift every picture by up to `shift` pixels each way, and mirror half of them if asked.
+    """Shift every picture at random, and mirror half of them if asked.
 
     Args:
-        pictures: `[B, C, H, W]`; of event frames, the steps may lie among the channels. A picture
-            of height 1 is a row, which is shifted along itself alone.
-        random: generator of the shifts and the flips.
-        shift: largest shift in pixels; what enters from outside is 0.
+        pictures: `[B, C, H, W]`; for event frames, the time steps may be channels. A picture of
+            height 1 is a row, which shifts only along its length.
+        random: generator of the shifts and of the mirroring.
+        shift: largest shift in pixels in each direction; pixels from outside are 0.
         mirror: whether to mirror half of the pictures, left to right.
 
     Returns:
-        New pictures in the type and shape of the old.
+        New pictures of the same type and shape.
     """
     count, channels, height, width = pictures.shape
     top, left = torch.randint(2 * shift + 1, (2, count, 1), generator=random)
@@ -75,20 +83,20 @@ def shifted(
     return padded[sample, channel, rows[:, None, :, None], columns[:, None, None, :]]
 
 
-def thinned(frames: Tensor, random: torch.Generator, drop: float) -> Tensor:
-    """Leave out events, each with probability `drop`.
+def drop_events(frames: Tensor, random: torch.Generator, drop: float) -> Tensor:
+    """Drop events, each with probability `drop`.
 
     Args:
-        frames: counts of events, in any shape; whole numbers in any type.
-        random: generator of the draw.
-        drop: share that is left out, in [0, 1).
+        frames: event counts of any shape; whole numbers of any type.
+        random: generator of the draws.
+        drop: probability, in [0, 1).
 
     Returns:
-        New counts in the type and shape of the old.
+        New counts of the same type and shape.
     """
-    there = frames.nonzero(as_tuple=True)
-    counts = frames[there].to(torch.float32)
-    left = torch.binomial(counts, torch.full_like(counts, 1 - drop), generator=random)
-    thin = torch.zeros_like(frames)
-    thin[there] = left.to(frames.dtype)
-    return thin
+    occupied = frames.nonzero(as_tuple=True)
+    counts = frames[occupied].to(torch.float32)
+    kept = torch.binomial(counts, torch.full_like(counts, 1 - drop), generator=random)
+    result = torch.zeros_like(frames)
+    result[occupied] = kept.to(frames.dtype)
+    return result

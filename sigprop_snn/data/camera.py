@@ -1,4 +1,4 @@
-"""The embedded digits, seen by a simulated event camera."""
+"""The embedded digits, recorded by a simulated event camera."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sigprop_snn.data.events import structured
+from sigprop_snn.data.events import make_events
 from sigprop_snn.data.frames import Sensor
-from sigprop_snn.data.recordings import Recordings, framed
+from sigprop_snn.data.recordings import Recordings, as_frames
 from sigprop_snn.data.source import Request, Source
 from sigprop_snn.data.static import TEN_DIGITS, digit_pictures
 
@@ -19,7 +19,7 @@ SENSOR_SIZE = (16, 16, 2)
 """Width, height and polarities, in tonic's order."""
 
 DURATION = 300_000
-"""Microseconds of a recording: three saccades of 100,000."""
+"""Duration of a recording in microseconds: three saccades of 100,000."""
 
 _SEED = 8_128
 _ENLARGED = 12
@@ -32,27 +32,27 @@ _NOISE_EVENTS = 8.0
 
 
 def digit_events(split: str) -> tuple[list[NDArray[Any]], Tensor]:
-    """Return events of scikit-learn's digits under a camera that moves in three straight saccades.
+    """Return events of scikit-learn's digits from a camera that makes three straight saccades.
 
-    Each digit, enlarged to 12x12 pixels, passes over a 16x16 sensor along the sides of a triangle,
-    as the pictures of N-MNIST do (Orchard et al. 2015, doi:10.3389/fnins.2015.00437). A pixel
-    emits an event whenever the logarithm of its brightness has moved by its contrast threshold
-    since its last event. Thresholds differ a little from pixel to pixel, and a few noise events
-    fall anywhere. The events are the same on every call.
+    Each digit, enlarged to 12x12 pixels, moves over a 16x16 sensor along the sides of a triangle,
+    as in N-MNIST (Orchard et al. 2015, doi:10.3389/fnins.2015.00437). A pixel sends an event when
+    the logarithm of its brightness has changed by its contrast threshold since its last event.
+    Thresholds differ a little between pixels, and a few noise events are added at random places.
+    Every call returns the same events.
 
     Args:
-        split: "train" or "test", the same split as that of the data set `digits`.
+        split: "train" or "test", as in the data set `digits`.
 
     Returns:
         A structured array for each recording, with tonic's fields x, y, t (microseconds, rising)
         and p (1 for brighter), and the labels, int64 `[N]`.
 
     Raises:
-        SigpropError: if `split` is another word.
+        SigpropError: if `split` is neither.
     """
     pictures, labels = digit_pictures(split)
     bright = _enlarge(pictures[:, 0].numpy() / 16.0)
-    # The same sensor sees both splits; the noise differs.
+    # Both splits have the same sensor but different noise.
     width, height, _ = SENSOR_SIZE
     mismatch = np.random.default_rng(_SEED).normal(0.0, _MISMATCH, (height, width))
     sample, x, y, t, p = _watch(bright, _CONTRAST * (1.0 + mismatch))
@@ -61,13 +61,13 @@ def digit_events(split: str) -> tuple[list[NDArray[Any]], Tensor]:
         np.concatenate(pair) for pair in zip((sample, x, y, t, p), noise, strict=True)
     )
     order = np.lexsort((t, sample))
-    events = structured(x[order], y[order], t[order], p[order])
+    events = make_events(x[order], y[order], t[order], p[order])
     ends = np.cumsum(np.bincount(sample, minlength=len(bright)))
     return np.split(events, ends[:-1]), labels
 
 
 def open_digit_events(request: Request) -> Source:
-    """Return the events of `digit_events` in frames; needs no files and keeps none."""
+    """Return the events of `digit_events` as frames. No file is read or written."""
     splits = []
     for split in ("train", "test"):
         recordings, labels = digit_events(split)
@@ -77,12 +77,12 @@ def open_digit_events(request: Request) -> Source:
             recordings.__getitem__,
             f"{split} recording {{}}".format,
         )
-        splits.append(framed(numbered, Sensor(SENSOR_SIZE, DURATION), request))
+        splits.append(as_frames(numbered, Sensor(SENSOR_SIZE, DURATION), request))
     return Source("digit-events", splits[0], splits[1], TEN_DIGITS, timed=True)
 
 
 def _enlarge(pictures: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Pictures `[N, 8, 8]` in bilinear enlargement, `[N, 12, 12]`."""
+    """Enlarge pictures `[N, 8, 8]` to `[N, 12, 12]`, bilinearly."""
     side = pictures.shape[1]
     centre = np.clip((np.arange(_ENLARGED) + 0.5) * side / _ENLARGED - 0.5, 0, side - 1)
     weight = np.maximum(0.0, 1.0 - np.abs(centre[:, None] - np.arange(side)))
@@ -93,10 +93,10 @@ def _enlarge(pictures: NDArray[np.float64]) -> NDArray[np.float64]:
 def _watch(
     bright: NDArray[np.float64], contrast: NDArray[np.float64]
 ) -> tuple[NDArray[np.int64], ...]:
-    """Sample, x, y, t and p of the events of pictures `[N, 12, 12]` under the moving camera."""
+    """Return sample, x, y, t and p of the events of pictures `[N, 12, 12]`."""
     corners = np.array(_CORNERS)
-    along = np.arange(1, _STEPS_PER_SACCADE + 1)[:, None] / _STEPS_PER_SACCADE
-    path = np.concatenate([a + (b - a) * along for a, b in pairwise(corners)])
+    fraction = np.arange(1, _STEPS_PER_SACCADE + 1)[:, None] / _STEPS_PER_SACCADE
+    path = np.concatenate([a + (b - a) * fraction for a, b in pairwise(corners)])
     tick = DURATION / len(path)
     before = _log_brightness(bright, corners[0])
     level = before.copy()
@@ -111,8 +111,8 @@ def _watch(
         nth = np.arange(len(sample)) - np.repeat(np.cumsum(times) - times, times) + 1
         rising = now[at] > level[at]
         crossed = level[at] + np.where(rising, 1.0, -1.0) * nth * contrast[y, x]
-        # The logarithm is taken to run straight from one position to the next.
-        # Rounding can bring a pixel over its threshold while nothing moves: then at the end.
+        # Between two positions the logarithm changes linearly, which gives the time of an event.
+        # A pixel that crosses by rounding alone, without change, sends its event at the end.
         change = now[at] - before[at]
         part = np.divide(crossed - before[at], change, out=np.ones_like(change), where=change != 0)
         part = np.clip(part, 0.0, 1.0)
@@ -124,7 +124,7 @@ def _watch(
 
 
 def _log_brightness(bright: NDArray[np.float64], offset: NDArray[np.float64]) -> NDArray[Any]:
-    """What the sensor sees, `[N, H, W]`, with the pictures' corner at `offset` (y, x) pixels."""
+    """Return the sensor's input `[N, H, W]` with the pictures' corner at `offset` (y, x)."""
     width, height, _ = SENSOR_SIZE
     side = bright.shape[1]
     seen = np.zeros((len(bright), height, width))
@@ -138,7 +138,7 @@ def _log_brightness(bright: NDArray[np.float64], offset: NDArray[np.float64]) ->
 
 
 def _noise(count: int, random: np.random.Generator) -> tuple[NDArray[np.int64], ...]:
-    """Sample, x, y, t and p of events that nothing caused."""
+    """Return sample, x, y, t and p of random events."""
     width, height, polarities = SENSOR_SIZE
     sample = np.repeat(np.arange(count), random.poisson(_NOISE_EVENTS, count))
     highs = (width, height, DURATION, polarities)

@@ -1,4 +1,4 @@
-"""Downloads that leave either the whole data set or nothing behind."""
+"""Downloads that add a complete data set or nothing."""
 
 from __future__ import annotations
 
@@ -17,32 +17,32 @@ def fetch(
     advice: str,
     download: Callable[[Path], object] | None,
 ) -> None:
-    """Download into a new folder beside, then move what came into `root`.
+    """Download into a temporary folder, then move the files to `root`.
 
     Args:
-        name: the data set's name, for the message.
-        root: the folder that is to hold the data set.
-        looked_for: files or folders that are not there, for the message.
-        advice: how to get them by hand, for the message.
-        download: fills the folder it is given; None where no download is wanted.
+        name: the data set's name, for messages.
+        root: the folder to contain the data set.
+        looked_for: the missing files or folders, for messages.
+        advice: how to get them by hand, for messages.
+        download: downloads into the folder that it receives; None if downloads are off.
 
     Raises:
-        DataNotFoundError: if no download is wanted, or it fails for whatever reason.
+        DataNotFoundError: if downloads are off or the download fails.
     """
     files = list(looked_for)
     if download is None:
-        raise DataNotFoundError(name, files, f"Downloading was switched off. {advice}")
-    made = [folder for folder in (root, *root.parents) if not folder.exists()]
+        raise DataNotFoundError(name, files, f"Downloading is switched off. {advice}")
+    new_folders = [folder for folder in (root, *root.parents) if not folder.exists()]
     try:
         root.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=root, prefix=".download-") as folder:
             download(Path(folder))
             _move_into(Path(folder), root)
-    # The libraries raise anything from OSError to RuntimeError; the person needs the same help.
+    # The libraries raise anything from OSError to RuntimeError; the user needs the same advice.
     except Exception as error:
-        for folder_made in made:
+        for new in new_folders:
             with suppress(OSError):
-                folder_made.rmdir()
+                new.rmdir()
         reason = f"{type(error).__name__}: {error}"
         raise DataNotFoundError(name, files, f"Downloading failed ({reason}). {advice}") from error
 

@@ -1,4 +1,4 @@
-"""Recordings of events, and what makes one unusable."""
+"""Recordings of events, and the checks that a recording must pass."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from numpy.typing import NDArray
 from sigprop_snn.errors import SigpropError
 
 Events = NDArray[Any]
-"""Structured array with tonic's fields: x, y, t (microseconds) and p (1 for brighter)."""
+"""Structured array with tonic's fields x, y, t (microseconds) and p (1 for brighter)."""
 
 LARGEST_FILE = 2**30
-"""Bytes of the largest file that is read as one recording."""
+"""Largest file in bytes that is read as one recording."""
 
 
 class EventFileError(SigpropError):
-    """A recording that can't be used; the message names the file, its fault and what was due."""
+    """A recording that can't be used; the message names the file, the fault and the expectation."""
 
     def __init__(self, file: Path, fault: str, expected: str) -> None:
         super().__init__(f"the event file {file} {fault}; expected {expected}")
 
 
-def structured(x: Any, y: Any, t: Any, p: Any) -> Events:
-    """Return events in tonic's structured array.
+def make_events(x: Any, y: Any, t: Any, p: Any) -> Events:
+    """Return events as tonic's structured array.
 
     Args:
-        x: columns, one an event.
-        y: rows.
+        x: column of each event's pixel.
+        y: row of each event's pixel.
         t: microseconds.
         p: polarities, 0 or 1.
     """
@@ -39,18 +39,18 @@ def structured(x: Any, y: Any, t: Any, p: Any) -> Events:
     return events
 
 
-def in_time(events: Events) -> Events:
-    """Return events in the order of time; those of one time stay as they were."""
+def sort_by_time(events: Events) -> Events:
+    """Return events in order of time; events of the same time keep their order."""
     if bool((np.diff(events["t"]) < 0).any()):
         return events[np.argsort(events["t"], kind="stable")]
     return events
 
 
-def file_size(file: Path) -> int:
-    """Return the bytes of a file that is to be read as one recording.
+def check_file_size(file: Path) -> int:
+    """Return the size in bytes of a file that contains one recording.
 
     Raises:
-        EventFileError: if it can't be read, is empty or is larger than `LARGEST_FILE`.
+        EventFileError: if the file can't be read, is empty or is larger than `LARGEST_FILE`.
     """
     try:
         size = file.stat().st_size
@@ -64,21 +64,21 @@ def file_size(file: Path) -> int:
 
 
 def unreadable(file: Path, error: BaseException) -> EventFileError:
-    """Return the error for a file that the system or a library gave up on."""
+    """Return the error for a file that the system or a library could not read."""
     reason = " ".join(str(error).split()) or type(error).__name__
-    return EventFileError(file, f"can't be read ({reason})", "a whole, readable recording")
+    return EventFileError(file, f"can't be read ({reason})", "a complete, readable recording")
 
 
-def fault(events: Events, sensor: tuple[int, int, int]) -> tuple[str, str] | None:
-    """Return what is wrong with events and what was expected, or None.
+def find_fault(events: Events, sensor: tuple[int, int, int]) -> tuple[str, str] | None:
+    """Return the first fault of a recording and the expectation, or None.
 
     Args:
         events: a recording.
         sensor: width, height and number of polarities.
     """
     if len(events) == 0:
-        return "holds no event", "at least one"
-    outside = _outside(events, sensor)
+        return "contains no event", "at least one"
+    outside = _outside_sensor(events, sensor)
     if outside:
         return outside
     time = events["t"]
@@ -86,7 +86,7 @@ def fault(events: Events, sensor: tuple[int, int, int]) -> tuple[str, str] | Non
     if len(falling):
         at = falling[0]
         return (
-            f"has event {at + 1} at {time[at + 1]} us after one at {time[at]} us",
+            f"has event {at + 1} at {time[at + 1]} us after an event at {time[at]} us",
             "times that never fall",
         )
     if time[0] < 0:
@@ -94,23 +94,28 @@ def fault(events: Events, sensor: tuple[int, int, int]) -> tuple[str, str] | Non
     return None
 
 
-def on_sensor(file: Path, events: Events, sensor: tuple[int, int, int]) -> Events:
-    """Return the events as they are.
+def check_sensor(file: Path, events: Events, sensor: tuple[int, int, int]) -> Events:
+    """Return the events unchanged.
+
+    Args:
+        file: the recording's file, for the message.
+        events: a recording.
+        sensor: width, height and number of polarities.
 
     Raises:
-        EventFileError: if one lies outside the sensor.
+        EventFileError: if an event is outside the sensor.
     """
-    outside = _outside(events, sensor)
+    outside = _outside_sensor(events, sensor)
     if outside:
         raise EventFileError(file, *outside)
     return events
 
 
-def _outside(events: Events, sensor: tuple[int, int, int]) -> tuple[str, str] | None:
+def _outside_sensor(events: Events, sensor: tuple[int, int, int]) -> tuple[str, str] | None:
     for field, limit in zip("xyp", sensor, strict=True):
         value = events[field].astype(np.int64)
-        odd = np.flatnonzero((value < 0) | (value >= limit))
-        if len(odd):
-            at = odd[0]
+        wrong = np.flatnonzero((value < 0) | (value >= limit))
+        if len(wrong):
+            at = wrong[0]
             return f"has event {at} with {field}={value[at]}", f"{field} from 0 to {limit - 1}"
     return None

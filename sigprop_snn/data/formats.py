@@ -1,4 +1,4 @@
-"""Recordings of events in the formats that tonic reads, none of which may run code."""
+"""Readers of event files, by format. No file can run code."""
 
 from __future__ import annotations
 
@@ -11,38 +11,38 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sigprop_snn.data.apart import read_apart
 from sigprop_snn.data.events import (
     LARGEST_FILE,
     EventFileError,
     Events,
-    file_size,
-    in_time,
-    structured,
+    check_file_size,
+    make_events,
+    sort_by_time,
     unreadable,
 )
+from sigprop_snn.data.isolated_reader import read_isolated
 from sigprop_snn.data.nmnist import read_bin
 from sigprop_snn.errors import SigpropError
 
 LARGEST_SIDE = 4096
-"""Pixels; no event camera has a side as long."""
+"""Largest width and height in pixels; no event camera has more."""
 
 LONGEST = 24 * 3600 * 1_000_000
-"""Microseconds that a recording may last."""
+"""Longest recording in microseconds."""
 
 _MOST_EVENTS = LARGEST_FILE // 5
-_ADDRESS = 8  # bytes of an event in both versions of AEDAT
+_ADDRESS_BYTES = 8  # bytes of an event in AEDAT 2 and 3
 _PACKET = struct.Struct("<HHIIIIII")  # AEDAT 3.1: type, source, size, 2 of time, 3 counts
-_POLARITY = 1
+_POLARITY = 1  # the packet type of polarity events
 
 
 def read_events(file: Path | str) -> Events:
     """Read and check a recording of events.
 
-    The ending of the name says the format:
+    The suffix of the file name gives the format:
 
     * `.bin`: 5 bytes an event, as in N-MNIST.
-    * `.aedat`: version 2 of a DVS128 or a DAVIS346, or version 3.1 of a DVS128.
+    * `.aedat`: version 2 from a DVS128 or a DAVIS346, or version 3.1 from a DVS128.
     * `.aedat4`: needs the package aedat.
     * `.npy`: a structured array with the fields x, y, t and p.
     * `.h5`, `.hdf5`: data sets x, y, t and p, at the top or in the group `events`; or one
@@ -57,36 +57,38 @@ def read_events(file: Path | str) -> Events:
         Structured array with tonic's fields x, y, t (microseconds, rising) and p.
 
     Raises:
-        EventFileError: if the file is absent, damaged, no recording, or too large to be one.
+        EventFileError: if the file is missing, damaged, too large or no recording.
         SigpropError: if a package that the format needs isn't installed.
     """
     file = Path(file)
     reader = READERS.get(file.suffix.lower())
     if reader is None:
-        raise EventFileError(file, f"ends in {file.suffix!r}", f"one of {', '.join(READERS)}")
-    file_size(file)
+        raise EventFileError(
+            file, f"has the suffix {file.suffix!r}", f"one of {', '.join(READERS)}"
+        )
+    check_file_size(file)
     try:
         columns = reader(file)
     except SigpropError:
         raise
-    # Damage makes tonic fail in many ways, none of which names the file.
+    # Damage makes tonic fail in many ways, and none of its errors names the file.
     except Exception as error:
         raise unreadable(file, error) from error
-    return checked(file, *columns)
+    return events_of_columns(file, *columns)
 
 
-def checked(file: Path, x: Any, y: Any, t: Any, p: Any) -> Events:
-    """Return events from their columns, in the order of time.
+def events_of_columns(file: Path, x: Any, y: Any, t: Any, p: Any) -> Events:
+    """Check the columns of a recording and return its events, sorted by time.
 
     Args:
-        file: where they come from, for the message.
-        x: columns of pixels, whole numbers in any type.
-        y: rows of pixels.
+        file: the recording's file, for messages.
+        x: column of each event's pixel, whole numbers of any type.
+        y: row of each event's pixel.
         t: microseconds.
-        p: polarities, see `read_events`.
+        p: polarities; see `read_events`.
 
     Raises:
-        EventFileError: if they can't be a recording.
+        EventFileError: if a value can't be part of a recording.
     """
     limits = {
         "x": (0, LARGEST_SIDE - 1),
@@ -98,27 +100,26 @@ def checked(file: Path, x: Any, y: Any, t: Any, p: Any) -> Events:
     for (name, (low, high)), values in zip(limits.items(), (x, y, t, p), strict=True):
         column = np.asarray(values)
         if column.ndim != 1 or column.dtype.kind not in "iufb":
-            fault = f"holds {name} as {column.dtype} of shape {column.shape}"
+            fault = f"contains {name} as {column.dtype} of shape {column.shape}"
             raise EventFileError(file, fault, "a row of whole numbers")
         with np.errstate(invalid="ignore"):
-            # What is not a number is within no limits either.
-            odd = ~((column >= low) & (column <= high))
+            wrong = ~((column >= low) & (column <= high))  # includes NaN
             if column.dtype.kind == "f":
-                odd |= column != np.floor(column)
-        if odd.any():
-            at = int(odd.argmax())
+                wrong |= column != np.floor(column)
+        if wrong.any():
+            at = int(wrong.argmax())
             fault = f"has event {at} with {name}={column[at]}"
             raise EventFileError(file, fault, f"a whole number from {low} to {high}")
         columns[name] = column.astype(np.int64)
     counts = {name: len(column) for name, column in columns.items()}
     if len(set(counts.values())) > 1:
-        raise EventFileError(file, f"holds {counts}", "as many of each")
+        raise EventFileError(file, f"contains {counts}", "equally many of each")
     if not counts["x"]:
-        raise EventFileError(file, "holds no event", "at least one")
-    events = in_time(structured(columns["x"], columns["y"], columns["t"], columns["p"] > 0))
-    span = int(events["t"][-1]) - int(events["t"][0])
-    if span > LONGEST:
-        raise EventFileError(file, f"lasts {span} us", f"at most {LONGEST}, a day")
+        raise EventFileError(file, "contains no event", "at least one")
+    events = sort_by_time(make_events(columns["x"], columns["y"], columns["t"], columns["p"] > 0))
+    duration = int(events["t"][-1]) - int(events["t"][0])
+    if duration > LONGEST:
+        raise EventFileError(file, f"lasts {duration} us", f"at most {LONGEST}, one day")
     return events
 
 
@@ -134,14 +135,14 @@ def _npy(file: Path) -> _Columns:
 
 
 def load_array(file: Path) -> NDArray[Any]:
-    """Return the array of a `.npy` file, which is not read before it is used. Objects are refused.
+    """Map the array of a `.npy` file into memory. Arrays of Python objects are refused.
 
     Raises:
-        EventFileError: if the file is damaged or holds anything else.
+        EventFileError: if the file is damaged or contains no plain array.
     """
-    file_size(file)
+    check_file_size(file)
     try:
-        # Mapped, because the header alone says how large an array it wants.
+        # Mapped, not read: a damaged header can ask for any amount of memory.
         array: NDArray[Any] = np.lib.format.open_memmap(file, mode="r")
     except Exception as error:
         raise unreadable(file, error) from error
@@ -152,12 +153,12 @@ def _fields(file: Path, array: NDArray[Any]) -> _Columns:
     names = array.dtype.names or ()
     if not {"x", "y", "t", "p"} <= set(names):
         found = f"the fields {', '.join(names)}" if names else f"{array.dtype} without fields"
-        raise EventFileError(file, f"holds {found}", "the fields x, y, t and p")
+        raise EventFileError(file, f"contains {found}", "the fields x, y, t and p")
     return array["x"], array["y"], array["t"], array["p"]
 
 
 def _hdf5(file: Path) -> _Columns:
-    x, y, t, p = read_apart(file, "hdf5", _MOST_EVENTS)
+    x, y, t, p = read_isolated(file, "hdf5_events", _MOST_EVENTS)
     return x, y, t, p
 
 
@@ -167,7 +168,7 @@ def _aedat4(file: Path) -> _Columns:
             f"reading {file} needs the package aedat, which is not installed; expected "
             "`pip install aedat`"
         )
-    x, y, t, p = read_apart(file, "aedat4")
+    x, y, t, p = read_isolated(file, "aedat4_events")
     return x, y, t, p
 
 
@@ -177,21 +178,21 @@ def _aedat(file: Path) -> _Columns:
     with file.open("rb") as stream:
         head = stream.read(64 * 1024)
     if not head.startswith(b"#!AER-DAT"):
-        raise EventFileError(file, f"begins with {head[:9]!r}", "#!AER-DAT")
+        raise EventFileError(file, f"starts with {head[:9]!r}", "#!AER-DAT")
     version, start = read_aedat_header_from_file(str(file))[:2]
     if 2 <= version < 3:
         _check_addresses(file, start)
     elif version > 3:
         _check_packets(file, start)
     else:
-        raise EventFileError(file, f"is of AEDAT version {version:g}", "version 2 or 3.1")
+        raise EventFileError(file, f"has AEDAT version {version:g}", "version 2 or 3.1")
     raw = get_aer_events_from_file(str(file), version, start)
     address, time = raw["address"].astype(np.int64), raw["timeStamp"].astype(np.int64)
     if version > 3:
         return (address >> 17) & 0x7FFF, (address >> 2) & 0x7FFF, time, (address >> 1) & 1
     if b"DAVIS346" in head[:start].upper():
-        shown = address >> 31 == 0  # the others are samples of grey levels
-        address, time = address[shown], time[shown]
+        is_event = address >> 31 == 0  # the others are samples of grey levels
+        address, time = address[is_event], time[is_event]
         x, y = 345 - ((address >> 12) & 0x3FF), 259 - ((address >> 22) & 0x1FF)
         return x, y, time, (address >> 11) & 1
     chip = [line for line in head[:start].splitlines() if b"AEChip" in line]
@@ -203,27 +204,29 @@ def _aedat(file: Path) -> _Columns:
 
 def _check_addresses(file: Path, start: int) -> None:
     body = file.stat().st_size - start
-    if body % _ADDRESS:
-        fault = f"has {body} bytes behind its header"
-        raise EventFileError(file, fault, f"a multiple of {_ADDRESS}")
+    if body % _ADDRESS_BYTES:
+        fault = f"has {body} bytes after its header"
+        raise EventFileError(file, fault, f"a multiple of {_ADDRESS_BYTES}")
 
 
 def _check_packets(file: Path, start: int) -> None:
-    """See that there is nothing but whole packets of polarity events, all that tonic can read."""
+    """Check that all packets are complete and contain polarity events: tonic reads no others."""
     end = file.stat().st_size
     with file.open("rb") as stream:
         while start < end:
             stream.seek(start)
             head = stream.read(_PACKET.size)
             if len(head) < _PACKET.size:
-                raise EventFileError(file, f"ends in the packet at byte {start}", "a whole packet")
+                raise EventFileError(
+                    file, f"ends in the packet at byte {start}", "a complete packet"
+                )
             kind, _, size, _, _, capacity, _, _ = _PACKET.unpack(head)
-            if kind != _POLARITY or size != _ADDRESS:
+            if kind != _POLARITY or size != _ADDRESS_BYTES:
                 fault = f"has at byte {start} a packet of type {kind} with events of {size} bytes"
                 raise EventFileError(file, fault, "polarity events, type 1 with 8 bytes")
             start += _PACKET.size + capacity * size
             if start > end:
-                raise EventFileError(file, f"ends {start - end} bytes early", "a whole packet")
+                raise EventFileError(file, f"ends {start - end} bytes early", "a complete packet")
 
 
 READERS: dict[str, Callable[[Path], _Columns]] = {
@@ -234,4 +237,4 @@ READERS: dict[str, Callable[[Path], _Columns]] = {
     ".h5": _hdf5,
     ".hdf5": _hdf5,
 }
-"""How a recording is read, by the ending of its name."""
+"""The reader of each format, by suffix."""

@@ -1,4 +1,4 @@
-"""From events to frames: one count for every step, polarity and pixel."""
+"""Frames of events: the number of events in each time step, polarity and pixel."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from sigprop_snn.data.events import Events, fault
+from sigprop_snn.data.events import Events, find_fault
 from sigprop_snn.errors import SigpropError
 
 Counts = NDArray[np.uint8] | NDArray[np.int16]
@@ -16,15 +16,15 @@ Counts = NDArray[np.uint8] | NDArray[np.int16]
 
 @dataclass(frozen=True)
 class Sensor:
-    """What recorded the events, and how its time runs.
+    """The sensor that recorded the events, and its clock.
 
     Attributes:
         size: width, height and number of polarities.
-        duration: microseconds from a recording's beginning to where the last step ends, unless
-            `Frames` says otherwise.
-        from_first: whether a recording begins at its first event; otherwise it begins at time 0.
+        duration: microseconds from the start of a recording to the end of the last step, unless
+            `Frames` sets them.
+        from_first: whether a recording starts at its first event; otherwise it starts at time 0.
         counts: how counts are stored: "uint8" (up to 255) or "int16" (up to 32,767).
-        line: whether the pixels are a row of channels, whose frames have no height axis.
+        line: whether the pixels are one row of channels, whose frames have no height axis.
     """
 
     size: tuple[int, int, int]
@@ -36,28 +36,30 @@ class Sensor:
 
 @dataclass(frozen=True)
 class Frames:
-    """How recordings of events become frames, one a step.
+    """How a recording of events becomes frames, one for each time step.
 
-    Without a `bin_width` the steps share the time from `start` to `end` equally. With one, each
-    step takes that long, a recording fills as many steps as it lasts, and the rest stays silent;
-    `Batches.with_lengths` tells how many it fills. Fewer steps or a larger `bin_width` is how time
-    is downsampled.
+    Without `bin_width`, the time from `start` to `end` is divided into equal steps. With it, each
+    step lasts `bin_width`; a short recording fills only the first steps and the others are empty
+    (`Batches.with_lengths` returns the number of filled steps). Use fewer steps or a larger
+    `bin_width` to downsample time.
 
     Attributes:
-        bin_width: microseconds of a step; None derives it from the number of steps.
-        start: microseconds behind the recording's beginning at which the first step starts.
-        end: the same for the end of the last step; None takes the data set's own. It is rounded up
-            so that all steps are equally long. Not together with `bin_width`.
-        outside: what becomes of events before the first step and behind the last: "keep" counts
-            them in the first and in the last step, so that no event is lost; "drop" leaves them
-            out.
-        denoise: leave out every event without an earlier one at a neighbouring pixel within so
-            many microseconds (`tonic.transforms.Denoise`); None keeps all.
-        size: width and height that the pixels are brought down to by adding up neighbours; of a
-            row of channels `(channels, 1)`; None keeps the sensor's own.
-        merge_polarities: whether brighter and darker count together, in one polarity.
-        sensor: width and height of the sensor of one's own recordings, for the data set
-            `eventfolder` alone; None finds the smallest that holds every event.
+        bin_width: duration of a step in microseconds; None derives it from the number of steps.
+        start: start of the first step, in microseconds after the start of the recording.
+        end: end of the last step, in microseconds after the start of the recording; None takes the
+            data set's. It is rounded up to make all steps equally long. Not with `bin_width`.
+        outside: what to do with events before the first step and after the last: "keep" counts
+            them in the first and the last step; "drop" removes them.
+        denoise: remove every event without an earlier event at a neighbouring pixel in the last
+            `denoise` microseconds (`tonic.transforms.Denoise`); None removes none.
+        size: width and height of the frames; the counts of neighbouring pixels are added. For a
+            row of channels `(channels, 1)`. None keeps the sensor's size.
+        merge_polarities: whether to count brighter and darker events together, as one polarity.
+        sensor: width and height of the sensor, for the data set `eventfolder` only; None takes the
+            smallest that includes every event.
+
+    Raises:
+        SigpropError: if a value is out of range.
     """
 
     bin_width: int | None = None
@@ -80,8 +82,8 @@ class Frames:
             raise SigpropError(f"end is {self.end}; expected more than start, {self.start}")
         if self.end is not None and self.bin_width is not None:
             raise SigpropError(
-                f"bin_width is {self.bin_width} and end is {self.end}; expected one of them, since "
-                "the number of steps and the bin width give the end"
+                f"bin_width is {self.bin_width} and end is {self.end}; expected one of them, "
+                "because the bin width and the number of steps determine the end"
             )
         if self.outside not in ("keep", "drop"):
             raise SigpropError(f"outside is {self.outside!r}; expected 'keep' or 'drop'")
@@ -92,24 +94,25 @@ class Frames:
 
 
 def to_frames(events: Events, sensor: tuple[int, int, int], steps: int, duration: int) -> Counts:
-    """Count events per step, polarity and pixel (`tonic.transforms.ToFrame`). None is lost.
+    """Count the events in each step, polarity and pixel (`tonic.transforms.ToFrame`).
 
     Args:
         events: structured array with the fields x, y, t (microseconds, rising) and p.
         sensor: width, height and number of polarities.
         steps: number of time steps T.
-        duration: microseconds that the steps share equally; later events count in the last step.
+        duration: microseconds that are divided into equal steps; later events count in the last
+            step, so no event is lost.
 
     Returns:
         Counts, uint8 `[T, P, H, W]`.
 
     Raises:
-        SigpropError: if there is no event, one lies outside the sensor, a time falls or is below
+        SigpropError: if there is no event, an event is outside the sensor, a time falls or is below
             0, `steps` < 1, or one pixel has more than 255 events in a step.
     """
-    wrong = fault(events, sensor)
-    if wrong:
-        raise SigpropError(f"a recording {wrong[0]}; expected {wrong[1]}")
+    fault = find_fault(events, sensor)
+    if fault:
+        raise SigpropError(f"the recording {fault[0]}; expected {fault[1]}")
     return bin_events(events, Sensor(sensor, duration), Frames(), steps)
 
 
@@ -117,10 +120,10 @@ def frame_shape(sensor: Sensor, frames: Frames, steps: int) -> tuple[int, ...]:
     """Return the shape of a recording's frames, `(T, P, H, W)`, or `(T, P, W)` for a line.
 
     Raises:
-        SigpropError: if the frames ask for what the sensor can't give.
+        SigpropError: if the frames are larger than the sensor or the steps have no duration.
     """
     width, height, polarities = sensor.size
-    _clock(sensor, frames, steps)
+    _step_times(sensor, frames, steps)
     if frames.size is not None:
         if frames.size[0] > width or frames.size[1] > height:
             raise SigpropError(
@@ -132,43 +135,43 @@ def frame_shape(sensor: Sensor, frames: Frames, steps: int) -> tuple[int, ...]:
 
 
 def bin_events(events: Events, sensor: Sensor, frames: Frames, steps: int) -> Counts:
-    """Return a recording's counts in the sensor's type and the shape of `frame_shape`.
+    """Return a recording's counts, in the sensor's type and in the shape from `frame_shape`.
 
     Args:
-        events: a recording without `fault`.
-        sensor: what recorded it.
+        events: a recording that `find_fault` accepts.
+        sensor: the sensor that recorded it.
         frames: how it becomes frames.
         steps: number of time steps T.
 
     Raises:
-        SigpropError: if one pixel has more events in a step than its type can count, `steps` < 1,
-            or the frames ask for what the sensor can't give.
+        SigpropError: if one pixel has more events in a step than its type can count, or as
+            `frame_shape`.
     """
     shape = frame_shape(sensor, frames, steps)
-    start, step = _clock(sensor, frames, steps)
-    held = events.astype(_WIDE)
+    start, step = _step_times(sensor, frames, steps)
+    binned = events.astype(_WIDE)
     if sensor.from_first:
-        held["t"] -= held["t"][0]
+        binned["t"] -= binned["t"][0]
     if frames.denoise is not None:
-        held = _denoised(held, frames.denoise)
-    held["t"] -= start
+        binned = _denoised(binned, frames.denoise)
+    binned["t"] -= start
     last = step * steps - 1
     if frames.outside == "drop":
-        held = held[(held["t"] >= 0) & (held["t"] <= last)]
-    held["t"] = np.clip(held["t"], 0, last)
+        binned = binned[(binned["t"] >= 0) & (binned["t"] <= last)]
+    binned["t"] = np.clip(binned["t"], 0, last)
     if frames.size is not None:
-        held["x"] = held["x"] * frames.size[0] // sensor.size[0]
-        held["y"] = held["y"] * frames.size[1] // sensor.size[1]
+        binned["x"] = binned["x"] * frames.size[0] // sensor.size[0]
+        binned["y"] = binned["y"] * frames.size[1] // sensor.size[1]
     if frames.merge_polarities:
-        held["p"] = 0
+        binned["p"] = 0
     width, height = frames.size or sensor.size[:2]
-    counted = _count(held, (width, height, shape[1]), step, steps)
+    counted = _count(binned, (width, height, shape[1]), step, steps)
     most = np.iinfo(sensor.counts).max
-    # A count of tonic's that leaves its 16 bits comes back as another number.
-    if counted.max() > most or int(counted.sum()) != len(held):
+    # tonic counts in 16 bits. An overflow gives a wrong number, and then the sum is wrong too.
+    if counted.max() > most or int(counted.sum()) != len(binned):
         raise SigpropError(
             f"one pixel has more than {most} events in a step of {step} microseconds; "
-            f"expected at most {most} (more steps than {steps} make a step shorter)"
+            f"expected at most {most}. Use more than {steps} steps to make each step shorter"
         )
     return counted.astype(sensor.counts).reshape(shape)
 
@@ -176,10 +179,10 @@ def bin_events(events: Events, sensor: Sensor, frames: Frames, steps: int) -> Co
 _WIDE = np.dtype([("x", np.int64), ("y", np.int64), ("t", np.int64), ("p", np.int64)])
 
 
-def _clock(sensor: Sensor, frames: Frames, steps: int) -> tuple[int, int]:
-    """Where the first step starts and how long a step is, in microseconds."""
+def _step_times(sensor: Sensor, frames: Frames, steps: int) -> tuple[int, int]:
+    """Return the start of the first step and the duration of a step, in microseconds."""
     if steps < 1:
-        raise SigpropError(f"steps is {steps}; at least 1 time step is needed")
+        raise SigpropError(f"steps is {steps}; expected 1 or more")
     if frames.bin_width is not None:
         return frames.start, frames.bin_width
     end = sensor.duration if frames.end is None else frames.end
@@ -188,13 +191,13 @@ def _clock(sensor: Sensor, frames: Frames, steps: int) -> tuple[int, int]:
     return frames.start, -(-(end - frames.start) // steps)
 
 
-def _denoised(events: Events, reach: int) -> Events:
+def _denoised(events: Events, window: int) -> Events:
     from tonic.transforms import Denoise
 
-    # tonic takes every pixel to have seen an event at time 0, so the first events lie behind that.
-    events["t"] += reach
-    kept: Events = Denoise(reach)(events)
-    kept["t"] -= reach
+    # tonic assumes an event at time 0 at every pixel; the shift puts it outside the window.
+    events["t"] += window
+    kept: Events = Denoise(window)(events)
+    kept["t"] -= window
     return kept
 
 

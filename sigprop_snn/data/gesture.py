@@ -1,13 +1,13 @@
-"""DVS128 Gesture, as tonic cuts it into one file a gesture."""
+"""DVS128 Gesture, through tonic, which provides one file for each gesture."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from sigprop_snn.data.events import EventFileError, Events, on_sensor
-from sigprop_snn.data.formats import checked, load_array
+from sigprop_snn.data.events import EventFileError, Events, check_sensor
+from sigprop_snn.data.formats import events_of_columns, load_array
 from sigprop_snn.data.frames import Sensor
-from sigprop_snn.data.recordings import both_halves, framed, in_files
+from sigprop_snn.data.recordings import as_frames, find_or_download, one_per_file
 from sigprop_snn.data.source import Request, Source, Split
 
 GESTURES = (
@@ -16,24 +16,24 @@ GESTURES = (
     "arm roll", "air drums", "air guitar", "other gestures",
 )  # fmt: skip
 
-# Most gestures take about six seconds; what comes later counts in the last step.
+# Most gestures last about six seconds. Later events count in the last step.
 _SENSOR = Sensor(size=(128, 128, 2), duration=6_000_000, from_first=True, counts="int16")
 _ADVICE = (
     "Unpack ibmGestureTrain.tar.gz and ibmGestureTest.tar.gz, which tonic links to "
-    "(tonic.datasets.DVSGesture), there; any number of recordings will do, as "
+    "(tonic.datasets.DVSGesture), there. Any number of recordings is accepted, as "
     "ibmGestureTrain/<user>_<light>/<label>.npy and the same in ibmGestureTest."
 )
 
 
 def open_gesture(request: Request) -> Source:
-    """Return DVS128 Gesture from `root/DVSGesture`, as tonic lays it out.
+    """Return DVS128 Gesture from `root/DVSGesture`, in tonic's folder layout.
 
-    Any number of recordings will do. A mirrored right hand is a left hand, so the recordings are
-    not mirrored. Amir et al. 2017, doi:10.1109/CVPR.2017.781.
+    Any number of recordings is accepted. Recordings are never mirrored, because that would turn a
+    right hand into a left hand. Amir et al. 2017, doi:10.1109/CVPR.2017.781.
     """
     folder = request.root / "DVSGesture"
-    halves = {folder / "ibmGestureTrain": "<user>/*.npy", folder / "ibmGestureTest": "<user>/*.npy"}
-    train, test = both_halves("dvs-gesture", halves, _ADVICE, request, _download)
+    splits = {folder / "ibmGestureTrain": "<user>/*.npy", folder / "ibmGestureTest": "<user>/*.npy"}
+    train, test = find_or_download("dvs-gesture", splits, _ADVICE, request, _download)
     return Source(
         "dvs-gesture",
         _split("train", train, request),
@@ -43,18 +43,18 @@ def open_gesture(request: Request) -> Source:
     )
 
 
-def _split(half: str, files: list[Path], request: Request) -> Split:
+def _split(split: str, files: list[Path], request: Request) -> Split:
     known = {str(label): label for label in range(len(GESTURES))}
     for file in files:
         if file.stem not in known:
             raise EventFileError(file, f"has the name {file.stem!r}", "a label from 0 to 10")
     labels = [known[file.stem] for file in files]
-    recordings = in_files(f"dvs-gesture-{half}", files, labels, read_gesture_file)
-    return framed(recordings, _SENSOR, request)
+    recordings = one_per_file(f"dvs-gesture-{split}", files, labels, read_gesture_file)
+    return as_frames(recordings, _SENSOR, request)
 
 
 def read_gesture_file(file: Path) -> Events:
-    """Return the events of a gesture; times in the file are milliseconds.
+    """Return the events of a gesture. The file contains times in milliseconds.
 
     Raises:
         EventFileError: if the file is damaged or no recording of a gesture.
@@ -62,12 +62,12 @@ def read_gesture_file(file: Path) -> Events:
     array = load_array(file)
     if array.ndim != 2 or array.shape[1] != 4 or array.dtype.kind not in "iuf":
         raise EventFileError(
-            file, f"holds {array.dtype} of shape {array.shape}", "numbers of shape (events, 4)"
+            file, f"contains {array.dtype} of shape {array.shape}", "numbers of shape (events, 4)"
         )
     x, y, p, t = array.T
-    events = checked(file, x, y, t, p)
+    events = events_of_columns(file, x, y, t, p)
     events["t"] *= 1000
-    return on_sensor(file, events, _SENSOR.size)
+    return check_sensor(file, events, _SENSOR.size)
 
 
 def _download(folder: Path) -> None:

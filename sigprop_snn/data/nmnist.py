@@ -4,18 +4,24 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sigprop_snn.data.events import EventFileError, Events, fault, file_size, unreadable
+from sigprop_snn.data.events import (
+    EventFileError,
+    Events,
+    check_file_size,
+    find_fault,
+    unreadable,
+)
 from sigprop_snn.data.frames import Sensor
-from sigprop_snn.data.recordings import both_halves, framed, in_files
+from sigprop_snn.data.recordings import as_frames, find_or_download, one_per_file
 from sigprop_snn.data.source import Request, Source, Split
 from sigprop_snn.data.static import TEN_DIGITS
 
-# The recordings take about 310,000 microseconds; what comes later counts in the last step.
+# The recordings last about 310,000 microseconds. Later events count in the last step.
 _SENSOR = Sensor(size=(34, 34, 2), duration=320_000)
 _BYTES_PER_EVENT = 5
 _ADVICE = (
-    "Unpack train.zip and test.zip of N-MNIST (https://doi.org/10.17632/468j46mzdv.1) there; any "
-    "number of recordings will do, as Train/<digit>/<name>.bin and Test/<digit>/<name>.bin."
+    "Unpack train.zip and test.zip of N-MNIST (https://doi.org/10.17632/468j46mzdv.1) there. Any "
+    "number of recordings is accepted, as Train/<digit>/<name>.bin and Test/<digit>/<name>.bin."
 )
 
 
@@ -29,25 +35,25 @@ def read_nmnist_file(file: Path) -> Events:
         Structured array with the fields x, y, t (microseconds) and p, as tonic makes it.
 
     Raises:
-        EventFileError: if the file is empty, cut or larger than a recording can be, holds no
-            event, a pixel outside the 34x34 sensor or a time that falls.
+        EventFileError: if the file is empty, incomplete or too large, or contains no event, a pixel
+            outside the 34x34 sensor or a time that falls.
     """
     events = read_bin(file)
-    wrong = fault(events, _SENSOR.size)
-    if wrong:
-        raise EventFileError(file, *wrong)
+    fault = find_fault(events, _SENSOR.size)
+    if fault:
+        raise EventFileError(file, *fault)
     return events
 
 
 def read_bin(file: Path) -> Events:
-    """Return the events of a file in N-MNIST's format, whatever sensor they come from.
+    """Return the events of a file in N-MNIST's format, from a sensor of any size.
 
     Raises:
-        EventFileError: if the file is empty, cut or too large.
+        EventFileError: if the file is empty, incomplete or too large.
     """
     from tonic.io import events_struct, read_mnist_file
 
-    size = file_size(file)
+    size = check_file_size(file)
     if size % _BYTES_PER_EVENT:
         expected = f"a positive multiple of {_BYTES_PER_EVENT} bytes"
         raise EventFileError(file, f"has {size} bytes", expected)
@@ -59,10 +65,13 @@ def read_bin(file: Path) -> Events:
 
 
 def open_nmnist(request: Request) -> Source:
-    """Return N-MNIST from `root/NMNIST`, as tonic lays it out; any number of recordings."""
+    """Return N-MNIST from `root/NMNIST`, in tonic's folder layout, with any number of recordings.
+
+    Orchard et al. 2015, doi:10.3389/fnins.2015.00437.
+    """
     folder = request.root / "NMNIST"
-    halves = {folder / "Train": "<digit>/*.bin", folder / "Test": "<digit>/*.bin"}
-    train, test = both_halves("nmnist", halves, _ADVICE, request, _download)
+    splits = {folder / "Train": "<digit>/*.bin", folder / "Test": "<digit>/*.bin"}
+    train, test = find_or_download("nmnist", splits, _ADVICE, request, _download)
     return Source(
         "nmnist",
         _split("train", train, request),
@@ -72,13 +81,13 @@ def open_nmnist(request: Request) -> Source:
     )
 
 
-def _split(half: str, files: list[Path], request: Request) -> Split:
+def _split(split: str, files: list[Path], request: Request) -> Split:
     for file in files:
         if file.parent.name not in TEN_DIGITS:
-            raise EventFileError(file, f"lies in {file.parent.name!r}", "a folder named 0 to 9")
+            raise EventFileError(file, f"is in the folder {file.parent.name!r}", "0 to 9")
     labels = [int(file.parent.name) for file in files]
-    recordings = in_files(f"nmnist-{half}", files, labels, read_nmnist_file)
-    return framed(recordings, _SENSOR, request)
+    recordings = one_per_file(f"nmnist-{split}", files, labels, read_nmnist_file)
+    return as_frames(recordings, _SENSOR, request)
 
 
 def _download(folder: Path) -> None:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sigprop_snn.data.events import EventFileError, Events, on_sensor
-from sigprop_snn.data.extent import extent
-from sigprop_snn.data.formats import checked, load_array
+from sigprop_snn.data.events import EventFileError, Events, check_sensor
+from sigprop_snn.data.formats import events_of_columns, load_array
 from sigprop_snn.data.frames import Sensor
-from sigprop_snn.data.recordings import both_halves, framed, in_files
+from sigprop_snn.data.recordings import as_frames, find_extent, find_or_download, one_per_file
 from sigprop_snn.data.source import Request, Source, Split
 
 SUITS = ("clubs", "hearts", "diamonds", "spades")
@@ -17,21 +16,21 @@ _SIZE = (35, 35, 2)
 _FOLDERS = ("cl", "he", "di", "sp")
 _ADVICE = (
     "Unpack pips_train.tar.gz and pips_test.tar.gz of POKER-DVS "
-    "(http://www2.imse-cnm.csic.es/caviar/POKERDVS.html), as tonic has them, there; any number of "
-    "recordings will do, as pips_train/<cl|he|di|sp>/<name>.npy and the same in pips_test."
+    "(http://www2.imse-cnm.csic.es/caviar/POKERDVS.html), as tonic has them, there. Any number of "
+    "recordings is accepted, as pips_train/<cl|he|di|sp>/<name>.npy and the same in pips_test."
 )
 
 
 def open_poker(request: Request) -> Source:
-    """Return POKER-DVS from `root/POKERDVS`, as tonic lays it out; any number of recordings.
+    """Return POKER-DVS from `root/POKERDVS`, in tonic's folder layout.
 
-    The longest recording is the duration that the steps share. Serrano-Gotarredona and
-    Linares-Barranco 2015, doi:10.3389/fnins.2015.00481.
+    Any number of recordings is accepted. The longest recording gives the duration that is divided
+    into steps. Serrano-Gotarredona and Linares-Barranco 2015, doi:10.3389/fnins.2015.00481.
     """
     folder = request.root / "POKERDVS"
-    halves = {folder / "pips_train": "<suit>/*.npy", folder / "pips_test": "<suit>/*.npy"}
-    train, test = both_halves("poker-dvs", halves, _ADVICE, request, _download)
-    duration = extent("poker-dvs", [*train, *test], read_poker_file, request).duration
+    splits = {folder / "pips_train": "<suit>/*.npy", folder / "pips_test": "<suit>/*.npy"}
+    train, test = find_or_download("poker-dvs", splits, _ADVICE, request, _download)
+    duration = find_extent("poker-dvs", [*train, *test], read_poker_file, request).duration
     sensor = Sensor(_SIZE, duration, from_first=True, counts="int16")
     return Source(
         "poker-dvs",
@@ -43,17 +42,17 @@ def open_poker(request: Request) -> Source:
     )
 
 
-def _split(half: str, files: list[Path], sensor: Sensor, request: Request) -> Split:
+def _split(split: str, files: list[Path], sensor: Sensor, request: Request) -> Split:
     for file in files:
         if file.parent.name[-2:] not in _FOLDERS:
-            raise EventFileError(file, f"lies in {file.parent.name!r}", "cl, he, di or sp")
+            raise EventFileError(file, f"is in the folder {file.parent.name!r}", "cl, he, di or sp")
     labels = [_FOLDERS.index(file.parent.name[-2:]) for file in files]
-    recordings = in_files(f"poker-dvs-{half}", files, labels, read_poker_file)
-    return framed(recordings, sensor, request)
+    recordings = one_per_file(f"poker-dvs-{split}", files, labels, read_poker_file)
+    return as_frames(recordings, sensor, request)
 
 
 def read_poker_file(file: Path) -> Events:
-    """Return the events of one card's symbol.
+    """Return the events of one recording, the symbol of a card.
 
     Raises:
         EventFileError: if the file is damaged or no recording of POKER-DVS.
@@ -61,10 +60,10 @@ def read_poker_file(file: Path) -> Events:
     array = load_array(file)
     if array.ndim != 2 or array.shape[1] != 4 or array.dtype.kind not in "iuf":
         raise EventFileError(
-            file, f"holds {array.dtype} of shape {array.shape}", "numbers of shape (events, 4)"
+            file, f"contains {array.dtype} of shape {array.shape}", "numbers of shape (events, 4)"
         )
     t, x, y, p = array.T
-    return on_sensor(file, checked(file, x, y, t, p), _SIZE)
+    return check_sensor(file, events_of_columns(file, x, y, t, p), _SIZE)
 
 
 def _download(folder: Path) -> None:

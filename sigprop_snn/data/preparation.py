@@ -1,4 +1,4 @@
-"""From a source to batches: drawing, carving and checking."""
+"""From a source to batches: check the arguments, draw the samples, hold out validation samples."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import torch
 from torch import Tensor
 
 from sigprop_snn.data.augment import Augment
-from sigprop_snn.data.batches import Batches, Data, Recipe
-from sigprop_snn.data.source import Source, Split, balanced, derive_seed
+from sigprop_snn.data.batches import Batches, BatchOptions, Data
+from sigprop_snn.data.source import Source, Split, derive_seed, draw_balanced
 from sigprop_snn.encoding import ENCODINGS
 from sigprop_snn.errors import SigpropError, UnknownNameError
 
 IN_MEMORY = 2 * 2**30
-"""Bytes that the samples of a split may take up in memory; a larger one is read batch by batch."""
+"""Largest split in bytes that is kept in memory; a larger one is read batch by batch."""
 
 _TRAIN, _TEST, _VALIDATION, _ORDER = range(4)
 
@@ -31,11 +31,11 @@ def prepare(
     seed: int = 0,
     augment: bool | Augment = False,
 ) -> Data:
-    """Make batches of a source, one of `load`'s or one made by hand from tensors.
+    """Make batches from a source: your own tensors, or a data set that `load` opened.
 
     Args:
-        source: the two splits.
-        steps: number of time steps T; of a timed source, the number its samples have.
+        source: the training and test samples.
+        steps: number of time steps T; for a timed source, the steps that its samples have.
         encoding: see `load`.
         batch_size: see `load`.
         train_samples: see `load`.
@@ -48,22 +48,31 @@ def prepare(
         The data set in time-first batches.
 
     Raises:
-        UnknownNameError: for a name of an encoding that isn't known.
-        SigpropError: for any other value that can't be used.
+        UnknownNameError: if the encoding is unknown.
+        SigpropError: if any other value can't be used.
     """
-    check(steps, encoding, batch_size, validation, seed)
+    check_arguments(
+        source.name,
+        steps=steps,
+        encoding=encoding,
+        batch_size=batch_size,
+        validation=validation,
+        seed=seed,
+    )
     if source.timed and encoding != "direct":
         raise SigpropError(
-            f"encoding {encoding!r} can't be used with {source.name!r}, whose events are spikes "
-            "already; expected 'direct'"
+            f"encoding is {encoding!r} for {source.name!r}, whose events are already spikes; "
+            "expected 'direct'"
         )
-    chosen = _choose(source.train.y, train_samples, "train", source.name, derive_seed(seed, _TRAIN))
+    learned = _draw(source.train.y, train_samples, "train", source.name, derive_seed(seed, _TRAIN))
     held_out = source.validation
     if validation > 0:
-        chosen, apart = _carve(source.train.y, chosen, validation, derive_seed(seed, _VALIDATION))
-        held_out = source.train.part(apart)
-    tested = _choose(source.test.y, test_samples, "test", source.name, derive_seed(seed, _TEST))
-    test_recipe = Recipe(
+        learned, chosen = _hold_out(
+            source.train.y, learned, validation, derive_seed(seed, _VALIDATION)
+        )
+        held_out = source.train.part(chosen)
+    tested = _draw(source.test.y, test_samples, "test", source.name, derive_seed(seed, _TEST))
+    options = BatchOptions(
         steps=steps,
         batch_size=batch_size,
         encode=None if source.timed else ENCODINGS[encoding],
@@ -73,96 +82,116 @@ def prepare(
         augment=None,
         seed=derive_seed(seed, _ORDER),
     )
-    train, shape = _read(source, source.train.part(chosen), "train", steps)
+    train, shape = _read(source, source.train.part(learned), "train", steps)
     test, test_shape = _read(source, source.test.part(tested), "test", steps)
     if shape != test_shape:
         raise SigpropError(
-            f"training samples of {source.name!r} have shape {shape}, test samples {test_shape}; "
-            "expected the same"
+            f"test samples of {source.name!r} have shape {test_shape}; expected {shape}, the shape "
+            "of the training samples"
         )
-    held: Batches | None = None
+    held_out_batches: Batches | None = None
     if held_out is not None:
-        held = Batches(_read(source, held_out, "validation", steps)[0], test_recipe)
-    changes = _changes(source, augment, shape)
+        held_out_batches = Batches(_read(source, held_out, "validation", steps)[0], options)
     return Data(
         name=source.name,
-        train=Batches(train, replace(test_recipe, shuffle=True, augment=changes)),
-        test=Batches(test, test_recipe),
-        validation=held,
+        train=Batches(
+            train, replace(options, shuffle=True, augment=_resolved(source, augment, shape))
+        ),
+        test=Batches(test, options),
+        validation=held_out_batches,
         shape=shape[1:] if source.timed else shape,
         classes=source.classes,
         steps=steps,
     )
 
 
-def check(steps: int, encoding: str, batch_size: int, validation: float, seed: int) -> None:
-    """Raise a SigpropError for what can be known to be wrong before anything is read."""
+def check_arguments(
+    name: str, *, steps: int, encoding: str, batch_size: int, validation: float, seed: int
+) -> None:
+    """Check the arguments that can be checked before any file is read.
+
+    `load`, `prepare` and the settings of a training run all use this check.
+
+    Args:
+        name: name of the data set, for messages.
+        steps: see `load`.
+        encoding: see `load`.
+        batch_size: see `load`.
+        validation: see `load`.
+        seed: see `load`.
+
+    Raises:
+        UnknownNameError: if the encoding is unknown.
+        SigpropError: if a number is out of range.
+    """
     if encoding not in ENCODINGS:
         raise UnknownNameError("encoding", encoding, ENCODINGS)
+    place = f"data set {name!r}"
     if steps < 1:
-        raise SigpropError(f"steps is {steps}; at least 1 time step is needed")
+        raise SigpropError(f"{place}: steps is {steps}; expected 1 or more")
     if batch_size < 1:
-        raise SigpropError(f"batch_size is {batch_size}; at least 1 sample is needed")
+        raise SigpropError(f"{place}: batch_size is {batch_size}; expected 1 or more")
     if not 0 <= validation < 1:
-        raise SigpropError(f"validation is {validation}; expected a fraction in [0, 1)")
-    if seed < 0:
-        raise SigpropError(f"seed is {seed}; expected 0 or more")
+        raise SigpropError(f"{place}: validation is {validation}; expected a fraction in [0, 1)")
+    if not 0 <= seed < 2**63:
+        raise SigpropError(f"{place}: seed is {seed}; expected 0 or more, below 2**63")
 
 
-def _choose(y: Tensor, count: int | None, split: str, name: str, seed: int) -> Tensor:
+def _draw(y: Tensor, count: int | None, split: str, name: str, seed: int) -> Tensor:
     if count is None:
         return torch.arange(len(y))
     if not 1 <= count <= len(y):
         raise SigpropError(
-            f"{split}_samples is {count}; {name!r} has {len(y)} {split} samples, expected 1 to "
-            f"{len(y)}"
+            f"{split}_samples is {count}; expected 1 to {len(y)}, the number of {split} samples of "
+            f"{name!r}"
         )
-    return balanced(y, count, seed)
+    return draw_balanced(y, count, seed)
 
 
-def _carve(y: Tensor, chosen: Tensor, fraction: float, seed: int) -> tuple[Tensor, Tensor]:
-    """What is left to learn from, and what is set apart."""
-    count = round(fraction * len(chosen))
-    if not 1 <= count < len(chosen):
+def _hold_out(y: Tensor, drawn: Tensor, fraction: float, seed: int) -> tuple[Tensor, Tensor]:
+    """Return the samples to learn from and the samples to validate on."""
+    count = round(fraction * len(drawn))
+    if not 1 <= count < len(drawn):
         raise SigpropError(
-            f"validation is {fraction}, which sets {count} of {len(chosen)} training samples "
-            "apart; expected at least one, and one left to learn from"
+            f"validation is {fraction}, which holds out {count} of {len(drawn)} training samples; "
+            "expected at least one held out and one to learn from"
         )
-    apart = balanced(y[chosen], count, seed)
-    left = torch.isin(torch.arange(len(chosen)), apart, invert=True)
-    return chosen[left], chosen[apart]
+    held_out = draw_balanced(y[drawn], count, seed)
+    rest = torch.isin(torch.arange(len(drawn)), held_out, invert=True)
+    return drawn[rest], drawn[held_out]
 
 
-def _changes(source: Source, augment: bool | Augment, shape: tuple[int, ...]) -> Augment | None:
-    """The augmentation with nothing left open, or None."""
+def _resolved(source: Source, augment: bool | Augment, shape: tuple[int, ...]) -> Augment | None:
+    """Return the augmentation with the source's defaults filled in."""
     if augment is False:
         return None
-    wanted = Augment() if augment is True else augment
-    if wanted.drop and not source.timed:
+    chosen = Augment() if augment is True else augment
+    if chosen.drop and not source.timed:
         raise SigpropError(
-            f"drop is {wanted.drop}; {source.name!r} holds pictures, which have no events to drop"
+            f"drop is {chosen.drop} for {source.name!r}, whose pictures have no events to drop; "
+            "expected 0"
         )
     if not source.timed and len(shape) != 3:
         raise SigpropError(
             f"samples of {source.name!r} have shape {shape}, which can't be shifted; expected "
             "(C, H, W), or no augmentation"
         )
-    return wanted.settled(mirror=source.colour if source.mirror is None else source.mirror)
+    return chosen.resolved(mirror=source.colour if source.mirror is None else source.mirror)
 
 
 def _read(source: Source, split: Split, name: str, steps: int) -> tuple[Split, tuple[int, ...]]:
-    """The split, in memory where it fits, and the shape of its samples."""
+    """Return the split, in memory if it fits, and the shape of a sample."""
     place = f"the {name} samples of {source.name!r}"
-    whole = len(split.y) * split.sample_bytes <= IN_MEMORY
-    if whole:
+    fits = len(split.y) * split.sample_bytes <= IN_MEMORY
+    if fits:
         split = split.in_memory()
     x = split.read(torch.arange(1))
-    if x.is_floating_point() and whole:
+    if x.is_floating_point() and fits:
         every = split.read(torch.arange(len(split.y)))
         wrong = (~torch.isfinite(every)).flatten(1).any(1).nonzero().flatten()
         if len(wrong):
             raise SigpropError(
-                f"{place} hold NaN or an infinity (first in number {int(wrong[0])} of those "
+                f"{place} contain NaN or infinity (first in sample {int(wrong[0])} of those "
                 "drawn); expected finite values"
             )
     if source.timed and (x.ndim < 3 or x.shape[1] != steps):

@@ -1,10 +1,12 @@
-"""A split of event recordings that are binned where they are asked for."""
+"""Splits of event recordings, which become frames when they are read."""
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -18,6 +20,7 @@ from sigprop_snn.data.events import Events, unreadable
 from sigprop_snn.data.frames import Counts, Sensor, bin_events, frame_shape
 from sigprop_snn.data.source import DataNotFoundError, Request, Split
 from sigprop_snn.errors import SigpropError
+from sigprop_snn.files import write_atomically
 
 
 @dataclass(frozen=True)
@@ -25,31 +28,31 @@ class Recordings:
     """The recordings of one split.
 
     Attributes:
-        name: of the data set and the split, such as "nmnist-train".
+        name: the data set and the split, such as "nmnist-train".
         y: labels, int64 `[N]`.
-        read: gives the events of the recording of a number, checked.
-        place: says where that recording lies, for messages.
-        files: all files that hold recordings; a changed one is binned anew. Without any, nothing is
-            kept on disk.
+        read: returns the checked events of the recording with the given number.
+        describe: returns a description of that recording's place, for messages.
+        files: all files that contain recordings; the frames of a changed file are made again.
+            Empty for recordings whose frames are not kept on disk.
     """
 
     name: str
     y: Tensor
     read: Callable[[int], Events]
-    place: Callable[[int], str]
+    describe: Callable[[int], str]
     files: Sequence[Path] = ()
 
 
-def in_files(
+def one_per_file(
     name: str, files: Sequence[Path], labels: Sequence[int], read: Callable[[Path], Events]
 ) -> Recordings:
-    """Return recordings that lie in one file each.
+    """Return recordings that are stored in one file each.
 
     Args:
-        name: of the data set and the split.
+        name: the data set and the split.
         files: the recordings.
         labels: their labels.
-        read: gives a recording's events, checked.
+        read: returns the checked events of a recording.
     """
     return Recordings(
         name,
@@ -60,80 +63,87 @@ def in_files(
     )
 
 
-def found_files(folder: Path, pattern: str) -> list[Path]:
-    """Return the files under a folder that match a pattern, in order, without hidden ones."""
-    return sorted(file for file in folder.glob(pattern) if not file.name.startswith("."))
+def find_files(folder: Path, pattern: str) -> list[Path]:
+    """Return the files below a folder that match a pattern, sorted, without hidden ones."""
+    return sorted(
+        file
+        for file in folder.glob(pattern)
+        if not any(part.startswith(".") for part in file.relative_to(folder).parts)
+    )
 
 
-def both_halves(
+def find_or_download(
     name: str,
-    halves: Mapping[Path, str],
+    splits: Mapping[Path, str],
     advice: str,
     request: Request,
     download: Callable[[Path], object],
 ) -> list[list[Path]]:
-    """Return the files of the training half and of the test half, downloaded if both are absent.
+    """Return the files of the training split and of the test split.
 
-    Any number of recordings will do, since a part of a data set is often all that is needed.
+    They are downloaded if both are missing. Any number of recordings is accepted, because a part of
+    a data set is often enough.
 
     Args:
         name: the data set's name.
-        halves: the two folders, and where the recordings lie in each, such as `<digit>/*.bin`.
-        advice: how to get them by hand, for the message.
-        request: where to look, and whether to download.
-        download: fills the folder it is given.
+        splits: the two folders, and the pattern of the recordings in each, such as `<digit>/*.bin`.
+        advice: how to get the files by hand, for messages.
+        request: the folder to look in, and whether to download.
+        download: downloads into the folder that it receives.
 
     Raises:
-        DataNotFoundError: if a half is absent.
+        DataNotFoundError: if a split is missing.
     """
-    found = _in_halves(halves)
+    found = _find_splits(splits)
     missing = [
-        half / place
-        for (half, place), files in zip(halves.items(), found, strict=True)
+        split / pattern
+        for (split, pattern), files in zip(splits.items(), found, strict=True)
         if not files
     ]
-    if len(missing) == len(halves):
+    if len(missing) == len(splits):
         fetch(name, request.root, missing, advice, download if request.download else None)
-        found = _in_halves(halves)
-        missing = [half for half, files in zip(halves, found, strict=True) if not files]
+        found = _find_splits(splits)
+        missing = [split for split, files in zip(splits, found, strict=True) if not files]
         if missing:
-            raise DataNotFoundError(name, missing, f"The download brought none. {advice}")
+            raise DataNotFoundError(name, missing, f"The download did not contain them. {advice}")
     elif missing:
-        # Recordings lie here already, so a download of gigabytes is not what was meant.
-        raise DataNotFoundError(name, missing, f"The other half is there. {advice}")
+        # The user has a part of the data set and will not expect a download of gigabytes.
+        raise DataNotFoundError(name, missing, f"The other split exists. {advice}")
     return found
 
 
-def _in_halves(halves: Mapping[Path, str]) -> list[list[Path]]:
-    return [found_files(half, re.sub("<.*>", "**", place)) for half, place in halves.items()]
+def _find_splits(splits: Mapping[Path, str]) -> list[list[Path]]:
+    return [find_files(split, re.sub("<.*>", "**", pattern)) for split, pattern in splits.items()]
 
 
-def framed(recordings: Recordings, sensor: Sensor, request: Request) -> Split:
-    """Return the recordings in frames, as the request wants them.
+def as_frames(recordings: Recordings, sensor: Sensor, request: Request) -> Split:
+    """Return the recordings as a split of frames.
 
     Raises:
-        SigpropError: if the sensor can't give such frames.
+        SigpropError: if the frames do not fit the sensor.
     """
     shape = frame_shape(sensor, request.frames, request.steps)
-    path, digest = _entry(recordings, sensor, request)
-    kept = FrameFile(path, digest, len(recordings.y), shape, sensor.counts)
+    path, digest = _cache_entry(recordings, sensor, request)
+    stored = FrameFile(path, digest, len(recordings.y), shape, sensor.counts)
 
-    def counts(number: int) -> Counts:
+    def make(number: int) -> Counts:
         events = recordings.read(number)
         try:
             return bin_events(events, sensor, request.frames, request.steps)
         except SigpropError as error:
-            raise SigpropError(f"in {recordings.place(number)}, {error}") from error
+            raise SigpropError(f"in {recordings.describe(number)}, {error}") from error
 
     def read(index: Tensor) -> Tensor:
-        return torch.from_numpy(kept.read(index.tolist(), counts))
+        return torch.from_numpy(stored.read(index.tolist(), make))
 
-    bytes_each = math.prod(shape) * (2 if sensor.counts == "int16" else 1)
-    return Split(recordings.y, read, sample_bytes=bytes_each)
+    sample_bytes = math.prod(shape) * (2 if sensor.counts == "int16" else 1)
+    return Split(recordings.y, read, sample_bytes=sample_bytes)
 
 
-def _entry(recordings: Recordings, sensor: Sensor, request: Request) -> tuple[Path | None, str]:
-    """Where the frames are kept, and the hash of all that shapes them."""
+def _cache_entry(
+    recordings: Recordings, sensor: Sensor, request: Request
+) -> tuple[Path | None, str]:
+    """Return the file that keeps the frames and the hash of everything that determines them."""
     if request.cache is None or not recordings.files:
         return None, fingerprint({})
     try:
@@ -151,3 +161,60 @@ def _entry(recordings: Recordings, sensor: Sensor, request: Request) -> tuple[Pa
         }
     )
     return request.cache / f"{recordings.name}-{digest[:20]}.frames", digest
+
+
+@dataclass(frozen=True)
+class Extent:
+    """The size and the duration that include every event of some recordings.
+
+    Attributes:
+        width: pixels.
+        height: pixels.
+        duration: microseconds from the first event to the end of the longest recording.
+    """
+
+    width: int
+    height: int
+    duration: int
+
+    def __post_init__(self) -> None:
+        for name, value in asdict(self).items():
+            if type(value) is not int or value < 1:
+                raise ValueError(f"{name} is {value!r}; expected an int, 1 or more")
+
+
+def find_extent(
+    name: str, files: Sequence[Path], read: Callable[[Path], Events], request: Request
+) -> Extent:
+    """Read every recording and return their extent; the result is kept in the cache.
+
+    Args:
+        name: the data set's name.
+        files: the recordings.
+        read: returns the events of a recording.
+        request: names the cache.
+
+    Raises:
+        EventFileError: if a recording can't be read.
+    """
+    entry: Path | None = None
+    if request.cache is not None:
+        digest = fingerprint({"extent": name, "files": stamps(files, request.root)})
+        entry = request.cache / f"{name}-{digest[:20]}.json"
+        try:
+            return Extent(**json.loads(entry.read_bytes()))
+        except (OSError, ValueError, TypeError, RecursionError):
+            pass  # the entry is missing or damaged
+    width = height = duration = 1
+    for file in files:
+        events = read(file)
+        width = max(width, int(events["x"].max()) + 1)
+        height = max(height, int(events["y"].max()) + 1)
+        duration = max(duration, int(events["t"][-1]) - int(events["t"][0]) + 1)
+    extent = Extent(width, height, duration)
+    if entry is not None:
+        # Without a place to write, the next load reads the recordings again.
+        with suppress(SigpropError):
+            text = json.dumps(asdict(extent))
+            write_atomically(entry, lambda file: file.write_text(text), make_folders=True)
+    return extent

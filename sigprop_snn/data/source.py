@@ -1,4 +1,4 @@
-"""What a data set looks like before it becomes batches: labels, and a way to read the pictures."""
+"""A data set before batching: its labels, and a function that reads its samples."""
 
 from __future__ import annotations
 
@@ -15,23 +15,25 @@ from sigprop_snn.errors import SigpropError
 
 
 class DataNotFoundError(SigpropError):
-    """Files of a data set that lie nowhere; the message says which were looked for, and where."""
+    """Files of a data set are missing; the message lists them."""
 
     def __init__(self, name: str, looked_for: Iterable[Path], advice: str) -> None:
         files = "\n".join(f"  {path}" for path in looked_for)
-        super().__init__(f"the data set {name!r} is not there. Looked for:\n{files}\n{advice}")
+        super().__init__(
+            f"files of the data set {name!r} are missing. Looked for:\n{files}\n{advice}"
+        )
 
 
 @dataclass(frozen=True)
 class Request:
-    """What `load` wants of a data set.
+    """The arguments of `load` that opening a data set needs.
 
     Attributes:
-        root: the folder that holds the data sets.
+        root: the folder that contains the data sets.
         steps: number of time steps T.
-        download: whether to download what is absent.
+        download: whether to download missing files.
         frames: how events become frames.
-        cache: the folder that frames are kept in, or None.
+        cache: the folder that keeps frames, or None.
     """
 
     root: Path
@@ -43,16 +45,16 @@ class Request:
 
 @dataclass(frozen=True)
 class Split:
-    """One split of a data set, read only where it is asked for.
+    """One split of a data set; a sample is read when it is needed.
 
     Attributes:
         y: labels, int64 `[N]`.
-        read: gives the samples at the indices it is handed, as uint8, int16 or float32,
-            `[n, *shape]` for pictures and `[n, T, *shape]` for events in frames.
-        sample_bytes: bytes of one sample where reading takes up memory; a split that would take up
-            too much is read batch by batch. 0 for samples that lie in memory already.
-        lengths: steps that each timed sample fills before its padding, int64 `[N]`; None takes the
-            steps up to its last event.
+        read: returns the samples at the given indices as uint8, int16 or float32: `[n, *shape]`
+            for pictures, `[n, T, *shape]` for events in frames.
+        sample_bytes: memory that one sample takes when it is read; a split that takes too much is
+            read batch by batch. 0 for samples that are already in memory.
+        lengths: number of steps of each timed sample before its padding, int64 `[N]`; None counts
+            the steps up to its last event.
     """
 
     y: Tensor
@@ -62,39 +64,51 @@ class Split:
 
     @classmethod
     def of(cls, x: Tensor, y: Tensor, lengths: Tensor | None = None) -> Split:
-        """Return a split whose samples lie in memory already."""
+        """Return a split of samples that are in memory.
+
+        Args:
+            x: samples, `[N, ...]`.
+            y: labels, `[N]`.
+            lengths: see `Split`.
+
+        Raises:
+            SigpropError: if `x` and `y` differ in length.
+        """
         if len(x) != len(y):
-            raise SigpropError(f"{len(x)} samples have {len(y)} labels; one label each is expected")
+            raise SigpropError(f"{len(x)} samples have {len(y)} labels; expected one label each")
         return cls(y.long(), lambda index: x[index], lengths=lengths)
 
     def part(self, chosen: Tensor) -> Split:
-        """Return the split of some of its samples, read where it is asked for."""
+        """Return the split that contains only the samples at the indices `chosen`."""
         lengths = None if self.lengths is None else self.lengths[chosen]
         return Split(
             self.y[chosen], lambda index: self.read(chosen[index]), self.sample_bytes, lengths
         )
 
     def in_memory(self) -> Split:
-        """Return the split with every sample read."""
+        """Read every sample and return a split that is in memory."""
         return Split.of(self.read(torch.arange(len(self.y))), self.y, self.lengths)
 
 
 @dataclass(frozen=True)
 class Source:
-    """A data set with its two splits.
+    """A data set: its splits, its classes and the kind of its samples.
 
     Attributes:
-        name: the name it is known by.
+        name: the data set's name.
         train: samples to learn from.
-        test: samples to be judged by.
+        test: samples to test on.
         classes: names of the classes; label i means `classes[i]`.
-        top: the stored value that stands for full brightness; pictures are divided by it.
-        timed: whether the samples are events in frames, which have a time axis already and are
-            used as they are.
+        top: the stored value of full brightness; pictures are divided by it.
+        timed: whether the samples are events in frames, which already have a time axis and are not
+            encoded.
         colour: whether the samples are colour pictures.
-        mirror: whether augmentation may mirror the samples, left to right; None means colour
-            pictures alone.
-        validation: samples that the data set itself sets apart to choose by, or None.
+        mirror: whether augmentation may mirror the samples, left to right; None mirrors colour
+            pictures only.
+        validation: the data set's own validation samples, or None.
+
+    Raises:
+        SigpropError: if a split is empty or a label is out of range.
     """
 
     name: str
@@ -113,18 +127,21 @@ class Source:
             if split is None:
                 continue
             if len(split.y) == 0:
-                raise SigpropError(f"the {place} split of {self.name!r} holds no sample")
+                raise SigpropError(f"the {place} split of {self.name!r} is empty; expected samples")
             wrong = ((split.y < 0) | (split.y >= len(self.classes))).nonzero().flatten()
             if len(wrong):
                 at = int(wrong[0])
                 raise SigpropError(
-                    f"label {int(split.y[at])} of {place} sample {at} of {self.name!r} is out of "
-                    f"range; expected 0 to {len(self.classes) - 1}"
+                    f"{place} sample {at} of {self.name!r} has label {int(split.y[at])}; expected "
+                    f"0 to {len(self.classes) - 1}"
                 )
 
 
 def derive_seed(*parts: int) -> int:
-    """Return one seed from several non-negative integers; other parts, an unrelated stream."""
+    """Return one seed, in [0, 2**63), from several integers >= 0.
+
+    Different parts give unrelated random streams.
+    """
     high, low = np.random.SeedSequence(parts).generate_state(2)
     return (int(high) << 32 | int(low)) >> 1
 
@@ -134,18 +151,18 @@ def generator(*parts: int) -> torch.Generator:
     return torch.Generator().manual_seed(derive_seed(*parts))
 
 
-def balanced(y: Tensor, count: int, seed: int) -> Tensor:
-    """Draw `count` samples so that the classes are as equally many as the data allow.
+def draw_balanced(y: Tensor, count: int, seed: int) -> Tensor:
+    """Draw `count` samples with equal numbers of each class, as far as the data allow.
 
-    A smaller draw with the same seed is part of a larger one.
+    With the same seed, a smaller draw is a subset of a larger one.
 
     Args:
         y: labels, `[N]`.
-        count: how many to draw, 0 to N.
+        count: number of samples to draw, 0 to N.
         seed: seed of the draw.
 
     Returns:
-        Their indices in rising order, int64 `[count]`.
+        Indices of the drawn samples in rising order, int64 `[count]`.
     """
     order = torch.randperm(len(y), generator=generator(seed))
     shuffled = y[order]

@@ -1,4 +1,4 @@
-"""Pictures from scikit-learn and torchvision."""
+"""Data sets of pictures from scikit-learn and torchvision."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ CIFAR10 = (
 
 
 def digit_pictures(split: str) -> tuple[Tensor, Tensor]:
-    """Return the handwritten digits that come with scikit-learn, in a split that never changes.
+    """Return one split of the handwritten digits of scikit-learn. The split is always the same.
 
     Args:
         split: "train" (1,437 samples) or "test" (360).
@@ -36,7 +36,7 @@ def digit_pictures(split: str) -> tuple[Tensor, Tensor]:
         Pictures with values 0 to 16, uint8 `[N, 1, 8, 8]`, and labels, int64 `[N]`.
 
     Raises:
-        SigpropError: if `split` is another word.
+        SigpropError: if `split` is neither.
     """
     if split not in ("train", "test"):
         raise SigpropError(f"split is {split!r}; expected 'train' or 'test'")
@@ -47,7 +47,7 @@ def digit_pictures(split: str) -> tuple[Tensor, Tensor]:
 
 @functools.cache
 def _split_digits() -> tuple[Any, ...]:
-    # Imported where used, like every data library here: each costs a second or more.
+    # Imported only when used, because it takes a second or more; so are the other data libraries.
     from sklearn.datasets import load_digits
     from sklearn.model_selection import train_test_split
 
@@ -59,72 +59,72 @@ def _split_digits() -> tuple[Any, ...]:
 
 
 def open_digits(request: Request) -> Source:
-    """Return scikit-learn's 8x8 digits; needs no files."""
+    """Return scikit-learn's 8x8 digits, which need no files."""
     train, test = (Split.of(*digit_pictures(split)) for split in ("train", "test"))
     return Source("digits", train, test, TEN_DIGITS, top=16.0)
 
 
 def open_mnist(request: Request) -> Source:
-    """Return MNIST from `root/MNIST/raw`, as torchvision lays it out."""
+    """Return MNIST from `root/MNIST/raw`, in torchvision's folder layout."""
     from torchvision.datasets import MNIST
 
     return _open_idx("mnist", MNIST, request, TEN_DIGITS)
 
 
 def open_fashion_mnist(request: Request) -> Source:
-    """Return Fashion-MNIST from `root/FashionMNIST/raw`, as torchvision lays it out."""
+    """Return Fashion-MNIST from `root/FashionMNIST/raw`, in torchvision's folder layout."""
     from torchvision.datasets import FashionMNIST
 
     return _open_idx("fashion-mnist", FashionMNIST, request, FASHION)
 
 
 def open_kmnist(request: Request) -> Source:
-    """Return Kuzushiji-MNIST from `root/KMNIST/raw`, as torchvision lays it out."""
+    """Return Kuzushiji-MNIST from `root/KMNIST/raw`, in torchvision's folder layout."""
     from torchvision.datasets import KMNIST
 
     return _open_idx("kmnist", KMNIST, request, HIRAGANA)
 
 
 def open_cifar10(request: Request) -> Source:
-    """Return CIFAR-10 from `root/cifar-10-batches-py`, as torchvision lays it out."""
+    """Return CIFAR-10 from `root/cifar-10-batches-py`, in torchvision's folder layout."""
     from torchvision.datasets import CIFAR10 as Pictures  # noqa: N811
 
     return _open_cifar("cifar10", Pictures, request, CIFAR10)
 
 
 def open_cifar100(request: Request) -> Source:
-    """Return CIFAR-100 from `root/cifar-100-python`, as torchvision lays it out."""
+    """Return CIFAR-100 from `root/cifar-100-python`, in torchvision's folder layout."""
     from torchvision.datasets import CIFAR100
 
     return _open_cifar("cifar100", CIFAR100, request, None)
 
 
 def open_svhn(request: Request) -> Source:
-    """Return SVHN from `train_32x32.mat` and `test_32x32.mat` in `root`, torchvision's layout.
+    """Return SVHN from `train_32x32.mat` and `test_32x32.mat` in `root`.
 
-    torchvision reads a file only where its checksum is that of the original, through scipy, which
-    takes numbers from it and runs nothing. Digits are never mirrored.
+    torchvision reads a file only if it has the checksum of the original, with scipy, which reads
+    numbers and runs no code. Digits are never mirrored.
     """
     from torchvision.datasets import SVHN
 
     root = request.root
-    halves = ("train", "test")
-    missing = [root / SVHN.split_list[half][1] for half in halves]
+    names = ("train", "test")
+    missing = [root / SVHN.split_list[name][1] for name in names]
     missing = [file for file in missing if not file.is_file()]
     if missing:
-        urls = " and ".join(SVHN.split_list[half][0] for half in halves)
+        urls = " and ".join(SVHN.split_list[name][0] for name in names)
         advice = f"Put {urls} in {root}."
 
         def both(folder: Path) -> None:
-            for half in halves:
-                SVHN(folder, split=half, download=True)
+            for name in names:
+                SVHN(folder, split=name, download=True)
 
         fetch("svhn", root, missing, advice, both if request.download else None)
     splits = []
-    for half in halves:
-        file = root / SVHN.split_list[half][1]
+    for name in names:
+        file = root / SVHN.split_list[name][1]
         try:
-            found = SVHN(root, split=half)
+            found = SVHN(root, split=name)
         except Exception as error:
             raise SigpropError(
                 f"the SVHN file {file} can't be used ({error}); expected the original file with "
@@ -137,10 +137,10 @@ def open_svhn(request: Request) -> Source:
 def _open_cifar(
     name: str, dataset: Any, request: Request, classes: tuple[str, ...] | None
 ) -> Source:
-    """CIFAR-10 or CIFAR-100.
+    """Open CIFAR-10 or CIFAR-100.
 
-    These files are pickles. torchvision opens them only where their checksum is that of the
-    original, so no code of another's can hide in them.
+    The files are pickles. torchvision opens them only if they have the checksums of the originals,
+    so they can't contain other code.
     """
     root = request.root
     folder = root / dataset.base_folder
@@ -149,8 +149,8 @@ def _open_cifar(
     missing = [file for file in files if not file.is_file()]
     if missing:
         advice = (
-            f"Unpack {dataset.url} in {root}, or use 'imagefolder' for pictures in one folder a "
-            "class."
+            f"Unpack {dataset.url} in {root}, or use 'imagefolder' for pictures in one folder for "
+            "each class."
         )
         fetch(name, root, missing, advice, _torchvision(dataset) if request.download else None)
     splits = []
@@ -180,7 +180,7 @@ def _open_idx(name: str, dataset: Any, request: Request, classes: tuple[str, ...
         try:
             found = dataset(root, train=train)
             x, y = found.data, found.targets
-        # A damaged header makes torchvision fail in many ways, none of which names the file.
+        # Damage makes torchvision fail in many ways, and none of its errors names the file.
         except Exception as error:
             raise SigpropError(
                 f"the {'train' if train else 't10k'} files in {folder} can't be read "

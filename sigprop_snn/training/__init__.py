@@ -1,18 +1,33 @@
-"""Training a network, judging it, and what a run leaves on disk."""
+"""Training a network, evaluating it, and the run folder on disk."""
 
-from sigprop_snn.config import RECIPES, Recipe, TrainConfig
+from sigprop_snn.config import TrainConfig
+from sigprop_snn.data import DATASETS
+from sigprop_snn.device import keep_freed_memory, peak_memory_mb
 from sigprop_snn.errors import RunStoppedError
+from sigprop_snn.recipe import Recipe
 from sigprop_snn.training.checkpoint import load_checkpoint
-from sigprop_snn.training.evaluation import Evaluation, LayerFigures, evaluate
+from sigprop_snn.training.evaluation import (
+    Evaluation,
+    LayerFigures,
+    evaluate,
+    judge,
+    multi_label_accuracy,
+    regression_error,
+)
 from sigprop_snn.training.folder import RunFolder
-from sigprop_snn.training.loop import build_network, resume, train
-from sigprop_snn.training.memory import keep_freed_memory, peak_memory_mb
-from sigprop_snn.training.optimizers import OPTIMIZERS, LocalOptimizers, optimizer_of
-from sigprop_snn.training.reading import load_run
-from sigprop_snn.training.running import judge
-from sigprop_snn.training.schedule import SCHEDULES, LocalSchedules
-from sigprop_snn.training.trained import Trained
-from sigprop_snn.training.vectors import multi_label_accuracy, regression_error
+from sigprop_snn.training.loop import resume, train
+from sigprop_snn.training.optimizers import (
+    OPTIMIZERS,
+    SCHEDULES,
+    LocalOptimizers,
+    LocalSchedules,
+    optimizer_of,
+)
+from sigprop_snn.training.result import Trained, load_run
+from sigprop_snn.training.run import TrainingRun, build_network
+
+RECIPES = {name: dataset.recipe for name, dataset in DATASETS.items()}
+"""The recipes of the data sets, from the time when this package was imported."""
 
 __all__ = [
     "OPTIMIZERS",
@@ -27,6 +42,7 @@ __all__ = [
     "RunStoppedError",
     "TrainConfig",
     "Trained",
+    "TrainingRun",
     "build_network",
     "evaluate",
     "judge",

@@ -1,28 +1,34 @@
-"""How a trained network and each of its layers do on data."""
+"""Evaluating a network: its accuracy, and that of each layer."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import math
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from sigprop_snn.data.source import derive_seed
 from sigprop_snn.device import to_device
 from sigprop_snn.errors import SigpropError
-from sigprop_snn.network import Network, Stage, correct
+from sigprop_snn.network import Answers, Network, Stage, correct
+from sigprop_snn.training import randomness
+
+_JUDGING = 2  # number of the stream of random numbers; learning has another
 
 
 @dataclass(frozen=True)
 class LayerFigures:
-    """How one block did.
+    """Figures of one block.
 
     Attributes:
         name: "block1" for the first.
-        accuracy: share of samples whose nearest context here is their class's; None where the
-            layer makes no guess.
-        spike_rate: spikes per neuron and step.
-        dead_fraction: share of the neurons that never fired.
+        accuracy: fraction of samples whose nearest context in this block is that of their class;
+            None if the layer makes no prediction.
+        spike_rate: spikes per neuron and time step.
+        dead_fraction: fraction of neurons that never fired.
     """
 
     name: str
@@ -33,7 +39,12 @@ class LayerFigures:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """How a network did: its own accuracy, and each block's."""
+    """Figures of a network.
+
+    Attributes:
+        accuracy: fraction of samples that the network classified correctly.
+        layers: figures of each block.
+    """
 
     accuracy: float
     layers: list[LayerFigures]
@@ -45,74 +56,162 @@ def evaluate(
     batches: Iterable[tuple[Tensor, Tensor]],
     watch: Callable[[Stage, Tensor], object] | None = None,
 ) -> Evaluation:
-    """Return how a network does on batches of `(x [T, B, ...], labels [B])`.
-
-    The network is put into evaluation mode and back. Nothing is learned.
+    """Evaluate a network in evaluation mode.
 
     Args:
-        network: the network.
-        batches: what it is judged by.
-        watch: looks at every layer's stage of every batch with its labels, such as
-            `HealthCheck.watch`.
+        network: the network; its weights and its mode stay as they are.
+        batches: `(x [T, B, ...], labels [B])`.
+        watch: receives every layer's stage of every batch and the labels, as `HealthCheck.watch`
+            does.
 
     Raises:
-        SigpropError: if the network's targets are not classes.
+        SigpropError: if the network's targets are not classes, or there is no batch.
     """
     if network.signal.answers != "classes":
         raise SigpropError(
-            f"evaluate counts classes, but the targets of {type(network.signal).__name__} are "
-            f"{network.signal.answers}; expected regression_error or multi_label_accuracy for them"
+            f"the targets of {type(network.signal).__name__} are {network.signal.answers}; "
+            "expected classes. For others use regression_error or multi_label_accuracy"
         )
-    was_training = network.training
-    network.eval()
     device = next(network.parameters()).device
     right: dict[str, int] = {}
-    tallies: dict[str, _Tally] = {}
+    spikes: dict[str, _SpikeCounts] = {}
     samples = predicted = 0
-    for inputs, labels in batches:
-        inputs, labels = to_device(inputs, device), labels.to(device)
-        samples += len(labels)
-        by_layer: dict[str, Tensor] = {}
-        for stage in network.stages(inputs):
-            if watch is not None:
-                watch(stage, labels)
-            if stage.scores is not None:
-                by_layer[stage.name] = stage.scores
-                hits = int(correct(stage.scores, labels).sum())
-                right[stage.name] = right.get(stage.name, 0) + hits
-            if stage.response is not None:
-                tallies.setdefault(stage.name, _Tally()).add(stage, len(labels), len(inputs))
-        predicted += int(correct(network.predicted(by_layer), labels).sum())
-    network.train(was_training)
+    with _evaluation_mode(network):
+        for inputs, labels in batches:
+            inputs, labels = to_device(inputs, device), labels.to(device)
+            samples += len(labels)
+            by_layer: dict[str, Tensor] = {}
+            for stage in network.stages(inputs):
+                if watch is not None:
+                    watch(stage, labels)
+                if stage.scores is not None:
+                    by_layer[stage.name] = stage.scores
+                    hits = int(correct(stage.scores, labels).sum())
+                    right[stage.name] = right.get(stage.name, 0) + hits
+                if stage.response is not None:
+                    counts = spikes.setdefault(stage.name, _SpikeCounts())
+                    counts.add(stage, len(labels), len(inputs))
+            predicted += int(correct(network.predicted(by_layer), labels).sum())
+    samples = _positive(samples)
     layers = [
         LayerFigures(
             name,
             right[name] / samples if name in right else None,
-            tally.spike_rate,
-            tally.dead_fraction,
+            counts.spike_rate,
+            counts.dead_fraction,
         )
-        for name, tally in tallies.items()
+        for name, counts in spikes.items()
     ]
     return Evaluation(predicted / samples, layers)
 
 
-class _Tally:
-    """Counts a block's spikes over batches."""
+def judge(
+    network: Network,
+    batches: Iterable[tuple[Tensor, Tensor]],
+    seed: int,
+    watch: Callable[[Stage, Tensor], object] | None = None,
+) -> Evaluation:
+    """Evaluate a network with random numbers that depend on the seed alone.
+
+    A noisy network gives the same result for the same seed. The random states of the process stay
+    as they are, so an evaluation does not change what a run learns afterwards.
+
+    Args:
+        network: as in `evaluate`.
+        batches: as in `evaluate`.
+        seed: the seed.
+        watch: as in `evaluate`.
+    """
+    with randomness.seeded(derive_seed(seed, _JUDGING)):
+        return evaluate(network, batches, watch)
+
+
+def regression_error(network: Network, batches: Iterable[tuple[Tensor, Tensor]]) -> float:
+    """Return the root mean square error over samples and values, in evaluation mode.
+
+    Args:
+        network: a network whose targets are values, such as those of `VectorContext`.
+        batches: `(x [T, B, ...], targets [B, K])`.
+
+    Raises:
+        SigpropError: if the network's targets are not values, or there is no batch.
+    """
+    total, values = 0.0, 0
+    for scores, targets in _predictions(network, batches, "values"):
+        total += float((scores - targets.to(scores)).double().square().sum())
+        values += targets.numel()
+    return math.sqrt(total / _positive(values))
+
+
+def multi_label_accuracy(network: Network, batches: Iterable[tuple[Tensor, Tensor]]) -> float:
+    """Return the fraction of correct labels over all samples, in evaluation mode.
+
+    A score above 0 predicts that a label holds.
+
+    Args:
+        network: a network whose targets are labels, such as those of `MultiLabelContext`.
+        batches: `(x [T, B, ...], labels [B, K])`; a label above 0.5 holds.
+
+    Raises:
+        SigpropError: if the network's targets are not labels, or there is no batch.
+    """
+    right = labels = 0
+    for scores, targets in _predictions(network, batches, "labels"):
+        right += int(((scores > 0) == (targets > 0.5)).sum())
+        labels += targets.numel()
+    return right / _positive(labels)
+
+
+@torch.no_grad()
+def _predictions(
+    network: Network, batches: Iterable[tuple[Tensor, Tensor]], answers: Answers
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield the scores and the targets of every batch."""
+    if network.signal.answers != answers:
+        raise SigpropError(
+            f"the targets of {type(network.signal).__name__} are {network.signal.answers}; "
+            f"expected a network whose targets are {answers}"
+        )
+    device = next(network.parameters()).device
+    with _evaluation_mode(network):
+        for inputs, targets in batches:
+            network.signal.check(inputs, targets)
+            yield network(to_device(inputs, device)), targets.to(device)
+
+
+@contextmanager
+def _evaluation_mode(network: Network) -> Iterator[None]:
+    was_training = network.training
+    network.eval()
+    try:
+        yield
+    finally:
+        network.train(was_training)
+
+
+def _positive(count: int) -> int:
+    if not count:
+        raise SigpropError("batches is empty; expected at least one batch")
+    return count
+
+
+class _SpikeCounts:
+    """The spikes of a block over batches."""
 
     def __init__(self) -> None:
         self.by_neuron: Tensor | None = None
-        self.chances = 0
+        self.steps = 0
 
     def add(self, stage: Stage, rows: int, steps: int) -> None:
         assert stage.response is not None
         counts = stage.response.run.spike_count[:rows].sum(0)
         self.by_neuron = counts if self.by_neuron is None else self.by_neuron + counts
-        self.chances += rows * steps
+        self.steps += rows * steps
 
     @property
     def spike_rate(self) -> float:
         assert self.by_neuron is not None
-        return float(self.by_neuron.double().mean()) / self.chances
+        return float(self.by_neuron.double().mean()) / self.steps
 
     @property
     def dead_fraction(self) -> float:

@@ -1,21 +1,25 @@
-"""The run folder: what a run leaves on disk, each file whole or not there."""
+"""The run folder: the files of a run, each written in full or not at all."""
 
 from __future__ import annotations
 
 import fcntl
 import json
 import os
+import shlex
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from sigprop_snn.config import TrainConfig
-from sigprop_snn.config_file import read_config, read_json
+from sigprop_snn.config import NOT_OF_THE_RESULT, TrainConfig
+from sigprop_snn.config_file import config_of, read_config, read_json, settings_of
 from sigprop_snn.errors import SigpropError
-from sigprop_snn.training.checkpoint import load_checkpoint, write_checkpoint
+from sigprop_snn.files import write_atomically, write_text_atomically
+from sigprop_snn.training.checkpoint import load_run_checkpoint, write_checkpoint
 
 CONFIG, METRICS, CHECKPOINT, SUMMARY = (
     "config.json",
@@ -26,30 +30,31 @@ CONFIG, METRICS, CHECKPOINT, SUMMARY = (
 
 
 class RunFolder:
-    """A folder that one run writes into.
+    """The folder of one run.
 
     Attributes:
-        path: where it is.
+        path: the folder.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._saved_at = time.monotonic()
 
     @classmethod
     def create(cls, path: Path) -> RunFolder:
-        """Make a new run folder.
+        """Make the folder of a new run.
 
         Raises:
-            SigpropError: if it can't be written to, or already holds something.
+            SigpropError: if the folder is not empty or can't be written to.
         """
         try:
             if path.exists() and (not path.is_dir() or any(path.iterdir())):
-                hint = "name another with --out"
+                hint = "choose another with --out"
                 if (path / CONFIG).is_file():
-                    hint += f", or go on with that run: sigprop-snn resume {path}"
+                    hint += f", or continue that run: sigprop-snn resume {shlex.quote(str(path))}"
                 raise SigpropError(
-                    f"run folder {str(path)!r} already holds something; expected a new or empty "
-                    f"folder ({hint})"
+                    f"run folder {str(path)!r} is not empty; expected a new or empty folder "
+                    f"({hint})"
                 )
             path.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=path):
@@ -57,7 +62,7 @@ class RunFolder:
         except OSError as error:
             raise SigpropError(
                 f"run folder {str(path)!r} can't be written to ({error.strerror}); "
-                "expected a folder with write permission (name another with --out)"
+                "expected a folder with write permission (choose another with --out)"
             ) from error
         return cls(path)
 
@@ -66,16 +71,16 @@ class RunFolder:
         """Return the folder of an earlier run.
 
         Raises:
-            SigpropError: if no run lies there.
+            SigpropError: if the folder holds no run.
         """
         try:
-            there = (path / CONFIG).is_file()
+            found = (path / CONFIG).is_file()
         except OSError as error:
             raise SigpropError(
                 f"run folder {str(path)!r} can't be read ({error.strerror}); expected a folder "
                 "that `sigprop-snn train` made"
             ) from error
-        if not there:
+        if not found:
             raise SigpropError(
                 f"no run at {str(path)!r}; expected a folder that `sigprop-snn train` made, "
                 f"with a {CONFIG}"
@@ -84,17 +89,17 @@ class RunFolder:
 
     @property
     def figures(self) -> Path:
-        """The folder of the run's pictures."""
+        """The folder of the run's figures."""
         return self.path / "figures"
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Keep every other process from writing this run for as long as the block lasts.
+        """Keep other processes from writing this run during the `with` block.
 
-        The system frees the lock when the process ends, however it ends.
+        The system releases the lock when the process ends, even if it is killed.
 
         Raises:
-            SigpropError: if another process is writing it.
+            SigpropError: if another process has the lock.
         """
         handle = os.open(self.path, os.O_RDONLY)
         try:
@@ -102,8 +107,8 @@ class RunFolder:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
                 raise SigpropError(
-                    f"run folder {str(self.path)!r} is being written by another process; "
-                    "expected one at a time"
+                    f"run folder {str(self.path)!r} is in use by another process; expected one "
+                    "process at a time"
                 ) from error
             except OSError:
                 pass  # a file system without locks
@@ -111,42 +116,56 @@ class RunFolder:
         finally:
             os.close(handle)
 
-    def write_json(self, name: str, content: dict[str, Any]) -> None:
-        """Write a file of one JSON object."""
-        text = json.dumps(content, indent=2, allow_nan=False) + "\n"
-        write_whole(self.path / name, lambda file: file.write_text(text, encoding="utf-8"))
+    def load(
+        self,
+        *,
+        data_root: Path | None = None,
+        device: Literal["auto", "cpu", "cuda"] | None = None,
+    ) -> tuple[TrainConfig, dict[str, Any] | None]:
+        """Return the run's resolved configuration, and its checkpoint if there is one.
 
-    def write_metrics(self, history: Sequence[dict[str, Any]]) -> None:
-        """Write one line for each epoch, in place of those before."""
-        text = "".join(json.dumps(record) + "\n" for record in history)
-        write_whole(self.path / METRICS, lambda file: file.write_text(text, encoding="utf-8"))
+        Nothing in the folder is changed.
 
-    def save_checkpoint(self, state: dict[str, Any]) -> None:
-        """Write the checkpoint, in place of the one before."""
-        write_whole(self.path / CHECKPOINT, lambda file: write_checkpoint(file, state))
+        Args:
+            data_root: replaces the configuration's folder of data sets, if not None.
+            device: replaces the configuration's device, if not None.
 
-    def has(self, name: str) -> bool:
-        """Return whether a file is there."""
-        return (self.path / name).exists()
+        Raises:
+            SigpropError: if a file is damaged or does not fit the others. The message names it.
+        """
+        config = self.config()
+        if data_root is not None:
+            config = replace(config, data_root=data_root)
+        if device is not None:
+            config = replace(config, device=device)
+        config = config.resolved()
+        if not self.has(CHECKPOINT):
+            for name in (METRICS, SUMMARY):
+                if self.has(name):
+                    raise SigpropError(
+                        f"run folder {str(self.path)!r} holds {name} but no {CHECKPOINT}; "
+                        "expected both"
+                    )
+            return config, None
+        checkpoint = load_run_checkpoint(self.path / CHECKPOINT)
+        self._check_config(config, checkpoint["config"])
+        self._check_metrics(checkpoint["history"])
+        return config, checkpoint
 
     def config(self) -> TrainConfig:
-        """Return the run's configuration, as the file says it."""
+        """Return the configuration in the folder's file."""
         return read_config(self.path / CONFIG)
 
-    def checkpoint(self) -> dict[str, Any]:
-        """Return the checkpoint's content."""
-        return load_checkpoint(self.path / CHECKPOINT)
-
     def summary(self) -> dict[str, Any]:
-        """Return the summary of a run that is finished."""
+        """Return the summary of a finished run."""
         place = f"summary {str(self.path / SUMMARY)!r}"
-        found = read_json(self.path / SUMMARY, place)
-        if not isinstance(found, dict) or "test_accuracy" not in found:
-            raise SigpropError(f"{place} holds no test accuracy; expected a file that a run wrote")
-        return found
+        summary = read_json(self.path / SUMMARY, place)
+        if not isinstance(summary, dict) or "test_accuracy" not in summary:
+            raise SigpropError(f"{place} has no 'test_accuracy'; expected a file of a training run")
+        return summary
 
     def metrics(self) -> list[Any]:
-        """Return what each line of the metrics holds; nothing if there is no such file."""
+        """Return the content of each line of the metrics file; nothing if there is no file."""
         path = self.path / METRICS
         place = f"metrics {str(path)!r}"
         try:
@@ -159,15 +178,67 @@ class RunFolder:
             ) from error
         return [_parsed(line, f"{place}: line {number}") for number, line in enumerate(lines, 1)]
 
-    def sweep(self) -> None:
-        """Take away what a killed process had begun to write."""
+    def has(self, name: str) -> bool:
+        """Return whether a file exists."""
+        return (self.path / name).exists()
+
+    def write_json(self, name: str, content: dict[str, Any]) -> None:
+        """Write a file of one JSON object."""
+        text = json.dumps(content, indent=2, allow_nan=False) + "\n"
+        write_text_atomically(self.path / name, text)
+
+    def write_metrics(self, history: Sequence[dict[str, Any]]) -> None:
+        """Write the metrics file, one line for each epoch."""
+        text = "".join(json.dumps(record) + "\n" for record in history)
+        write_text_atomically(self.path / METRICS, text)
+
+    def save_checkpoint(self, state: dict[str, Any]) -> None:
+        """Write the checkpoint."""
+        write_atomically(self.path / CHECKPOINT, lambda file: write_checkpoint(file, state))
+        self._saved_at = time.monotonic()
+
+    def seconds_since_checkpoint(self) -> float:
+        """Return the seconds since this object was made or wrote its last checkpoint."""
+        return time.monotonic() - self._saved_at
+
+    def remove_partial_files(self) -> None:
+        """Delete files that a killed process did not finish."""
         for name in (CONFIG, METRICS, CHECKPOINT, SUMMARY):
-            for begun in self.path.glob(f".{name}.*"):
-                begun.unlink(missing_ok=True)
+            for partial in self.path.glob(f".{name}.*"):
+                partial.unlink(missing_ok=True)
 
     def remove(self) -> None:
-        """Take the folder away with all that the run wrote."""
+        """Delete the folder with all its files."""
         shutil.rmtree(self.path, ignore_errors=True)
+
+    def _check_config(self, config: TrainConfig, saved: dict[str, Any]) -> None:
+        place = f"checkpoint {str(self.path / CHECKPOINT)!r}"
+        expected = config_of(settings_of(saved, place), place).as_json()
+        for key, value in config.as_json().items():
+            if key not in NOT_OF_THE_RESULT and value != expected[key]:
+                raise SigpropError(
+                    f"{str(self.path / CONFIG)!r} has {value!r} for {key}, but {place} was made "
+                    f"with {expected[key]!r}; expected the same. For a run with other settings: "
+                    f"sigprop-snn train --config {shlex.quote(str(self.path / CONFIG))}"
+                )
+
+    def _check_metrics(self, history: list[Any]) -> None:
+        # The last line may be missing: a run can be killed before it writes it.
+        for number, line in enumerate(self.metrics(), start=1):
+            if number > len(history) or line != history[number - 1]:
+                raise SigpropError(
+                    f"line {number} of {str(self.path / METRICS)!r} differs from the checkpoint's "
+                    f"record of epoch {number}; expected the metrics of the same run"
+                )
+
+
+def free_name(parent: Path, stem: str) -> Path:
+    """Return a path in `parent` that does not exist: `stem`, or `stem-2`, `stem-3`, ..."""
+    path, number = parent / stem, 1
+    while path.exists():
+        number += 1
+        path = parent / f"{stem}-{number}"
+    return path
 
 
 def _parsed(line: str, place: str) -> Any:
@@ -175,38 +246,5 @@ def _parsed(line: str, place: str) -> Any:
         return json.loads(line)
     except (ValueError, RecursionError) as error:
         raise SigpropError(
-            f"{place} is damaged ({error}); expected one JSON object a line"
+            f"{place} is damaged ({error}); expected one JSON object per line"
         ) from error
-
-
-def write_whole(path: Path, write: Callable[[Path], object]) -> None:
-    """Write a file beside its place and move it there, so that no half of it is ever seen.
-
-    Raises:
-        SigpropError: if it can't be written, as on a full disk; what was there before stands.
-    """
-    try:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        beside = Path(name)
-        try:
-            write(beside)
-            beside.chmod(0o644)
-            os.fsync(handle)  # the content is on the disk before the name is
-            beside.replace(path)
-        finally:
-            os.close(handle)
-            beside.unlink(missing_ok=True)
-    except OSError as error:
-        raise SigpropError(
-            f"{str(path)!r} can't be written ({error.strerror}); expected room and permission "
-            "there. What was there before is untouched"
-        ) from error
-
-
-def free_name(parent: Path, stem: str) -> Path:
-    """Return a path under `parent` that is not taken: `stem`, or `stem-2`, `stem-3`, ..."""
-    path, number = parent / stem, 1
-    while path.exists():
-        number += 1
-        path = parent / f"{stem}-{number}"
-    return path

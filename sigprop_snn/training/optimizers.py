@@ -1,4 +1,7 @@
-"""One optimizer for each layer, so that a layer can be updated as soon as it has compared."""
+"""One optimizer and one learning-rate schedule for each layer.
+
+Each layer updates as soon as its gradient is known, before the next layer runs.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +12,26 @@ from typing import Any
 import torch
 from torch import nn
 from torch.optim import Optimizer
+from torch.optim.lr_scheduler import (
+    CosineAnnealingLR,
+    ExponentialLR,
+    LambdaLR,
+    LRScheduler,
+    OneCycleLR,
+    StepLR,
+)
 
 from sigprop_snn.errors import UnknownNameError
 from sigprop_snn.network import Network
 
 MakeOptimizer = Callable[[Iterable[nn.Parameter]], Optimizer]
-"""Makes an optimizer of parameters, such as `partial(torch.optim.Adam, lr=1e-3)`."""
+"""Makes an optimizer for some parameters, such as `partial(torch.optim.Adam, lr=1e-3)`."""
+
+MakeSchedule = Callable[[Optimizer, int], LRScheduler]
+"""Makes a scheduler for an optimizer; the number is that of the batches in the whole run."""
+
+FINAL_RATE = 0.02
+"""Fraction of the learning rate at the end of the schedules that do not reach zero."""
 
 
 def sgd_momentum(parameters: Iterable[nn.Parameter], **settings: Any) -> Optimizer:
@@ -35,13 +52,57 @@ OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
 }
 
 
+def linear(optimizer: Optimizer, batches: int) -> LRScheduler:
+    """Falls by the same amount in every batch, to 2 % (LambdaLR)."""
+    return LambdaLR(optimizer, lambda batch: 1 - (1 - FINAL_RATE) * (batch / batches))
+
+
+def cosine(optimizer: Optimizer, batches: int) -> LRScheduler:
+    """Falls along half a cosine, to zero (CosineAnnealingLR)."""
+    return CosineAnnealingLR(optimizer, batches)
+
+
+def constant(optimizer: Optimizer, batches: int) -> LRScheduler:
+    """Does not change (LambdaLR)."""
+    return LambdaLR(optimizer, lambda _: 1.0)
+
+
+def step(optimizer: Optimizer, batches: int) -> LRScheduler:
+    """Falls to a tenth after each third of the run (StepLR)."""
+    return StepLR(optimizer, max(1, -(-batches // 3)), gamma=0.1)
+
+
+def exponential(optimizer: Optimizer, batches: int) -> LRScheduler:
+    """Falls by the same factor in every batch, to 2 % (ExponentialLR)."""
+    return ExponentialLR(optimizer, FINAL_RATE ** (1 / batches))
+
+
+def one_cycle(optimizer: Optimizer, batches: int) -> LRScheduler:
+    """Rises from 4 % during 30 % of the run, then falls to zero (OneCycleLR)."""
+    rates = [group["lr"] for group in optimizer.param_groups]
+    return OneCycleLR(optimizer, rates, total_steps=batches + 1, cycle_momentum=False)
+
+
+SCHEDULES: dict[str, MakeSchedule] = {
+    "linear": linear,
+    "cosine": cosine,
+    "constant": constant,
+    "step": step,
+    "exponential": exponential,
+    "one-cycle": one_cycle,
+}
+
+
 def optimizer_of(name: str, rate: float, weight_decay: float | None = None) -> MakeOptimizer:
-    """Return what makes an optimizer by its name.
+    """Return a function that makes the named optimizer.
 
     Args:
         name: a name in `OPTIMIZERS`.
-        rate: its learning rate.
-        weight_decay: its weight decay; torch's own default for it if not given.
+        rate: learning rate.
+        weight_decay: weight decay; None takes torch's default for this optimizer.
+
+    Raises:
+        UnknownNameError: if `OPTIMIZERS` has no such name.
     """
     if name not in OPTIMIZERS:
         raise UnknownNameError("optimizer", name, OPTIMIZERS)
@@ -50,19 +111,23 @@ def optimizer_of(name: str, rate: float, weight_decay: float | None = None) -> M
 
 
 class LocalOptimizers:
-    """Updates every layer of a network on its own, at once.
+    """One optimizer for each layer of a network.
 
-    Pass `step` to `network.learn`: a layer's gradient is used and let go before the next layer
-    runs, so gradients never pile up with depth.
+    Pass it to `network.learn`, which updates each layer before the next layer runs. A gradient is
+    freed after its update, so the memory for gradients does not grow with depth.
+
+    Attributes:
+        by_layer: the optimizers by layer name.
 
     Args:
-        network: the network; its frozen parameters are left out.
+        network: the network; frozen parameters have no optimizer.
         make: makes the optimizer of a layer.
-        by_layer: what makes it for layers that differ, such as
+        by_layer: makes the optimizers of single layers, such as
             `{"block1": partial(torch.optim.SGD, lr=0.1)}`.
 
     Raises:
-        UnknownNameError: if the network has no layer of that name that learns.
+        UnknownNameError: if `by_layer` names a layer that the network does not have or that does
+            not learn.
     """
 
     def __init__(
@@ -71,24 +136,64 @@ class LocalOptimizers:
         make: MakeOptimizer,
         by_layer: Mapping[str, MakeOptimizer] | None = None,
     ) -> None:
-        own = by_layer or {}
+        single = by_layer or {}
         groups = {name: group for name, group in network.local_parameters().items() if group}
-        for name in own:
+        for name in single:
             if name not in groups:
                 raise UnknownNameError("layer that learns", name, groups)
-        self.by_layer = {name: own.get(name, make)(group) for name, group in groups.items()}
+        self.by_layer = {name: single.get(name, make)(group) for name, group in groups.items()}
+
+    def __call__(self, layer: str) -> None:
+        """Update one layer, as `step` does."""
+        self.step(layer)
 
     def step(self, layer: str) -> None:
-        """Update one layer from its gradient, and let the gradient go."""
+        """Update one layer from its gradient, and free the gradient.
+
+        Args:
+            layer: the layer's name, such as "block1".
+        """
         optimizer = self.by_layer[layer]
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return every optimizer's state, by layer."""
+        """Return the states of the optimizers by layer name."""
         return {name: optimizer.state_dict() for name, optimizer in self.by_layer.items()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take back what `state_dict` returned."""
+        """Load what `state_dict` returned."""
         for name, optimizer in self.by_layer.items():
             optimizer.load_state_dict(state[name])
+
+
+class LocalSchedules:
+    """One learning-rate schedule for each layer's optimizer.
+
+    Attributes:
+        by_layer: the schedulers of torch by layer name.
+
+    Args:
+        optimizers: the optimizers; each schedule starts from the learning rate of its layer.
+        make: makes the scheduler of an optimizer.
+        batches: number of batches in the whole run.
+    """
+
+    def __init__(self, optimizers: LocalOptimizers, make: MakeSchedule, batches: int) -> None:
+        self.by_layer = {
+            name: make(optimizer, batches) for name, optimizer in optimizers.by_layer.items()
+        }
+
+    def step(self) -> None:
+        """Set the learning rates for the next batch."""
+        for scheduler in self.by_layer.values():
+            scheduler.step()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the states of the schedulers by layer name."""
+        return {name: scheduler.state_dict() for name, scheduler in self.by_layer.items()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Load what `state_dict` returned."""
+        for name, scheduler in self.by_layer.items():
+            scheduler.load_state_dict(state[name])

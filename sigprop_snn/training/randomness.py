@@ -1,7 +1,7 @@
-"""The random states of the process: torch's, numpy's and Python's, kept as plain data.
+"""The random states of torch, numpy and Python, as plain data.
 
-What draws from them are noisy neurons, and what a user brings along. The data's order, its
-augmentation and rate-coded spikes have seeds of their own.
+Noisy neurons and a user's own code draw from them. The order of the samples, their augmentation and
+rate-coded spikes have separate seeds.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ import torch
 
 
 def capture() -> dict[str, Any]:
-    """Return the random states as they stand, ready for a checkpoint."""
-    # numpy's legacy state is the one that `np.random.seed` and most libraries use.
+    """Return the random states, as plain values and tensors for a checkpoint."""
+    # `np.random.seed` and most libraries use numpy's legacy state.
     numpy_state = np.random.get_state(legacy=False)
     assert isinstance(numpy_state, dict)
     words = numpy_state["state"]["key"].astype(np.int64)
@@ -37,7 +37,7 @@ def capture() -> dict[str, Any]:
 
 
 def restore(state: dict[str, Any]) -> None:
-    """Put back what `capture` returned."""
+    """Restore what `capture` returned."""
     torch.set_rng_state(state["torch"])
     if state["cuda"] and torch.cuda.is_available():
         for device, kept in enumerate(state["cuda"][: torch.cuda.device_count()]):
@@ -53,7 +53,7 @@ def restore(state: dict[str, Any]) -> None:
 
 @contextmanager
 def kept() -> Iterator[None]:
-    """Leave the random states behind the block as they were before it."""
+    """Restore the random states after the `with` block."""
     before = capture()
     try:
         yield
@@ -63,7 +63,7 @@ def kept() -> Iterator[None]:
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Seed the random states for the block, and put them back as they were behind it.
+    """Seed the random states for the `with` block, and restore them after it.
 
     Args:
         seed: 0 to 2**63 - 1.

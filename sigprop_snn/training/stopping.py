@@ -1,4 +1,4 @@
-"""Leaving a run in good order when the system or Ctrl-C asks for it."""
+"""Stopping a run between two batches when Ctrl-C or the system asks for it."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class StopAskedError(Exception):
-    """Raised between two batches once a stop was asked for."""
+    """Raised between two batches after a signal asked to stop."""
 
 
 @dataclass
 class Stop:
-    """Whether a stop was asked for.
+    """A request to stop.
 
     Attributes:
-        asked: the signal that asked for it, or None.
+        asked: the signal that asked to stop, or None.
     """
 
     asked: signal.Signals | None = None
 
     def watch(self, items: Iterable[T]) -> Iterator[T]:
-        """Yield items; raise `StopAskedError` in place of the next once a stop was asked for."""
+        """Yield items, or raise `StopAskedError` after a request to stop."""
         for item in items:
             if self.asked is not None:
                 raise StopAskedError
@@ -39,34 +39,35 @@ class Stop:
 
 @contextmanager
 def stop_on_signals(enabled: bool = True) -> Iterator[Stop]:
-    """Turn the first SIGINT or SIGTERM within the block into a request to stop.
+    """Turn the first SIGINT or SIGTERM in the `with` block into a request to stop.
 
-    The second acts as if there were no such block, so that a run which hangs can be ended.
+    The second signal acts as usual, so a run that hangs can be ended.
 
     Args:
-        enabled: False leaves the signals alone, as does any thread but the main one.
+        enabled: False leaves the signals as they are. They also stay as they are outside the main
+            thread.
     """
     stop = Stop()
     if not enabled or threading.current_thread() is not threading.main_thread():
         yield stop
         return
     before = {number: signal.getsignal(number) for number in _SIGNALS}
-    # What the parent chose to ignore, as nohup does, stays ignored.
+    # Signals that the parent process chose to ignore, as nohup does, stay ignored.
     before = {
         number: was or signal.SIG_DFL for number, was in before.items() if was != signal.SIG_IGN
     }
 
-    def put_back() -> None:
+    def restore() -> None:
         for number, handler in before.items():
             signal.signal(number, handler)
 
     def ask(number: int, _: FrameType | None) -> None:
         stop.asked = signal.Signals(number)
-        put_back()
+        restore()
 
     for number in before:
         signal.signal(number, ask)
     try:
         yield stop
     finally:
-        put_back()
+        restore()

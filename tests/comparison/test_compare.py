@@ -1,4 +1,4 @@
-"""Comparisons, with runs that are made up; the real thing is in test_compare_command.py."""
+"""Comparisons with invented runs. Real runs are in test_compare_command.py."""
 
 import csv
 import json
@@ -7,16 +7,16 @@ import statistics
 import pytest
 
 from sigprop_snn.comparison import CompareConfig, as_text, compare, trainings
-from sigprop_snn.config import RECIPES
 from sigprop_snn.errors import SigpropError
 from sigprop_snn.processes import CallFailedError
 from sigprop_snn.rules import RULES
+from sigprop_snn.training import RECIPES
 
 TWO = "voltage,surrogate"
 
 
 class Runs:
-    """Stands in for the training: what it was asked to run, and what it answers."""
+    """Replaces the training: records the calls and returns invented results."""
 
     def __init__(self, fail=(), stop_before=None):
         self.fail, self.stop_before = fail, stop_before
@@ -54,7 +54,7 @@ def silent(_):
     pass
 
 
-def test_a_row_is_the_mean_over_the_seeds_and_says_what_the_rule_needs(tmp_path):
+def test_a_row_has_the_means_over_the_seeds_and_the_needs_of_the_rule(tmp_path):
     compared = compare(config(tmp_path), silent, Runs())
     first, second = compared.rows
     assert (first.rule, second.rule) == ("surrogate", "voltage")  # the more accurate first
@@ -68,7 +68,7 @@ def test_a_row_is_the_mean_over_the_seeds_and_says_what_the_rule_needs(tmp_path)
     assert second.stored_activations == needs.stored_activations
 
 
-def test_table_csv_json_and_figure_say_the_same(tmp_path):
+def test_table_csv_and_json_agree(tmp_path):
     compared = compare(config(tmp_path), silent, Runs())
     out = tmp_path / "c"
     lines = as_text(compared.rows).splitlines()
@@ -87,7 +87,7 @@ def test_table_csv_json_and_figure_say_the_same(tmp_path):
     assert (out / "compare.png").stat().st_size > 10_000
 
 
-def test_a_rule_that_fails_stays_in_the_table_and_ends_nothing(tmp_path):
+def test_a_failed_rule_stays_in_the_table_and_the_others_run(tmp_path):
     compared = compare(config(tmp_path), silent, Runs(fail=["voltage", ("surrogate", 1)]))
     good, bad = compared.rows
     assert (good.rule, good.seeds, good.failed) == ("surrogate", 2, 1)
@@ -95,19 +95,19 @@ def test_a_rule_that_fails_stays_in_the_table_and_ends_nothing(tmp_path):
     text = as_text(compared.rows)
     (row,) = [line for line in text.splitlines() if line.startswith("voltage  ")]
     assert row.split()[:4] == ["voltage", "failed", "-", "-"]
-    assert "voltage: 3 of 3 runs failed: the loss of block1 became NaN" in text
-    assert "surrogate: 1 of 3 runs failed" in text
+    assert "voltage: 3 of 3 " in text and "the loss of block1 became NaN" in text
+    assert "surrogate: 1 of 3 " in text
     assert (tmp_path / "c" / "compare.png").exists()
 
 
-def test_a_comparison_in_which_all_fail_has_a_table_and_no_figure(tmp_path):
+def test_a_comparison_without_success_has_a_table_and_no_figure(tmp_path):
     compared = compare(config(tmp_path), silent, Runs(fail=TWO.split(",")))
     assert [row.accuracy for row in compared.rows] == [None, None]
     assert (tmp_path / "c" / "compare.csv").exists()
     assert not (tmp_path / "c" / "compare.png").exists()
 
 
-def test_an_interrupted_comparison_leaves_what_is_finished_and_goes_on(tmp_path):
+def test_an_interrupted_comparison_keeps_its_runs_and_continues(tmp_path):
     stopped = Runs(stop_before=("voltage", 1))
     with pytest.raises(KeyboardInterrupt):
         compare(config(tmp_path), silent, stopped)
@@ -118,12 +118,12 @@ def test_an_interrupted_comparison_leaves_what_is_finished_and_goes_on(tmp_path)
     again = Runs()
     resumed = compare(config(tmp_path), said.append, again)
     assert again.asked == [("voltage", 1), ("surrogate", 1), ("voltage", 2), ("surrogate", 2)]
-    assert "2 of them done before" in said[0]
+    assert "6 runs, 2 of them" in said[0]
     whole = compare(config(tmp_path, out=tmp_path / "whole"), silent, Runs())
     assert resumed.rows == whole.rows
 
 
-def test_failed_runs_are_tried_again_and_more_seeds_are_added(tmp_path):
+def test_failed_runs_are_repeated_and_more_seeds_are_added(tmp_path):
     compare(config(tmp_path, seeds=1), silent, Runs(fail=["voltage"]))
     again = Runs()
     compared = compare(config(tmp_path, seeds=2), silent, again)
@@ -131,21 +131,21 @@ def test_failed_runs_are_tried_again_and_more_seeds_are_added(tmp_path):
     assert [row.failed for row in compared.rows] == [0, 0]
 
 
-def test_a_folder_with_other_choices_is_refused(tmp_path):
+def test_a_folder_with_other_settings_is_refused(tmp_path):
     compare(config(tmp_path), silent, Runs())
-    with pytest.raises(SigpropError, match="with epochs 5; expected 7 as asked for now"):
+    with pytest.raises(SigpropError, match=r"voltage, seed 0, .*5 for epochs; expected 7"):
         compare(config(tmp_path, epochs=7), silent, Runs())
-    compare(config(tmp_path, data_root=tmp_path), silent, Runs())  # where it lies is no choice
+    compare(config(tmp_path, data_root=tmp_path), silent, Runs())  # does not change a result
 
 
 def test_a_damaged_record_is_named(tmp_path):
     compare(config(tmp_path, seeds=1), silent, Runs())
     (tmp_path / "c" / "cells" / "voltage-seed0.json").write_text("{")
-    with pytest.raises(SigpropError, match=r"voltage-seed0.json' can't be read"):
+    with pytest.raises(SigpropError, match=r"voltage-seed0\.json'"):
         compare(config(tmp_path, seeds=1), silent, Runs())
 
 
-def test_budget_and_data_are_the_same_and_the_recipe_is_the_rules_own():
+def test_data_and_epochs_are_the_same_and_other_settings_are_the_rules():
     planned = trainings(CompareConfig("mnist", train_samples=500, steps=6))
     assert {training.rule for training in planned} == set(RULES)
     assert {training.epochs for training in planned} == {RECIPES["mnist"].epochs}
@@ -159,7 +159,7 @@ def test_budget_and_data_are_the_same_and_the_recipe_is_the_rules_own():
         assert training.steps == own.get("steps", 6 if spikes else 1)
 
 
-def test_same_recipe_takes_the_data_sets_for_all():
+def test_same_recipe_takes_the_recipe_of_the_data_set():
     planned = trainings(CompareConfig("mnist", same_recipe=True, epochs=2))
     recipe = RECIPES["mnist"]
     found = {(t.epochs, t.batch_size, t.learning_rate) for t in planned}
@@ -170,16 +170,16 @@ def test_same_recipe_takes_the_data_sets_for_all():
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"rules": "voltage,voltag"}, "unknown rule 'voltag'. Did you mean 'voltage'"),
-        ({"rules": " , "}, "expected names with commas between"),
-        ({"seeds": 0}, "seeds is 0; expected 1 or more"),
-        ({"epochs": 0}, "epochs is 0; expected 1 or more"),
-        ({"network": "mpl"}, "unknown network 'mpl'"),
+        ({"rules": "voltage,voltag"}, "rule 'voltag'.*'voltage'"),
+        ({"rules": " , "}, "rules is ' , '"),
+        ({"seeds": 0}, "seeds is 0"),
+        ({"epochs": 0}, "epochs is 0"),
+        ({"network": "mpl"}, "network 'mpl'"),
     ],
 )
-def test_choices_that_cant_be_used_are_refused_before_anything_is_written(tmp_path, settings, said):
+def test_wrong_settings_are_refused_before_anything_is_written(tmp_path, settings, said):
     with pytest.raises(SigpropError, match=said):
         compare(config(tmp_path, **settings), silent, Runs())
     assert list(tmp_path.iterdir()) == []
-    with pytest.raises(SigpropError, match="unknown data set 'digit'"):
+    with pytest.raises(SigpropError, match="data set 'digit'"):
         compare(CompareConfig("digit", out=tmp_path / "c"), silent, Runs())

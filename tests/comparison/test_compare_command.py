@@ -1,8 +1,12 @@
-"""`sigprop-snn compare`, its processes included."""
+"""`sigprop-snn compare` with real runs in their processes."""
 
 import json
+import shlex
+
+import pytest
 
 from sigprop_snn.cli import main
+from sigprop_snn.processes import CallFailedError, FreshProcesses
 
 TINY = ["--seeds", "1", "--epochs", "1", "--train-samples", "60", "--test-samples", "20"]
 
@@ -25,10 +29,30 @@ def test_compare_prints_a_table_and_leaves_its_folder(tmp_path, capsys):
         assert row["operations"] == row["additions"] + row["macs"] > 0
         assert row["parameters"] == 64 * 800 + 800 * 800 + 4 * 800 + 10 * 800 + 10 * 801
     assert main(["compare", "digits", *TINY, *flags]) == 0
-    assert "2 of them done before" in capsys.readouterr().out
+    assert "2 runs, 2 of them" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("failing", ["voltage", "voltage,surrogate"])
+def test_the_exit_code_is_1_if_any_run_failed(tmp_path, capsys, monkeypatch, failing):
+    def run(self, function, training):
+        if training.rule in failing.split(","):
+            raise CallFailedError("no reason")
+        return function(training)
+
+    monkeypatch.setattr(FreshProcesses, "call", run)
+    out = tmp_path / "two words"
+    flags = ["--rules", "voltage,surrogate", "--steps", "2", "--out", str(out)]
+    assert main(["compare", "digits", *TINY, *flags]) == 1
+    said = capsys.readouterr()
+    assert f"comparison folder: {out}" in said.out
+    assert f"{len(failing.split(','))} of 2 runs failed" in said.err
+    assert f"--out {shlex.quote(str(out))}" in said.err
+    assert (out / "compare.csv").exists()
 
 
 def test_a_refusal_is_one_line(tmp_path, capsys):
     assert main(["compare", "digits", "--rules", "volt", "--out", str(tmp_path / "c")]) == 2
-    assert capsys.readouterr().err.startswith("sigprop-snn: unknown rule 'volt'")
+    said = capsys.readouterr().err
+    assert said.startswith("sigprop-snn: ") and "rule 'volt'" in said
+    assert said.count("\n") == 1
     assert not (tmp_path / "c").exists()

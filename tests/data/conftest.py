@@ -1,4 +1,4 @@
-"""Files in the real layout of data sets, as the tests write them."""
+"""Files in the real formats and folder layouts of the data sets."""
 
 import io
 import struct
@@ -11,7 +11,7 @@ from tonic.io import make_structured_array
 
 
 def pack_bin(x, y, t, p) -> bytes:
-    """Events in N-MNIST's own bytes: x, y, then one bit of polarity and 23 of time."""
+    """Return events in N-MNIST's format: x, y, then one bit of polarity and 23 of time."""
     x, y, t, p = (np.asarray(v, dtype=np.int64) for v in (x, y, t, p))
     columns = (x, y, (p << 7) | (t >> 16), (t >> 8) & 255, t & 255)
     return np.stack(columns, axis=1).astype(np.uint8).tobytes()
@@ -59,7 +59,7 @@ def no_download(monkeypatch):
 
 
 def aedat4_bytes(*packets) -> bytes:
-    """A recording in AEDAT 4, uncompressed: its header and packets are flatbuffers, by hand."""
+    """Return an uncompressed AEDAT 4 recording. Its header and packets are flatbuffers."""
     node = '<attr key="{}" type="string">{}</attr>'.format
     size = '<attr key="{}" type="int">128</attr>'.format
     about = (
@@ -71,8 +71,8 @@ def aedat4_bytes(*packets) -> bytes:
         + '<node name="info" path="/mainloop/Recorder/outInfo/0/info/">'
         + size("sizeX") + size("sizeY") + node("source", "DVS128") + "</node></node></node></dv>"
     ).encode()  # fmt: skip
-    # The root, the identifier, three fields' places, then a table: where the places are, where the
-    # packets' index is (nowhere), the compression, where the description is.
+    # The root offset, the identifier, the offsets of three fields, then their table: its start, the
+    # packet index (-1 for none), the compression, the offset of the description.
     head = struct.pack("<I4s5H2x", 20, b"IOHE", 10, 24, 16, 8, 20)
     head += struct.pack("<iIqiI", 12, 0, -1, 0, 4)
     head += struct.pack("<I", len(about)) + about + b"\0"
@@ -120,7 +120,7 @@ def hdf5_bytes(x, y, t, p, group="", **how) -> bytes:
 
 
 def speech_bytes(seconds, units, labels, keys) -> bytes:
-    """SHD's and SSC's own layout: rows of different lengths, seconds in half precision."""
+    """Return a file of SHD or SSC: rows of different lengths, seconds in half precision."""
     whole = io.BytesIO()
     with h5py.File(whole, "w") as content:
         for name, rows, kind in (("times", seconds, np.float16), ("units", units, np.uint16)):
@@ -135,7 +135,7 @@ def speech_bytes(seconds, units, labels, keys) -> bytes:
 
 @pytest.fixture
 def recording():
-    """Bytes of a recording, by format."""
+    """Functions that return the bytes of a recording, by format."""
     return {
         "bin": pack_bin,
         "aedat2": aedat2_bytes,

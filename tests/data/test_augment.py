@@ -4,16 +4,16 @@ import pytest
 import torch
 
 from sigprop_snn.data import Augment, Source, Split, prepare
-from sigprop_snn.data.augment import shifted
+from sigprop_snn.data.augment import shift_pictures
 from sigprop_snn.data.source import generator
 from sigprop_snn.errors import SigpropError
 
 
-def test_shift_and_flip_moves_the_whole_picture():
+def test_shifts_and_mirroring_move_the_whole_picture():
     x = torch.zeros(200, 2, 9, 9)
     x[:, :, 4, 3] = 1
     x[:, :, 4, 4] = 2
-    out = shifted(x, generator(0), 3, mirror=True)
+    out = shift_pictures(x, generator(0), 3, mirror=True)
     assert out.shape == x.shape
     assert torch.equal(out.sum((1, 2, 3)), x.sum((1, 2, 3)))
     assert torch.equal(out[:, 0], out[:, 1])
@@ -23,10 +23,10 @@ def test_shift_and_flip_moves_the_whole_picture():
     beside = (high - low)[:, 2]
     assert set(beside.tolist()) == {-1, 1}
     assert set(high[:, 1].tolist()) == set(range(1, 8))
-    assert torch.equal(out, shifted(x, generator(0), 3, mirror=True))
+    assert torch.equal(out, shift_pictures(x, generator(0), 3, mirror=True))
 
 
-def test_augmentation_touches_training_pictures_alone():
+def test_augmentation_changes_only_training_pictures():
     x = torch.arange(9, dtype=torch.uint8).view(1, 1, 3, 3).expand(30, 3, 3, 3)
     split = Split.of(x, torch.arange(30) % 2)
     data = prepare(Source("c", split, split, ("a", "b"), colour=True), augment=True, steps=1)
@@ -38,7 +38,7 @@ def test_augmentation_touches_training_pictures_alone():
     assert not torch.equal(train, untouched)
 
 
-def test_events_are_shifted_alike_in_every_step_and_never_mirrored():
+def test_all_steps_of_a_recording_shift_together_and_are_not_mirrored():
     frames = torch.zeros(40, 3, 2, 9, 9, dtype=torch.uint8)
     frames[:, :, :, 4, 4], frames[:, :, :, 4, 5] = 1, 2
     split = Split.of(frames, torch.arange(40) % 2)
@@ -50,7 +50,7 @@ def test_events_are_shifted_alike_in_every_step_and_never_mirrored():
     assert set(ones[:, 1].tolist()) == set(ones[:, 2].tolist()) == {2, 3, 4, 5, 6}
 
 
-def test_augmentation_can_be_chosen():
+def test_shift_and_mirror_can_be_set():
     frames = torch.zeros(60, 2, 2, 9, 9, dtype=torch.uint8)
     frames[:, :, :, 4, 4], frames[:, :, :, 4, 5] = 1, 2
     split = Split.of(frames, torch.arange(60) % 2)
@@ -68,7 +68,7 @@ def test_augmentation_can_be_chosen():
     assert set((twos - ones)[:, 2].tolist()) == {-1, 1}
 
 
-def test_a_source_says_whether_it_may_be_mirrored():
+def test_a_source_sets_the_default_of_mirroring():
     x = torch.arange(9, dtype=torch.uint8).view(1, 1, 1, 3, 3).expand(40, 2, 1, 3, 3)
     split = Split.of(x, torch.arange(40) % 2)
     for may in (False, True):
@@ -77,13 +77,13 @@ def test_a_source_says_whether_it_may_be_mirrored():
             0
         ]
         assert bool((moved == split.read(torch.arange(40)).transpose(0, 1)).all()) is not may
-        # One's own choice counts more.
+        # An explicit choice overrides the source's default.
         other = Augment(shift=0, mirror=not may)
         chosen = next(iter(prepare(source, steps=2, batch_size=40, augment=other).train))[0]
         assert bool((chosen == split.read(torch.arange(40)).transpose(0, 1)).all()) is may
 
 
-def test_dropping_events_takes_each_with_its_probability_anew_in_every_epoch():
+def test_events_are_dropped_with_a_probability_and_drawn_anew_in_every_epoch():
     frames = torch.full((50, 4, 2, 5, 5), 7, dtype=torch.uint8)
     frames[:, :, :, 0] = 0
     split = Split.of(frames, torch.arange(50) % 2)
@@ -101,7 +101,7 @@ def test_dropping_events_takes_each_with_its_probability_anew_in_every_epoch():
     assert torch.equal(next(iter(data.test))[0].transpose(0, 1), frames.float())
 
 
-def test_a_row_of_channels_is_shifted_along_itself():
+def test_a_row_of_channels_shifts_only_along_the_row():
     frames = torch.zeros(40, 3, 1, 9, dtype=torch.uint8)
     frames[..., 4] = 5
     split = Split.of(frames, torch.arange(40) % 2)
@@ -116,13 +116,13 @@ def test_a_row_of_channels_is_shifted_along_itself():
 @pytest.mark.parametrize(
     ("options", "message"), [({"shift": -1}, "shift is -1"), ({"drop": 1.0}, "drop is 1.0")]
 )
-def test_augmentation_that_can_not_be_is_refused(options, message):
+def test_augmentation_out_of_range_is_refused(options, message):
     with pytest.raises(SigpropError, match=message):
         Augment(**options)
 
 
-def test_augmentation_that_does_not_fit_is_refused():
-    with pytest.raises(SigpropError, match=r"drop is 0\.5; 'numbers' holds pictures"):
+def test_augmentation_that_does_not_fit_the_samples_is_refused():
+    with pytest.raises(SigpropError, match=r"drop is 0\.5 for 'numbers'"):
         dark = Split.of(torch.zeros(6, 1, 2, 2), torch.arange(6) % 3)
         prepare(Source("numbers", dark, dark, ("a", "b", "c")), augment=Augment(drop=0.5))
     flat = Split.of(torch.zeros(6, 4), torch.arange(6) % 3)

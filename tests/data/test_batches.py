@@ -6,12 +6,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sigprop_snn.data import Source, Split, prepare
-from sigprop_snn.data.source import balanced, derive_seed
+from sigprop_snn.data.source import derive_seed, draw_balanced
 from sigprop_snn.errors import SigpropError, UnknownNameError
 
 
 def numbered(count: int, start: int = 0, classes: int = 3) -> Split:
-    """Pictures of 2x2 whose pixels hold the sample's own number."""
+    """Return pictures of 2x2; all pixels of a picture have the number of the sample."""
     numbers = torch.arange(start, start + count)
     pictures = numbers.to(torch.float32).view(-1, 1, 1, 1).expand(-1, 1, 2, 2)
     return Split.of(pictures, numbers % classes)
@@ -25,7 +25,7 @@ def numbers(batches) -> list[int]:
     return [int(v) for x, _ in batches for v in x[0, :, 0, 0, 0]]
 
 
-def test_batches_are_time_first_floats_with_whole_labels():
+def test_batches_are_time_first_floats_with_int64_labels():
     data = prepare(source(), steps=4, batch_size=16)
     assert len(data.train) == 4
     batches = list(data.train)
@@ -70,13 +70,13 @@ def test_no_test_or_validation_sample_is_seen_in_training():
 
 def test_drawing_samples_is_balanced_and_seeded():
     y = torch.tensor([0] * 50 + [1] * 30 + [2] * 5)
-    drawn = balanced(y, 30, seed=2)
+    drawn = draw_balanced(y, 30, seed=2)
     assert len(set(drawn.tolist())) == 30
     assert sorted(y[drawn].bincount().tolist()) == [5, 12, 13]
-    assert torch.equal(drawn, balanced(y, 30, seed=2))
-    assert not torch.equal(drawn, balanced(y, 30, seed=3))
-    assert set(balanced(y, 12, seed=2).tolist()) <= set(drawn.tolist())
-    assert torch.equal(balanced(y, 85, seed=2), torch.arange(85))
+    assert torch.equal(drawn, draw_balanced(y, 30, seed=2))
+    assert not torch.equal(drawn, draw_balanced(y, 30, seed=3))
+    assert set(draw_balanced(y, 12, seed=2).tolist()) <= set(drawn.tolist())
+    assert torch.equal(draw_balanced(y, 85, seed=2), torch.arange(85))
 
 
 def test_only_the_drawn_samples_are_read():
@@ -91,7 +91,7 @@ def test_only_the_drawn_samples_are_read():
     assert len(read) == 6
 
 
-def test_rate_coding_follows_seed_and_epoch_and_the_test_spikes_stay():
+def test_rate_coded_spikes_follow_seed_and_epoch_and_test_spikes_stay_the_same():
     grey = Split.of(torch.full((12, 1, 2, 2), 0.5), torch.arange(12) % 3)
     made = [
         prepare(Source("grey", grey, grey, ("a", "b", "c"), top=1.0), encoding="rate", steps=20)
@@ -105,7 +105,7 @@ def test_rate_coding_follows_seed_and_epoch_and_the_test_spikes_stay():
     assert torch.equal(next(iter(made[0].test))[0], next(iter(made[0].test))[0])
 
 
-def test_iterating_leaves_the_global_generator_alone():
+def test_iterating_does_not_change_the_global_generator():
     data = prepare(source(top=1060.0), encoding="rate", steps=2)
     torch.manual_seed(0)
     expected = torch.rand(2)
@@ -114,7 +114,7 @@ def test_iterating_leaves_the_global_generator_alone():
     assert torch.equal(torch.rand(2), expected)
 
 
-def test_whole_numbers_are_scaled_and_colour_is_standardised_for_direct_current_alone():
+def test_only_direct_encoding_standardises_colour():
     x = torch.tensor([0, 255], dtype=torch.uint8).view(2, 1, 1, 1).expand(2, 3, 2, 2)
     both = Split.of(x, torch.tensor([0, 1]))
     colour = Source("colour", both, both, ("a", "b"), colour=True)
@@ -124,7 +124,7 @@ def test_whole_numbers_are_scaled_and_colour_is_standardised_for_direct_current_
     assert spikes[:, :, 0, 0, 0].tolist() == [[0.0, 1.0], [0.0, 1.0]]
 
 
-def test_events_in_frames_are_used_as_they_are():
+def test_event_frames_are_not_encoded():
     frames = torch.randint(0, 9, (6, 5, 2, 3, 4), dtype=torch.uint8)
     split = Split.of(frames, torch.arange(6) % 2)
     events = Source("events", split, split, ("a", "b"), timed=True)
@@ -133,7 +133,7 @@ def test_events_in_frames_are_used_as_they_are():
     x = torch.cat([x for x, _ in data.test], dim=1)
     assert x.is_contiguous()
     assert torch.equal(x.transpose(0, 1), frames.float())
-    with pytest.raises(SigpropError, match="already; expected 'direct'"):
+    with pytest.raises(SigpropError, match="encoding is 'rate' for 'events'"):
         prepare(events, steps=5, encoding="rate")
     with pytest.raises(SigpropError, match="7 steps"):
         prepare(events, steps=7)
@@ -147,10 +147,10 @@ def test_events_in_frames_are_used_as_they_are():
         ({"seed": -1}, "seed is -1"),
         ({"validation": 1.0}, "validation is 1.0"),
         ({"validation": float("nan")}, "validation is nan"),
-        ({"validation": 0.001}, "sets 0 of 60"),
-        ({"train_samples": 0}, "train_samples is 0; 'numbers' has 60"),
+        ({"validation": 0.001}, "holds out 0 of 60"),
+        ({"train_samples": 0}, "train_samples is 0; expected 1 to 60, .* 'numbers'"),
         ({"train_samples": 61}, "train_samples is 61"),
-        ({"test_samples": 21}, "test_samples is 21; 'numbers' has 20"),
+        ({"test_samples": 21}, "test_samples is 21; expected 1 to 20, .* 'numbers'"),
     ],
 )
 def test_arguments_out_of_range_are_refused(arguments, message):
@@ -165,7 +165,7 @@ def test_an_unknown_encoding_gets_the_nearest_known_one():
 
 @pytest.mark.parametrize("label", [-1, 3])
 def test_labels_out_of_range_are_refused(label):
-    with pytest.raises(SigpropError, match=f"label {label} of train sample 1"):
+    with pytest.raises(SigpropError, match=f"train sample 1 of 'x' has label {label}"):
         Source(
             "x",
             Split.of(torch.zeros(2, 1), torch.tensor([0, label])),
@@ -175,12 +175,15 @@ def test_labels_out_of_range_are_refused(label):
 
 
 def test_empty_splits_and_unequal_shapes_are_refused():
-    with pytest.raises(SigpropError, match="the test split of 'numbers' holds no sample"):
+    with pytest.raises(SigpropError, match="test split of 'numbers' is empty"):
         source(test=0)
     with pytest.raises(SigpropError, match="2 samples have 3 labels"):
         Split.of(torch.zeros(2, 1), torch.zeros(3))
     wide = Split.of(torch.zeros(4, 1, 2, 3), torch.arange(4) % 3)
-    with pytest.raises(SigpropError, match=r"\(1, 2, 2\), test samples \(1, 2, 3\)"):
+    with pytest.raises(
+        SigpropError,
+        match=r"test samples of 'numbers' have shape \(1, 2, 3\); expected \(1, 2, 2\)",
+    ):
         prepare(Source("numbers", numbered(9), wide, ("a", "b", "c")))
 
 
@@ -188,7 +191,7 @@ def test_pixels_that_are_not_finite_are_refused():
     x = torch.zeros(4, 1, 2, 2)
     x[2, 0, 1, 1] = float("nan")
     bad = Split.of(x, torch.arange(4) % 3)
-    with pytest.raises(SigpropError, match=r"train samples of 'numbers' hold NaN.*number 2"):
+    with pytest.raises(SigpropError, match=r"train samples of 'numbers' contain NaN.*sample 2"):
         prepare(Source("numbers", bad, numbered(9), ("a", "b", "c")))
 
 
@@ -205,7 +208,7 @@ def test_seeds_made_of_different_parts_differ():
     fraction=st.floats(0.05, 0.9),
     drawn=st.integers(20, 60),
 )
-def test_splits_follow_the_seed_alone_and_never_overlap(seed, sizes, fraction, drawn):
+def test_splits_depend_only_on_the_seed_and_never_overlap(seed, sizes, fraction, drawn):
     found = []
     for batch_size, steps in zip(sizes, (2, 3), strict=True):
         data = prepare(
@@ -226,7 +229,7 @@ def test_splits_follow_the_seed_alone_and_never_overlap(seed, sizes, fraction, d
     assert not (train | validation) & test
 
 
-def test_samples_that_a_set_sets_apart_are_its_validation():
+def test_a_source_can_have_validation_samples():
     given_apart = Source(
         "n", numbered(60), numbered(20, 1000), ("a", "b", "c"), 1.0, validation=numbered(9, 500)
     )
@@ -235,7 +238,7 @@ def test_samples_that_a_set_sets_apart_are_its_validation():
     assert sorted(numbers(data.train)) == list(range(60))
     carved = prepare(given_apart, validation=0.5)
     assert max(numbers(carved.validation)) < 60
-    with pytest.raises(SigpropError, match="label 7 of validation sample 0"):
+    with pytest.raises(SigpropError, match="validation sample 0 of 'n' has label 7"):
         Source(
             "n",
             numbered(6),
@@ -245,7 +248,7 @@ def test_samples_that_a_set_sets_apart_are_its_validation():
         )
 
 
-def test_pictures_too_many_for_memory_are_read_batch_by_batch(monkeypatch):
+def test_pictures_that_do_not_fit_in_memory_are_read_batch_by_batch(monkeypatch):
     read = []
 
     def note(index):

@@ -17,7 +17,7 @@ REAL = Path(os.environ.get("SIGPROP_DATA", "-"))
 
 
 def content(data):
-    """The first epoch of the training samples, and the test samples."""
+    """Return the training samples of the first epoch and the test samples, with labels."""
     data.train.set_epoch(0)
     (x, y), (u, v) = (map(list, zip(*part, strict=True)) for part in (data.train, data.test))
     return torch.cat(x, 1), torch.cat(y), torch.cat(u, 1), torch.cat(v)
@@ -33,7 +33,7 @@ def entries(root):
 
 @pytest.fixture
 def reads(monkeypatch):
-    """The recordings that were opened."""
+    """The list of recordings that were opened."""
     from sigprop_snn.data import nmnist
 
     opened = []
@@ -68,7 +68,7 @@ def test_without_a_cache_nothing_is_written(tmp_path, write_nmnist):
     assert [path.name for path in tmp_path.iterdir()] == ["NMNIST"]
 
 
-def test_the_cache_lies_where_it_is_wanted(tmp_path, write_nmnist, reads):
+def test_the_cache_can_be_in_any_folder(tmp_path, write_nmnist, reads):
     write_nmnist(tmp_path / "data")
     load("nmnist", root=tmp_path / "data", cache=tmp_path / "else" / "where")
     assert len(list((tmp_path / "else" / "where").glob("*.frames"))) == 2
@@ -90,7 +90,7 @@ CHOICES = [
 ]
 
 
-def test_no_choice_is_served_the_frames_of_another(tmp_path, write_nmnist):
+def test_no_setting_gets_the_frames_of_another(tmp_path, write_nmnist):
     write_nmnist(tmp_path, train=1)
     for _ in range(2):
         for choice in CHOICES:
@@ -109,9 +109,11 @@ def test_a_changed_new_or_removed_recording_is_seen(tmp_path, write_nmnist, pack
     check()
     file = folder / "Train" / "3" / "00001.bin"
     before = file.stat()
-    # As many bytes as before: only the time of change tells.
+    # The same size as before: only the time of change differs.
     file.write_bytes(pack(*draw(503, 99)))
     assert file.stat().st_size == before.st_size
+    # Set it, because some file systems keep only seconds.
+    os.utime(file, (before.st_atime, before.st_mtime + 10))
     check()
     (folder / "Train" / "3" / "00009.bin").write_bytes(pack(*draw(503, 98)))
     check()
@@ -119,7 +121,7 @@ def test_a_changed_new_or_removed_recording_is_seen(tmp_path, write_nmnist, pack
     check()
 
 
-def test_a_drawn_part_fills_its_own_places_alone(tmp_path, write_nmnist, reads):
+def test_drawn_samples_are_the_only_ones_cached(tmp_path, write_nmnist, reads):
     write_nmnist(tmp_path)
     load("nmnist", root=tmp_path, train_samples=10, test_samples=10, seed=1)
     assert len(reads) == 20
@@ -130,7 +132,7 @@ def test_a_drawn_part_fills_its_own_places_alone(tmp_path, write_nmnist, reads):
 
 @pytest.fixture(scope="module")
 def kept(tmp_path_factory):
-    """A file of frames, what it holds, and the recordings it holds it for."""
+    """The path of a frame file, its frames, a function that opens it, and its bytes."""
     path = tmp_path_factory.mktemp("kept") / "a.frames"
     held = np.random.default_rng(0).integers(0, 256, (6, 2, 3)).astype(np.uint8)
 
@@ -145,7 +147,7 @@ def kept(tmp_path_factory):
     max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(change=st.data())
-def test_what_is_cut_flipped_or_foreign_is_made_again(kept, change):
+def test_damaged_cache_files_are_made_again(kept, change):
     path, held, file, whole = kept
     kind = change.draw(st.sampled_from(["cut", "flip", "foreign", "longer"]))
     if kind == "cut":
@@ -168,7 +170,7 @@ def test_what_is_cut_flipped_or_foreign_is_made_again(kept, change):
     assert [p.name for p in path.parent.iterdir()] == ["a.frames"]
 
 
-def test_every_single_flipped_bit_of_a_record_is_noticed(kept):
+def test_every_flipped_bit_of_a_record_is_found(kept):
     path, held, file, whole = kept
     start = len(whole) - 14
     for bit in range(8 * start, 8 * len(whole)):
@@ -180,7 +182,7 @@ def test_every_single_flipped_bit_of_a_record_is_noticed(kept):
         assert made == [5]
 
 
-def test_frames_in_the_place_of_others_are_not_taken(kept):
+def test_swapped_records_are_found(kept):
     path, held, file, whole = kept
     record = 8 + 6
     swapped = whole[: -2 * record] + whole[-record:] + whole[-2 * record : -record]
@@ -189,7 +191,7 @@ def test_frames_in_the_place_of_others_are_not_taken(kept):
     assert path.read_bytes() == whole
 
 
-def test_wide_counts_come_back_as_they_were(tmp_path):
+def test_int16_counts_are_read_unchanged(tmp_path):
     held = np.array([[1, -2], [32_767, 256]], np.int16)
     for _ in range(2):
         file = FrameFile(tmp_path / "w", fingerprint({}), 2, (2,), "int16")
@@ -198,16 +200,19 @@ def test_wide_counts_come_back_as_they_were(tmp_path):
         assert np.array_equal(read, held[::-1])
 
 
-def test_a_place_that_can_not_be_written_only_means_no_cache(tmp_path, write_nmnist):
+def test_a_cache_that_can_not_be_written_is_no_error(tmp_path, write_nmnist):
     write_nmnist(tmp_path, train=1)
     expected = load("nmnist", root=tmp_path, cache=None)
     (tmp_path / ".sigprop-cache").write_text("a file where the folder would be")
     assert same(load("nmnist", root=tmp_path), expected)
-    assert same(load("nmnist", root=tmp_path, cache="/proc/no/such/place"), expected)
+    assert same(
+        load("nmnist", root=tmp_path, cache=tmp_path / ".sigprop-cache" / "below" / "a file"),
+        expected,
+    )
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
-def test_a_full_disk_only_means_no_cache(tmp_path, write_nmnist, monkeypatch):
+def test_a_full_disk_is_no_error(tmp_path, write_nmnist, monkeypatch):
     write_nmnist(tmp_path, train=1)
     expected = load("nmnist", root=tmp_path, cache=None)
 
@@ -218,7 +223,7 @@ def test_a_full_disk_only_means_no_cache(tmp_path, write_nmnist, monkeypatch):
     assert same(load("nmnist", root=tmp_path), expected)
 
 
-def test_a_cache_that_may_only_be_read_is_read(tmp_path, write_nmnist, monkeypatch, reads):
+def test_a_read_only_cache_is_read(tmp_path, write_nmnist, monkeypatch, reads):
     write_nmnist(tmp_path)
     expected = load("nmnist", root=tmp_path, train_samples=20)
     real = Path.open
@@ -252,18 +257,18 @@ def test_a_split_too_large_for_memory_is_read_batch_by_batch(
             assert all(map(torch.equal, one, other)), epoch
     assert same(streamed, whole)
     assert torch.equal(next(iter(streamed.validation))[0], next(iter(whole.validation))[0])
-    # Nothing is binned a second time, and nothing is lost when the cache goes.
+    # Nothing is binned twice, and removing the cache loses nothing.
     assert len(reads) == 40
     shutil.rmtree(tmp_path / ".sigprop-cache")
     assert torch.equal(next(iter(streamed.test))[0], next(iter(whole.test))[0])
 
 
-def test_two_that_fill_one_file_do_not_disturb_each_other(tmp_path):
+def test_two_writers_of_one_cache_file_do_not_disturb_each_other(tmp_path):
     held = np.random.default_rng(1).integers(0, 256, (8, 5)).astype(np.uint8)
     one, other = (FrameFile(tmp_path / "x", fingerprint({}), 8, (5,), "uint8") for _ in range(2))
 
     def make(i):
-        # While one makes a recording's frames, the other reads and writes all of them.
+        # While one writer makes a recording's frames, the other reads and writes all of them.
         other.read(range(8), held.__getitem__)
         return held[i]
 

@@ -16,7 +16,7 @@ def recordings():
     return digit_events("test")
 
 
-def test_events_have_tonics_fields_and_keep_to_the_sensor_and_the_time(recordings):
+def test_events_have_tonics_fields_and_are_inside_the_sensor_and_the_duration(recordings):
     events, labels = recordings
     assert len(events) == len(labels) == 360
     assert torch.equal(labels, digit_pictures("test")[1])
@@ -42,7 +42,7 @@ def test_each_of_the_three_saccades_makes_events(recordings):
         assert share.min() > 0.2
 
 
-def test_a_blank_picture_makes_no_event_and_contrast_makes_fewer():
+def test_a_blank_picture_makes_no_event_and_a_higher_threshold_fewer():
     contrast = np.full((SENSOR_SIZE[1], SENSOR_SIZE[0]), 0.4)
     assert all(len(column) == 0 for column in _watch(np.zeros((2, 12, 12)), contrast))
     bright = _enlarge(digit_pictures("test")[0][:4, 0].numpy() / 16)
@@ -51,7 +51,7 @@ def test_a_blank_picture_makes_no_event_and_contrast_makes_fewer():
 
 
 def test_events_add_up_to_the_change_of_brightness():
-    """The camera comes back to where it began, so what rose has fallen, to within a threshold."""
+    """The camera returns to its start, so rises and falls of a pixel cancel to one threshold."""
     contrast = np.full((SENSOR_SIZE[1], SENSOR_SIZE[0]), 0.3)
     bright = _enlarge(digit_pictures("train")[0][:5, 0].numpy() / 16)
     sample, x, y, t, p = _watch(bright, contrast)

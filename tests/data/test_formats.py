@@ -12,7 +12,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sigprop_snn.data import EventFileError, read_events
-from sigprop_snn.data.apart import read_apart
 from sigprop_snn.data.formats import READERS
 from sigprop_snn.errors import SigpropError
 
@@ -31,7 +30,7 @@ FORMATS = [pytest.param(f, marks=needs_aedat) if f == "aedat4" else f for f in S
 
 
 @pytest.mark.parametrize("kind", FORMATS)
-def test_every_format_is_read_as_it_was_written(tmp_path, recording, draw, kind):
+def test_every_format_is_read_unchanged(tmp_path, recording, draw, kind):
     columns = draw(400, 0, side=128)
     file = tmp_path / f"a{SUFFIX[kind]}"
     file.write_bytes(recording[kind](*columns))
@@ -41,7 +40,7 @@ def test_every_format_is_read_as_it_was_written(tmp_path, recording, draw, kind)
         assert np.array_equal(events[name], column), name
 
 
-def test_a_davis_has_its_own_addresses(tmp_path, recording):
+def test_a_davis346_has_other_addresses_than_a_dvs128(tmp_path, recording):
     columns = ([0, 345, 3], [259, 0, 4], [1, 2, 3], [0, 1, 1])
     file = tmp_path / "a.aedat"
     file.write_bytes(recording["aedat2"](*columns, chip="Davis346"))
@@ -49,14 +48,14 @@ def test_a_davis_has_its_own_addresses(tmp_path, recording):
     for name, column in zip("xytp", columns, strict=True):
         assert events[name].tolist() == column
     file.write_bytes(recording["aedat2"](*columns, chip="ATIS304"))
-    with pytest.raises(EventFileError, match=r"was recorded by eu\.chips\.ATIS304; expected a DVS"):
+    with pytest.raises(EventFileError, match=r"eu\.chips\.ATIS304; expected a DVS"):
         read_events(file)
 
 
 @pytest.mark.parametrize(
     "layout", [{"group": "events"}, {"compression": "gzip", "chunks": True}, {"shuffle": True}]
 )
-def test_hdf5_layouts(tmp_path, recording, draw, layout):
+def test_hdf5_groups_compression_and_filters_are_read(tmp_path, recording, draw, layout):
     columns = draw(300, 1)
     file = tmp_path / "a.hdf5"
     file.write_bytes(recording["hdf5"](*columns, **layout))
@@ -112,16 +111,16 @@ ZERO = np.zeros(2, int)
         ({"t": np.array([0, 2**63], np.uint64)}, "event 1 with t=9223372036854775808"),
         ({"t": [0, 10**12]}, "lasts 1000000000000 us; expected at most"),
         ({"p": [0, 2]}, "event 1 with p=2; expected a whole number from -1 to 1"),
-        ({"x": np.array(["a", "b"])}, "holds x as <U1"),
+        ({"x": np.array(["a", "b"])}, "x as <U1"),
         ({"x": np.zeros((2, 3))}, None),
     ],
 )
-def test_events_that_can_not_be_are_refused(tmp_path, columns, fault):
+def test_impossible_events_are_refused(tmp_path, columns, fault):
     whole = {"x": ZERO, "y": ZERO, "t": ZERO, "p": ZERO, **columns}
     if fault is None:
         array = np.zeros(2, [("x", int, 3), ("y", int), ("t", int), ("p", int)])
         np.save(tmp_path / "a.npy", array)
-        fault = r"holds x as int64 of shape \(2, 3\)"
+        fault = r"x as int64 of shape \(2, 3\)"
     else:
         save(tmp_path / "a.npy", **whole)
     with pytest.raises(EventFileError, match=fault) as caught:
@@ -129,7 +128,7 @@ def test_events_that_can_not_be_are_refused(tmp_path, columns, fault):
     assert str(tmp_path / "a.npy") in str(caught.value)
 
 
-def test_what_is_no_recording_is_told_of(tmp_path):
+def test_a_file_that_is_no_recording_is_named(tmp_path):
     for suffix in READERS:
         file = tmp_path / f"none{suffix}"
         with pytest.raises(EventFileError, match=r"can't be read .*No such file"):
@@ -144,30 +143,43 @@ def test_what_is_no_recording_is_told_of(tmp_path):
         (tmp_path / f"folder{suffix}").mkdir()
         with pytest.raises(EventFileError):
             read_events(tmp_path / f"folder{suffix}")
-    with pytest.raises(EventFileError, match=r"ends in '\.avi'; expected one of \.bin, \.aedat"):
+    with pytest.raises(EventFileError, match=r"'\.avi'; expected one of \.bin, \.aedat"):
         read_events(tmp_path / "a.avi")
 
 
-def test_nothing_in_a_file_is_ever_run(tmp_path):
-    sprung = tmp_path / "sprung"
+def test_no_reader_runs_code_from_a_file(tmp_path):
+    ran = tmp_path / "ran"
 
     class Trap:
         def __reduce__(self):
-            return (sprung.touch, ())
+            return (ran.touch, ())
 
-    np.save(tmp_path / "array.npy", np.array([Trap()], dtype=object), allow_pickle=True)
-    (tmp_path / "bare.npy").write_bytes(pickle.dumps(Trap()))
+    code = pickle.dumps(Trap())
+    pickle.loads(code)
+    assert ran.exists(), "the trap works"
+    ran.unlink()
+    # A `.bin` file has no magic number: any multiple of five bytes is a recording.
+    padding = -len(code) % 5
+    files = []
     for suffix in READERS:
-        (tmp_path / f"other{suffix}").write_bytes(pickle.dumps(Trap()))
-    with h5py.File(tmp_path / "opaque.h5", "w") as content:
-        content["events"] = np.void(pickle.dumps(Trap()))
-    for file in sorted(tmp_path.iterdir()):
-        with pytest.raises(SigpropError):
+        for extra in (padding, padding + 1):
+            files.append(tmp_path / f"pickle-{extra - padding}{suffix}")
+            files[-1].write_bytes(code + b"\0" * extra)
+    files.append(tmp_path / "objects.npy")
+    np.save(files[-1], np.array([Trap()], dtype=object), allow_pickle=True)
+    files.append(tmp_path / "opaque.h5")
+    with h5py.File(files[-1], "w") as content:
+        content["events"] = np.void(code)
+    for file in files:
+        if file.name == "pickle-0.bin":
             read_events(file)
-    assert not sprung.exists()
+        else:
+            with pytest.raises(SigpropError):
+                read_events(file)
+        assert not ran.exists(), file.name
 
 
-def test_a_header_that_promises_too_much_is_not_believed(tmp_path):
+def test_a_header_that_asks_for_too_much_memory_is_refused(tmp_path):
     file = tmp_path / "a.npy"
     head = io.BytesIO()
     kinds = [("x", "<i2"), ("y", "<i2"), ("t", "<i8"), ("p", "?")]
@@ -181,21 +193,21 @@ def test_a_header_that_promises_too_much_is_not_believed(tmp_path):
     file.write_bytes(b"#!AER-DAT3.1\r\n#!END-HEADER\r\n" + packet + b"\0" * 8)
     with pytest.raises(EventFileError, match="ends 34359738352 bytes early"):
         read_events(file)
-    # A few kilobytes of compressed zeros.
+    # A few kilobytes of compressed zeros that would fill the memory.
     with h5py.File(tmp_path / "a.h5", "w") as content:
         for name in "xytp":
             content.create_dataset(name, (10**12,), "i8", chunks=(10**6,), compression="gzip")
-    with pytest.raises(EventFileError, match=r"holds /x of shape \(1000000000000,\); expected up"):
+    with pytest.raises(EventFileError, match=r"/x of shape \(1000000000000,\); expected up to"):
         read_events(tmp_path / "a.h5")
 
 
 @pytest.mark.parametrize(
     ("content", "fault"),
     [
-        (b"#!AER-DAT1.0\r\n" + b"\0" * 12, "is of AEDAT version 1; expected version 2 or 3.1"),
-        (b"GIF89a" + b"\0" * 12, "begins with b'GIF89a.*; expected #!AER-DAT"),
-        (b"#!AER-DAT2.0\r\n" + b"\0" * 12, "has 12 bytes behind its header; expected a multiple"),
-        (b"#!AER-DAT2.0\r\n", "behind its header"),
+        (b"#!AER-DAT1.0\r\n" + b"\0" * 12, "AEDAT version 1; expected version 2 or 3.1"),
+        (b"GIF89a" + b"\0" * 12, "b'GIF89a.*; expected #!AER-DAT"),
+        (b"#!AER-DAT2.0\r\n" + b"\0" * 12, "12 bytes after its header; expected a multiple of 8"),
+        (b"#!AER-DAT2.0\r\n", "1 bytes after its header"),
         (
             b"#!AER-DAT3.1\r\n" + struct.pack("<HHIIIIII", 2, 1, 8, 4, 0, 1, 1, 1) + b"\0" * 8,
             "at byte 14 a packet of type 2 with events of 8 bytes; expected polarity events",
@@ -203,13 +215,13 @@ def test_a_header_that_promises_too_much_is_not_believed(tmp_path):
         (b"#!AER-DAT3.1\r\n" + b"\1\0\1\0", "ends in the packet at byte 14"),
     ],
 )
-def test_damaged_aedat_files_are_named_with_their_fault(tmp_path, content, fault):
+def test_the_error_for_a_damaged_aedat_file_names_the_fault(tmp_path, content, fault):
     (tmp_path / "a.aedat").write_bytes(content)
     with pytest.raises(EventFileError, match=fault):
         read_events(tmp_path / "a.aedat")
 
 
-def test_a_package_that_is_not_there_is_named(tmp_path, monkeypatch):
+def test_a_missing_package_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr("sigprop_snn.data.formats.find_spec", lambda name: None)
     (tmp_path / "a.aedat4").write_bytes(b"#!AER-DAT4.0\r\n")
     with pytest.raises(SigpropError, match="needs the package aedat, which is not installed"):
@@ -256,31 +268,3 @@ def test_damage_is_an_error_that_names_the_file_or_harmless(tmp_path, recording,
     else:
         assert len(events)
         assert (np.diff(events["t"]) >= 0).all()
-
-
-def test_a_library_that_dies_of_a_file_costs_one_file(tmp_path, recording, monkeypatch):
-    script = tmp_path / "reader.py"
-    script.write_text(
-        "import json, os, sys\n"
-        "for line in sys.stdin.buffer:\n"
-        "    file = json.loads(line)['with'][0]\n"
-        "    if 'bad' in file: os.abort()\n"
-        "    sys.stdout.write('{\"arrays\": []}\\n'); sys.stdout.flush()\n"
-    )
-    from sigprop_snn.data import apart
-
-    monkeypatch.setattr(apart, "_SCRIPT", script)
-    reader = apart._Apart()
-    assert reader.read(tmp_path / "good", "hdf5", ()) == []
-    for _ in range(2):
-        with pytest.raises(EventFileError, match=r"bad can't be read .* died of it, code -6"):
-            reader.read(tmp_path / "bad", "hdf5", ())
-        assert reader.read(tmp_path / "good", "hdf5", ()) == []
-    assert reader.close() == 0
-
-
-def test_what_a_library_prints_does_not_mix_into_the_answer(tmp_path, draw):
-    with h5py.File(tmp_path / "a.h5", "w") as content:
-        content["names"] = np.array([b"print", b'{"arrays": []}\n'])
-    (names,) = read_apart(tmp_path / "a.h5", "entries", ["names"], None, 10)
-    assert names.tolist() == [b"print", b'{"arrays": []}\n']

@@ -8,14 +8,14 @@ from sigprop_snn.errors import SigpropError
 
 
 def padded(lengths, steps=6):
-    """Samples with events in every step of their own, and silence behind."""
+    """Return samples with events in their first steps and none after; sample i counts i + 1."""
     frames = torch.zeros(len(lengths), steps, 2, 3, dtype=torch.uint8)
     for sample, length in enumerate(lengths):
         frames[sample, :length] = sample + 1
     return frames
 
 
-def test_lengths_come_with_the_batches_and_follow_their_order():
+def test_lengths_follow_the_order_of_the_batches():
     lengths = torch.arange(30) % 7
     split = Split.of(padded(lengths.tolist()), torch.arange(30) % 3)
     data = prepare(Source("v", split, split, ("a", "b", "c"), timed=True), steps=6, batch_size=8)
@@ -31,13 +31,13 @@ def test_lengths_come_with_the_batches_and_follow_their_order():
     assert data.train.epoch == 1
 
 
-def test_lengths_of_ones_own_count_more_than_the_last_event():
+def test_given_lengths_replace_the_step_of_the_last_event():
     split = Split.of(padded([1, 2, 3, 4]), torch.arange(4) % 3, torch.tensor([6, 5, 4, 4]))
     data = prepare(Source("v", split, split, ("a", "b", "c"), timed=True), steps=6, batch_size=3)
     assert torch.cat([n for _, _, n in data.test.with_lengths()]).tolist() == [6, 5, 4, 4]
 
 
-def test_a_drawn_part_keeps_its_own_lengths():
+def test_drawn_samples_keep_their_lengths():
     own = torch.arange(30) % 6 + 1
     split = Split.of(padded([1 + i for i in range(30)]), torch.arange(30) % 3, own)
     data = prepare(
@@ -49,7 +49,7 @@ def test_a_drawn_part_keeps_its_own_lengths():
     )
     for part in (data.train, data.validation):
         for x, _, lengths in part.with_lengths():
-            # Every sample holds its own number, from 1.
+            # The counts of a sample are its number, from 1.
             numbers = x.amax((0, 2, 3)).long() - 1
             assert torch.equal(lengths, own[numbers])
 
@@ -67,7 +67,7 @@ def test_pictures_fill_every_step():
     assert [n.tolist() for _, _, n in data.train.with_lengths()] == [[4] * 60]
 
 
-def test_a_mask_is_true_where_steps_are_a_samples_own():
+def test_a_mask_is_true_before_the_padding():
     own = mask(torch.tensor([0, 2, 3]), 3)
     assert own.tolist() == [[False, True, True], [False, True, True], [False, False, True]]
     for wrong in ([4], [-1]):

@@ -21,7 +21,7 @@ def test_a_file_is_read_as_it_was_written(tmp_path, pack, draw):
         assert np.array_equal(events[name], values)
 
 
-def test_a_partial_copy_is_used_as_it_is(tmp_path, write_nmnist, no_download):
+def test_a_part_of_the_data_set_is_enough(tmp_path, write_nmnist, no_download):
     folder = write_nmnist(tmp_path)
     data = load("nmnist", root=tmp_path, steps=5, batch_size=8)
     assert (data.train.samples, data.test.samples) == (30, 10)
@@ -31,7 +31,7 @@ def test_a_partial_copy_is_used_as_it_is(tmp_path, write_nmnist, no_download):
     assert x.shape == (5, 10, 2, 34, 34)
     assert x.dtype == torch.float32
     assert y.tolist() == list(range(10))
-    # Digit d was written with 500 + d events.
+    # The recordings of digit d have 500 + d events.
     assert x.sum((0, 2, 3, 4)).tolist() == [500 + d for d in range(10)]
     written = {
         half: {f.read_bytes() for f in (folder / half).glob("*/*.bin")}
@@ -55,14 +55,14 @@ def test_only_the_drawn_recordings_are_read(tmp_path, write_nmnist, no_download)
     assert outcomes == {tuple(range(10)), "damaged"}
 
 
-def test_events_take_no_other_encoding(tmp_path, write_nmnist, no_download):
+def test_events_allow_only_direct_encoding(tmp_path, write_nmnist, no_download):
     write_nmnist(tmp_path, train=1)
-    with pytest.raises(SigpropError, match="encoding 'rate' can't be used with 'nmnist'"):
+    with pytest.raises(SigpropError, match="encoding is 'rate' for 'nmnist'"):
         load("nmnist", root=tmp_path, encoding="rate")
 
 
 @pytest.mark.parametrize("half", ["Train", "Test"])
-def test_half_a_copy_is_told_of_without_a_download(tmp_path, write_nmnist, no_download, half):
+def test_a_missing_split_is_an_error_and_not_downloaded(tmp_path, write_nmnist, no_download, half):
     folder = write_nmnist(tmp_path, train=1)
     (folder / half).rename(tmp_path / "away")
     with pytest.raises(DataNotFoundError) as caught:
@@ -70,7 +70,7 @@ def test_half_a_copy_is_told_of_without_a_download(tmp_path, write_nmnist, no_do
     assert str(folder / half / "<digit>" / "*.bin") in str(caught.value)
 
 
-def test_an_absent_set_is_downloaded_by_tonic_or_told_of(tmp_path, write_nmnist, monkeypatch):
+def test_a_missing_data_set_is_downloaded_by_tonic_or_named(tmp_path, write_nmnist, monkeypatch):
     def refuse(self):
         raise OSError("the cable is out")
 
@@ -101,11 +101,11 @@ GOOD = ([1, 2, 3], [4, 5, 6], [10, 20, 30], [0, 1, 0])
         (GOOD, 3, "has 3 bytes"),
         (([1, 40], [2, 3], [5, 6], [0, 0]), 10, "event 1 with x=40; expected x from 0 to 33"),
         (([1, 4], [2, 99], [5, 6], [0, 0]), 10, "event 1 with y=99"),
-        (([1, 2], [3, 4], [50, 20], [1, 1]), 10, "event 1 at 20 us after one at 50 us"),
-        (([1], [240], [5], [0]), 5, "holds no event"),
+        (([1, 2], [3, 4], [50, 20], [1, 1]), 10, "event 1 at 20 us after an event at 50 us"),
+        (([1], [240], [5], [0]), 5, "no event"),
     ],
 )
-def test_damaged_files_are_named_with_their_fault(
+def test_the_error_for_a_damaged_file_names_the_file_and_the_fault(
     tmp_path, write_nmnist, no_download, pack, columns, cut, fault
 ):
     file = write_nmnist(tmp_path, train=1) / "Train" / "7" / "00000.bin"
@@ -124,7 +124,7 @@ def test_a_file_too_large_for_a_recording_is_not_read(tmp_path, write_nmnist, no
     assert str(file) in str(caught.value)
 
 
-def test_a_crowded_file_is_named(tmp_path, write_nmnist, no_download, pack):
+def test_the_error_for_too_many_events_names_the_file(tmp_path, write_nmnist, no_download, pack):
     file = write_nmnist(tmp_path, train=1) / "Train" / "7" / "00000.bin"
     file.write_bytes(pack([1], [1], [5], [0]) * 300)
     with pytest.raises(SigpropError, match="more than 255") as caught:
@@ -132,11 +132,19 @@ def test_a_crowded_file_is_named(tmp_path, write_nmnist, no_download, pack):
     assert str(file) in str(caught.value)
 
 
-def test_a_folder_that_is_no_digit_is_told_of(tmp_path, write_nmnist, no_download):
+def test_a_folder_that_is_no_digit_is_named(tmp_path, write_nmnist, no_download):
     folder = write_nmnist(tmp_path, train=1) / "Train"
     (folder / "3").rename(folder / "13")
-    with pytest.raises(EventFileError, match="lies in '13'; expected a folder named 0 to 9"):
+    with pytest.raises(EventFileError, match="the folder '13'; expected 0 to 9"):
         load("nmnist", root=tmp_path)
+
+
+def test_hidden_files_and_folders_are_left_out(tmp_path, write_nmnist, no_download):
+    folder = write_nmnist(tmp_path, train=1) / "Train" / "7"
+    (folder / ".ipynb_checkpoints").mkdir()
+    for copy in (folder / ".ipynb_checkpoints" / "00000.bin", folder / "._00000.bin"):
+        copy.write_bytes((folder / "00000.bin").read_bytes())
+    assert load("nmnist", root=tmp_path).train.samples == 10
 
 
 @pytest.mark.skipif(
@@ -151,5 +159,5 @@ def test_real_recordings_keep_every_event(no_download):
     assert data.train.labels.bincount().tolist() == [2] * 10
     if count == len(files):
         kept = torch.cat([x.sum((0, 2, 3, 4)) for x, _ in data.test])
-        # Five bytes an event.
+        # Each event takes five bytes.
         assert kept.tolist() == [file.stat().st_size // 5 for file in files]

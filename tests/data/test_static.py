@@ -32,7 +32,7 @@ def write_mnist(root, folder="MNIST", train=40, test=20):
 
 @pytest.fixture
 def write_cifar(monkeypatch):
-    """Writes batches in CIFAR's layout and makes torchvision take their checksums for true."""
+    """Write batches in CIFAR's layout and give torchvision their checksums."""
 
     def write(root, kind=datasets.CIFAR10, classes=10):
         folder = root / kind.base_folder
@@ -62,7 +62,7 @@ def write_cifar(monkeypatch):
 
 @pytest.fixture
 def write_svhn(monkeypatch):
-    """Writes SVHN's two files and makes torchvision take their checksums for true."""
+    """Write SVHN's two files and give torchvision their checksums."""
 
     def write(root, train=40, test=20):
         random = np.random.default_rng(1)
@@ -70,7 +70,7 @@ def write_svhn(monkeypatch):
         for half, count in (("train", train), ("test", test)):
             url, name, _ = known[half]
             pixels = random.integers(0, 256, (32, 32, 3, count)).astype(np.uint8)
-            # The files count the digits 1 to 10, where 10 is the nought.
+            # The files have labels 1 to 10; 10 is the digit 0.
             labels = (np.arange(count) % 10 + 1).astype(np.uint8)[:, None]
             savemat(root / name, {"X": pixels, "y": labels})
             known[half] = [url, name, hashlib.md5((root / name).read_bytes()).hexdigest()]
@@ -136,7 +136,7 @@ def test_digits_in_both_splits_are_those_of_scikit_learn_once_each():
     ("name", "folder"),
     [("mnist", "MNIST"), ("fashion-mnist", "FashionMNIST"), ("kmnist", "KMNIST")],
 )
-def test_idx_files_are_read_as_they_lie(tmp_path, no_network, name, folder):
+def test_idx_files_are_read_unchanged(tmp_path, no_network, name, folder):
     raw = write_mnist(tmp_path, folder)
     data = load(name, root=tmp_path, steps=2)
     assert (data.train.samples, data.test.samples, data.shape) == (40, 20, (1, 28, 28))
@@ -148,7 +148,7 @@ def test_idx_files_are_read_as_they_lie(tmp_path, no_network, name, folder):
 
 
 @pytest.mark.parametrize("download", [True, False])
-def test_absent_files_are_named_and_nothing_is_left(tmp_path, no_network, download):
+def test_missing_files_are_named_and_no_folder_is_left(tmp_path, no_network, download):
     root = tmp_path / "new" / "data"
     reason = "the cable is out" if download else "switched off"
     with pytest.raises(DataNotFoundError, match=reason) as caught:
@@ -158,7 +158,7 @@ def test_absent_files_are_named_and_nothing_is_left(tmp_path, no_network, downlo
     assert not (tmp_path / "new").exists()
 
 
-def test_a_failed_download_leaves_the_files_that_were_there(tmp_path, no_network):
+def test_a_failed_download_keeps_existing_files(tmp_path, no_network):
     raw = write_mnist(tmp_path)
     (raw / "t10k-labels-idx1-ubyte").unlink()
     with pytest.raises(DataNotFoundError) as caught:
@@ -179,7 +179,7 @@ def test_a_download_lands_in_the_data_folder(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("content", [b"", b"\0\0\x08\x03", b"not an idx file at all"])
-def test_damaged_idx_files_are_told_of(tmp_path, no_network, content):
+def test_damaged_idx_files_are_named(tmp_path, no_network, content):
     raw = write_mnist(tmp_path)
     (raw / "train-images-idx3-ubyte").write_bytes(content)
     with pytest.raises(SigpropError, match=r"the train files in .*raw can't be read"):
@@ -192,7 +192,7 @@ def test_idx_pictures_without_labels_and_labels_out_of_range_are_refused(tmp_pat
     with pytest.raises(SigpropError, match=r"\(20, 28, 28\); expected \(19, 28, 28\)"):
         load("mnist", root=tmp_path)
     write_idx(raw / "t10k-labels-idx1-ubyte", np.full(20, 10))
-    with pytest.raises(SigpropError, match="label 10 of test sample 0 of 'mnist'"):
+    with pytest.raises(SigpropError, match="test sample 0 of 'mnist' has label 10"):
         load("mnist", root=tmp_path)
 
 
@@ -219,7 +219,7 @@ def test_cifar10_files_that_are_not_the_originals_are_never_unpickled(tmp_path, 
         load("cifar10", root=tmp_path)
     assert not (folder / "sprung").exists()
     (folder / "data_batch_1").unlink()
-    with pytest.raises(DataNotFoundError, match="data_batch_1\nDownloading was"):
+    with pytest.raises(DataNotFoundError, match="data_batch_1\nDownloading is"):
         load("cifar10", root=tmp_path, download=False)
 
 
@@ -251,7 +251,7 @@ def test_cifar100_files_that_are_not_the_originals_are_never_unpickled(tmp_path,
     assert not (folder / "sprung").exists()
 
 
-def test_svhn_is_read_with_nought_as_nought(tmp_path, write_svhn, no_network):
+def test_svhn_labels_the_digit_zero_0(tmp_path, write_svhn, no_network):
     write_svhn(tmp_path)
     data = load("svhn", root=tmp_path, steps=1)
     assert (data.train.samples, data.test.samples, data.shape) == (40, 20, (3, 32, 32))
@@ -266,7 +266,7 @@ def test_house_numbers_are_shifted_and_never_mirrored(tmp_path, write_svhn):
     plain = load("svhn", root=tmp_path, steps=1, batch_size=200).train
     moved = load("svhn", root=tmp_path, steps=1, batch_size=200, augment=True).train
     (before, _), (after, _) = next(iter(plain)), next(iter(moved))
-    # Somewhere within two pixels lies the middle of the picture as it was, for every sample.
+    # For every sample, the unchanged middle of the picture is found within two pixels.
     middle = before[0, ..., 8:24, 8:24]
     found = torch.zeros(200, dtype=torch.bool)
     for top in range(6, 11):
@@ -277,14 +277,14 @@ def test_house_numbers_are_shifted_and_never_mirrored(tmp_path, write_svhn):
 
 
 @pytest.mark.parametrize("content", [b"", b"MATLAB 5.0 MAT-file", b"\x80\x04N."])
-def test_svhn_files_that_are_not_the_originals_are_told_of(tmp_path, write_svhn, content):
+def test_svhn_files_that_are_not_the_originals_are_refused(tmp_path, write_svhn, content):
     write_svhn(tmp_path)
     (tmp_path / "train_32x32.mat").write_bytes(content)
     with pytest.raises(SigpropError, match=r"SVHN file .*train_32x32\.mat can't be used"):
         load("svhn", root=tmp_path)
 
 
-def test_absent_svhn_files_are_named(tmp_path, no_network, monkeypatch):
+def test_missing_svhn_files_are_named(tmp_path, no_network, monkeypatch):
     with pytest.raises(DataNotFoundError, match="switched off") as caught:
         load("svhn", root=tmp_path, download=False)
     for name in ("train_32x32.mat", "test_32x32.mat"):

@@ -10,8 +10,7 @@ from sigprop_snn.monitors import HealthCheck, HealthWarning, Limits, examine
 from sigprop_snn.network import Block, Network, ProjectedContext, Readout, RunningNorm, correct
 from sigprop_snn.neurons import IF, LIF, Rate
 from sigprop_snn.training import LocalOptimizers, TrainConfig, evaluate, train
-from sigprop_snn.training.loop import build_network
-from sigprop_snn.training.saved import load_data
+from sigprop_snn.training.run import build_network, load_data
 
 CLASSES = ("zero", "one", "two")
 LABELS = torch.arange(6) % 3

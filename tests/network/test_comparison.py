@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from sigprop_snn.network.comparison import cosines, streams
+from sigprop_snn.losses.similarity import cosines, streams
 
 B, D = 6, 11
 

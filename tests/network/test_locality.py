@@ -25,6 +25,11 @@ RULES = [
 ]
 
 
+def _learns(given) -> bool:
+    """Return whether an input, a tensor or spikes, carries a gradient."""
+    return (given if isinstance(given, Tensor) else given.dense()).requires_grad
+
+
 def walk(root: Tensor) -> tuple[set[str], set[Tensor]]:
     """Return the names of all nodes behind a tensor and the leaves its gradient reaches."""
     names, leaves, seen = set(), set(), set()
@@ -94,7 +99,7 @@ def test_nothing_that_a_layer_receives_carries_a_gradient(dense, batch, rule, sy
             block.norm = nn.LayerNorm(block.synapse.out_features).double()
     calls = []
     for module in [*(block.synapse for block in network.blocks), network.readout]:
-        module.register_forward_pre_hook(lambda _, given: calls.append(given[0].requires_grad))
+        module.register_forward_pre_hook(lambda _, given: calls.append(_learns(given[0])))
     network.learn(*batch())
     assert len(calls) >= 4
     assert not any(calls)

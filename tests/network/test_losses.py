@@ -10,7 +10,7 @@ from torch import nn
 
 from sigprop_snn.errors import SigpropError
 from sigprop_snn.network import LOSSES, DotProductLoss
-from sigprop_snn.network.stage import correct
+from sigprop_snn.layers.scoring import correct
 
 
 def test_scores_are_scaled_cosines():

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from sigprop_snn.errors import SigpropError, UnknownNameError
+from sigprop_snn.losses.selection import TopK
 from sigprop_snn.network import (
     LOSSES,
     BinaryLoss,
@@ -245,8 +246,8 @@ def test_going_down_the_gradient_tells_the_samples_apart(name):
         (lambda: BinaryLoss(scale=float("nan")), "nan"),
         (lambda: CosineLoss(margin=1.0), "margin 1.0"),
         (lambda: CosineLoss(repulsion=-1.0), "repulsion -1.0"),
-        (lambda: DotProductLoss(top=0), "top 0"),
-        (lambda: DotProductLoss(temperature=0.0), "temperature 0.0"),
+        (lambda: TopK(top=0), "top 0"),
+        (lambda: TopK(temperature=0.0), "temperature 0.0"),
     ],
 )
 def test_settings_out_of_range_are_refused_by_value(make, found):

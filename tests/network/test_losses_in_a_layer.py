@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from sigprop_snn.network import LOSSES, Block, HebbianLoss, Network, ProjectedContext, VoltageRule
-from sigprop_snn.network.conditioned_context import ConditionedContext
+from sigprop_snn.signals.conditioned_context import ConditionedContext
 from sigprop_snn.neurons import LIF
 
 CLASSES, ROWS, STEPS = 4, 6, 5
@@ -110,7 +110,7 @@ def test_both_layers_gradients_are_those_of_the_unrolled_layer(name, own):
         pytest.skip("targets are selected among shared contexts only")
     net, x, labels = make(name, own=own)
     right = F.one_hot(labels, CLASSES).double()
-    inputs, riding, incoming = x, net.signal.enter(x, labels).riding.detach(), None
+    inputs, riding, incoming = x, net.signal.enter(x, labels).contexts.detach(), None
     for block, stage in zip(net.blocks, net.stages(x, labels), strict=True):
         stage.loss.backward()
         weight, bias = (

@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 
+from sigprop_snn.losses.selection import TopK
 from sigprop_snn.network import DotProductLoss
 
 # Three contexts over two steps; the first two have the same mean activity over time.
@@ -46,7 +47,7 @@ def test_top_k_by_formula():
         size = math.sqrt(sum(x * x for x in mean[a]) * sum(x * x for x in mean[b]))
         return sum(x * y for x, y in zip(mean[a], mean[b], strict=True)) / size
 
-    got = DotProductLoss(select="top-k", top=2, temperature=0.3).targets(LABELS, incoming)
+    got = DotProductLoss(select=TopK(2, 0.3)).targets(LABELS, incoming)
     for row, label in enumerate(LABELS.tolist()):
         best = sorted(range(5), key=lambda m: -near(label, m))[:2]
         weights = {m: math.exp(near(label, m) / 0.3) for m in best}
@@ -56,7 +57,7 @@ def test_top_k_by_formula():
 
 
 def test_top_k_takes_all_where_there_are_fewer():
-    got = DotProductLoss(select="top-k", top=9).targets(LABELS, ALIKE)
+    got = DotProductLoss(select=TopK(9)).targets(LABELS, ALIKE)
     assert got.shape == (4, 3)
     torch.testing.assert_close(got.sum(1), torch.ones(4))
 
@@ -77,7 +78,7 @@ def test_silent_contexts_are_alike_and_a_lone_one_stays_itself():
 def test_selection_reaches_the_blocks_behind_the_front(dense, batch):
     x, labels = batch()
     # So warm that every context has its quarter.
-    plain, even = dense(), dense(loss=DotProductLoss(select="top-k", top=4, temperature=1e9))
+    plain, even = dense(), dense(loss=DotProductLoss(select=TopK(4, 1e9)))
     with torch.no_grad():
         ours, theirs = list(even.stages(x, labels)), list(plain.stages(x, labels))
     torch.testing.assert_close(ours[0].loss, theirs[0].loss)  # nothing comes in at the front

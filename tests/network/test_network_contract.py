@@ -20,8 +20,9 @@ from sigprop_snn.network import (
     VoltageRule,
     mlp,
 )
-from sigprop_snn.network.network import PREDICTIONS
-from sigprop_snn.network.stage import hits
+from sigprop_snn.layers.rule import PREDICTIONS
+from sigprop_snn.neurons.engines import DenseSpikes
+from sigprop_snn.layers.scoring import hits
 from sigprop_snn.neurons import LIF
 
 BOTH = [pytest.param(VoltageRule(), id="voltage"), pytest.param(SurrogateRule(), id="surrogate")]
@@ -289,18 +290,18 @@ def test_a_rows_result_does_not_depend_on_the_others(request, batch, rule, kind,
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("rule", BOTH)
-def test_the_contexts_riding_along_change_nothing_for_the_samples(request, batch, rule, kind):
+def test_the_contexts_change_nothing_for_the_samples(request, batch, rule, kind):
     x, labels = batch(KINDS[kind])
     network = trained(request.getfixturevalue(kind)(rule), x, labels).eval()
-    spikes = x
+    spikes = DenseSpikes(x)
     stages = list(network.stages(x, labels))
     for block, stage in zip(network.blocks, stages, strict=False):
         with torch.no_grad():
-            response = network.rule.respond(block, spikes, rows=8, learn=False)
+            response = rule.respond(block, spikes, learn=False)
         assert response.run.spike.sum() > 0
         assert torch.equal(stage.response.run.spike[:, :8], response.run.spike)
         assert stage.response.run.spike.shape[1] == 8 + 4
-        spikes = block.pooled(response.run.spike)
+        spikes = response.run.spikes.pooled(block.pool)
     torch.testing.assert_close(stages[-1].scores, network(x))
     assert [s.name for s in stages] == [
         *(f"block{i + 1}" for i in range(len(stages) - 1)),

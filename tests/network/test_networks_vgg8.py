@@ -10,6 +10,7 @@ from torch import nn
 
 from sigprop_snn.errors import SigpropError
 from sigprop_snn.network import Layout, SurrogateRule, VoltageRule, vgg8
+from sigprop_snn.neurons.engines import DenseSpikes
 from sigprop_snn.neurons import LIF, Rate
 
 RULES = [VoltageRule(), SurrogateRule()]
@@ -60,7 +61,7 @@ def test_a_picture_may_be_wider_than_high():
 def test_every_layer_learns(neuron, rule):
     torch.manual_seed(0)
     network = vgg8((3, 16, 16), 5, width=1 / 32, neuron=neuron, rule=rule)
-    assert all(block.affine for block in network.blocks)  # so that the closed form is exact
+    assert all(block.is_affine for block in network.blocks)  # so that the closed form is exact
     x, labels = torch.randn(2, 10, 3, 16, 16), torch.arange(10) % 5
     learned = network.learn(x, labels)
     assert len(learned.layers) == 8
@@ -81,11 +82,11 @@ def test_dropout_silences_whole_maps_while_training_alone():
     assert not [m for m in make().modules() if isinstance(m, nn.Dropout2d)]
     block = make(dropout=0.5).blocks[1]
     spikes = torch.ones(2, 4, 32, 16, 16)
-    sent = block.pooled(spikes).flatten(3)
+    sent = DenseSpikes(spikes).pooled(block.pool).dense().flatten(3)
     assert sent.shape == (2, 4, 32, 64)
     assert ((sent == 0).all(3) | (sent == 2).all(3)).all()
     assert 0.3 < float((sent == 0).double().mean()) < 0.7
-    assert torch.equal(block.eval().pooled(spikes), torch.ones(2, 4, 32, 8, 8))
+    assert torch.equal(DenseSpikes(spikes).pooled(block.eval().pool).dense(), torch.ones(2, 4, 32, 8, 8))
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,7 @@ from sigprop_snn.network import (
     SurrogateRule,
     VoltageRule,
 )
+from sigprop_snn.neurons.engines import DenseSpikes
 from sigprop_snn.neurons import LIF
 from sigprop_snn.surrogates import Arctan, FastSigmoid, Sigmoid
 
@@ -144,6 +145,12 @@ def agree(mine: list[torch.Tensor], theirs: list[torch.Tensor]) -> None:
         assert (one - other).abs().max() <= TOLERANCE * min(1.0, float(other.abs().max()) + 1e-3)
 
 
+def respond(rule, block, inputs, contexts, rows):
+    observed_rows = rows if block.training else 0
+    spikes = DenseSpikes(inputs)
+    return rule.respond(block, spikes, contexts=contexts, observed_rows=observed_rows, learn=True)
+
+
 def check_block(rule, represent, block, signal, inputs, rows):
     """Compare the gradients of one block (and of its signal) with the unrolled layer's."""
     labels = torch.arange(rows) % CLASSES
@@ -153,7 +160,7 @@ def check_block(rule, represent, block, signal, inputs, rows):
     twins = [twin] if signal is None else [twin, twin_signal]
 
     context = None if signal is None else signal()
-    response = rule.respond(block, inputs, context=context, rows=rows, learn=True)
+    response = respond(rule, block, inputs, context, rows)
     mine = response.representation
     compare.loss(compare.scores(mine[:rows], mine[rows:]), labels).backward()
 
@@ -247,7 +254,7 @@ def test_a_long_record_of_figures_is_held_constant_too(rule):
     context = signal().detach()
     labels = torch.arange(rows) % CLASSES
     compare = DotProductLoss()
-    mine = rule.respond(block, inputs, context=context, rows=rows, learn=True).representation
+    mine = respond(rule, block, inputs, context, rows).representation
     compare.loss(compare.scores(mine[:rows], mine[rows:]), labels).backward()
     got = gradients([block])
 
@@ -365,7 +372,7 @@ def test_the_gradient_is_that_of_the_very_pass_that_ran(rule):
     with torch.no_grad():
         block.synapse[1].weight.copy_(2.0 ** -torch.arange(1.0, 65.0))
     inputs = torch.ones(1, 1, 64, dtype=torch.float64)
-    response = rule.respond(block, inputs, rows=1, learn=True)
+    response = respond(rule, block, inputs, None, 1)
     response.representation.sum().backward()
     driven = float(response.run.mean_voltage)
     bits = [bool(int(driven / 2 * 2.0**k) % 2) for k in range(1, 41)]

@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import nn
 
+from sigprop_snn.layers import closed_form
 from sigprop_snn.network import (
     Block,
     DotProductLoss,
@@ -56,7 +57,7 @@ def unrolled_loss(network: Network, inputs, labels):
         state = step.state
         voltages.append(step.voltage)
     voltage = torch.stack(voltages)
-    rule = network.rule
+    rule = network.rule.layer_rule
     if isinstance(rule, SurrogateRule):
         seen = neuron.surrogate.f(neuron.above(voltage)).mean(0)
     elif rule.statistic == "sigmoid":
@@ -107,9 +108,7 @@ class Squaring(LIF):
 
 @pytest.mark.parametrize("rule", RULES, ids=str)
 def test_a_model_of_ones_own_learns_and_the_fallback_is_said_once(rule):
-    from sigprop_snn.network import drive
-
-    drive._say_unrolled.cache_clear()
+    closed_form._warn_unrolled.cache_clear()
     network = layer(Squaring(0.5), rule)
     inputs = torch.rand(STEPS, BATCH, 5, dtype=torch.float64)
     labels = torch.arange(BATCH) % CLASSES

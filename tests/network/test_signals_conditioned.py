@@ -27,14 +27,14 @@ def test_a_context_is_the_projection_of_class_and_sample():
     signal = make(share=0.4)
     x = torch.randn(3, 2, 2, 3, dtype=torch.float64)  # T, B, ...
     entry = signal.enter(x, None)
-    assert entry.own == CLASSES and entry.samples == entry.observed == 2
+    assert entry.contexts_per_sample == CLASSES and entry.samples == entry.observed_rows == 2
     assert torch.equal(entry.inputs, x)
-    assert entry.riding.shape == (CLASSES * 2, 7)
+    assert entry.contexts.shape == (CLASSES * 2, 7)
     for b in range(2):
         sample = unit((x[:, b].sum(0) / 3).flatten() @ signal.mixture @ signal.of_input)
         for c in range(CLASSES):
             by_hand = 1.5 * unit(unit(signal.projection[c]) + 0.4 * sample)
-            torch.testing.assert_close(entry.riding[c * 2 + b], by_hand)
+            torch.testing.assert_close(entry.contexts[c * 2 + b], by_hand)
 
 
 def test_learning_meets_the_right_class_once_and_others_at_most_once():
@@ -43,10 +43,10 @@ def test_learning_meets_the_right_class_once_and_others_at_most_once():
     places, met_by_first = [], set()
     for _ in range(8):
         entry = signal.enter(x, labels)
-        assert entry.own == 3 and entry.riding.shape == (120, 7)
+        assert entry.contexts_per_sample == 3 and entry.contexts.shape == (120, 7)
         assert torch.equal(entry.answers, labels)
-        own = entry.riding.view(3, 40, 7).transpose(0, 1)
-        everyone = signal.enter(x, None).riding.view(CLASSES, 40, 7).transpose(0, 1)
+        own = entry.contexts.view(3, 40, 7).transpose(0, 1)
+        everyone = signal.enter(x, None).contexts.view(CLASSES, 40, 7).transpose(0, 1)
         same = (own[:, :, None] - everyone[:, None]).abs().amax(3) < 1e-12  # [B, K, C]
         assert (same.sum(2) == 1).all()  # each context is one class's
         met = same.long().argmax(2)
@@ -71,20 +71,20 @@ def test_the_draws_go_on_where_a_saved_signal_stopped():
     resumed.load_state_dict(saved)
     again = resumed.enter(x, labels)
     assert torch.equal(again.targets, ahead.targets)
-    assert torch.equal(again.riding, ahead.riding)
+    assert torch.equal(again.contexts, ahead.contexts)
 
 
 def test_few_classes_are_all_met_in_their_order():
     signal, x = make(wrong=9), torch.randn(3, 6, 2, 3, dtype=torch.float64)
     labels = torch.arange(6) % CLASSES
     entry = signal.enter(x, labels)
-    assert entry.own == CLASSES and torch.equal(entry.targets, labels)
-    assert torch.equal(entry.riding, signal.enter(x, None).riding)
+    assert entry.contexts_per_sample == CLASSES and torch.equal(entry.targets, labels)
+    assert torch.equal(entry.contexts, signal.enter(x, None).contexts)
 
 
 def test_no_share_of_the_sample_is_the_plain_context():
     signal, x = make(share=0.0), torch.randn(3, 2, 2, 3, dtype=torch.float64)
-    own = signal.enter(x, None).riding.view(CLASSES, 2, 7)
+    own = signal.enter(x, None).contexts.view(CLASSES, 2, 7)
     torch.testing.assert_close(own[:, 0], own[:, 1])
 
 

@@ -8,7 +8,7 @@ from torch import nn
 
 from sigprop_snn.errors import SigpropError, UnknownNameError
 from sigprop_snn.network import Block, DrawnContext, Network, Readout, RunningScale, VoltageRule
-from sigprop_snn.network.drawn_context import number_picture
+from sigprop_snn.signals.drawn_context import number_picture
 from sigprop_snn.neurons import LIF
 
 CLOCK = """
@@ -63,7 +63,7 @@ def test_pictures_enter_behind_the_samples_and_stay_out_of_the_normaliser():
     signal = DrawnContext(4, (1, 3, 4), gain=2.0).double()
     x, labels = samples()
     entry = signal.enter(x, labels)
-    assert entry.riding is None and entry.samples == entry.observed == 8
+    assert entry.contexts is None and entry.samples == entry.observed_rows == 8
     assert torch.equal(entry.inputs[:, :8], x)
     for step in range(3):
         assert torch.equal(entry.inputs[step, 8:], signal.picture)

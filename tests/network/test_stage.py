@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from sigprop_snn.network.stage import correct, hits
+from sigprop_snn.layers.scoring import correct, hits
 
 
 def test_a_share_is_hit_by_any_of_its_largest():

@@ -22,6 +22,7 @@ from sigprop_snn.neurons import (
     LeakyIntegrator,
     OneToOne,
     ParametricLIF,
+    Rate,
     Recurrent,
     Refractory,
     SnnTorch,
@@ -58,6 +59,7 @@ def test_a_part_has_the_attributes_of_the_inner_neuron(part):
     neuron = IDLE[part](inner)
     for name in ("threshold", "surrogate", "rest", "unit", "fixed_filter"):
         assert getattr(neuron, name) == getattr(inner, name)
+    assert IDLE[part](Rate(threshold=1.0)).graded
     learnable = ParametricLIF()
     around = IDLE[part](learnable)
     with torch.no_grad():

@@ -7,8 +7,11 @@ import torch
 from torch import nn
 
 from sigprop_snn.errors import SigpropError
-from sigprop_snn.network import Block, SurrogateRule, VoltageRule
+from sigprop_snn.layers.block import Block
+from sigprop_snn.layers.layer_pass import as_spikes
 from sigprop_snn.neurons import Rate, run
+from sigprop_snn.rules.surrogate import SurrogateRule
+from sigprop_snn.rules.voltage import VoltageRule
 from sigprop_snn.surrogates import LeakyRelu, Sigmoid
 
 
@@ -32,7 +35,7 @@ def test_both_rules_give_the_gradient_of_an_ordinary_layer(rule):
     torch.manual_seed(0)
     block = Block(nn.Linear(6, 5).double(), Rate())
     x, pull = torch.randn(1, 7, 6).double(), torch.randn(7, 5).double()
-    shown = rule.respond(block, x, rows=7, learn=True).representation
+    shown = rule.respond(block, as_spikes(x), observed_rows=7, learn=True).representation
     (shown * pull).sum().backward()
     weight = block.synapse.weight
     bias = block.synapse.bias

@@ -37,12 +37,13 @@ def test_a_call_without_a_state_is_one_step_from_rest():
 @pytest.mark.parametrize("model", [LIF, ALIF, lambda: Refractory(ALIF()), LeakyIntegrator])
 def test_calls_in_a_loop_are_a_run(model):
     neuron, state = model(), None
-    current = 2.0 * torch.rand(9, 3, 4, generator=torch.Generator().manual_seed(0))
+    generator = torch.Generator().manual_seed(0)
+    current = 2.0 * torch.rand(9, 3, 4, generator=generator, dtype=torch.float64)
     spikes = []
     for step_current in current:
         spike, _, state = neuron(step_current, state)
         spikes.append(spike)
-    ran = run(neuron, current, backend="eager")
+    ran = run(neuron, current)
     assert torch.equal(torch.stack(spikes), ran.spike)
     assert torch.equal(state.voltage, ran.state.voltage)
 

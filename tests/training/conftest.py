@@ -11,7 +11,7 @@ from sigprop_snn.training import LocalOptimizers, TrainConfig, train
 
 @pytest.fixture(scope="session")
 def small_run(tmp_path_factory):
-    """A finished run of two epochs with a noisy neuron; to be read, never written."""
+    """A finished run of two epochs with a noisy neuron. Tests must not write to it."""
     out = tmp_path_factory.mktemp("small") / "run"
     config = TrainConfig(
         "digits", network="conv", neuron="lif-noise", epochs=2, steps=4, batch_size=20,
@@ -28,7 +28,7 @@ def run_copy(small_run, tmp_path):
 
 @pytest.fixture(scope="session")
 def content_of():
-    """Tells what every file of a folder holds, to see that nothing was written."""
+    """Return the content of every file in a folder, to show that nothing was written."""
 
     def content(folder):
         return {
@@ -42,7 +42,7 @@ def content_of():
 
 @pytest.fixture
 def send_at(monkeypatch):
-    """Sends a signal to this process at the n-th update of a layer, or sample batch judged."""
+    """Send a signal to this process at the n-th update of a layer or the n-th evaluated batch."""
 
     def set_up(number, *, update=None, judged=None):
         def after(owner, name, call, counts):

@@ -1,4 +1,4 @@
-"""Files that are cut, flipped or made up: refused with a clear error, and left as they were."""
+"""Damaged and invented files are refused with a clear error and left alone."""
 
 import json
 from typing import get_args
@@ -30,7 +30,7 @@ def small_file(tmp_path_factory):
     return path.read_bytes()
 
 
-def test_a_whole_checkpoint_loads_and_is_still_a_file_of_torch(small_file, tmp_path):
+def test_a_checkpoint_is_a_file_of_torch(small_file, tmp_path):
     path = tmp_path / "whole.pt"
     path.write_bytes(small_file)
     for load in (load_checkpoint, torch.load):
@@ -41,7 +41,7 @@ def test_a_checkpoint_cut_at_any_length_is_refused(small_file, tmp_path):
     path = tmp_path / "cut.pt"
     for size in range(len(small_file)):
         path.write_bytes(small_file[:size])
-        with pytest.raises(SigpropError, match=r"checkpoint '.*cut.pt' can't be read"):
+        with pytest.raises(SigpropError, match=r"cut\.pt'"):
             load_checkpoint(path)
         assert path.stat().st_size == size
 
@@ -52,15 +52,15 @@ def test_a_checkpoint_with_any_byte_flipped_is_refused(small_file, tmp_path):
         damaged = bytearray(small_file)
         damaged[place] ^= 1 << place % 8
         path.write_bytes(damaged)
-        with pytest.raises(SigpropError, match=r"checkpoint '.*flipped.pt' can't be read"):
+        with pytest.raises(SigpropError, match=r"flipped\.pt'"):
             load_checkpoint(path)
 
 
-def test_a_checkpoint_with_something_behind_it_is_refused(small_file, tmp_path):
+def test_a_checkpoint_with_more_bytes_is_refused(small_file, tmp_path):
     path = tmp_path / "longer.pt"
     for extra in (b"\0", b"x" * 83, small_file):
         path.write_bytes(small_file + extra)
-        with pytest.raises(SigpropError, match="can't be read"):
+        with pytest.raises(SigpropError, match=r"longer\.pt'"):
             load_checkpoint(path)
 
 
@@ -83,7 +83,7 @@ def test_a_run_with_a_damaged_file_is_refused_and_left_alone(run_copy, content_o
             outcome(lambda: load_run(run_copy)),
             outcome(lambda: resume(run_copy, say=lambda _: None)),
         ]
-        # Only what changes nothing may pass, such as another data folder or a lost last line.
+        # Only damage without effect may pass: another data folder, or a lost last line.
         assert name != "checkpoint.pt" or None not in outcomes
         assert all(said is None or str(run_copy) in said or "unknown" in said for said in outcomes)
         if name != "metrics.jsonl":
@@ -93,7 +93,7 @@ def test_a_run_with_a_damaged_file_is_refused_and_left_alone(run_copy, content_o
 
 
 def outcome(attempt):
-    """What a refusal said, or None."""
+    """The message of a refusal, or None."""
     try:
         attempt()
     except SigpropError as error:
@@ -113,7 +113,7 @@ KEYS = st.sampled_from(list(TrainConfig.__dataclass_fields__)) | st.text(max_siz
 
 @settings(SHARED, max_examples=400)
 @given(content=st.dictionaries(KEYS, JSON, max_size=4) | JSON, whole=st.booleans())
-def test_made_up_configs_are_refused_or_hold_what_they_say(tmp_path, content, whole):
+def test_invented_configs_are_refused_or_valid(tmp_path, content, whole):
     path = tmp_path / "config.json"
     path.write_text(json.dumps({"dataset": "digits"} | content if isinstance(content, dict) and
                                whole else content))  # fmt: skip
@@ -142,21 +142,21 @@ def test_bytes_are_no_config(tmp_path, content):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ('{"epochs": true}', "epochs is True; expected a whole number or null"),
-        ('{"epochs": 3.0}', "epochs is 3.0; expected a whole number or null"),
-        ('{"learning_rate": NaN}', "NaN is no number of JSON"),
-        ('{"learning_rate": 1e999}', "learning_rate is inf; expected a number or null"),
-        ('{"learning_rate": 1' + "0" * 400 + "}", "learning_rate is 1000.*expected a number"),
-        ('{"augment": 1}', "augment is 1; expected true or false or null"),
-        ('{"device": "gpu"}', "device is 'gpu'; expected 'auto' or 'cpu' or 'cuda'"),
-        ('{"data_root": "a\\u0000b"}', "data_root is .*expected a path"),
-        ('{"data_root": "\\ud800"}', "data_root is .*expected a path"),
-        ('{"epochs": 1, "epochs": 2}', "key 'epochs' stands there twice"),
-        ('{"learning-rate": 1}', "unknown key in .*Did you mean 'learning_rate'"),
-        ("[" * 100_000, "is damaged"),
-        ('{"epochs":' + "[" * 900 + "]" * 900 + "}", "epochs is .*expected a whole number"),
-        ("[1, 2]", r"holds \[1, 2\]; expected an object of settings"),
-        ("", "is damaged"),
+        ('{"epochs": true}', "epochs is True; .*a whole number or null"),
+        ('{"epochs": 3.0}', "epochs is 3.0; .*a whole number or null"),
+        ('{"learning_rate": NaN}', "NaN"),
+        ('{"learning_rate": 1e999}', "learning_rate is inf; .*a number or null"),
+        ('{"learning_rate": 1' + "0" * 400 + "}", "learning_rate is 1000.*a number"),
+        ('{"augment": 1}', "augment is 1; .*true or false or null"),
+        ('{"device": "gpu"}', "device is 'gpu'; .*'auto' or 'cpu' or 'cuda'"),
+        ('{"data_root": "a\\u0000b"}', "data_root is .*a path"),
+        ('{"data_root": "\\ud800"}', "data_root is .*a path"),
+        ('{"epochs": 1, "epochs": 2}', "'epochs'.*twice"),
+        ('{"learning-rate": 1}', "'learning-rate'.*'learning_rate'"),
+        ("[" * 100_000, r"config\.json"),
+        ('{"epochs":' + "[" * 900 + "]" * 900 + "}", "epochs is .*a whole number"),
+        ("[1, 2]", r"\[1, 2\]"),
+        ("", r"config\.json"),
     ],
 )
 def test_a_wrong_config_says_what_is_wrong(tmp_path, text, message):
@@ -167,15 +167,15 @@ def test_a_wrong_config_says_what_is_wrong(tmp_path, text, message):
     assert "config.json" in str(refused.value)
 
 
-def test_a_config_that_is_no_file_is_named(tmp_path):
-    with pytest.raises(SigpropError, match=r"config file .* can't be read"):
+def test_a_config_that_is_a_folder_or_empty_is_refused(tmp_path):
+    with pytest.raises(SigpropError, match=r"config file .*Is a directory"):
         read_settings(tmp_path)
-    with pytest.raises(SigpropError, match="has no 'dataset'"):
+    with pytest.raises(SigpropError, match="'dataset'"):
         path = tmp_path / "config.json"
         path.write_text("{}")
         read_config(path)
 
 
-def test_the_settings_know_every_way_to_predict():
-    """They are written out there, so that reading the flags needs no torch."""
+def test_config_and_network_agree_on_the_ways_to_predict():
+    """The configuration lists them again, so that it needs no torch."""
     assert get_args(config_module.Predict) == get_args(network_module.Predict)

@@ -1,4 +1,4 @@
-"""Optimizers and schedules by name, by layer, and through a stop."""
+"""Optimizers and schedules: by name, by layer, and over a stop."""
 
 import math
 import signal
@@ -35,7 +35,7 @@ SGD = partial(torch.optim.SGD, lr=0.1)
 
 
 def quiet(_):
-    """Says nothing."""
+    """Ignore a line."""
 
 
 def small_network():
@@ -103,7 +103,7 @@ PAIRS = list(
 
 
 @pytest.mark.parametrize(("optimizer", "schedule"), PAIRS)
-def test_each_learns_and_goes_on_after_a_stop_as_if_nothing_had_been(
+def test_each_learns_and_ends_in_the_same_weights_after_a_stop(
     tmp_path, monkeypatch, send_at, optimizer, schedule
 ):
     settings = SMALL | {"optimizer": optimizer, "schedule": schedule, "learning_rate": 2e-3}
@@ -119,7 +119,7 @@ def test_each_learns_and_goes_on_after_a_stop_as_if_nothing_had_been(
         assert torch.equal(value, resumed.network.state_dict()[name]), name
 
 
-def test_a_layer_can_have_an_optimizer_of_its_own():
+def test_a_layer_can_have_its_own_optimizer():
     inputs, labels = torch.rand(1, 16, 20).expand(5, 16, 20), torch.arange(16) % 4
     network = small_network()
     network.learn(inputs, labels)
@@ -133,6 +133,20 @@ def test_a_layer_can_have_an_optimizer_of_its_own():
     for name, value in network.named_parameters():
         rate = 0.3 if name.startswith("blocks.1") else 0.0 if name.startswith("readout") else 0.1
         torch.testing.assert_close(value.detach(), before[name] - rate * gradients[name])
+
+
+def test_calling_the_optimizers_is_a_step():
+    inputs, labels = torch.rand(1, 16, 20).expand(5, 16, 20), torch.arange(16) % 4
+    weights = []
+    for called in (True, False):
+        network = small_network()
+        optimizers = LocalOptimizers(network, SGD)
+        network.learn(inputs, labels, optimizers if called else optimizers.step)
+        weights.append(network.state_dict())
+    fresh = small_network().state_dict()
+    for name, value in weights[0].items():
+        assert torch.equal(value, weights[1][name]), name
+    assert any(not torch.equal(value, fresh[name]) for name, value in weights[0].items())
 
 
 def test_factors_of_layers_reach_the_optimizers(tmp_path):
@@ -167,18 +181,18 @@ def test_weight_decay_is_torchs_own():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"optimizer": "adm"}, "unknown optimizer 'adm'. Did you mean 'adam'"),
-        ({"schedule": "cosin"}, "unknown schedule 'cosin'. Did you mean 'cosine'"),
-        ({"weight_decay": -1.0}, "weight_decay is -1.0; expected 0 or more"),
-        ({"layer_rates": {"block9": 1.0}}, "unknown layer that learns 'block9'. Did you mean"),
+        ({"optimizer": "adm"}, "optimizer 'adm'.*'adam'"),
+        ({"schedule": "cosin"}, "schedule 'cosin'.*'cosine'"),
+        ({"weight_decay": -1.0}, "weight_decay is -1.0"),
+        ({"layer_rates": {"block9": 1.0}}, "layer.* 'block9'.*block1"),
         ({"layer_rates": {"block1": -1.0}}, "layer_rates of 'block1' is -1.0"),
         ({"save_every": math.inf}, "save_every is inf"),
-        ({"validation": 1.0}, "validation is 1.0; expected a fraction"),
-        ({"patience": 0}, "patience is 0; expected 1 or more"),
-        ({"patience": 3}, "patience is 3 but 'digits' sets no validation samples apart"),
+        ({"validation": 1.0}, "validation is 1.0"),
+        ({"patience": 0}, "patience is 0"),
+        ({"patience": 3}, "patience is 3 .*'digits'.*--validation"),
     ],
 )
-def test_a_run_that_cannot_be_leaves_nothing(tmp_path, settings, message):
+def test_a_run_that_cannot_start_leaves_nothing(tmp_path, settings, message):
     with pytest.raises(SigpropError, match=message):
         train(TrainConfig("digits", out=tmp_path / "run", **SMALL | settings), say=quiet)
     assert not (tmp_path / "run").exists()

@@ -1,4 +1,4 @@
-"""A run that was killed and resumed ends as one that never was, to the last bit."""
+"""A run that was killed and resumed ends in the same bits as an uninterrupted run."""
 
 import json
 import os
@@ -23,7 +23,7 @@ MOMENTS = [
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
     root = tmp_path_factory.mktemp("killed")
-    script = Path(__file__).with_name("killing.py")
+    script = Path(__file__).with_name("kill_helpers.py")
     subprocess.run(
         [sys.executable, str(script), str(root)],
         env=os.environ | {"OMP_NUM_THREADS": "1"},
@@ -59,7 +59,7 @@ def assert_same(found, expected, place="checkpoint"):
 
 
 @pytest.mark.parametrize("moment", MOMENTS)
-def test_a_killed_and_resumed_run_ends_as_one_that_never_was(runs, moment):
+def test_a_killed_and_resumed_run_ends_in_the_same_bits(runs, moment):
     found, expected = (
         load_checkpoint(runs / name / "checkpoint.pt") for name in (moment, "undisturbed")
     )
@@ -72,7 +72,7 @@ def test_a_killed_and_resumed_run_ends_as_one_that_never_was(runs, moment):
 
 
 @pytest.mark.parametrize("moment", MOMENTS)
-def test_nothing_is_left_over_from_the_killing(runs, moment):
+def test_a_killed_run_leaves_no_other_files(runs, moment):
     names = {path.name for path in (runs / moment).iterdir()}
     assert names == {"checkpoint.pt", "config.json", "metrics.jsonl", "summary.json"}
     varying = ("seconds_per_epoch", "peak_memory_mb")

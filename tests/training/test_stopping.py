@@ -1,6 +1,7 @@
-"""A signal saves the run and leaves; the run goes on from there as if nothing had been."""
+"""A signal saves the run and stops it; resumed, the run ends in the same weights."""
 
 import os
+import shlex
 import signal
 
 import pytest
@@ -23,7 +24,7 @@ LAYERS = 3
 
 
 def quiet(_):
-    """Says nothing."""
+    """Ignore a line."""
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +56,7 @@ INT, TERM = signal.SIGINT, signal.SIGTERM
         (INT, {"update": 5 * LAYERS}, "in epoch 2 of 2, after 2 of 3 batches"),
     ],
 )
-def test_a_signal_saves_and_leaves(
+def test_a_signal_saves_the_run_and_stops_it(
     tmp_path, monkeypatch, undisturbed, send_at, number, moment, where
 ):
     before = signal.getsignal(number)
@@ -66,12 +67,12 @@ def test_a_signal_saves_and_leaves(
     monkeypatch.undo()
     assert stopped.value.number == number
     assert where in str(stopped.value)
-    assert str(stopped.value).endswith(f"sigprop-snn resume '{out}'")
+    assert str(stopped.value).endswith(f"sigprop-snn resume {shlex.quote(str(out))}")
     assert signal.getsignal(number) is before
     assert_resumed_alike(out, undisturbed)
 
 
-def test_a_signal_in_the_last_judging_lets_the_run_end(tmp_path, undisturbed, send_at):
+def test_a_signal_during_the_last_evaluation_lets_the_run_end(tmp_path, undisturbed, send_at):
     send_at(signal.SIGTERM, judged=4)
     out = tmp_path / "run"
     trained = train(TrainConfig("digits", out=out, **SMALL), say=quiet, catch_signals=True)
@@ -99,7 +100,7 @@ def test_an_ignored_signal_stays_ignored():
         signal.signal(signal.SIGINT, before)
 
 
-def test_without_the_choice_ctrl_c_interrupts_and_the_last_checkpoint_stands(
+def test_without_catch_signals_ctrl_c_interrupts_and_the_last_checkpoint_stays(
     tmp_path, monkeypatch, undisturbed, send_at
 ):
     out = tmp_path / "run"

@@ -1,8 +1,7 @@
-"""A run from its configuration to its folder."""
+"""A training run, from its configuration to its folder."""
 
 import json
-import resource
-import signal
+import re
 
 import pytest
 import torch
@@ -12,12 +11,12 @@ from sigprop_snn.network import mlp
 from sigprop_snn.training import (
     LocalOptimizers,
     TrainConfig,
+    build_network,
     evaluate,
     load_checkpoint,
     train,
 )
-from sigprop_snn.training.folder import RunFolder, free_name, write_whole
-from sigprop_snn.training.loop import build_network
+from sigprop_snn.training.folder import RunFolder, free_name
 
 SMALL = {"epochs": 2, "train_samples": 120, "test_samples": 40}
 SUMMARY = [
@@ -37,7 +36,7 @@ SUMMARY = [
 
 
 def quiet(_: str) -> None:
-    """Takes the lines of a run and says nothing."""
+    """Ignore a line."""
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +45,7 @@ def trained(tmp_path_factory):
     return train(TrainConfig("digits", out=out, **SMALL), say=quiet)
 
 
-def test_the_run_folder_holds_what_was_promised(trained):
+def test_the_run_folder_has_its_files(trained):
     path = trained.folder.path
     summary = json.loads((path / "summary.json").read_text())
     assert list(summary) == SUMMARY
@@ -71,7 +70,7 @@ def test_the_checkpoint_gives_the_network_back(trained):
 
 
 def test_a_seed_makes_the_same_run_twice_and_another_seed_another(tmp_path, trained):
-    torch.manual_seed(1234)  # the caller's random state has no say
+    torch.manual_seed(1234)  # must not matter
     again = train(TrainConfig("digits", out=tmp_path / "again", **SMALL), say=quiet)
     other = train(TrainConfig("digits", out=tmp_path / "other", seed=1, **SMALL), say=quiet)
     for name, weight in trained.network.state_dict().items():
@@ -123,6 +122,20 @@ def test_updating_layer_by_layer_equals_one_optimizer_over_all():
         torch.testing.assert_close(weight, results[1][name])
 
 
+def test_evaluation_without_a_batch_is_refused():
+    network = mlp((6,), 3, hidden=(5,)).train()
+    with pytest.raises(SigpropError, match="batches is empty"):
+        evaluate(network, [])
+    assert network.training
+
+
+def test_an_evaluation_that_fails_leaves_the_network_in_training_mode():
+    network = mlp((6,), 3, hidden=(5,)).train()
+    with pytest.raises(SigpropError):
+        evaluate(network, [(torch.rand(4, 2, 7), torch.zeros(2, dtype=torch.long))])
+    assert network.training
+
+
 def test_evaluation_counts_by_hand():
     torch.manual_seed(0)
     network = mlp((6,), 3, hidden=(5, 4)).train()
@@ -144,11 +157,11 @@ def test_evaluation_counts_by_hand():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"dataset": "digit"}, "unknown data set 'digit'. Did you mean 'digits'"),
-        ({"rule": "volts"}, "unknown rule 'volts'. Did you mean 'voltage'"),
-        ({"network": "mpl"}, "unknown network 'mpl'. Did you mean 'mlp'"),
-        ({"neuron": "lfi"}, "unknown neuron 'lfi'"),
-        ({"steps": 0}, "steps is 0; expected 1 or more"),
+        ({"dataset": "digit"}, "'digit'.*'digits'"),
+        ({"rule": "volts"}, "rule 'volts'.*'voltage'"),
+        ({"network": "mpl"}, "network 'mpl'.*'mlp'"),
+        ({"neuron": "lfi"}, "neuron 'lfi'"),
+        ({"steps": 0}, "steps is 0"),
         ({"epochs": -1}, "epochs is -1"),
         ({"batch_size": 0}, "batch_size is 0"),
         ({"learning_rate": float("nan")}, "learning_rate is nan"),
@@ -156,27 +169,27 @@ def test_evaluation_counts_by_hand():
         ({"train_samples": 10**6}, "train_samples is 1000000"),
     ],
 )
-def test_a_run_that_cannot_be_leaves_nothing(tmp_path, settings, message):
+def test_a_run_that_cannot_start_leaves_nothing(tmp_path, settings, message):
     out = tmp_path / "run"
     with pytest.raises(SigpropError, match=message):
         train(TrainConfig(**{"dataset": "digits", "out": out} | settings), say=quiet)
     assert not out.exists()
 
 
-def test_a_folder_that_holds_something_is_not_written_to(tmp_path):
+def test_a_folder_that_is_not_empty_is_not_written_to(tmp_path):
     (tmp_path / "thesis.txt").write_text("years of work")
-    with pytest.raises(SigpropError, match="already holds something"):
+    with pytest.raises(SigpropError, match=re.escape(repr(str(tmp_path)))):
         train(TrainConfig("digits", out=tmp_path, **SMALL), say=quiet)
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 
 
-def test_a_place_that_cannot_be_written_to_is_named(tmp_path):
+def test_a_folder_that_cannot_be_made_is_named(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(SigpropError, match="can't be written to"):
+    with pytest.raises(SigpropError, match=r"file/run'.*Not a directory"):
         RunFolder.create(tmp_path / "file" / "run")
 
 
-def test_a_run_that_fails_in_its_first_epoch_is_taken_away(tmp_path, monkeypatch):
+def test_a_run_that_fails_in_its_first_epoch_is_deleted(tmp_path, monkeypatch):
     def broken(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
@@ -186,62 +199,31 @@ def test_a_run_that_fails_in_its_first_epoch_is_taken_away(tmp_path, monkeypatch
     assert not (tmp_path / "run").exists()
 
 
-def test_a_file_is_written_whole_or_not_at_all(tmp_path):
-    target = tmp_path / "file"
-    target.write_text("old")
-
-    def half(path) -> None:
-        path.write_text("ne")
-        raise RuntimeError("power cut")
-
-    with pytest.raises(RuntimeError):
-        write_whole(target, half)
-    assert target.read_text() == "old"
-    assert list(tmp_path.iterdir()) == [target]
-
-
 class Hostile:
-    """A pickle that makes a file where it is loaded."""
+    """A pickle that makes a file when it is loaded."""
 
     def __reduce__(self):
         return (exec, ("open('owned', 'w').close()",))
-
-
-def test_a_full_disk_leaves_what_was_there(tmp_path):
-    folder = RunFolder(tmp_path)
-    folder.save_checkpoint({"network": {}, "weights": torch.zeros(8)})
-    whole = (tmp_path / "checkpoint.pt").read_bytes()
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))
-    try:
-        with pytest.raises(SigpropError, match=r"checkpoint.pt' can't be written"):
-            folder.save_checkpoint({"network": {}, "weights": torch.zeros(8192)})
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-        signal.signal(signal.SIGXFSZ, ignored)
-    assert (tmp_path / "checkpoint.pt").read_bytes() == whole
-    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint.pt"]
 
 
 def test_a_hostile_or_damaged_checkpoint_is_refused(tmp_path, monkeypatch, trained):
     monkeypatch.chdir(tmp_path)
     hostile = tmp_path / "hostile.pt"
     torch.save({"network": Hostile()}, hostile)
-    with pytest.raises(SigpropError, match="can't be read"):
+    with pytest.raises(SigpropError, match=r"hostile\.pt"):
         load_checkpoint(hostile)
     assert not (tmp_path / "owned").exists()
     whole = (trained.folder.path / "checkpoint.pt").read_bytes()
     cut = tmp_path / "cut.pt"
     for size in (0, 1, 100, len(whole) // 2, len(whole) - 1):
         cut.write_bytes(whole[:size])
-        with pytest.raises(SigpropError, match="can't be read"):
+        with pytest.raises(SigpropError, match=r"cut\.pt"):
             load_checkpoint(cut)
-    with pytest.raises(SigpropError, match="no checkpoint"):
+    with pytest.raises(SigpropError, match=r"absent\.pt"):
         load_checkpoint(tmp_path / "absent.pt")
 
 
-def test_a_free_name_is_one_that_is_not_taken(tmp_path):
+def test_a_free_name_is_new(tmp_path):
     assert free_name(tmp_path, "run") == tmp_path / "run"
     (tmp_path / "run").mkdir()
     (tmp_path / "run-2").mkdir()

@@ -1,14 +1,17 @@
-"""When layers update, and how exact the products are, as choices of a run."""
+"""When layers update, and in which precision."""
 
 from __future__ import annotations
+
+import re
 
 import pytest
 import torch
 
 from sigprop_snn.config import TrainConfig
-from sigprop_snn.data import load
+from sigprop_snn.data import DATASETS, Dataset, load
 from sigprop_snn.errors import SigpropError
 from sigprop_snn.network import SurrogateRule, VoltageRule, learn_in_parts, mlp
+from sigprop_snn.recipe import DEFAULT_RECIPE
 from sigprop_snn.training import LocalOptimizers, evaluate, train
 
 
@@ -40,7 +43,7 @@ def test_accuracy_does_not_suffer(rule, choices):
     assert accuracy(rule, **choices) > expected - 0.04
 
 
-def test_a_run_takes_both_choices(tmp_path):
+def test_a_run_takes_both_settings(tmp_path):
     config = TrainConfig(
         "digits", update="every-3", precision="bf16", epochs=1, train_samples=60, test_samples=20,
         out=tmp_path / "run",
@@ -50,9 +53,17 @@ def test_a_run_takes_both_choices(tmp_path):
 
 
 @pytest.mark.parametrize("update", ["every", "every-0", "every-x", "each-2", "every--1"])
-def test_an_update_that_makes_no_sense_is_refused(update):
-    with pytest.raises(SigpropError, match="expected 'sample', 'every-step'"):
+def test_an_unknown_update_is_refused(update):
+    with pytest.raises(SigpropError, match=re.escape(f"update is {update!r}")):
         TrainConfig("digits", update=update).resolved()
+
+
+def test_a_data_set_without_a_recipe_takes_the_default_recipe(monkeypatch):
+    own = Dataset("a data set", DATASETS["digits"].open)
+    monkeypatch.setitem(DATASETS, "own", own)
+    config = TrainConfig("own", epochs=3).resolved()
+    assert (config.network, config.steps) == (DEFAULT_RECIPE.network, DEFAULT_RECIPE.steps)
+    assert config.epochs == 3
 
 
 def test_a_rate_network_takes_one_step_of_a_static_picture():

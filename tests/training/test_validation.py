@@ -1,13 +1,16 @@
-"""The best epoch is chosen on samples set apart, and the run stops when none is better."""
+"""Validation samples choose the best epoch, and patience stops the run."""
 
 import json
 import signal
+from contextlib import contextmanager
+from dataclasses import replace
 
 import pytest
 import torch
 
 from sigprop_snn.errors import RunStoppedError
 from sigprop_snn.training import TrainConfig, evaluate, load_checkpoint, load_run, resume, train
+from sigprop_snn.training.metrics import EpochMetrics
 
 SMALL = {
     "steps": 4,
@@ -17,16 +20,32 @@ SMALL = {
     "validation": 0.4,
     "device": "cpu",
 }
-WAVERING = {"optimizer": "sgd", "schedule": "constant", "learning_rate": 4.0, "epochs": 6}
 
 
 def quiet(_):
-    """Says nothing."""
+    """Ignore a line."""
+
+
+@contextmanager
+def validation_accuracies(accuracies):
+    """Let the validation samples give these accuracies, one for each epoch."""
+    real = EpochMetrics.record
+
+    def record(metrics, epoch, tested, validated):
+        return real(metrics, epoch, tested, replace(validated, accuracy=accuracies[epoch - 1]))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(EpochMetrics, "record", record)
+        yield
+
+
+RISING_AND_FALLING = [0.2, 0.3, 0.6, 0.5, 0.6, 0.4]
+BEST = 3
 
 
 @pytest.fixture(scope="module")
 def wavering(tmp_path_factory):
-    """A run whose validation accuracy rises and falls, and the weights at each epoch's end."""
+    """A run whose best epoch is not its last, and the weights at each epoch's end."""
     out = tmp_path_factory.mktemp("runs") / "run"
     weights = []
 
@@ -34,18 +53,25 @@ def wavering(tmp_path_factory):
         if line.startswith("epoch"):
             weights.append(load_checkpoint(out / "checkpoint.pt")["network"])
 
-    return train(TrainConfig("digits", out=out, **SMALL, **WAVERING), say=keep), weights
+    with validation_accuracies(RISING_AND_FALLING):
+        return train(TrainConfig("digits", out=out, **SMALL, epochs=6), say=keep), weights
 
 
 def test_the_best_epoch_on_validation_is_kept(wavering):
     run, weights = wavering
-    found = [record["validation_accuracy"] for record in run.history]
-    best = found.index(max(found))
-    assert best < len(found) - 1  # otherwise this would show nothing
-    assert run.epoch == best + 1
-    for name, value in weights[best].items():
+    assert [record["validation_accuracy"] for record in run.history] == RISING_AND_FALLING
+    assert run.epoch == BEST
+    for name, value in weights[BEST - 1].items():
         assert torch.equal(value, run.network.state_dict()[name]), name
-    assert evaluate(run.network, run.data.validation).accuracy == found[best]
+    assert any(
+        not torch.equal(value, weights[BEST - 1][name]) for name, value in weights[-1].items()
+    )
+
+
+def test_the_validation_accuracy_is_measured_on_the_validation_samples(tmp_path):
+    run = train(TrainConfig("digits", out=tmp_path / "run", **SMALL, epochs=1), say=quiet)
+    found = evaluate(run.network, run.data.validation).accuracy
+    assert run.history[0]["validation_accuracy"] == found
 
 
 def test_the_summary_says_which_epoch_was_chosen(wavering):
@@ -72,29 +98,29 @@ def test_a_run_read_back_holds_the_chosen_epoch(wavering):
 
 def test_the_choice_survives_a_stop(wavering, tmp_path, monkeypatch, send_at):
     run, _ = wavering
-    send_at(signal.SIGINT, update=(3 * (run.epoch + 1) - 1) * 3)  # in the epoch behind the best
-    config = TrainConfig("digits", out=tmp_path / "run", **SMALL, **WAVERING)
-    with pytest.raises(RunStoppedError):
-        train(config, say=quiet, catch_signals=True)
-    monkeypatch.undo()
-    halfway = load_run(tmp_path / "run")
-    assert (halfway.epoch, halfway.batch, halfway.summary) == (run.epoch, 0, {})
-    resumed = resume(tmp_path / "run", say=quiet)
+    send_at(signal.SIGINT, update=(3 * (run.epoch + 1) - 1) * 3)  # in the epoch after the best
+    config = TrainConfig("digits", out=tmp_path / "run", **SMALL, epochs=6)
+    with validation_accuracies(RISING_AND_FALLING):
+        with pytest.raises(RunStoppedError):
+            train(config, say=quiet, catch_signals=True)
+        monkeypatch.undo()
+        halfway = load_run(tmp_path / "run")
+        assert (halfway.epoch, halfway.batch, halfway.summary) == (run.epoch, 0, {})
+        resumed = resume(tmp_path / "run", say=quiet)
     assert resumed.epoch == run.epoch
     for name, value in run.network.state_dict().items():
         assert torch.equal(value, resumed.network.state_dict()[name]), name
 
 
 def test_a_run_without_progress_stops_and_keeps_its_first_best(tmp_path):
-    config = TrainConfig(
-        "digits", out=tmp_path / "run", epochs=50, patience=2, learning_rate=1e-20, **SMALL
-    )
+    config = TrainConfig("digits", out=tmp_path / "run", epochs=50, patience=2, **SMALL)
     said = []
-    run = train(config, say=said.append)
+    with validation_accuracies([0.5] * 50):
+        run = train(config, say=said.append)
     assert len(run.history) == 3
     assert run.epoch == 1
     assert run.summary["epochs"] == 3
-    assert any("validation 0." in line for line in said)
-    assert any(line.startswith("chosen: epoch 1 of the 3") for line in said)
-    # It is finished, though it has fewer epochs than it might have had.
+    assert any("validation 0.5000" in line for line in said)
+    assert any("epoch 1 of 3" in line for line in said)
+    # It is finished, although it has fewer epochs than the configuration allows.
     assert resume(tmp_path / "run", say=quiet).history == run.history

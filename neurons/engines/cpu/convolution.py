@@ -1,6 +1,9 @@
 """Stand-in."""
 
+from sigprop_snn.neurons.kernels import Packed as _Packed
+
 from sigprop_snn.neurons.engines.cpu.lif import LayerRun
+from sigprop_snn.neurons.kernels import Packed as _Packed
 from sigprop_snn.neurons.engines.cpu.spikes import PackedSpikes
 from sigprop_snn.neurons.kernels import convolution as _old
 from sigprop_snn.neurons.kernels import convolution_gradient as _grad
@@ -10,7 +13,9 @@ class SpikingConvolution:
     @classmethod
     def of(cls, spikes, weight, bias, padding):
         self = cls()
-        self.old = _old.Convolution.of(spikes.old, weight, bias, padding)
+        self.old = _old.Convolution.of(
+            _Packed(spikes.patterns, spikes.steps), weight, bias, padding
+        )
         self.current_shape = self.old.shape
         return self
 
@@ -25,8 +30,8 @@ class SpikingConvolution:
 
 
 def convolution_weight_gradient(spikes, grad, kernel, padding):
-    return _grad.convolution_outer(spikes.old, grad, kernel, padding)
+    return _grad.convolution_outer(_Packed(spikes.patterns, spikes.steps), grad, kernel, padding)
 
 
 def gradient_pays(spikes):
-    return _grad.outer_pays(spikes.old)
+    return _grad.outer_pays(_Packed(spikes.patterns, spikes.steps))

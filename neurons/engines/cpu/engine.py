@@ -198,7 +198,7 @@ class CpuEngine(ReferenceEngine):
 
     def scale_rows(self, rows: Tensor, factor: Tensor, other: Tensor) -> Tensor:
         """Multiply every row by its factor, in place; return its dot product with `other` before."""
-        if learning.why_not_scale_rows(rows, factor, other) is not None:
+        if learning.why_not_rows(rows, factor, other) is not None:
             return super().scale_rows(rows, factor, other)
         return learning.scale_rows(rows, factor, other)
 
@@ -213,9 +213,7 @@ class CpuEngine(ReferenceEngine):
         geometric = geometric_response(impulse_response(neuron, len(voltage)))
         if geometric is None or learning.why_not_surrogate(neuron, voltage) is not None:
             return super().surrogate_gradient(neuron, voltage, grad_mean)
-        return learning.surrogate_current_gradient(
-            neuron, voltage, grad_mean / (len(voltage) * neuron.unit), *geometric
-        )
+        return learning.surrogate_current_gradient(neuron, voltage, grad_mean, *geometric)
 
     def cosine_cross_entropy(
         self, rows: Tensor, others: Tensor, columns: Tensor, scale: float, smoothing: float

@@ -1,34 +1,360 @@
-"""Stand-in."""
+"""Kernels of the losses and the weight updates, each in one pass over its arrays.
 
+- `cosine_cross_entropy`: the cross-entropy of cosines, with its gradient.
+- `surrogate_mean`: the fast sigmoid's mean over time; `surrogate_current_gradient`: its gradient.
+- `scale_rows`: rows multiplied by a factor, with their dot products before that.
+
+Each kernel has a function `why_not_...`: it returns why the kernel does not take some arguments.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sigprop_snn.neurons.base import Neuron
+from sigprop_snn.neurons.engines.cpu.jit import jitable
 from sigprop_snn.neurons.engines.engine import CosineCrossEntropy
-from sigprop_snn.neurons.filters import Geometric
-from sigprop_snn.neurons.kernels import cosines as _c
-from sigprop_snn.neurons.kernels import scaled_rows as _r
-from sigprop_snn.neurons.kernels import surrogate as _s
+from sigprop_snn.neurons.kernels.compiling import compiled
+from sigprop_snn.neurons.kernels.sharing import Compiled, share
+from sigprop_snn.surrogates import FastSigmoid
+
+# The least work of one chunk: a smaller one would not pay for the hand-over to another thread.
+_MIN_PRODUCTS = 1 << 18
+_MIN_VOLTAGES = 1 << 16
+_MIN_WEIGHTS = 1 << 16
+_FLOOR = np.float32(1e-12)  # the smallest length: a row of zeros stays finite
+_BLOCK = 1024  # neurons at a time: their sums stay in the first-level cache
+_LIMIT = np.float32(torch.finfo(torch.float32).max / 8)  # the bound of slope * u in `surrogates`
 
 
-def why_not_scale_rows(rows, factor, other):
-    return None
+def why_not_cosines(rows: Tensor, others: Tensor, columns: Tensor) -> str | None:
+    """Return why `cosine_cross_entropy` does not take these arguments, or none."""
+    for name, tensor in (("rows", rows), ("others", others)):
+        if tensor.dim() != 2 or len(tensor) == 0:
+            return f"{name} have shape {list(tensor.shape)}; the kernel takes [N, D]"
+        reason = _why_not_float32(name, tensor)
+        if reason is not None:
+            return reason
+    if columns.dim() != 1 or columns.dtype != torch.int64 or columns.device.type != "cpu":
+        return f"the columns are {columns.dtype} {list(columns.shape)} on {columns.device}"
+    return _why_not_now()
 
 
-def scale_rows(rows, factor, other):
-    return _r.scale_rows(rows, factor, other)
+def cosine_cross_entropy(
+    rows: Tensor, others: Tensor, columns: Tensor, scale: float, smoothing: float
+) -> CosineCrossEntropy:
+    """Compare rows with others, and find the gradient of the mean cross-entropy.
+
+    With c = s t / (|s| |t|), dc/ds = t / (|s| |t|) - c s / |s|^2. The scores, the loss and the
+    gradient of one row depend on no other row; only the gradient of the others sums over rows.
+
+    Args:
+        rows: `[N, D]`.
+        others: `[M, D]`.
+        columns: the index of the right other for every row, `[N]`. The loss is NaN where the
+            index is outside of 0 to M - 1.
+        scale: the factor of the cosines.
+        smoothing: the part of the target that is spread over all others.
+    """
+    rows, others = rows.detach().contiguous(), others.detach().contiguous()
+    count, size = len(rows), (len(rows), len(others))
+    scores, grad_products, radial = torch.empty(size), torch.empty(size), torch.empty(size)
+    inverse_lengths, losses = torch.empty(len(others)), torch.empty(count)
+    grad_rows = torch.empty_like(rows)
+    arguments = (
+        rows, others, columns.detach().contiguous(), scale, smoothing,
+        scores, grad_products, radial, inverse_lengths, losses, grad_rows,
+    )  # fmt: skip
+    min_rows = -(-_MIN_PRODUCTS // max(1, others.numel()))
+    share(_compiled_cosines(), arguments, count, worth=min_rows, grain=1)
+    with torch.autocast("cpu", enabled=False):
+        grad_others = grad_products.t() @ rows
+    along_others = radial.sum(0).mul_(inverse_lengths).mul_(inverse_lengths)
+    grad_others.addcmul_(along_others[:, None], others, value=-1.0)
+    return CosineCrossEntropy(scores, losses, grad_rows, grad_others)
 
 
-def why_not_surrogate(neuron, voltage):
-    return None if _s.fits(neuron, voltage) else "x"
+def why_not_surrogate(neuron: Neuron, voltage: Tensor) -> str | None:
+    """Return why no kernel here takes a neuron's surrogate and its voltages, or none."""
+    surrogate = neuron.surrogate
+    if type(surrogate) is not FastSigmoid:
+        return f"the surrogate is {type(surrogate).__name__}; the kernel takes FastSigmoid"
+    if not isinstance(surrogate.slope, float | int):
+        return "the surrogate's slope is not a plain number"
+    if not isinstance(neuron.threshold, float | int):
+        return "the threshold is not a plain number"
+    if type(neuron).above is not Neuron.above:
+        return f"{type(neuron).__name__} has its own `above`"
+    return _why_not_float32("voltages", voltage) or _why_not_now()
 
 
-surrogate_mean = _s.mean_primitive
+def surrogate_mean(neuron: Neuron, voltage: Tensor) -> Tensor:
+    """Return the mean over time of f((U[t] - threshold) / unit), `[N, ...]`.
+
+    Args:
+        neuron: its surrogate is the fast sigmoid f.
+        voltage: U, `[T, N, ...]`.
+    """
+    stored = _in_memory_order(voltage)
+    steps = stored.flatten(1)
+    mean = torch.zeros(steps.shape[1])
+    arguments = steps, mean, *_surrogate_constants(neuron)
+    share(_compiled_mean(), arguments, steps.shape[1], worth=_MIN_VOLTAGES // len(steps))
+    mean = mean.view(stored.shape[1:])
+    return mean.movedim(-1, 1) if stored.shape != voltage.shape else mean
 
 
-def surrogate_current_gradient(neuron, voltage, grad_mean, first, ratio):
-    return _s.filtered_derivative(neuron, voltage, grad_mean, Geometric(first, ratio))
+def surrogate_current_gradient(
+    neuron: Neuron, voltage: Tensor, grad_mean: Tensor, first: float, ratio: float
+) -> Tensor:
+    """Return the gradient of the currents `[T, N, ...]`, with the resets held constant.
+
+    Args:
+        neuron: as in `surrogate_mean`.
+        voltage: its voltages, `[T, N, ...]`.
+        grad_mean: the gradient of the result of `surrogate_mean`, `[N, ...]`.
+        first: the membrane's response to a unit current in the step of that current.
+        ratio: the part of the response that is left after each further step.
+    """
+    stored = _in_memory_order(voltage)
+    moved = stored.shape != voltage.shape
+    steps = stored.flatten(1)
+    grad_step = grad_mean / (len(voltage) * neuron.unit)
+    if moved:
+        grad_step = grad_step.movedim(1, -1)
+    grad = torch.empty_like(steps)
+    arguments = (
+        steps, grad_step.flatten().contiguous(), grad, *_surrogate_constants(neuron), first, ratio
+    )  # fmt: skip
+    share(_compiled_gradient(), arguments, steps.shape[1], worth=_MIN_VOLTAGES // len(steps))
+    shaped = grad.view(stored.shape)
+    return shaped.movedim(-1, 2) if moved else shaped
 
 
-def why_not_cosines(rows, others, columns):
-    return None if _c.fits_cosines(rows, others, columns) else "x"
+def why_not_rows(rows: Tensor, factor: Tensor, other: Tensor) -> str | None:
+    """Return why `scale_rows` does not take these arguments, or none."""
+    for name, tensor in (("rows", rows), ("factors", factor), ("other rows", other)):
+        reason = _why_not_float32(name, tensor)
+        if reason is not None:
+            return reason
+    if not (rows.is_contiguous() and other.is_contiguous()):
+        return "the rows are not contiguous"
+    return _why_not_now()
 
 
-def cosine_cross_entropy(*a):
-    return CosineCrossEntropy(*_c.cosine_cross_entropy(*a))
+def scale_rows(rows: Tensor, factor: Tensor, other: Tensor) -> Tensor:
+    """Multiply every row by its factor, in place.
+
+    Args:
+        rows: `[F, ...]`.
+        factor: `[F]`.
+        other: in the shape of `rows`.
+
+    Returns:
+        The dot product of every row, before the multiplication, with that of `other`, `[F]`.
+    """
+    flat = rows.flatten(1)
+    dots = torch.empty(len(rows))
+    min_rows = -(-_MIN_WEIGHTS // max(1, flat.shape[1]))
+    arguments = flat, other.flatten(1), factor.contiguous(), dots
+    share(_compiled_scale(), arguments, len(rows), worth=min_rows, grain=1)
+    return dots
+
+
+def _why_not_float32(name: str, tensor: Tensor) -> str | None:
+    if tensor.dtype == torch.float32 and tensor.device.type == "cpu":
+        return None
+    return f"the {name} are {tensor.dtype} on {tensor.device}; the kernel takes float32 on the CPU"
+
+
+def _why_not_now() -> str | None:
+    return "torch.compile traces eager operations" if torch.compiler.is_compiling() else None
+
+
+def _in_memory_order(voltage: Tensor) -> Tensor:
+    """Return voltages as contiguous memory; `[T, N, H, W, C]` if the channels are stored last."""
+    if voltage.dim() == 5 and not voltage.is_contiguous():
+        channels_last = voltage.movedim(2, -1)
+        if channels_last.is_contiguous():
+            return channels_last
+    return voltage.contiguous()
+
+
+def _surrogate_constants(neuron: Neuron) -> tuple[float, float, float]:
+    surrogate = neuron.surrogate
+    assert isinstance(surrogate, FastSigmoid)
+    assert isinstance(surrogate.slope, float | int)
+    return float(neuron.threshold), float(neuron.unit), float(surrogate.slope)
+
+
+@jitable
+def _dot(row: Any, other: Any) -> Any:
+    total = np.float32(0.0)
+    for d in range(row.shape[0]):
+        total += row[d] * other[d]
+    return total
+
+
+@jitable
+def _inverse_length(row: Any) -> Any:
+    return np.float32(1.0) / max(np.float32(math.sqrt(_dot(row, row))), _FLOOR)
+
+
+@jitable
+def _cross_entropy(
+    cosines: Any, column: Any, scale: Any, smoothing: Any, scores: Any, grad_cosines: Any
+) -> Any:
+    """Write the scores of one row and the gradient of its cosines; return its loss."""
+    count = cosines.shape[0]
+    largest = np.float32(-np.inf)
+    for m in range(count):
+        scores[m] = scale * cosines[m]
+        largest = max(largest, scores[m])
+    total = np.float32(0.0)
+    for m in range(count):
+        total += np.float32(math.exp(scores[m] - largest))
+    log_total = largest + np.float32(math.log(total))
+    loss = np.float32(0.0) if 0 <= column < count else np.float32(np.nan)
+    spread = smoothing / np.float32(count)
+    for m in range(count):
+        target = spread + (np.float32(1.0) - smoothing if m == column else np.float32(0.0))
+        loss += target * (log_total - scores[m])
+        grad_cosines[m] = scale * (np.float32(math.exp(scores[m] - log_total)) - target)
+    return loss
+
+
+def _cosine_cross_entropy(
+    rows: Any, others: Any, columns: Any, scale: Any, smoothing: Any,
+    scores: Any, grad_products: Any, radial: Any, inverse_lengths: Any, losses: Any,
+    grad_rows: Any, start: int, stop: int,
+) -> None:  # fmt: skip
+    """Compare rows `start` to `stop`.
+
+    `grad_products` takes the gradient of the dot products s t, and `radial` that of the cosines
+    times the cosines, both `[N, M]`.
+    """
+    count = others.shape[0]
+    inverse_others = np.empty(count, np.float32)
+    for m in range(count):
+        inverse_others[m] = _inverse_length(others[m])
+    if start == 0:
+        inverse_lengths[:] = inverse_others
+    cosines = np.empty(count, np.float32)
+    weight = np.float32(1.0) / np.float32(rows.shape[0])
+    for n in range(start, stop):
+        row, grad_row, grads = rows[n], grad_rows[n], grad_products[n]
+        inverse = _inverse_length(row)
+        for m in range(count):
+            cosines[m] = _dot(row, others[m]) * inverse * inverse_others[m]
+        losses[n] = _cross_entropy(cosines, columns[n], scale, smoothing, scores[n], grads)
+        along_row = np.float32(0.0)
+        for m in range(count):
+            grad_cosine = weight * grads[m]
+            radial[n, m] = grad_cosine * cosines[m]
+            along_row += radial[n, m]
+            grads[m] = grad_cosine * inverse * inverse_others[m]
+        along_row *= inverse * inverse
+        for d in range(row.shape[0]):
+            grad_row[d] = -along_row * row[d]
+        for m in range(count):
+            other, grad = others[m], grads[m]
+            for d in range(row.shape[0]):
+                grad_row[d] += grad * other[d]
+
+
+@jitable
+def _scaled(voltage: Any, threshold: Any, unit: Any, slope: Any) -> Any:
+    """Return slope * u, kept finite, for u = (U - threshold) / unit."""
+    return min(max(slope * ((voltage - threshold) / unit), -_LIMIT), _LIMIT)
+
+
+def _mean(
+    voltage: Any, mean: Any, threshold: Any, unit: Any, slope: Any, start: int, stop: int
+) -> None:
+    """Fill neurons `start` to `stop` of `mean`, which starts at zero."""
+    steps = voltage.shape[0]
+    one, half = np.float32(1.0), np.float32(0.5)
+    for first in range(start, stop, _BLOCK):
+        last = min(first + _BLOCK, stop)
+        total = mean[first:last]
+        for t in range(steps):
+            u = voltage[t, first:last]
+            for n in range(last - first):
+                x = _scaled(u[n], threshold, unit, slope)
+                total[n] += half + half * (x / (one + abs(x)))
+        for n in range(last - first):
+            total[n] /= np.float32(steps)
+
+
+def _gradient(
+    voltage: Any, grad_step: Any, grad: Any, threshold: Any, unit: Any, slope: Any,
+    response: Any, ratio: Any, start: int, stop: int,
+) -> None:  # fmt: skip
+    """Fill neurons `start` to `stop` of `grad`: filter the derivative back through time."""
+    one, half = np.float32(1.0), np.float32(0.5)
+    filtered = np.empty(_BLOCK, np.float32)
+    for first in range(start, stop, _BLOCK):
+        last = min(first + _BLOCK, stop)
+        filtered[:] = 0
+        of_step = grad_step[first:last]
+        for t in range(voltage.shape[0] - 1, -1, -1):
+            u, into = voltage[t, first:last], grad[t, first:last]
+            for n in range(last - first):
+                below = one + abs(_scaled(u[n], threshold, unit, slope))
+                derivative = half * slope / (below * below)
+                filtered[n] = derivative * of_step[n] + ratio * filtered[n]
+                into[n] = response * filtered[n]
+
+
+def _scale(rows: Any, other: Any, factor: Any, dots: Any, start: int, stop: int) -> None:
+    """Scale rows `start` to `stop`."""
+    for f in range(start, stop):
+        row, row_factor = rows[f], factor[f]
+        dots[f] = _dot(row, other[f])
+        for k in range(row.shape[0]):
+            row[k] *= row_factor
+
+
+@functools.cache
+def _compiled_cosines() -> Compiled:
+    from numba import types
+
+    real = types.float32
+    matrix, line = types.Array(real, 2, "C"), types.Array(real, 1, "C")
+    columns = types.Array(types.int64, 1, "C")
+    return compiled(
+        _cosine_cross_entropy,
+        matrix, matrix, columns, real, real, matrix, matrix, matrix, line, line, matrix,
+        fastmath={"reassoc", "contract"},  # dot products by vectors
+    )  # fmt: skip
+
+
+@functools.cache
+def _compiled_mean() -> Compiled:
+    from numba import types
+
+    real = types.float32
+    return compiled(_mean, types.Array(real, 2, "C"), types.Array(real, 1, "C"), real, real, real)
+
+
+@functools.cache
+def _compiled_gradient() -> Compiled:
+    from numba import types
+
+    real = types.float32
+    matrix, line = types.Array(real, 2, "C"), types.Array(real, 1, "C")
+    return compiled(_gradient, matrix, line, matrix, real, real, real, real, real)
+
+
+@functools.cache
+def _compiled_scale() -> Compiled:
+    from numba import types
+
+    matrix, line = (types.Array(types.float32, axes, "C") for axes in (2, 1))
+    return compiled(_scale, matrix, matrix, line, line, fastmath={"reassoc", "contract"})

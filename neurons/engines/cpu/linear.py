@@ -1,4 +1,6 @@
 """Stand-in."""
+
+from sigprop_snn.neurons.kernels import Packed as _Packed
 from sigprop_snn.neurons.kernels.listing import MOST_NEURONS as MOST_INPUTS  # noqa: F401
 
 from sigprop_snn.neurons.engines.cpu.lif import LayerRun
@@ -14,7 +16,7 @@ class SpikingLinear:
     @classmethod
     def of(cls, spikes, weight, bias):
         self = cls()
-        self.old = _old.Synapse.of(spikes.old, weight, bias)
+        self.old = _old.Synapse.of(_Packed(spikes.patterns, spikes.steps), weight, bias)
         self.current_shape = self.old.shape
         return self
 
@@ -30,7 +32,7 @@ class SpikingLinear:
 
 
 def linear_weight_gradient(spikes, grad):
-    return _product._outer(list_windows(spikes.old), spikes.old, grad)
+    return _product._outer(list_windows(_Packed(spikes.patterns, spikes.steps)), _Packed(spikes.patterns, spikes.steps), grad)
 
 
 count_currents = _rows.rows_product

@@ -1,49 +1,248 @@
-"""Stand-in."""
+"""Spikes packed four to a byte: how the CPU engine stores what travels from layer to layer.
+
+Four steps of a row make a window. The steps of a window at which a neuron fires make its pattern,
+one of sixteen. The same spikes in float32 take sixteen times as much memory, to write and to read.
+"""
 
 from __future__ import annotations
 
-import torch
-from torch import nn
+import functools
+from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
+import torch
+from numba import types
+from torch import Tensor, nn
+
+from sigprop_snn.neurons.engines.cpu.threads import Kernel, compile_kernel, jitable, run_kernel
 from sigprop_snn.neurons.engines.dense import DenseSpikes
-from sigprop_snn.neurons.kernels import packed as _old
+from sigprop_snn.neurons.engines.observed import WINDOW
 from sigprop_snn.neurons.pooling import halves
 
+PATTERNS = 1 << WINDOW
+_NEURONS = 1024  # their weighted sums stay in the first-level cache
 
+
+@dataclass(frozen=True, eq=False)
 class PackedSpikes:
-    constant = False
+    """Spikes of N rows over T steps.
 
-    def __init__(self, patterns, steps):
-        self.patterns, self.steps = patterns, steps
-        self.old = _old.Packed(patterns, steps)
+    Attributes:
+        patterns: bit t of a byte is 1 if the neuron fires at step t of the window, uint8,
+            `[N, W, ...]`. The bits behind the last step are 0. Feature maps may lie in memory
+            with their channels last.
+        steps: T.
+    """
+
+    patterns: Tensor
+    steps: int
 
     @property
-    def shape(self):
-        return self.old.shape
+    def shape(self) -> torch.Size:
+        """The shape of the spikes, `[T, N, ...]`."""
+        rows, _, *neurons = self.patterns.shape
+        return torch.Size((self.steps, rows, *neurons))
 
-    def dense(self, dtype=torch.float32):
-        return self.old.unpacked(dtype)
+    @property
+    def constant(self) -> bool:
+        """Whether all steps are known to be the same: never."""
+        return False
 
-    def weighted_sum(self, weights):
-        return self.old.weighted(weights)
+    def dense(self, dtype: torch.dtype = torch.float32) -> Tensor:
+        """Return the spikes as numbers, `[T, N, ...]`."""
+        flat = self._flat()
+        out = torch.empty(self.steps, flat.shape[0], flat.shape[2], dtype=dtype)
+        bits, one = _bits(dtype)
+        if bits is not None:
+            arguments = flat, out.view(bits), one
+            run_kernel(_unpack_kernel(bits), arguments, len(flat), min_chunk=1, chunk_multiple=1)
+        else:
+            for step, spikes in enumerate(out):
+                spikes.copy_(flat[:, step // WINDOW] >> step % WINDOW & 1)
+        return self._with_axes(out, 2)
 
-    def count(self):
-        return self.old.weighted(torch.ones(self.steps))
+    def weighted_sum(self, weights: Tensor) -> Tensor:
+        """Return the sum over time of each step's weight times its spikes, `[N, ...]`, float32.
 
-    def rows(self, first, last=None):
+        Args:
+            weights: `[T]`.
+        """
+        flat = self._flat()
+        padded = torch.zeros(flat.shape[1], WINDOW)
+        padded.view(-1)[: self.steps] = weights.detach()
+        out = torch.empty(flat.shape[0], flat.shape[2])
+        run_kernel(_sum_kernel(), (flat, padded, out), len(out), min_chunk=1, chunk_multiple=1)
+        return self._with_axes(out, 1)
+
+    def count(self) -> Tensor:
+        """Return the number of spikes of each neuron, `[N, ...]`, float32."""
+        return self.weighted_sum(torch.ones(self.steps))
+
+    def rows(self, first: int, last: int | None = None) -> PackedSpikes:
+        """Return the rows `first` to `last`."""
         return PackedSpikes(self.patterns[first:last], self.steps)
 
-    def flatten(self):
-        return PackedSpikes(*self.old.flatten())
+    def flatten(self) -> PackedSpikes:
+        """Return the same with one axis of neurons, `[T, N, K]`."""
+        return PackedSpikes(self.patterns.flatten(2).contiguous(), self.steps)
 
-    def pooled(self, pool):
+    def pooled(self, pool: nn.Module) -> PackedSpikes | DenseSpikes:
+        """Return the output of a module for every step, without a gradient.
+
+        A 2x2 maximum pool keeps the spikes packed: the maximum of bits is their OR.
+        """
         if isinstance(pool, nn.Identity):
             return self
-        if halves(pool):
-            return PackedSpikes(*self.old.halved())
-        return DenseSpikes(self.dense()).pooled(pool)
+        if self.patterns.dim() != 5 or not halves(pool):
+            return DenseSpikes(self.dense()).pooled(pool)
+        maps = self.patterns.permute(0, 1, 3, 4, 2).contiguous()
+        rows, windows, height, width, channels = maps.shape
+        out = maps.new_empty(rows, windows, height // 2, width // 2, channels)
+        run_kernel(_pool_kernel(), (maps, out), rows, min_chunk=1, chunk_multiple=1)
+        return PackedSpikes(out.permute(0, 1, 4, 2, 3), self.steps)
+
+    @property
+    def _channels_last(self) -> bool:
+        """Whether feature maps `[N, W, C, H, W']` lie in memory with their channels last."""
+        return self.patterns.dim() == 5 and not self.patterns.is_contiguous()
+
+    def _flat(self) -> Tensor:
+        """Return the patterns as `[N, W, K]`, in the order of memory where that needs no copy."""
+        if self._channels_last:
+            return self.patterns.permute(0, 1, 3, 4, 2).flatten(2).contiguous()
+        return self.patterns.flatten(2).contiguous()
+
+    def _with_axes(self, flat: Tensor, before: int) -> Tensor:
+        """Return numbers for the neurons of `_flat`, behind some axes, with the neurons' axes."""
+        neurons = self.patterns.shape[2:]
+        if not self._channels_last:
+            return flat.view(*flat.shape[:before], *neurons)
+        channels, *size = neurons
+        return flat.view(*flat.shape[:before], *size, channels).movedim(-1, before)
 
 
-def pack(inputs):
-    found = _old.pack(inputs)
-    return None if found is None else PackedSpikes(*found)
+def pack(inputs: Tensor) -> PackedSpikes | None:
+    """Return the spikes of `[T, N, ...]`, or none if a number is neither 0 nor 1.
+
+    Args:
+        inputs: float32 or bfloat16 on the CPU.
+    """
+    steps, rows = inputs.shape[:2]
+    flat = inputs.detach().reshape(steps, rows, -1).contiguous()
+    # Compared as bits: integers are compared faster, and NaN needs no care.
+    bits = torch.uint16 if flat.dtype == torch.bfloat16 else torch.uint32
+    one = 0x3F80 if flat.dtype == torch.bfloat16 else 0x3F800000
+    patterns = torch.empty(rows, -(-steps // WINDOW), flat.shape[2], dtype=torch.uint8)
+    refused = torch.zeros(rows, dtype=torch.bool)
+    arguments = flat.view(bits), patterns, refused, one
+    run_kernel(_pack_kernel(bits), arguments, rows, min_chunk=1, chunk_multiple=1)
+    if refused.any():
+        return None
+    return PackedSpikes(patterns.view(*patterns.shape[:2], *inputs.shape[2:]), steps)
+
+
+def _bits(dtype: torch.dtype) -> tuple[torch.dtype | None, float]:
+    """Return the dtype in which a kernel writes numbers of `dtype`, and a 1 in it."""
+    if dtype == torch.bfloat16:
+        return torch.uint16, 0x3F80
+    return (torch.float32, 1.0) if dtype == torch.float32 else (None, 1.0)
+
+
+def _pack(inputs: Any, patterns: Any, refused: Any, one: Any, first: int, last: int) -> None:
+    """Pack rows `first` to `last` of `[T, N, K]`, given the bits of the numbers and of a 1."""
+    steps, _, width = inputs.shape
+    zero = inputs.dtype.type(0)
+    # Window by window: the rows of a step are neighbours in memory.
+    for window in range(patterns.shape[1]):
+        start = window * WINDOW
+        for row in range(first, last):
+            pattern = patterns[row, window]
+            pattern[:] = 0
+            wrong = False
+            for step in range(min(WINDOW, steps - start)):
+                numbers = inputs[start + step, row]
+                bit = np.uint8(1 << step)
+                for k in range(width):
+                    fires = numbers[k] != zero
+                    wrong |= fires & (numbers[k] != one)
+                    pattern[k] |= bit if fires else np.uint8(0)
+            if wrong:
+                refused[row] = True
+                return
+
+
+def _unpack(patterns: Any, out: Any, one: Any, first: int, last: int) -> None:
+    """Write rows `first` to `last` of `[T, N, K]`."""
+    steps, _, width = out.shape
+    zero = one - one
+    for row in range(first, last):
+        for step in range(steps):
+            pattern, numbers = patterns[row, step // WINDOW], out[step, row]
+            bit = np.uint8(1 << step % WINDOW)
+            for k in range(width):
+                numbers[k] = one if pattern[k] & bit else zero
+
+
+def _weighted_sum(patterns: Any, weights: Any, out: Any, first: int, last: int) -> None:
+    """Fill rows `first` to `last` of `[N, K]`, given the weights of each window's steps."""
+    for row in range(first, last):
+        for start in range(0, out.shape[1], _NEURONS):
+            sums = out[row, start : start + _NEURONS]
+            sums[:] = 0
+            for window in range(patterns.shape[1]):
+                pattern = patterns[row, window, start : start + _NEURONS]
+                _add_weights(sums, pattern, weights[window])
+
+
+@jitable
+def _add_weights(sums: Any, pattern: Any, weights: Any) -> None:
+    """Add the weights of the steps at which each neuron fires."""
+    w0, w1, w2, w3 = weights
+    zero = np.float32(0.0)
+    for k in range(len(sums)):
+        # numba counts in 64 bits unless it is told to use as many as a float32 has.
+        bits = np.int32(pattern[k])
+        sums[k] += ((w0 if np.int32(bits & 1) else zero) + (w1 if np.int32(bits & 2) else zero)) + (
+            (w2 if np.int32(bits & 4) else zero) + (w3 if np.int32(bits & 8) else zero)
+        )
+
+
+def _pool(maps: Any, out: Any, first: int, last: int) -> None:
+    """Pool rows `first` to `last` of `[N, W, H, W', C]`."""
+    _, windows, height, width, channels = out.shape
+    for row in range(first, last):
+        for window in range(windows):
+            for y in range(height):
+                upper, lower = maps[row, window, 2 * y], maps[row, window, 2 * y + 1]
+                for x in range(width):
+                    a, b, c, d = upper[2 * x], upper[2 * x + 1], lower[2 * x], lower[2 * x + 1]
+                    pooled = out[row, window, y, x]
+                    for channel in range(channels):
+                        pooled[channel] = a[channel] | b[channel] | c[channel] | d[channel]
+
+
+@functools.cache
+def _pack_kernel(bits: torch.dtype) -> Kernel:
+    number = types.uint16 if bits == torch.uint16 else types.uint32
+    return compile_kernel(
+        _pack, number[:, :, ::1], types.uint8[:, :, ::1], types.boolean[::1], number
+    )
+
+
+@functools.cache
+def _unpack_kernel(bits: torch.dtype) -> Kernel:
+    number = types.uint16 if bits == torch.uint16 else types.float32
+    return compile_kernel(_unpack, types.uint8[:, :, ::1], number[:, :, ::1], number)
+
+
+@functools.cache
+def _sum_kernel() -> Kernel:
+    real = types.float32
+    return compile_kernel(_weighted_sum, types.uint8[:, :, ::1], real[:, ::1], real[:, ::1])
+
+
+@functools.cache
+def _pool_kernel() -> Kernel:
+    maps = types.uint8[:, :, :, :, ::1]
+    return compile_kernel(_pool, maps, maps)

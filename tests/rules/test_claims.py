@@ -18,6 +18,7 @@ from sigprop_snn.network import (
     SurrogateRule,
     VoltageRule,
 )
+from sigprop_snn.neurons.engines import DenseSpikes, Spikes
 from sigprop_snn.neurons import LIF, Rate
 from sigprop_snn.rules import (
     Backpropagation,
@@ -111,7 +112,9 @@ def crossings(monkeypatch):
     """Counts the gradients that arrive at what a block or the readout received."""
     counted: list[str] = []
 
-    def watched(inputs: Tensor) -> Tensor:
+    def watched(inputs: Tensor | Spikes) -> Tensor | Spikes:
+        if not isinstance(inputs, Tensor):
+            return DenseSpikes(watched(inputs.dense()))
         if inputs.requires_grad:
             inputs = inputs.view_as(inputs)
             inputs.register_hook(lambda grad: counted.append("crossed"))

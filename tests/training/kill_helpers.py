@@ -1,14 +1,14 @@
-"""Runs that are killed at chosen moments and resumed, each in a process of its own.
+"""Kill runs at chosen moments and resume them, each in its own process.
 
-    python killing.py FOLDER
+    python kill_helpers.py FOLDER
 
-Importing torch takes longer than a run, so the processes are forks of one that has imported it and
-done nothing else. `test_resume.py` starts this and looks at what is left in FOLDER.
+Importing torch takes longer than a run, so the processes are forks of one process that has
+trained once. `test_resume.py` starts this script and examines the run folders in FOLDER.
 """
 
 import functools
-import importlib
 import os
+import shutil
 import signal
 import sys
 import time
@@ -16,7 +16,6 @@ from pathlib import Path
 
 import torch
 
-from sigprop_snn.neurons.kernels import cosine_cross_entropy
 from sigprop_snn.training import TrainConfig, folder, resume, train
 from sigprop_snn.training.optimizers import LocalOptimizers
 
@@ -38,7 +37,7 @@ def die():
 
 
 def die_at(owner, name, call, *, half=None):
-    """Die where a function is called for the `call`-th time, counted from 1."""
+    """Kill this process at the `call`-th call of a function, counted from 1."""
     real, calls = getattr(owner, name), [0]
 
     def counted(*args, **kwargs):
@@ -57,7 +56,7 @@ def half_a_checkpoint(path, state):
     os.truncate(path, path.stat().st_size // 2)
 
 
-BATCH = LAYERS  # steps of the optimizers
+BATCH = LAYERS  # steps of the optimizers in a batch
 MOMENTS = {
     "first-batch": lambda: die_at(LocalOptimizers, "step", 2),
     "first-epoch": lambda: die_at(LocalOptimizers, "step", 2 * BATCH + 2),
@@ -69,11 +68,11 @@ MOMENTS = {
     "before-the-summary": lambda: die_at(folder.RunFolder, "write_json", 2),
 }
 OFTEN = ("first-epoch", "second-checkpoint")
-CHANCE = (0.3, 0.6, 0.9)  # shares of the time of a run left alone
+CHANCE = (0.3, 0.6, 0.9)  # fractions of the time of an uninterrupted run
 
 
 def forked(work):
-    """Do some work in a process of its own; return its id."""
+    """Do some work in another process and return its id."""
     process = os.fork()
     if process:
         return process
@@ -95,10 +94,10 @@ def done(process, expected):
 
 
 def side_by_side(works):
-    """Do all, each in a process of its own, as many at once as there are processors."""
+    """Do all works, each in its own process, a few at the same time."""
     running = []
     for work in works:
-        if len(running) >= (os.cpu_count() or 1):
+        if len(running) >= min(4, os.cpu_count() or 1):
             done(running.pop(0), [0])
         running.append(forked(work))
     for process in running:
@@ -106,7 +105,7 @@ def side_by_side(works):
 
 
 def quiet(_):
-    """Say nothing."""
+    """Ignore a line."""
 
 
 def begin(out, **settings):
@@ -142,7 +141,7 @@ def killed_again_and_again(out):
 
     for _ in range(3):
         done(forked(second), [-signal.SIGKILL])
-        # Without a checkpoint within the epoch it would never get past it.
+        # Without checkpoints within an epoch, the run would never pass this moment.
         config = out / "config.json"
         config.write_text(config.read_text().replace('"save_every": 300.0', '"save_every": 0.0'))
     done(forked(lambda: resume(out, say=quiet)), [0])
@@ -150,11 +149,8 @@ def killed_again_and_again(out):
 
 def main(root):
     torch.set_num_threads(1)
-    for slow in ("sklearn.datasets", "torch._dynamo", "numba"):  # imported by every run otherwise
-        importlib.import_module(slow)
-    one = torch.ones(1, 1)
-    # A kernel once, and what all kernels need is there.
-    cosine_cross_entropy(one, one, torch.zeros(1, dtype=torch.long), 1.0, 0.0)
+    begin(root / "warm-up")  # imports modules and compiles kernels, so that no fork has to
+    shutil.rmtree(root / "warm-up")
     started = time.monotonic()
     done(forked(lambda: begin(root / "undisturbed")), [0])
     seconds = time.monotonic() - started

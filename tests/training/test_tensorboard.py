@@ -1,10 +1,10 @@
-"""Records for TensorBoard."""
+"""Records of a run for TensorBoard."""
 
 import pytest
 
 from sigprop_snn.errors import SigpropError
 from sigprop_snn.training import RunFolder, TrainConfig, resume, train
-from sigprop_snn.training.board import scalars
+from sigprop_snn.training.tensorboard import scalars
 
 SMALL = {
     "epochs": 3, "steps": 4, "batch_size": 20, "train_samples": 40, "test_samples": 20,
@@ -13,10 +13,10 @@ SMALL = {
 
 
 def quiet(_):
-    """Says nothing."""
+    """Ignore a line."""
 
 
-def test_the_records_of_a_killed_and_resumed_run_stand_once_each(tmp_path, monkeypatch):
+def test_each_record_of_a_killed_and_resumed_run_appears_once(tmp_path, monkeypatch):
     pytest.importorskip("tensorboard", reason="tensorboard is not installed")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -24,7 +24,7 @@ def test_the_records_of_a_killed_and_resumed_run_stand_once_each(tmp_path, monke
 
     def save_until_the_second(folder, state):
         if state["epoch"] == 2:
-            raise KeyboardInterrupt  # the second epoch stands on the board, but is not saved
+            raise KeyboardInterrupt  # TensorBoard has the second epoch, the checkpoint does not
         real(folder, state)
 
     monkeypatch.setattr(RunFolder, "save_checkpoint", save_until_the_second)
@@ -43,7 +43,7 @@ def test_the_records_of_a_killed_and_resumed_run_stand_once_each(tmp_path, monke
         assert [event.value for event in found] == pytest.approx([e[name] for e in expected])
 
 
-def test_without_tensorboard_the_run_is_not_begun(tmp_path, monkeypatch):
+def test_a_run_that_needs_tensorboard_does_not_start_without_it(tmp_path, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(SigpropError, match=r"pip install 'sigprop-snn\[tensorboard\]'"):
         train(TrainConfig("digits", out=tmp_path / "run", **SMALL), say=quiet)

@@ -1,7 +1,8 @@
-"""What is counted over an epoch, and the record, line and summary that are made of it."""
+"""The figures of an epoch and of a run: counted, written as records, and as lines for people."""
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -16,14 +17,14 @@ from sigprop_snn.training.evaluation import Evaluation
 
 
 @dataclass
-class EpochTally:
-    """Adds up what the layers report over an epoch.
+class EpochMetrics:
+    """Sums over the batches of an epoch.
 
     Attributes:
-        samples: how many were learned from.
-        right: how many of them the network had right as it learned.
-        loss: each layer's loss, summed over the samples.
-        seconds: time spent learning.
+        samples: number of samples.
+        right: number of samples that the network classified correctly while it learned.
+        loss: sum of each layer's loss over the samples.
+        seconds: time spent on learning.
     """
 
     samples: int = 0
@@ -42,27 +43,27 @@ class EpochTally:
         for layer in learned.layers:
             if layer.loss is None:
                 continue
-            if layer.loss != layer.loss:
+            if math.isnan(layer.loss):
                 raise SigpropError(
                     f"the loss of {layer.name} became NaN; a smaller learning_rate usually helps"
                 )
             self.loss[layer.name] = self.loss.get(layer.name, 0.0) + layer.loss * len(labels)
 
     def record(
-        self, epoch: int, tested: Evaluation, chosen_by: Evaluation | None = None
+        self, epoch: int, tested: Evaluation, validated: Evaluation | None = None
     ) -> dict[str, Any]:
-        """Return the epoch's record, a line of `metrics.jsonl`.
+        """Return the epoch's record, which becomes a line of `metrics.jsonl`.
 
         Args:
             epoch: its number, from 1.
-            tested: how the network does on the test samples.
-            chosen_by: how it does on the validation samples, where the best epoch is chosen.
+            tested: evaluation on the test samples.
+            validated: evaluation on the validation samples, if they choose the best epoch.
         """
-        held = {} if chosen_by is None else {"validation_accuracy": chosen_by.accuracy}
+        validation = {} if validated is None else {"validation_accuracy": validated.accuracy}
         return {
             "epoch": epoch,
             "train_accuracy": self.right / self.samples,
-            **held,
+            **validation,
             "test_accuracy": tested.accuracy,
             "loss": sum(self.loss.values()) / self.samples / max(1, len(self.loss)),
             "seconds": self.seconds,
@@ -71,25 +72,33 @@ class EpochTally:
             ],
         }
 
-    def _mean_loss(self, name: str) -> float | None:
-        return self.loss[name] / self.samples if name in self.loss else None
+    def _mean_loss(self, layer: str) -> float | None:
+        return self.loss[layer] / self.samples if layer in self.loss else None
 
 
-def line_of(record: dict[str, Any], epochs: int) -> str:
-    """Return an epoch's record as a line for people."""
-    held = record.get("validation_accuracy")
-    validation = "" if held is None else f"validation {held:.4f}, "
-    guesses = [layer for layer in record["layers"] if layer["accuracy"] is not None]
-    layers = ", ".join(f"{layer['name']} {layer['accuracy']:.3f}" for layer in guesses)
+def epoch_line(record: dict[str, Any], epochs: int) -> str:
+    """Return an epoch's record as a line of text.
+
+    Args:
+        record: the record.
+        epochs: number of epochs in the run.
+    """
+    validation = record.get("validation_accuracy")
+    layers = ", ".join(
+        f"{layer['name']} {layer['accuracy']:.3f}"
+        for layer in record["layers"]
+        if layer["accuracy"] is not None
+    )
     return (
-        f"epoch {record['epoch']}/{epochs}: test accuracy {record['test_accuracy']:.4f} "
-        + (f"({layers}), " if layers else "")
-        + f"{validation}train {record['train_accuracy']:.4f}, loss {record['loss']:.3f}, "
+        f"epoch {record['epoch']}/{epochs}: test accuracy {record['test_accuracy']:.4f}"
+        + (f" ({layers})" if layers else "")
+        + (f", validation {validation:.4f}" if validation is not None else "")
+        + f", train {record['train_accuracy']:.4f}, loss {record['loss']:.3f}, "
         f"{record['seconds']:.1f} s"
     )
 
 
-def summary_of(
+def run_summary(
     config: TrainConfig,
     history: Sequence[dict[str, Any]],
     epoch: int,
@@ -97,22 +106,22 @@ def summary_of(
     samples: tuple[int, int],
     peak_memory_mb: float,
 ) -> dict[str, Any]:
-    """Return what `summary.json` says of a finished run.
+    """Return the content of `summary.json` for a finished run.
 
     Args:
-        config: the run.
-        history: the epochs' records.
-        epoch: the epoch whose network was kept; which it is is said where it was chosen.
-        samples: how many there were to learn from and to be tested on.
-        peak_memory_mb: the most memory held.
+        config: the run's resolved configuration.
+        history: the records of its epochs.
+        epoch: number of the epoch that the network is kept from.
+        samples: numbers of training samples and of test samples.
+        peak_memory_mb: peak memory in MiB.
     """
-    kept_record = history[epoch - 1]
+    record = history[epoch - 1]
     chosen = (
-        {"chosen_epoch": epoch, "validation_accuracy": kept_record["validation_accuracy"]}
+        {"chosen_epoch": epoch, "validation_accuracy": record["validation_accuracy"]}
         if config.chooses_epoch
         else {}
     )
-    kept = ("name", "accuracy", "spike_rate", "dead_fraction")
+    keys = ("name", "accuracy", "spike_rate", "dead_fraction")
     return {
         "dataset": config.dataset,
         "rule": config.rule,
@@ -122,9 +131,9 @@ def summary_of(
         "epochs": len(history),
         "train_samples": samples[0],
         "test_samples": samples[1],
-        "test_accuracy": kept_record["test_accuracy"],
+        "test_accuracy": record["test_accuracy"],
         "seconds_per_epoch": statistics.fmean(record["seconds"] for record in history),
         "peak_memory_mb": peak_memory_mb,
-        "layers": [{key: layer[key] for key in kept} for layer in kept_record["layers"]],
+        "layers": [{key: layer[key] for key in keys} for layer in record["layers"]],
         **chosen,
     }

@@ -1,4 +1,4 @@
-"""Blocks that hand their spikes on packed do what they do with numbers."""
+"""A network learns and predicts the same on the CPU engine's kernels and on the reference engine."""
 
 from __future__ import annotations
 
@@ -9,37 +9,29 @@ from torch import nn
 from sigprop_snn.errors import SigpropError
 from sigprop_snn.network import (
     Block,
+    DotProductLoss,
     Network,
     ProjectedContext,
     Readout,
+    RunningNorm,
     SurrogateRule,
+    TopK,
     VoltageRule,
     conv,
     mlp,
-    packing,
 )
-from sigprop_snn.network.loss import DotProductLoss
-from sigprop_snn.network.norm import RunningNorm
-from sigprop_snn.network.synapse import EventLinear
-from sigprop_snn.neurons import LIF
-from sigprop_snn.neurons.kernels import Packed, product
+from sigprop_snn.neurons import LIF, use_engine
+from sigprop_snn.neurons.engines.cpu.engine import CpuEngine
+from sigprop_snn.neurons.engines.cpu.spikes import PackedSpikes
 from sigprop_snn.training import LocalOptimizers
+
+KERNELS = CpuEngine(worth=0, pack_from=0)  # whatever the size
 
 
 @pytest.fixture(autouse=True)
-def of_any_size(monkeypatch):
-    monkeypatch.setattr(product, "_WORTH_IT", 0)
-
-
-@pytest.fixture
-def as_numbers(monkeypatch):
-    """Return a function after which no block takes packed spikes."""
-
-    def switch():
-        for name in ("fits_layer", "fits_convolution"):
-            monkeypatch.setattr(packing, name, lambda *_: False)
-
-    return switch
+def of_any_size():
+    with use_engine(KERNELS):
+        yield
 
 
 def pictures(steps):
@@ -61,8 +53,8 @@ def small(rule, loss=None):
     if loss is None:
         return mlp((30,), 4, hidden=[40, 40], rule=rule)
     blocks = [
-        Block(nn.Sequential(nn.Flatten(), EventLinear(30, 40)), LIF(), norm=RunningNorm(40)),
-        Block(EventLinear(40, 40, bias=False), LIF()),
+        Block(nn.Sequential(nn.Flatten(), nn.Linear(30, 40)), LIF(), norm=RunningNorm(40)),
+        Block(nn.Linear(40, 40, bias=False), LIF()),
     ]
     return Network(ProjectedContext(4, (40,)), blocks, Readout(40, 4), rule=rule, loss=loss)
 
@@ -74,33 +66,35 @@ def after_learning(network, data):
     return [*network.state_dict().values(), *(r.scores for r in reports), network(x)]
 
 
-@pytest.mark.parametrize("loss", [None, DotProductLoss(select="top-k", top=2)], ids=["mlp", "own"])
+@pytest.mark.parametrize("loss", [None, DotProductLoss(select=TopK(2))], ids=["mlp", "own"])
 @pytest.mark.parametrize("rule", [VoltageRule(), SurrogateRule()], ids=["voltage", "surrogate"])
 @pytest.mark.parametrize("steps", [4, 9, 50])
-def test_learning_and_inference_are_the_same(as_numbers, rule, steps, loss):
+def test_learning_and_inference_are_the_same(rule, steps, loss):
     packed = after_learning(small(rule, loss), batch(steps))
-    as_numbers()
-    for one, other in zip(packed, after_learning(small(rule, loss), batch(steps)), strict=True):
+    with use_engine("reference"):
+        expected = after_learning(small(rule, loss), batch(steps))
+    for one, other in zip(packed, expected, strict=True):
         torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-4)
 
 
 @pytest.mark.parametrize("rule", [VoltageRule(), SurrogateRule()], ids=["voltage", "surrogate"])
 @pytest.mark.parametrize("steps", [4, 9])
-def test_learning_on_maps_is_the_same(as_numbers, rule, steps):
+def test_learning_on_maps_is_the_same(rule, steps):
     def network():
         torch.manual_seed(0)
         return conv((2, 12, 12), 4, channels=[6, 20], kernel=3, rule=rule)
 
     packed = after_learning(network(), pictures(steps))
-    as_numbers()
-    for one, other in zip(packed, after_learning(network(), pictures(steps)), strict=True):
+    with use_engine("reference"):
+        expected = after_learning(network(), pictures(steps))
+    for one, other in zip(packed, expected, strict=True):
         torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-4)
 
 
 def test_maps_stay_packed_too():
     network, (x, _) = conv((2, 12, 12), 4, channels=[6, 20], kernel=3), pictures(9)
     for stage in network.stages(x):
-        assert stage.response is None or isinstance(stage.response.run.activity, Packed)
+        assert stage.response is None or isinstance(stage.response.run.spikes, PackedSpikes)
 
 
 def test_spikes_stay_packed_from_block_to_block():
@@ -110,20 +104,31 @@ def test_spikes_stay_packed_from_block_to_block():
         stages = [s.response for s in network.stages(x, asked) if s.response is not None]
         assert len(stages) == 2
         for response in stages:
-            assert isinstance(response.run.activity, Packed)
+            assert isinstance(response.run.spikes, PackedSpikes)
             assert torch.equal(response.run.spike.sum(0), response.run.spike_count)
 
 
-def test_what_is_recorded_is_the_same(as_numbers):
+def test_what_is_recorded_is_the_same():
     network, (x, _) = small(VoltageRule()).eval(), batch()
     names = ("spike", "voltage", "reset_voltage")
     found = [network.record(x, names[:2]), network.record(x, names)]
-    as_numbers()
-    expected = network.record(x, names)
+    with use_engine("reference"):
+        expected = network.record(x, names)
     for recorded in found:
         for layer, kept in recorded.items():
             for name, values in kept.items():
                 torch.testing.assert_close(values, expected[layer][name])
+
+
+def test_pools_of_torch_keep_spikes_packed():
+    torch.manual_seed(0)
+    blocks = [
+        Block(nn.Conv2d(2, 6, 3, padding=1), LIF(), norm=RunningNorm(6), pool=nn.MaxPool2d(2)),
+        Block(nn.Sequential(nn.Flatten(), nn.Linear(216, 20)), LIF(), norm=RunningNorm(20)),
+    ]
+    network, (x, _) = Network(ProjectedContext(4, (6, 12, 12)), blocks), pictures(9)
+    for stage in network.stages(x):
+        assert isinstance(stage.response.run.spikes, PackedSpikes)
 
 
 def test_a_hook_on_the_synapse_is_honoured():

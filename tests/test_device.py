@@ -9,13 +9,12 @@ import torch
 from sigprop_snn.training import peak_memory_mb
 
 
-def test_the_peak_is_at_least_what_is_held():
+def test_peak_memory_is_at_least_the_memory_in_use():
     held = torch.ones(2**24)  # 64 MiB, every page of it touched
     assert peak_memory_mb(torch.device("cpu")) > held.nbytes / 2**20
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the choice is glibc's, on Linux")
-def test_freed_memory_is_kept_where_the_c_library_can():
+def test_freed_memory_is_kept_if_the_c_library_supports_it():
     program = """
 import resource, torch
 from sigprop_snn.training import keep_freed_memory
@@ -26,10 +25,13 @@ before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 for _ in range(5):
     torch.ones(2**24)
 faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
-print(kept, faults < 2**14 // 4)
+print(int(kept), faults)
 """
-    # In a process of its own: the choice can't be taken back.
+    # In another process, because the setting can't be undone.
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
-    assert done.stdout.split() in (["True", "True"], ["False", "False"])
+    kept, faults = map(int, done.stdout.split())
+    if not kept:
+        pytest.skip("this C library has no such setting")
+    assert faults < 2**14 // 4  # five blocks have 5 * 2**14 pages of 4 KiB

@@ -14,11 +14,12 @@ FOLDER = "tensorboard"
 
 
 class TensorBoard:
-    """Writes each epoch's record as scalars.
+    """Writes the record of each epoch as scalars.
 
     Args:
         path: the folder of the event files.
-        epochs_done: what was written of later epochs, by a process that was killed, is withdrawn.
+        epochs_done: number of finished epochs. Records of later epochs, which a killed process
+            may have written, are withdrawn.
     """
 
     def __init__(self, path: Path, epochs_done: int) -> None:
@@ -27,7 +28,7 @@ class TensorBoard:
         self._writer = SummaryWriter(str(path), purge_step=epochs_done + 1)  # type: ignore[no-untyped-call]
 
     def add(self, record: dict[str, Any]) -> None:
-        """Write one epoch's record."""
+        """Write the record of an epoch."""
         for name, value in scalars(record).items():
             self._writer.add_scalar(name, value, record["epoch"])  # type: ignore[no-untyped-call]
         self._writer.flush()  # type: ignore[no-untyped-call]
@@ -38,36 +39,42 @@ class TensorBoard:
 
 
 def scalars(record: dict[str, Any]) -> dict[str, float]:
-    """Return a record's figures by name, such as "accuracy/test" and "accuracy/block1"."""
-    shown = {
+    """Return the numbers of a record by name, such as "accuracy/test" and "accuracy/block1"."""
+    found = {
         f"accuracy/{split}": record[f"{split}_accuracy"]
         for split in ("train", "validation", "test")
         if f"{split}_accuracy" in record
     }
-    shown |= {"loss/network": record["loss"], "seconds": record["seconds"]}
+    found |= {"loss/network": record["loss"], "seconds": record["seconds"]}
     for layer in record["layers"]:
         for key in ("accuracy", "loss", "spike_rate", "dead_fraction"):
-            shown[f"{key}/{layer['name']}"] = layer[key]
-    return {name: value for name, value in shown.items() if value is not None}
+            found[f"{key}/{layer['name']}"] = layer[key]
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def require_tensorboard() -> None:
-    """Refuse to begin a run whose records could not be written.
+    """Raise an error if TensorBoard is missing.
 
     Raises:
         SigpropError: if TensorBoard is not installed.
     """
     if importlib.util.find_spec("tensorboard") is None:
         raise SigpropError(
-            "tensorboard is asked for but not installed; expected "
-            "`pip install 'sigprop-snn[tensorboard]'`, or a run without it"
+            "tensorboard is True but TensorBoard is not installed; expected "
+            "`pip install 'sigprop-snn[tensorboard]'`, or a run without --tensorboard"
         )
 
 
 @contextmanager
-def board_of(path: Path, asked: bool, epochs_done: int) -> Iterator[TensorBoard | None]:
-    """Open the board of a run folder for as long as the block lasts, if one is asked for."""
-    board = TensorBoard(path / FOLDER, epochs_done) if asked else None
+def open_tensorboard(path: Path, enabled: bool, epochs_done: int) -> Iterator[TensorBoard | None]:
+    """Open the TensorBoard records of a run folder for the `with` block, if they are enabled.
+
+    Args:
+        path: the run folder.
+        enabled: False yields None.
+        epochs_done: as in `TensorBoard`.
+    """
+    board = TensorBoard(path / FOLDER, epochs_done) if enabled else None
     try:
         yield board
     finally:

@@ -1,0 +1,373 @@
+"""Run numba code on torch's own threads.
+
+torch's OpenMP threads spin: after an operation they wait for the next one in a busy loop. Threads
+of numba's own pool would have to fight them for the cores, so kernels run on torch's threads.
+These threads never touch the interpreter: a kernel is entered once, and its threads take their
+chunks of the work in compiled code, without the interpreter's lock.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import hashlib
+import itertools
+import os
+import struct
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from types import FunctionType
+from typing import Any, NamedTuple, TypeVar
+
+import numba
+import numpy as np
+import torch
+from llvmlite import ir
+from numba import carray, types  # type: ignore[attr-defined]
+from numba.extending import intrinsic, register_jitable
+from numba.np import arrayobj
+from torch import Tensor
+
+_CACHE_LINE = 64  # items: with chunks of this multiple, threads write to different cache lines
+_SHARES = 2  # a chunk is this part of a thread's share: other threads can take over from a slow one
+_NEXT, _DONE, _CHUNKS, _HEADER = range(4)  # the first words of a job, and their number
+_WORD = ir.IntType(64)
+
+_DTYPES = {
+    types.float32: torch.float32,
+    types.uint8: torch.uint8,
+    types.uint16: torch.uint16,
+    types.uint32: torch.uint32,
+    types.int32: torch.int32,
+    types.int64: torch.int64,
+    types.boolean: torch.bool,
+}
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+
+def jitable(function: _Function) -> _Function:
+    """Let kernels call a function: numba compiles it with them."""
+    return register_jitable(function)  # type: ignore[no-any-return, no-untyped-call]
+
+
+class ArrayParameter(NamedTuple):
+    """An array parameter of a kernel.
+
+    Attributes:
+        dtype: the dtype of its numbers.
+        axes: the number of its axes.
+        contiguous: whether its memory must be in C order.
+    """
+
+    dtype: torch.dtype
+    axes: int
+    contiguous: bool
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """A compiled function that several threads run at once.
+
+    Attributes:
+        name: the name for messages.
+        parameters: an `ArrayParameter` for every array, `float` or `int` for every number.
+        enter: takes chunks of a job, given its address, until none is left.
+        address: the address of the same function, for other threads.
+    """
+
+    name: str
+    parameters: tuple[ArrayParameter | type, ...]
+    enter: Callable[[int], None]
+    address: int
+
+    def words(self, arguments: Sequence[Any]) -> list[int]:
+        """Return arguments as the 64-bit words of a job.
+
+        Raises:
+            TypeError: if an argument does not fit its parameter.
+        """
+        words: list[int] = []
+        for argument, parameter in zip(arguments, self.parameters, strict=True):
+            if parameter is int:
+                words.append(int(argument))
+            elif parameter is float:
+                words.append(struct.unpack("i", struct.pack("f", argument))[0])
+            else:
+                assert isinstance(parameter, ArrayParameter)
+                words += _array_words(argument, parameter, self.name)
+        return words
+
+
+def run_kernel(
+    kernel: Kernel,
+    arguments: Sequence[Any],
+    count: int,
+    *,
+    min_chunk: int,
+    chunk_multiple: int = _CACHE_LINE,
+) -> None:
+    """Run a kernel over `count` items, on as many threads as torch uses.
+
+    Args:
+        kernel: must be safe to run on several ranges of items at once.
+        arguments: its arguments, without the range.
+        count: the number of items.
+        min_chunk: the smallest number of items for which a thread pays.
+        chunk_multiple: the number of items in a chunk is a multiple of this.
+
+    Raises:
+        TypeError: if an argument does not fit its parameter.
+        MemoryError: if the kernel got no memory for its own arrays.
+    """
+    threads = torch.get_num_threads()
+    starts = _chunk_starts(count, threads, min_chunk, chunk_multiple)
+    threads = min(threads, len(starts))
+    if threads == 1:
+        starts = [0]
+    words = [0, 0, len(starts), *kernel.words(arguments), *starts, count]
+    job = (ctypes.c_int64 * len(words))(*words)
+    if threads == 1:
+        kernel.enter(ctypes.addressof(job))
+    else:
+        _enter_on_threads(kernel, ctypes.addressof(job), threads)
+    if job[_DONE] != len(starts):
+        raise MemoryError(f"kernel {kernel.name} ended early; expected memory for its own arrays")
+
+
+def _chunk_starts(count: int, threads: int, min_chunk: int, multiple: int) -> list[int]:
+    """Return the first item of every chunk.
+
+    Chunks become smaller and smaller, so that all threads end at about the same time.
+    """
+    starts: list[int] = []
+    start = 0
+    while start < count or not starts:
+        starts.append(start)
+        size = max(min_chunk, -(-(count - start) // (threads * _SHARES)))
+        start += -(-size // multiple) * multiple
+    return starts
+
+
+def _array_words(tensor: Tensor, parameter: ArrayParameter, kernel: str) -> list[int]:
+    """Return the address, the shape and the strides in bytes of a tensor."""
+    if (
+        tensor.dtype != parameter.dtype
+        or tensor.dim() != parameter.axes
+        or tensor.device.type != "cpu"
+        or (parameter.contiguous and not tensor.is_contiguous())
+    ):
+        raise TypeError(
+            f"kernel {kernel} got a tensor of {tensor.dtype}, shape {list(tensor.shape)}, strides "
+            f"{list(tensor.stride())} on {tensor.device}; expected {parameter} on the CPU"
+        )
+    size = tensor.element_size()
+    return [tensor.data_ptr(), *tensor.shape, *(size * stride for stride in tensor.stride())]
+
+
+def _enter_on_threads(kernel: Kernel, job: int, threads: int) -> None:
+    """Let some threads take chunks of a job; the current thread is one of them."""
+    start = _openmp() if os.getpid() == _PROCESS else None
+    if start is not None:
+        start(kernel.address, job, threads, 0)
+        return
+    pool = _pool(os.getpid(), threads)
+    others = [pool.submit(kernel.enter, job) for _ in itertools.repeat(None, threads - 1)]
+    kernel.enter(job)
+    for other in others:
+        other.result()
+
+
+_PROCESS = os.getpid()  # OpenMP's threads do not survive a fork: the child would wait for them
+
+
+@functools.cache
+def _openmp() -> Callable[..., Any] | None:
+    """Return the function that opens a parallel region of torch's own OpenMP, if it is found."""
+    if "OpenMP" not in torch.__config__.parallel_info():
+        return None
+    try:
+        # GNU's entry, which LLVM's and Intel's libraries have as well.
+        start = ctypes.CDLL(None).GOMP_parallel
+    except (AttributeError, OSError, TypeError):
+        return None
+    start.restype = None
+    start.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint]
+    return start  # type: ignore[no-any-return]
+
+
+@functools.cache
+def _pool(process: int, threads: int) -> ThreadPoolExecutor:
+    # One for each process: threads do not survive a fork.
+    return ThreadPoolExecutor(threads, thread_name_prefix="sigprop")
+
+
+def compile_kernel(function: Callable[..., None], *kinds: Any, **options: Any) -> Kernel:
+    """Compile a function for arguments of these types, or load it from numba's cache.
+
+    Args:
+        function: takes the arguments, and the first and the last item of a chunk, and writes to
+            the arrays among the arguments. It calls numpy, and functions that are `jitable`.
+        kinds: numba's types of the arguments.
+        options: options of `numba.njit`.
+    """
+    options = {"error_model": "numpy", "boundscheck": False, **options}
+    work = _work_of(numba.njit(**options)(function), kinds)
+    name = function.__name__.lstrip("_")
+    # numba compares the source of one file alone, and a kernel is made of several: the name under
+    # which numba keeps it holds a digest of all of them.
+    work.__qualname__ = f"{name}-{_digest(function.__module__, *map(str, kinds))}"
+    entered = _compile(work)
+    assert entered.address is not None
+    return Kernel(name, tuple(map(_parameter, kinds)), entered.ctypes, entered.address)
+
+
+def _parameter(kind: Any) -> ArrayParameter | type:
+    if isinstance(kind, types.Array):
+        return ArrayParameter(_DTYPES[kind.dtype], kind.ndim, kind.layout == "C")
+    return float if isinstance(kind, types.Float) else int
+
+
+def _digest(*words: str) -> str:
+    """Return a short name for these words and the sources of all kernels."""
+    return hashlib.sha256("\n".join([_sources(), *words]).encode()).hexdigest()[:12]
+
+
+@functools.cache
+def _sources() -> str:
+    digest = hashlib.sha256()
+    for file in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(file.read_bytes())
+    return digest.hexdigest()
+
+
+def _compile(work: Callable[[Any], None]) -> Any:
+    """Compile a function of an address, with numba's cache in the user's cache folder.
+
+    numba's default is a folder beside the source. Files there stay behind when the package is
+    removed, and a folder that is left over hides the next installation.
+    """
+    signature = types.void(types.voidptr)
+    before = numba.config.CACHE_DIR  # set by the user, or empty
+    try:
+        numba.config.CACHE_DIR = _writable(before or _cache_folder())
+        return numba.cfunc(signature, cache=True)(work)
+    except (RuntimeError, OSError):  # no home, no permission, a full disk
+        return numba.cfunc(signature)(work)
+    finally:
+        numba.config.CACHE_DIR = before
+
+
+def _cache_folder() -> str:
+    """Return the folder for compiled kernels in the user's cache."""
+    if sys.platform == "win32":
+        cache = os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local"
+    elif sys.platform == "darwin":
+        cache = Path.home() / "Library" / "Caches"
+    else:
+        cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return str(Path(cache) / "sigprop_snn" / "numba")
+
+
+def _writable(folder: str) -> str:
+    """Return the folder, made if it does not exist.
+
+    Raises:
+        OSError: if no file can be written there.
+    """
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=folder):
+        return folder
+
+
+# A job is a row of 64-bit words: the next chunk, the number of chunks that are done, the number of
+# all chunks, the kernel's arguments, and the first item of every chunk. These names are set for
+# every kernel in a copy of this module's globals.
+_kernel: Any = None
+_read_arguments: Any = None
+_first_start: int = 0
+
+
+def _work_of(kernel: Any, kinds: tuple[Any, ...]) -> Callable[[Any], None]:
+    """Return a function of a job's address that runs the kernel on chunks until none is left."""
+    names = {
+        "_kernel": kernel,
+        "_read_arguments": _reader_of(kinds),
+        "_first_start": _HEADER + sum(map(_count_words, kinds)),
+    }
+    # Globals, not a closure: numba's cache would compare the contents of a closure, and a kernel
+    # is a new object in every process.
+    return FunctionType(_work.__code__, {**globals(), **names}, _work.__name__)
+
+
+def _work(job: Any) -> None:
+    words = carray(job, (1,), np.int64)  # and the words behind it
+    arguments = _read_arguments(job)
+    chunk: Any = _count_up(job, _NEXT)  # type: ignore[call-arg]
+    while chunk < words[_CHUNKS]:
+        place = _first_start + chunk
+        _kernel(*(arguments + (words[place], words[place + 1])))  # noqa: RUF005 (numba's way)
+        _count_up(job, _DONE)
+        chunk = _count_up(job, _NEXT)
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def _count_up(_: Any, job: Any, place: Any) -> Any:
+    """Add 1 to a word of a job and return its value before; no two threads get the same value."""
+
+    def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        words, at = builder.bitcast(args[0], _WORD.as_pointer()), args[1]
+        return builder.atomic_rmw("add", builder.gep(words, [at]), ir.Constant(_WORD, 1), "acq_rel")
+
+    return types.int64(job, types.int64), emit
+
+
+def _reader_of(kinds: tuple[Any, ...]) -> Any:
+    """Return a function that reads arguments of these types from a job."""
+
+    @intrinsic  # type: ignore[untyped-decorator]
+    def read_arguments(_: Any, job: Any) -> Any:
+        def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            words, place = builder.bitcast(args[0], _WORD.as_pointer()), _HEADER
+            values = []
+            for kind in kinds:
+                loaded = [
+                    builder.load(builder.gep(words, [ir.Constant(_WORD, place + word)]))
+                    for word in range(_count_words(kind))
+                ]
+                values.append(_value(context, builder, kind, loaded))
+                place += len(loaded)
+            return context.make_tuple(builder, signature.return_type, values)
+
+        return types.Tuple(kinds)(job), emit  # type: ignore[no-untyped-call]
+
+    return read_arguments
+
+
+def _count_words(kind: Any) -> int:
+    """Return the number of words of an argument: an array has an address, a shape and strides."""
+    return 1 + 2 * kind.ndim if isinstance(kind, types.Array) else 1
+
+
+def _value(context: Any, builder: Any, kind: Any, words: list[Any]) -> Any:
+    """Return an argument as numba's code holds it."""
+    if isinstance(kind, types.Array):
+        address, *sizes = words
+        array = context.make_array(kind)(context, builder)
+        item = context.get_data_type(kind.dtype)
+        arrayobj.populate_array(  # type: ignore[no-untyped-call]
+            array,
+            data=builder.inttoptr(address, item.as_pointer()),
+            shape=sizes[: kind.ndim],
+            strides=sizes[kind.ndim :],
+            itemsize=ir.Constant(_WORD, context.get_abi_sizeof(item)),
+            meminfo=None,
+        )
+        return array._getvalue()
+    if kind == types.float32:
+        return builder.bitcast(builder.trunc(words[0], ir.IntType(32)), ir.FloatType())
+    return context.cast(builder, words[0], types.int64, kind)

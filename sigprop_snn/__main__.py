@@ -1,0 +1,8 @@
+"""`python -m sigprop_snn` is the command `sigprop-snn`."""
+
+import sys
+
+from sigprop_snn.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,110 @@
+"""A user's own files: one folder for each class, in `train/<class>/` and `test/<class>/`."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from sigprop_snn.data.source import DataNotFoundError
+from sigprop_snn.errors import SigpropError
+
+
+@dataclass(frozen=True)
+class LabelledFiles:
+    """The files of one split, sorted by class and path.
+
+    Attributes:
+        files: the files.
+        labels: the label of each file.
+    """
+
+    files: Sequence[Path]
+    labels: Sequence[int]
+
+
+def find_class_folders(
+    name: str, root: Path, suffixes: Sequence[str]
+) -> tuple[tuple[str, ...], LabelledFiles, LabelledFiles]:
+    """Return the names of the classes, the training files and the test files.
+
+    Hidden files and folders are left out. Other files with other suffixes are left out with a
+    warning.
+
+    Args:
+        name: the data set's name, for messages.
+        root: the folder that contains `train` and `test`.
+        suffixes: suffixes of the files to use, in lower case.
+
+    Raises:
+        DataNotFoundError: if `train` or `test` is missing.
+        SigpropError: if there are fewer than two classes, a class is empty, or `train` and `test`
+            have different classes.
+    """
+    splits = [root / "train", root / "test"]
+    missing = [split / "<class>" for split in splits if not split.is_dir()]
+    if missing:
+        raise DataNotFoundError(
+            name, missing, "The data root must be the folder that contains train and test."
+        )
+    train, test = (_files_by_class(split, suffixes) for split in splits)
+    if train.keys() != test.keys():
+        different = ", ".join(sorted(train.keys() ^ test.keys()))
+        raise SigpropError(
+            f"{splits[0]} and {splits[1]} have different classes ({different}); expected the same "
+            "folders in both"
+        )
+    if len(train) < 2:
+        raise SigpropError(
+            f"{splits[0]} contains one class, {next(iter(train))!r}; expected two or more"
+        )
+    return tuple(train), _labelled(train), _labelled(test)
+
+
+def _files_by_class(split: Path, suffixes: Sequence[str]) -> dict[str, list[Path]]:
+    classes = sorted(f for f in split.iterdir() if f.is_dir() and not f.name.startswith("."))
+    found: dict[str, list[Path]] = {}
+    left_out: Counter[str] = Counter()
+    for folder in classes:
+        files = visible_files(folder)
+        found[folder.name] = [file for file in files if file.suffix.lower() in suffixes]
+        left_out.update(file.suffix for file in files if file.suffix.lower() not in suffixes)
+    empty = [split / name for name, files in found.items() if not files]
+    if empty or not found:
+        raise SigpropError(
+            f"{empty[0] if empty else split} contains no data; expected one folder a class, with "
+            f"files that end in {', '.join(suffixes)}"
+        )
+    if left_out:
+        counts = ", ".join(f"{count} {suffix or '(none)'}" for suffix, count in left_out.items())
+        warnings.warn(
+            f"{split}: left out files with other suffixes ({counts}); expected "
+            f"{', '.join(suffixes)}",
+            stacklevel=2,
+        )
+    return found
+
+
+def _labelled(by_class: dict[str, list[Path]]) -> LabelledFiles:
+    samples = [(file, label) for label, files in enumerate(by_class.values()) for file in files]
+    return LabelledFiles([file for file, _ in samples], [label for _, label in samples])
+
+
+def visible_files(folder: Path) -> list[Path]:
+    """Return all files below a folder, sorted, except those hidden or in a hidden folder.
+
+    Symbolic links are followed; a folder that several links lead to is read once.
+    """
+    found: list[Path] = []
+    visited: set[str] = set()
+    for place, folders, files in os.walk(folder, followlinks=True):
+        if os.path.realpath(place) in visited:
+            folders.clear()
+            continue
+        visited.add(os.path.realpath(place))
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        found += [Path(place, name) for name in files if not name.startswith(".")]
+    return sorted(found)

@@ -1,0 +1,81 @@
+"""The result of a training run, and reading it from a run folder."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from sigprop_snn.config import TrainConfig
+from sigprop_snn.data import Data
+from sigprop_snn.errors import SigpropError
+from sigprop_snn.network import Network
+from sigprop_snn.training.folder import CHECKPOINT, SUMMARY, RunFolder
+from sigprop_snn.training.run import TrainingRun
+
+
+@dataclass(frozen=True)
+class Trained:
+    """The result of a training run.
+
+    Attributes:
+        config: the run's resolved configuration.
+        network: the trained network, in evaluation mode.
+        data: the run's training, validation and test samples.
+        history: the records of the epochs, as in `metrics.jsonl`.
+        summary: as in `summary.json`; empty for an unfinished run.
+        folder: the run folder.
+        epoch: number of the epoch that the network is from: the best on the validation samples if
+            there are any, otherwise the last.
+        batch: number of batches of the next epoch that the network has learned from, in an
+            unfinished run.
+    """
+
+    config: TrainConfig
+    network: Network
+    data: Data
+    history: list[dict[str, Any]]
+    summary: dict[str, Any]
+    folder: RunFolder
+    epoch: int
+    batch: int = 0
+
+
+def load_run(
+    path: Path,
+    *,
+    data_root: Path | None = None,
+    device: Literal["auto", "cpu", "cuda"] | None = None,
+) -> Trained:
+    """Return a run from its folder, as `train` returned it. Nothing in the folder is changed.
+
+    Args:
+        path: the run folder. An unfinished run gives the network of its last checkpoint or of its
+            best epoch so far, and an empty summary.
+        data_root: the folder that holds the data sets now, if not that of the run.
+        device: the device to compute on now, if not that of the run.
+
+    Raises:
+        SigpropError: if there is no checkpoint, a file is damaged or does not fit the others, or
+            the data are others than those of the run.
+    """
+    folder = RunFolder.existing(path)
+    config, checkpoint = folder.load(data_root=data_root, device=device)
+    if checkpoint is None:
+        raise SigpropError(
+            f"run folder {str(path)!r} has no {CHECKPOINT} yet; expected one. To continue the run: "
+            f"sigprop-snn resume {shlex.quote(str(path))}"
+        )
+    run = TrainingRun.new(config)
+    run.restore(checkpoint, str(folder.path / CHECKPOINT))
+    return Trained(
+        config,
+        run.network.eval(),
+        run.data,
+        run.history,
+        folder.summary() if folder.has(SUMMARY) else {},
+        folder,
+        run.choose_epoch(),
+        batch=run.batch if run.best is None else 0,
+    )

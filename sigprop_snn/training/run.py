@@ -1,0 +1,304 @@
+"""A training run: its configuration, data and network, and how far it has come."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sigprop_snn.config import TrainConfig
+from sigprop_snn.data import Batches, Data, load
+from sigprop_snn.errors import SigpropError
+from sigprop_snn.network import LOSSES, NETWORKS, SIGNALS, Network
+from sigprop_snn.neurons import NEURONS
+from sigprop_snn.rules import RULES
+from sigprop_snn.surrogates import SURROGATES
+from sigprop_snn.training import randomness
+from sigprop_snn.training.checkpoint import FORMAT
+from sigprop_snn.training.metrics import EpochMetrics
+from sigprop_snn.training.optimizers import SCHEDULES, LocalOptimizers, LocalSchedules, optimizer_of
+
+
+@dataclass(frozen=True)
+class BestEpoch:
+    """The best epoch so far on the validation samples.
+
+    Attributes:
+        epoch: its number, from 1.
+        accuracy: the network's accuracy on the validation samples.
+        network: the network's state at the end of the epoch.
+    """
+
+    epoch: int
+    accuracy: float
+    network: dict[str, Tensor]
+
+
+@dataclass
+class TrainingRun:
+    """A training run. `checkpoint` and `restore` keep all that changes while it learns.
+
+    Attributes:
+        config: its resolved configuration.
+        data: its training, validation and test samples.
+        network: the network.
+        optimizers: the optimizers of the layers.
+        schedules: the schedules of their learning rates.
+        history: the records of the finished epochs.
+        batch: number of batches of the current epoch that the network has learned from.
+        metrics: sums over these batches.
+        best: the best epoch so far, if validation samples choose one.
+        random_states: the random states to start from; None for a new run.
+    """
+
+    config: TrainConfig
+    data: Data
+    network: Network
+    optimizers: LocalOptimizers
+    schedules: LocalSchedules
+    history: list[dict[str, Any]] = field(default_factory=list)
+    batch: int = 0
+    metrics: EpochMetrics = field(default_factory=EpochMetrics)
+    best: BestEpoch | None = None
+    random_states: dict[str, Any] | None = None
+
+    @classmethod
+    def new(cls, config: TrainConfig) -> TrainingRun:
+        """Load the data and build the network of a run before its first batch.
+
+        Args:
+            config: the resolved configuration.
+        """
+        assert config.learning_rate is not None and config.epochs is not None  # resolved
+        data = load_data(config)
+        network = build_network(config, data.shape, len(data.classes)).to(config.torch_device())
+        make = partial(optimizer_of, config.optimizer, weight_decay=config.weight_decay)
+        rate = config.learning_rate
+        optimizers = LocalOptimizers(
+            network,
+            make(rate=rate),
+            {layer: make(rate=rate * factor) for layer, factor in config.layer_rates.items()},
+        )
+        batches = config.epochs * len(data.train)
+        schedules = LocalSchedules(optimizers, SCHEDULES[config.schedule], batches)
+        return cls(config, data, network, optimizers, schedules)
+
+    @property
+    def epochs(self) -> int:
+        """Number of epochs, if the run does not stop early."""
+        assert self.config.epochs is not None  # resolved
+        return self.config.epochs
+
+    @property
+    def device(self) -> torch.device:
+        """The device that the network is on."""
+        return next(self.network.parameters()).device
+
+    def is_over(self) -> bool:
+        """Return whether all epochs are done, or patience has run out."""
+        done, patience = len(self.history), self.config.patience
+        stale = (
+            patience is not None and self.best is not None and done - self.best.epoch >= patience
+        )
+        return stale or done >= self.epochs
+
+    def description(self) -> str:
+        """Return a line about the data, the network and the rule."""
+        config, data = self.config, self.data
+        validation = (
+            f", {data.validation.samples} validation" if data.validation is not None else ""
+        )
+        return (
+            f"{config.dataset}: {data.train.samples} training{validation} and "
+            f"{data.test.samples} test samples, {config.steps} steps; network {config.network}, "
+            f"rule {config.rule}, on {self.device}"
+        )
+
+    def position(self) -> str:
+        """Return how far the run has come, in words."""
+        if self.is_over():
+            return f"finished after {len(self.history)} epochs"
+        return (
+            f"in epoch {len(self.history) + 1} of {self.epochs}, after {self.batch} "
+            f"of {len(self.data.train)} batches"
+        )
+
+    def finish_epoch(self, record: dict[str, Any]) -> None:
+        """Add the record of the current epoch and move to the next epoch."""
+        self.history.append(record)
+        self.batch = 0
+        self.metrics = EpochMetrics()
+        accuracy = record.get("validation_accuracy")
+        if accuracy is not None and (self.best is None or accuracy > self.best.accuracy):
+            network = {name: value.clone() for name, value in self.network.state_dict().items()}
+            self.best = BestEpoch(len(self.history), accuracy, network)
+
+    def choose_epoch(self) -> int:
+        """Return the number of the best epoch, and load its state into the network.
+
+        Without validation samples it is the last epoch, and the network stays as it is.
+        """
+        if self.best is None:
+            return len(self.history)
+        self.network.load_state_dict(self.best.network)
+        return self.best.epoch
+
+    def checkpoint(self) -> dict[str, Any]:
+        """Return the run and the random states of the process, as plain values and tensors."""
+        return {
+            "format": FORMAT,
+            "config": self.config.as_json(),
+            **_description_of(self.data),
+            "made_with": _rounding(),
+            "epoch": len(self.history),
+            "batch": self.batch,
+            "tally": asdict(self.metrics),
+            "history": self.history,
+            "network": self.network.state_dict(),
+            "best": None if self.best is None else vars(self.best),
+            "optimizers": self.optimizers.state_dict(),
+            "schedules": self.schedules.state_dict(),
+            "random": randomness.capture(),
+        }
+
+    def restore(self, checkpoint: dict[str, Any], place: str) -> None:
+        """Put a new run where a checkpoint was written.
+
+        The random states of the process stay as they are; `random_states` holds those to restore.
+
+        Args:
+            checkpoint: what `load_run_checkpoint` returned.
+            place: the file's name, for errors.
+
+        Raises:
+            SigpropError: if the run's data are others than the checkpoint's, or its network has
+                another form.
+        """
+        for key, expected in _description_of(self.data).items():
+            if checkpoint.get(key) != expected:
+                raise SigpropError(
+                    f"the data of {self.config.dataset!r} have {key} {expected}, but checkpoint "
+                    f"{place!r} was made with {checkpoint.get(key)}; expected the same samples"
+                )
+        try:
+            self.network.load_state_dict(checkpoint["network"])
+            self.optimizers.load_state_dict(checkpoint["optimizers"])
+            self.schedules.load_state_dict(checkpoint["schedules"])
+            self.history = list(checkpoint["history"])
+            self.batch = checkpoint["batch"]
+            self.metrics = EpochMetrics(**checkpoint["tally"])
+            self.best = None if checkpoint["best"] is None else BestEpoch(**checkpoint["best"])
+            self.random_states = checkpoint["random"]
+            with randomness.kept():  # finds damaged random states before anything is written
+                randomness.restore(checkpoint["random"])
+        except (AttributeError, KeyError, IndexError, TypeError, ValueError, RuntimeError) as error:
+            reason = " ".join(str(error).split())  # torch's messages have several lines
+            raise SigpropError(
+                f"checkpoint {place!r} does not fit the run ({reason}); expected the state of the "
+                "network that the run's config.json describes"
+            ) from error
+
+
+def rounding_note(checkpoint: dict[str, Any]) -> str | None:
+    """Return why a resumed run may differ in its last bits from an uninterrupted one, if it may."""
+    before, now = checkpoint["made_with"], _rounding()
+    if before == now:
+        return None
+    return (
+        f"the run began with {before['threads']} threads of torch {before['torch']} and continues "
+        f"with {now['threads']} threads of torch {now['torch']}: the last bits of its weights may "
+        "differ from those of an uninterrupted run"
+    )
+
+
+def load_data(config: TrainConfig) -> Data:
+    """Return the data of a run.
+
+    Args:
+        config: the resolved configuration.
+
+    Raises:
+        SigpropError: if the data can't be loaded, or patience needs validation samples and there
+            are none.
+    """
+    assert config.steps is not None and config.batch_size is not None  # resolved
+    assert config.augment is not None
+    data = load(
+        config.dataset,
+        root=config.data_root,
+        steps=config.steps,
+        encoding=config.encoding,
+        batch_size=config.batch_size,
+        train_samples=config.train_samples,
+        test_samples=config.test_samples,
+        validation=config.validation,
+        seed=config.seed,
+        augment=config.augment,
+    )
+    if config.chooses_epoch and data.validation is None:
+        raise SigpropError(
+            f"patience is {config.patience} but {config.dataset!r} has no validation samples; "
+            "expected a fraction of the training samples with --validation"
+        )
+    return data
+
+
+def build_network(config: TrainConfig, shape: tuple[int, ...], classes: int) -> Network:
+    """Return the untrained network of a run.
+
+    The configuration's seed decides the weights. The random state of torch stays as it is.
+
+    Args:
+        config: the resolved configuration.
+        shape: shape of one time step of one sample.
+        classes: number of classes C.
+    """
+    assert config.network is not None and config.neuron is not None  # resolved
+    assert config.loss is not None and config.signal is not None
+    neuron, rule = NEURONS[config.neuron], RULES[config.rule]
+    # The rule's options apply only to the network that the rule names.
+    rules_network = config.network == rule.recipe.get("network", config.network)
+    if config.surrogate is not None:
+        neuron = partial(neuron, surrogate=SURROGATES[config.surrogate]())
+    with torch.random.fork_rng():
+        torch.manual_seed(config.seed)
+        return NETWORKS[config.network](
+            shape,
+            classes,
+            neuron=neuron,
+            rule=rule.make,
+            loss=LOSSES[config.loss](),
+            signal=SIGNALS[config.signal],
+            predict=config.predict,
+            **(rule.options if rules_network else {}),
+        )
+
+
+def _description_of(data: Data) -> dict[str, Any]:
+    """Return what tells these data from others, as plain values."""
+    return {
+        "shape": list(data.shape),
+        "classes": list(data.classes),
+        "data": {
+            "train": _fingerprint(data.train),
+            "test": _fingerprint(data.test),
+            "validation": _fingerprint(data.validation),
+        },
+    }
+
+
+def _fingerprint(batches: Batches | None) -> dict[str, Any] | None:
+    """Return the number of samples and a hash of their labels, which costs almost no time."""
+    if batches is None:
+        return None
+    labels = batches.labels.to(torch.int64).numpy().tobytes()
+    return {"samples": batches.samples, "labels": hashlib.sha256(labels).hexdigest()}
+
+
+def _rounding() -> dict[str, Any]:
+    """Return what decides the last bits of a sum: torch's version and its number of threads."""
+    return {"torch": str(torch.__version__), "threads": torch.get_num_threads()}
