@@ -17,7 +17,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.measure import Row, measure
-from benchmarks.tasks import LIBRARIES, MODULES, Case
+from benchmarks.tasks import LIBRARIES, MODULES, PICTURES, Case
 
 OURS = "sigprop_snn"
 BOUND = "matrix products"
@@ -38,6 +38,12 @@ def cases(quick: bool, device: str) -> list[Case]:
                     Case(library, rule, network, steps, depth, 128, precision)
                     for rule, precision in _rules(library, depth)
                 ]
+    found += [
+        Case(library, rule, PICTURES[0], 4, len(PICTURES[2]), 32, "float32")
+        for library in (OURS, "snntorch", "spikingjelly")
+        for rule, precision in _rules(library, 3)
+        if precision == "float32" and rule != "online-voltage"
+    ]
     return found
 
 
@@ -133,7 +139,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, metavar="FILE", help="where to write the rows")
     parser.add_argument("--figure", type=Path, metavar="FILE", help="where to draw them")
     parser.add_argument("--repeats", type=int, help="timed steps of every row")
-    parser.add_argument("--network", choices=["mlp", "conv"], help="only this network")
+    parser.add_argument("--network", choices=["mlp", "conv", "cifar10"], help="only this network")
     parser.add_argument("--steps", type=int, help="only this many time steps")
     parser.add_argument("--threads", type=int, help="of every library; all cores if not given")
     parser.add_argument(

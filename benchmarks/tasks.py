@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import runpy
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -19,6 +21,7 @@ BETA = 0.9
 CLASSES = 10
 WIDTH = 800
 CHANNELS = (12, 32)
+PICTURES = ("cifar10", (3, 32, 32), (32, 64, 128))  # examples/cifar10.py's own network
 WARM_UP = (60, 10)  # short and full steps before ours is timed, for a trained network's rates
 
 
@@ -48,6 +51,12 @@ def inputs_for(case: Case, device: str) -> tuple[Tensor, Tensor]:
     trained one does: our cost depends on the rates, the peers' does not.
     """
     generator = torch.Generator().manual_seed(0)
+    if case.network == PICTURES[0]:
+        # Pictures enter as a current that is constant in time, as the example's do.
+        means = torch.rand(CLASSES, *PICTURES[1], generator=generator)
+        labels = torch.randint(CLASSES, (case.batch_size,), generator=generator)
+        pictures = means[labels] + 0.1 * torch.randn(len(labels), *PICTURES[1], generator=generator)
+        return pictures.expand(case.steps, *pictures.shape).to(device), labels.to(device)
     shape = (784,) if case.network == "mlp" else (1, 28, 28)
     rates = 0.52 * torch.rand(CLASSES, *shape, generator=generator).pow(3)
     labels = torch.randint(CLASSES, (case.batch_size,), generator=generator)
@@ -60,6 +69,8 @@ def layers_of(case: Case) -> list[nn.Module]:
     if case.network == "mlp":
         sizes = [784, *[WIDTH] * case.depth, CLASSES]
         return [nn.Linear(a, b) for a, b in itertools.pairwise(sizes)]
+    if case.network == PICTURES[0]:
+        return _picture_layers()
     channels = [1, *CHANNELS[: case.depth], *CHANNELS[-1:] * (case.depth - 2)]
     layers: list[nn.Module] = []
     side = 28
@@ -72,6 +83,17 @@ def layers_of(case: Case) -> list[nn.Module]:
     side = side // 2
     head = nn.Linear(channels[-1] * side * side, CLASSES)
     return [*layers, nn.Sequential(nn.AvgPool2d(2), nn.Flatten(), head)]
+
+
+def _picture_layers() -> list[nn.Module]:
+    layers: list[nn.Module] = []
+    maps, side = PICTURES[1][0], PICTURES[1][1]
+    for index, more in enumerate(PICTURES[2]):
+        conv = nn.Conv2d(maps, more, 3, padding=1)
+        layers.append(nn.Sequential(nn.MaxPool2d(2), conv) if index else conv)
+        maps = more
+    head = nn.Linear(maps * (side // 8) ** 2, CLASSES)
+    return [*layers, nn.Sequential(nn.MaxPool2d(2), nn.Flatten(), head)]
 
 
 def _precision(case: Case, device: str) -> contextlib.AbstractContextManager[Any]:
@@ -91,6 +113,9 @@ def _ours(case: Case, device: str) -> Task:
     torch.manual_seed(0)
     if case.network == "mlp":
         net = mlp((784,), CLASSES, hidden=[WIDTH] * case.depth, rule=rule)
+    elif case.network == PICTURES[0]:
+        example = runpy.run_path(str(Path(__file__).parent.parent / "examples" / "cifar10.py"))
+        net = example["build"](PICTURES[1], CLASSES, rule=None if rule is None else rule(None))
     else:
         channels = [*CHANNELS[: case.depth], *CHANNELS[-1:] * (case.depth - 2)]
         net = conv((1, 28, 28), CLASSES, channels=channels, kernel=5, rule=rule)

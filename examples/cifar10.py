@@ -12,6 +12,7 @@ from torch import nn
 from sigprop_snn.data import load
 from sigprop_snn.network import (
     Block,
+    LayerRule,
     Network,
     ProjectedContext,
     Readout,
@@ -29,6 +30,23 @@ def block(maps_in: int, maps: int, pool: nn.Module | None = None) -> Block:
     """Return a convolution of 3x3 with its normaliser, its neurons and its pool."""
     synapse = nn.Conv2d(maps_in, maps, 3, padding=1)
     return Block(synapse, LIF(beta=0.9), norm=RunningNorm(maps, shift=-0.5), pool=pool)
+
+
+def build(
+    shape: tuple[int, int, int], classes: int, maps: int = 32, rule: LayerRule | None = None
+) -> Network:
+    """Return three blocks and a readout for pictures of `shape`, (C, H, W)."""
+    channels, height, width = shape
+    return Network(
+        ProjectedContext(classes, (maps, height, width)),
+        [
+            block(channels, maps, nn.MaxPool2d(2)),
+            block(maps, 2 * maps, nn.MaxPool2d(2)),
+            block(2 * maps, 4 * maps, nn.MaxPool2d(2)),
+        ],
+        Readout(4 * maps * (height // 8) * (width // 8), classes),
+        rule=rule,
+    )
 
 
 def main() -> None:
@@ -55,17 +73,8 @@ def main() -> None:
         train_samples=args.train_samples, test_samples=args.test_samples,
     )  # fmt: skip
     channels, height, width = data.shape
-    maps, classes = args.maps, len(data.classes)
-    network = Network(
-        ProjectedContext(classes, (maps, height, width)),
-        [
-            block(channels, maps, nn.MaxPool2d(2)),
-            block(maps, 2 * maps, nn.MaxPool2d(2)),
-            block(2 * maps, 4 * maps, nn.MaxPool2d(2)),
-        ],
-        Readout(4 * maps * (height // 8) * (width // 8), classes),
-        rule=RULES[args.rule],
-    )
+    shape = (channels, height, width)
+    network = build(shape, len(data.classes), args.maps, RULES[args.rule])
     optimizers = LocalOptimizers(network, lambda weights: torch.optim.Adam(weights, lr=2e-3))
     for epoch in range(1, args.epochs + 1):
         for x, labels in data.train:

@@ -11,8 +11,8 @@ from torch import Tensor
 from sigprop_snn import plots
 from sigprop_snn.device import to_device
 from sigprop_snn.errors import SigpropError
-from sigprop_snn.layers.layer_pass import as_spikes
 from sigprop_snn.network import Block, Network
+from sigprop_snn.neurons.stepwise import stepwise
 from sigprop_snn.plots.style import plain
 from sigprop_snn.training import Trained, randomness
 
@@ -53,8 +53,7 @@ def observe(network: Network, sample: Tensor) -> Observed:
     readout = None
     if network.readout is not None:
         name, block = list(network.named_blocks())[-1]
-        pooled = as_spikes(recorded[name]["spike"]).pooled(block.pool)
-        run = network.readout.trace(pooled.dense())
+        run = network.readout.trace(stepwise(block.pool, recorded[name]["spike"]))
         readout = run.recorded["voltage"][:, 0].cpu()
     network.train(was_training)
     return Observed(

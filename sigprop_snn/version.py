@@ -21,3 +21,6 @@ def version() -> str:
         return installed_version(_NAME)
     except PackageNotFoundError:
         return "unknown"
+
+
+__version__ = version()

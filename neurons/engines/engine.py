@@ -137,7 +137,7 @@ class Engine(Protocol):
         """
 
     def currents(self, synapse: nn.Module, spikes: Spikes) -> Tensor:
-        """Return the synapse's output for every step, `[T, N, ...]`; one step for constant input."""
+        """Return a synapse's output for every step, `[T, N, ...]`; one step for constant input."""
 
     def neurons(
         self,

@@ -45,7 +45,7 @@ class ReferenceEngine:
         return DenseSpikes(inputs)
 
     def currents(self, synapse: nn.Module, spikes: Spikes) -> Tensor:
-        """Return the synapse's output for every step, `[T, N, ...]`; one step for constant input."""
+        """Return a synapse's output for every step, `[T, N, ...]`; one step for constant input."""
         inputs = spikes.dense()
         return stepwise(synapse, inputs[:1] if spikes.constant else inputs)
 
@@ -136,7 +136,7 @@ class ReferenceEngine:
         return weight.to(synapse.weight)
 
     def scale_rows(self, rows: Tensor, factor: Tensor, other: Tensor) -> Tensor:
-        """Multiply every row by its factor, in place; return its dot product with `other` before."""
+        """Multiply rows by factors, in place; return their dot products with `other` before."""
         dots: Tensor = torch.linalg.vecdot(rows.flatten(1), other.flatten(1))
         rows.mul_(factor.view(-1, *[1] * (rows.dim() - 1)))
         return dots

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 import torch
@@ -53,7 +53,7 @@ class DotProductLoss(LocalLoss):
     centred: bool = False
     label_smoothing: float = 0.0
     normalise: Normalise = "length"
-    select: Selection | str = Label()
+    select: Selection | str = field(default_factory=Label)
 
     def __post_init__(self) -> None:
         check_scale(self, self.scale, self.grid)

@@ -13,7 +13,7 @@ from sigprop_snn.errors import SigpropError
 from sigprop_snn.layers.layer_pass import plain_pass
 from sigprop_snn.monitors.wiring import normaliser_macs, parts_of, split_at_weights, wiring
 from sigprop_snn.network import Block, Network
-from sigprop_snn.neurons.filters import is_constant
+from sigprop_snn.neurons.stepwise import is_constant
 
 
 @dataclass(frozen=True)

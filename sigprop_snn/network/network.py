@@ -72,7 +72,7 @@ class Network(nn.Module):
         self.signal = signal
         self.blocks = nn.ModuleList(blocks)
         self.readout = readout
-        self.rule = rule if rule is not None else VoltageRule()
+        self.rule = _as_rule(rule if rule is not None else VoltageRule())
         self.loss = loss if loss is not None else default_loss(signal.answers)
         self.predict = predict
         self._check_answers()
@@ -83,7 +83,7 @@ class Network(nn.Module):
             # The rule before may be a module and this one not, or the other way round.
             self._modules.pop("rule", None)
             self.__dict__.pop("rule", None)
-            value = value if isinstance(value, Rule) else SignalPropagation(value)
+            value = _as_rule(value)
         super().__setattr__(name, value)
 
     def forward(self, inputs: Tensor) -> Tensor:
@@ -230,6 +230,10 @@ class Network(nn.Module):
                 f"Network predicts by vote but {signal} lets several labels hold; expected "
                 "predict='readout' or 'context'"
             )
+
+
+def _as_rule(rule: Rule | LayerRule) -> Rule:
+    return rule if isinstance(rule, Rule) else SignalPropagation(rule)
 
 
 def check_shape(inputs: Tensor) -> None:

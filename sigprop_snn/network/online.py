@@ -18,7 +18,7 @@ from sigprop_snn.layers.block import Block, LayerRule
 from sigprop_snn.layers.closed_form import unrolled, voltage_from_trace
 from sigprop_snn.layers.contracts import Learned, Response, Stage, Update
 from sigprop_snn.layers.layer_pass import as_spikes, layer_pass
-from sigprop_snn.network.network import check_shape
+from sigprop_snn.network.network import Network, check_shape
 from sigprop_snn.neurons import Neuron, map_state
 from sigprop_snn.neurons.engines import Run, Spikes
 from sigprop_snn.neurons.stepwise import with_contexts
@@ -45,7 +45,7 @@ class Online:
             ones from part to part, or the window is shorter than a step.
     """
 
-    def __init__(self, network: LearningNetwork, *, window: int | None = None) -> None:
+    def __init__(self, network: Network, *, window: int | None = None) -> None:
         if not isinstance(network.rule, SignalPropagation):
             raise SigpropError(
                 f"rule {type(network.rule).__name__} can't learn online; expected a local rule"
@@ -130,7 +130,7 @@ class Online:
         if not learn:
             return Response(ran, now.representation)
         if closed:
-            voltage = _with_traces(voltage, now, rule, block, contexts)
+            voltage = _with_traces(voltage, now, rule, block, contexts, entry.samples)
         if rule.uses_mean_voltage:
             newest = voltage.mean(0)
             voltage = (now.voltage + (newest - newest.detach())).unsqueeze(0)
@@ -221,7 +221,12 @@ def _go_on(
 
 
 def _with_traces(
-    voltage: Tensor, now: _Past, rule: LayerRule, block: Block, contexts: Tensor | None
+    voltage: Tensor,
+    now: _Past,
+    rule: LayerRule,
+    block: Block,
+    contexts: Tensor | None,
+    samples: int,
 ) -> Tensor:
     """Return the newest voltages `[T, N, ...]` with the gradient that the traces carry.
 
@@ -232,7 +237,7 @@ def _with_traces(
         gain = float(now.unit.mean)
         before = now.before.mean / gain if now.before is not None else None
         driven = voltage_from_trace(
-            block, now.inputs.mean / gain, gain, now.voltage, contexts, before
+            block, now.inputs.mean / gain, gain, now.voltage, contexts, before, samples=samples
         )
         return driven.unsqueeze(0)
     return torch.stack(
@@ -244,6 +249,7 @@ def _with_traces(
                 voltage[step],
                 contexts,
                 now.before.newest[step] / gain if now.before is not None else None,
+                samples=samples,
             )
             for step, gain in enumerate(now.unit.newest.flatten().tolist())
         ]
@@ -288,7 +294,7 @@ def _check_rows(name: str, past: _Past | None, inputs: Spikes) -> None:
 
 
 def learn_in_parts(
-    network: LearningNetwork, inputs: Tensor, labels: Tensor, update: Update | None, every: int
+    network: Network, inputs: Tensor, labels: Tensor, update: Update | None, every: int
 ) -> Learned:
     """Learn from whole samples with an update every few steps.
 

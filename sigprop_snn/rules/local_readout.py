@@ -11,10 +11,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sigprop_snn.errors import UnknownNameError
-from sigprop_snn.layers.contracts import Learned, Needs, Stage, Update
-from sigprop_snn.layers.layer_pass import Layer, plain_pass
+from sigprop_snn.layers.contracts import Learned, Needs, Response, Stage, Update
+from sigprop_snn.layers.layer_pass import plain_pass
 from sigprop_snn.layers.rule import LearningNetwork, Rule
-from sigprop_snn.neurons.engines import Spikes
 from sigprop_snn.rules.passes import check_blocks, every_step, layer_graphs, shares
 from sigprop_snn.rules.signal_propagation import learn_by_stages
 from sigprop_snn.shapes import Layout
@@ -87,20 +86,21 @@ class LocalReadout(nn.Module, Rule):
         """Pass samples through, yielding every layer's stage as it is reached."""
         check_blocks(network, len(self.readouts), "local-readout")
         blocks, signal = network.named_blocks(), network.signal
-        layers: Iterator[Layer[Spikes]] | Iterator[Layer[Tensor]]
+        outputs: Iterator[tuple[str, Response, Tensor]]
         if labels is None:
             layers = plain_pass(blocks, signal, inputs, record=record)
+            outputs = ((layer.name, layer.response, layer.sent.dense()) for layer in layers)
         else:
-            layers = layer_graphs(network, inputs, record)
-        for layer, local in zip(layers, self.readouts, strict=True):
-            sent = layer.sent if isinstance(layer.sent, Tensor) else layer.sent.dense()
+            graphs = layer_graphs(network, inputs, record)
+            outputs = ((layer.name, layer.response, layer.sent) for layer in graphs)
+        for (name, response, sent), local in zip(outputs, self.readouts, strict=True):
             read = local(sent.flatten(2))
             loss = self._loss(read, labels) if labels is not None else None
-            yield Stage(layer.name, read.mean(0), loss, layer.response, labels)
-            sent = sent.detach()
-            del layer, read, loss  # and with them the layer's graph
+            yield Stage(name, read.mean(0), loss, response, labels)
+            last = sent.detach()
+            del sent, read, loss  # and with them the layer's graph
         if network.readout is not None:
-            scores = network.readout(sent)
+            scores = network.readout(last)
             loss = network.readout.loss(scores, labels) if labels is not None else None
             yield Stage("readout", scores, loss, None, labels)
 

@@ -1,4 +1,4 @@
-"""A network learns and predicts the same on the CPU engine's kernels and on the reference engine."""
+"""Networks learn and predict the same on the CPU engine and on the reference engine."""
 
 from __future__ import annotations
 
@@ -20,8 +20,9 @@ from sigprop_snn.network import (
     conv,
     mlp,
 )
-from sigprop_snn.neurons import LIF, use_engine
+from sigprop_snn.neurons import ALIF, LIF, use_engine
 from sigprop_snn.neurons.engines.cpu.engine import CpuEngine
+from sigprop_snn.neurons.engines.cpu.engine import _warn_reference as warn_reference
 from sigprop_snn.neurons.engines.cpu.spikes import PackedSpikes
 from sigprop_snn.training import LocalOptimizers
 
@@ -159,3 +160,19 @@ def test_spikes_that_are_not_finite_are_refused(rule, name, bad):
         PASSES[name](network.train(), x, labels)
     for old, new in zip(before, network.state_dict().values(), strict=True):
         assert torch.equal(old, new)
+
+
+def test_a_network_names_the_engine_of_every_layer():
+    shown = repr(mlp((30,), 4, hidden=[40]))
+    assert "engine=cpu" in shown
+    shown = repr(mlp((30,), 4, hidden=[40], neuron=ALIF))
+    assert "engine=reference (the neuron is ALIF" in shown
+
+
+def test_a_large_layer_without_a_kernel_warns_once():
+    warn_reference.cache_clear()
+    network, x = mlp((2000,), 4, hidden=[5], neuron=ALIF), torch.zeros(10, 110, 2000)
+    with pytest.warns(UserWarning, match="the neuron is ALIF") as caught:
+        network(x)
+        network(x)
+    assert len([w for w in caught if "ALIF" in str(w.message)]) == 1

@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from sigprop_snn.errors import SigpropError
-from sigprop_snn.network import LOSSES, DotProductLoss
 from sigprop_snn.layers.scoring import correct
+from sigprop_snn.network import LOSSES, DotProductLoss
 
 
 def test_scores_are_scaled_cosines():

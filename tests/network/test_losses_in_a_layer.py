@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from sigprop_snn.network import LOSSES, Block, HebbianLoss, Network, ProjectedContext, VoltageRule
-from sigprop_snn.signals.conditioned_context import ConditionedContext
 from sigprop_snn.neurons import LIF
+from sigprop_snn.signals.conditioned_context import ConditionedContext
 
 CLASSES, ROWS, STEPS = 4, 6, 5
 

@@ -10,6 +10,8 @@ import pytest
 import torch
 from torch import nn
 
+from sigprop_snn.layers.rule import PREDICTIONS
+from sigprop_snn.layers.scoring import hits
 from sigprop_snn.network import (
     Block,
     DotProductLoss,
@@ -20,10 +22,8 @@ from sigprop_snn.network import (
     VoltageRule,
     mlp,
 )
-from sigprop_snn.layers.rule import PREDICTIONS
-from sigprop_snn.neurons.engines import DenseSpikes
-from sigprop_snn.layers.scoring import hits
 from sigprop_snn.neurons import LIF
+from sigprop_snn.neurons.engines import DenseSpikes
 
 BOTH = [pytest.param(VoltageRule(), id="voltage"), pytest.param(SurrogateRule(), id="surrogate")]
 KINDS = {"dense": (6,), "pictures": (2, 8, 8)}

@@ -10,8 +10,8 @@ from torch import nn
 
 from sigprop_snn.errors import SigpropError
 from sigprop_snn.network import Layout, SurrogateRule, VoltageRule, vgg8
-from sigprop_snn.neurons.engines import DenseSpikes
 from sigprop_snn.neurons import LIF, Rate
+from sigprop_snn.neurons.engines import DenseSpikes
 
 RULES = [VoltageRule(), SurrogateRule()]
 
@@ -86,7 +86,9 @@ def test_dropout_silences_whole_maps_while_training_alone():
     assert sent.shape == (2, 4, 32, 64)
     assert ((sent == 0).all(3) | (sent == 2).all(3)).all()
     assert 0.3 < float((sent == 0).double().mean()) < 0.7
-    assert torch.equal(DenseSpikes(spikes).pooled(block.eval().pool).dense(), torch.ones(2, 4, 32, 8, 8))
+    assert torch.equal(
+        DenseSpikes(spikes).pooled(block.eval().pool).dense(), torch.ones(2, 4, 32, 8, 8)
+    )
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,12 @@ def test_the_rows_that_enter_while_learning_are_neutral_right_and_wrong():
     x, labels = pictures(), torch.tensor([2, 0, 3, 1])
     entry = LabelOverlay(4, (1, 3, 3), strength=2.0).enter(x, labels)
     assert entry.inputs.shape == (2, 12, 1, 3, 3)
-    assert (entry.samples, entry.contexts_per_sample, entry.observed_rows, entry.contexts) == (4, 2, 12, None)
+    assert (entry.samples, entry.contexts_per_sample, entry.observed_rows, entry.contexts) == (
+        4,
+        2,
+        12,
+        None,
+    )
     assert torch.equal(entry.answers, labels)
     assert torch.equal(entry.targets, torch.zeros(4, dtype=torch.long))
     neutral, right, wrong = entry.inputs.flatten(2).split(4, dim=1)
@@ -38,7 +43,12 @@ def test_the_rows_that_enter_while_learning_are_neutral_right_and_wrong():
 def test_without_labels_the_contexts_are_those_of_every_class():
     x = pictures()
     entry = LabelOverlay(3, (1, 3, 3), strength=1.0).enter(x, None)
-    assert (entry.samples, entry.contexts_per_sample, entry.targets, entry.answers) == (4, 3, None, None)
+    assert (entry.samples, entry.contexts_per_sample, entry.targets, entry.answers) == (
+        4,
+        3,
+        None,
+        None,
+    )
     contexts = entry.inputs[:, 4:].unflatten(1, (3, 4)).flatten(3)
     for label in range(3):
         assert torch.equal(contexts[:, label, :, :3], torch.eye(3)[label].expand(2, 4, 3))

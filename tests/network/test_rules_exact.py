@@ -25,8 +25,8 @@ from sigprop_snn.network import (
     SurrogateRule,
     VoltageRule,
 )
-from sigprop_snn.neurons.engines import DenseSpikes
 from sigprop_snn.neurons import LIF
+from sigprop_snn.neurons.engines import DenseSpikes
 from sigprop_snn.surrogates import Arctan, FastSigmoid, Sigmoid
 
 CLASSES = 4
@@ -102,9 +102,9 @@ def oracle_run(neuron: LIF, currents: list[torch.Tensor]) -> tuple[torch.Tensor,
     for current in currents:
         voltage = neuron.beta * carried + share * current
         spike = (voltage.detach() > neuron.threshold).double()
-        if neuron.reset_by == "subtract":
+        if neuron.reset_mode == "subtract":
             lost = neuron.threshold * spike
-        elif neuron.reset_by == "zero":
+        elif neuron.reset_mode == "zero":
             lost = (voltage * spike).detach()
         else:
             lost = torch.zeros_like(spike)

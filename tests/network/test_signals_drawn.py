@@ -8,8 +8,8 @@ from torch import nn
 
 from sigprop_snn.errors import SigpropError, UnknownNameError
 from sigprop_snn.network import Block, DrawnContext, Network, Readout, RunningScale, VoltageRule
-from sigprop_snn.signals.drawn_context import number_picture
 from sigprop_snn.neurons import LIF
+from sigprop_snn.signals.drawn_context import number_picture
 
 CLOCK = """
 ### ..# ### ### #.# ### ### ### ### ###

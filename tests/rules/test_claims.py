@@ -18,8 +18,8 @@ from sigprop_snn.network import (
     SurrogateRule,
     VoltageRule,
 )
-from sigprop_snn.neurons.engines import DenseSpikes, Spikes
 from sigprop_snn.neurons import LIF, Rate
+from sigprop_snn.neurons.engines import DenseSpikes, Spikes
 from sigprop_snn.rules import (
     Backpropagation,
     DirectFeedbackAlignment,

@@ -62,7 +62,9 @@ def drawn_over(x: torch.Tensor, labels: list[int]) -> torch.Tensor:
 def test_the_update_of_rate_layers_by_formula(monkeypatch, against):
     """dW = the sum over rows of dL/dG * sharpness * 2 a / n * x, worked out layer by layer."""
     wrong = [1, 0, 2, 0, 1]
-    monkeypatch.setattr("sigprop_snn.signals.label_overlay.wrong_labels", lambda *_: torch.tensor(wrong))
+    monkeypatch.setattr(
+        "sigprop_snn.signals.label_overlay.wrong_labels", lambda *_: torch.tensor(wrong)
+    )
     sharp, theta = 3.0, 0.2
     network = small(loss=Goodness(against, threshold=theta, sharpness=sharp))
     x, labels = batch()
@@ -98,7 +100,9 @@ def test_the_update_of_rate_layers_by_formula(monkeypatch, against):
 def test_the_update_of_a_spiking_layer_is_that_of_its_unrolled_graph(monkeypatch):
     """The goodness of the mean of f(U - 1) over the steps, with resets held constant."""
     wrong = [1, 0, 2, 0, 1]
-    monkeypatch.setattr("sigprop_snn.signals.label_overlay.wrong_labels", lambda *_: torch.tensor(wrong))
+    monkeypatch.setattr(
+        "sigprop_snn.signals.label_overlay.wrong_labels", lambda *_: torch.tensor(wrong)
+    )
     network = small(neuron=lambda: LIF(0.8))
     x, labels = batch(steps=4)
     network.learn(2 * x, labels)

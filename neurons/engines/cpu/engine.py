@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import warnings
 from dataclasses import replace
 from typing import Any
 
@@ -48,6 +50,7 @@ from sigprop_snn.neurons.stepwise import stepwise
 
 _DENSEST = 0.3  # fraction of inputs that are not zero up to which products by events are faster
 _DENSEST_GRADIENT = 0.2  # the same for the weight gradient of event counts
+_LARGE = 1 << 21  # numbers that enter a layer, from which its way is worth a warning
 _RECORDED = {"spike", "voltage"}
 
 
@@ -129,7 +132,7 @@ class CpuEngine(ReferenceEngine):
             DenseSpikes(ran.spike),
             ran.voltage_sum / len(current),
             State(ran.last_voltage),
-            {name: kept[name] for name in record},
+            {name: found for name in record if (found := kept[name]) is not None},
         )
 
     def layer(
@@ -146,12 +149,15 @@ class CpuEngine(ReferenceEngine):
     ) -> Run:
         """Run a layer from packed spikes to packed spikes in one pass, where a kernel takes it."""
         plain = plain_synapse(synapse)
+        reason = self.why_not(synapse, normaliser, neuron)
+        if reason is not None and state is None and spikes.shape.numel() >= _LARGE:
+            _warn_reference(reason)
         if not (
-            state is None
+            plain is not None
+            and reason is None
+            and state is None
             and set(record) <= _RECORDED
-            and plain is not None
             and isinstance(spikes, PackedSpikes)
-            and self.why_not(synapse, normaliser, neuron) is None
             and self._takes(plain, spikes)
         ):
             ran = super().layer(
@@ -188,16 +194,21 @@ class CpuEngine(ReferenceEngine):
         found = None
         if isinstance(synapse, nn.Linear):
             found = self._linear_gradient(synapse, inputs.flatten(), grad)
-        elif isinstance(inputs, PackedSpikes) and isinstance(synapse, nn.Conv2d):
-            if self._takes(PlainSynapse(synapse, flattens=False), inputs) and gradient_pays(inputs):
-                (height, width), padding = synapse.kernel_size, _padding(synapse)
-                found = convolution_weight_gradient(inputs, grad.float(), (height, width), padding)
+        elif (
+            isinstance(synapse, nn.Conv2d)
+            and isinstance(inputs, PackedSpikes)
+            and _why_not_synapse(PlainSynapse(synapse, flattens=False)) is None
+            and self._takes(PlainSynapse(synapse, flattens=False), inputs)
+            and gradient_pays(inputs)
+        ):
+            (height, width), padding = synapse.kernel_size, _padding(synapse)
+            found = convolution_weight_gradient(inputs, grad.float(), (height, width), padding)
         if found is None:
             return super().weight_gradient(synapse, inputs, grad)
         return found
 
     def scale_rows(self, rows: Tensor, factor: Tensor, other: Tensor) -> Tensor:
-        """Multiply every row by its factor, in place; return its dot product with `other` before."""
+        """Multiply rows by factors, in place; return their dot products with `other` before."""
         if learning.why_not_rows(rows, factor, other) is not None:
             return super().scale_rows(rows, factor, other)
         return learning.scale_rows(rows, factor, other)
@@ -265,10 +276,9 @@ class CpuEngine(ReferenceEngine):
             return inputs == layer.in_features and self._multiplies(layer, steps * rows)
         if len(shape) != 3 or shape[0] != layer.weight.shape[1]:
             return False
-        sizes = zip(shape[1:], layer.kernel_size, layer.padding, strict=False)
+        sizes = zip(shape[1:], layer.kernel_size, _padding(layer), strict=False)
         return all(
-            not isinstance(pad, str) and pad < kernel <= size + 2 * pad
-            for size, kernel, pad in sizes
+            pad < kernel <= size + 2 * pad for size, kernel, pad in sizes
         ) and self._multiplies(layer, steps * rows * shape[1] * shape[2])
 
     def _multiplies(self, layer: Weighted, rows: int) -> bool:
@@ -329,6 +339,13 @@ class CpuEngine(ReferenceEngine):
         return f"CpuEngine(worth={self._worth}, pack_from={self._pack_from})"
 
 
+@functools.cache
+def _warn_reference(reason: str) -> None:
+    warnings.warn(
+        f"a layer runs on the reference engine, step by step in torch: {reason}", stacklevel=4
+    )
+
+
 def _spiking(plain: PlainSynapse, spikes: PackedSpikes) -> SpikingLinear | SpikingConvolution:
     layer = plain.layer
     if isinstance(layer, nn.Conv2d):
@@ -351,8 +368,9 @@ def _scales(normaliser: nn.Module) -> bool:
     return isinstance(normaliser, nn.Identity | Normaliser)
 
 
-def _padding(layer: nn.Conv2d) -> tuple[int, int]:
-    assert not isinstance(layer.padding, str)  # `plain_synapse` leaves these out
+def _padding(layer: Weighted) -> tuple[int, int]:
+    # `plain_synapse` leaves other paddings out.
+    assert isinstance(layer, nn.Conv2d) and not isinstance(layer.padding, str)
     above, beside = layer.padding
     return above, beside
 

@@ -1,0 +1,1 @@
+"""The Triton engine: fused kernels on the GPU."""

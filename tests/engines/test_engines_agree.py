@@ -1,0 +1,350 @@
+"""Every method of every engine equals the reference engine's within rounding."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from sigprop_snn.errors import SigpropError
+from sigprop_snn.network import HalvingPool, RunningNorm, RunningScale
+from sigprop_snn.neurons import ALIF, LIF, Rate
+from sigprop_snn.neurons.base import RESETS
+from sigprop_snn.neurons.engines import ReferenceEngine, Scale
+from sigprop_snn.neurons.engines.cpu.engine import CpuEngine
+
+MARGIN = 1e-4  # in units of voltage: closer to the threshold, rounding may decide on a spike
+
+
+def engine_of(name):
+    if name == "cpu":
+        return CpuEngine(worth=0, pack_from=0)  # its kernels take every size
+    pytest.importorskip("triton", reason="Triton is not installed")
+    if not torch.cuda.is_available() and os.environ.get("TRITON_INTERPRET") != "1":
+        pytest.skip("there is no GPU; a test of this file runs Triton's interpreter instead")
+    from sigprop_snn.neurons.engines.triton.engine import TritonEngine
+
+    return TritonEngine()
+
+
+@pytest.fixture(params=["cpu", "triton"])
+def engine(request):
+    return engine_of(request.param)
+
+
+@pytest.fixture(scope="session")
+def reference():
+    return ReferenceEngine()
+
+
+def assert_runs_agree(ran, expected, threshold=1.0, *, voltage):
+    """Compare two runs in all neurons that stay clear of the threshold.
+
+    Args:
+        ran: the run of an engine.
+        expected: that of the reference engine.
+        threshold: of the neurons.
+        voltage: the recorded voltages of the reference, `[T, N, ...]`.
+    """
+    clear = ((voltage - threshold).abs() > MARGIN).all(dim=0)
+    assert clear.float().mean() > 0.9 or clear.numel() < 20
+    assert ran.spikes.shape == expected.spikes.shape
+    assert torch.equal(ran.spike[:, clear], expected.spike[:, clear])
+    assert torch.equal(ran.spike_count[clear], expected.spike_count[clear])
+    close = dict(rtol=1e-4, atol=2e-5)
+    torch.testing.assert_close(ran.mean_voltage[clear], expected.mean_voltage[clear], **close)
+    torch.testing.assert_close(ran.state.voltage[clear], expected.state.voltage[clear], **close)
+    assert ran.recorded.keys() == expected.recorded.keys()
+    for name, kept in expected.recorded.items():
+        torch.testing.assert_close(ran.recorded[name][:, clear], kept[:, clear], **close)
+
+
+def spikes_of(*shape, rate=0.2, seed=0, dtype=torch.float32):
+    generator = torch.Generator().manual_seed(seed)
+    return (torch.rand(shape, generator=generator) < rate).to(dtype)
+
+
+STEPS = range(1, 10)
+RATES = {"empty": 0.0, "sparse": 0.15, "full": 1.0}
+SYNAPSES = {
+    "linear": (lambda: nn.Linear(45, 70), (45,)),
+    "unbiased": (lambda: nn.Linear(45, 13, bias=False), (45,)),
+    "flattened": (lambda: nn.Sequential(nn.Flatten(), nn.Linear(45, 17)), (5, 3, 3)),
+    "wide": (lambda: nn.Linear(33, 300), (33,)),
+    "conv": (lambda: nn.Conv2d(3, 17, 3, padding=1), (3, 7, 6)),
+    "conv 5x5": (lambda: nn.Conv2d(1, 40, 5, padding=2, bias=False), (1, 8, 9)),
+    "conv 1x1": (lambda: nn.Conv2d(4, 1, 1), (4, 5, 5)),
+    "strided": (lambda: nn.Conv2d(2, 6, 3, stride=2, padding=1), (2, 7, 7)),
+    "conv1d": (lambda: nn.Conv1d(2, 6, 3), (2, 9)),
+    "sequence": (lambda: nn.Sequential(nn.Linear(20, 30), nn.ReLU(), nn.Linear(30, 8)), (20,)),
+}
+
+
+def layer_of(name, norm="none"):
+    torch.manual_seed(1)
+    synapse, shape = SYNAPSES[name][0](), SYNAPSES[name][1]
+    with torch.no_grad():
+        channels = synapse(torch.zeros(1, *shape)).shape[1]
+    made = {"none": nn.Identity(), "scale": RunningScale(channels, 1.5)}
+    made["norm"] = RunningNorm(channels, 1.2, -0.1)
+    with torch.no_grad():
+        for value in made[norm].parameters():
+            value.add_(0.2 * torch.rand_like(value))
+    return synapse, made[norm], shape
+
+
+@pytest.mark.parametrize("rate", RATES)
+@pytest.mark.parametrize("steps", STEPS)
+def test_spikes_are_the_same_numbers_in_any_form(engine, steps, rate):
+    x = spikes_of(steps, 3, 2, 5, 7, rate=RATES[rate])
+    spikes = engine.spikes(x)
+    assert spikes.shape == x.shape
+    assert torch.equal(spikes.dense(), x)
+    assert torch.equal(spikes.rows(1).dense(), x[:, 1:])
+    assert torch.equal(spikes.rows(1, 2).dense(), x[:, 1:2])
+    assert torch.equal(spikes.flatten().dense(), x.flatten(2))
+    assert torch.equal(spikes.count(), x.sum(0))
+    weights = torch.rand(steps)
+    torch.testing.assert_close(
+        spikes.weighted_sum(weights), torch.einsum("t,t...->...", weights, x)
+    )
+    for pool in (
+        nn.MaxPool2d(2),
+        HalvingPool(),
+        nn.AvgPool2d(2),
+        nn.MaxPool2d(3, 1),
+        nn.Identity(),
+    ):
+        expected = pool(x.flatten(0, 1)).unflatten(0, (steps, 3))
+        torch.testing.assert_close(spikes.pooled(pool).dense(), expected)
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_numbers_that_are_not_finite_are_refused_by_place(engine, bad):
+    x = spikes_of(6, 3, 40)
+    x[5, 1, 17] = bad
+    with pytest.raises(SigpropError, match=rf"{bad} at \[5, 1, 17\]"):
+        engine.spikes(x)
+
+
+@pytest.mark.parametrize("values", ["spikes", "counts", "currents", "constant"])
+@pytest.mark.parametrize("synapse", SYNAPSES)
+def test_currents(engine, reference, synapse, values):
+    module, _, shape = layer_of(synapse)
+    x = {
+        "spikes": lambda: spikes_of(7, 4, *shape),
+        "counts": lambda: 3 * spikes_of(7, 4, *shape) + spikes_of(7, 4, *shape, seed=1, rate=0.1),
+        "currents": lambda: torch.randn(7, 4, *shape),
+        "constant": lambda: torch.randn(4, *shape).expand(7, 4, *shape),
+    }[values]()
+    with torch.no_grad():
+        found = engine.currents(module, engine.spikes(x))
+        expected = reference.currents(module, reference.spikes(x))
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("contexts", [0, 3])
+@pytest.mark.parametrize("norm", ["none", "scale", "norm"])
+@pytest.mark.parametrize("synapse", SYNAPSES)
+def test_layers_learning_and_recorded(engine, reference, synapse, norm, contexts):
+    module, normaliser, shape = layer_of(synapse, norm)
+    twin = layer_of(synapse, norm)[1]
+    x, neuron = spikes_of(9, 5, *shape), LIF(0.9)
+    with torch.no_grad():
+        row = module(x[0]).shape[1:]
+    given = torch.randn(contexts, *row) if contexts else None
+    options = {"contexts": given, "observed_rows": 5, "record": ("voltage", "spike")}
+    expected = reference.layer(module, twin, neuron, reference.spikes(x), **options)
+    ran = engine.layer(module, normaliser, neuron, engine.spikes(x), **options)
+    for one, other in zip(normaliser.buffers(), twin.buffers(), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
+    assert_runs_agree(ran, expected, voltage=expected.recorded["voltage"])
+
+
+@pytest.mark.parametrize("rate", RATES)
+@pytest.mark.parametrize("steps", STEPS)
+@pytest.mark.parametrize("synapse", ["linear", "conv", "flattened"])
+def test_layers_of_every_length(engine, reference, synapse, steps, rate):
+    module, normaliser, shape = layer_of(synapse, "norm")
+    x, neuron = spikes_of(steps, 4, *shape, rate=RATES[rate]), LIF(0.8, 0.6)
+    parts = (module, normaliser, neuron)
+    expected = reference.layer(*parts, reference.spikes(x), record=("voltage",))
+    ran = engine.layer(*parts, engine.spikes(x))
+    assert ran.recorded == {}
+    expected = type(expected)(expected.spikes, expected.mean_voltage, expected.state, {}), expected
+    assert_runs_agree(ran, expected[0], 0.6, voltage=expected[1].recorded["voltage"])
+
+
+@pytest.mark.parametrize("reset", RESETS)
+@pytest.mark.parametrize("synapse", ["linear", "conv"])
+def test_layers_with_every_reset(engine, reference, synapse, reset):
+    module, normaliser, shape = layer_of(synapse, "scale")
+    neuron = LIF(0.7, 0.5, reset=reset, scale_current=True)
+    x = spikes_of(9, 4, *shape, rate=0.4)
+    parts = (module, normaliser, neuron)
+    expected = reference.layer(*parts, reference.spikes(x), record=("voltage",))
+    ran = engine.layer(*parts, engine.spikes(x), record=("voltage",))
+    assert_runs_agree(ran, expected, 0.5, voltage=expected.recorded["voltage"])
+
+
+@pytest.mark.parametrize(
+    "neuron", [ALIF(), Rate(), LIF(surrogate=None)], ids=lambda n: type(n).__name__
+)
+def test_layers_go_on_from_a_state(engine, reference, neuron):
+    module, normaliser, shape = layer_of("linear", "scale")
+    x = spikes_of(12, 4, *shape)
+    whole = reference.layer(module, normaliser, neuron, reference.spikes(x), record=("voltage",))
+    first = engine.layer(module, normaliser, neuron, engine.spikes(x[:5]))
+    second = engine.layer(
+        module, normaliser, neuron, engine.spikes(x[5:]), first.state, record=("voltage",)
+    )
+    clear = ((whole.recorded["voltage"] - 1.0).abs() > 1e-4).all(dim=0)
+    torch.testing.assert_close(
+        second.recorded["voltage"][:, clear], whole.recorded["voltage"][5:, clear],
+        rtol=1e-4, atol=1e-5,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64], ids=str)
+@pytest.mark.parametrize("reset", RESETS)
+@pytest.mark.parametrize("size", [1, 3, 17, 1025])
+def test_neurons_do_the_same_operations(engine, reference, size, reset, dtype):
+    """With the same currents, spikes and voltages are equal to the bit."""
+    generator = torch.Generator().manual_seed(size)
+    current = (2 * torch.randn(13, 2, size, generator=generator) + 0.3).to(dtype)
+    neuron = LIF(0.87, 0.73, reset=reset, scale_current=reset == "zero")
+    contexts = torch.randn(3, size, generator=generator)
+    scale = Scale(torch.rand(size, generator=generator) + 0.5, torch.randn(size))
+    for constant in (False, True):
+        steps = current[:1].expand_as(current) if constant else current
+        options = {"contexts": contexts, "scale": scale, "record": ("voltage", "spike")}
+        expected = reference.neurons(neuron, steps, **options)
+        ran = engine.neurons(neuron, steps, **options)
+        assert torch.equal(ran.spike, expected.spike)
+        assert ran.spike.dtype == expected.spike.dtype
+        assert torch.equal(ran.mean_voltage, expected.mean_voltage)
+        assert torch.equal(ran.state.voltage, expected.state.voltage)
+        for name, kept in expected.recorded.items():
+            assert torch.equal(ran.recorded[name], kept)
+
+
+def test_a_voltage_at_the_threshold_does_not_fire(engine):
+    current = torch.tensor([[[0.5, 0.5000001, 0.75, -1.0]]])
+    assert engine.neurons(LIF(threshold=0.5), current).spike.tolist() == [[[0.0, 1.0, 1.0, 0.0]]]
+
+
+@pytest.mark.parametrize("rate", RATES)
+@pytest.mark.parametrize("steps", [1, 4, 6, 9])
+@pytest.mark.parametrize("synapse", ["linear", "unbiased", "wide", "conv", "conv 5x5", "strided"])
+def test_weight_gradients(engine, reference, synapse, steps, rate):
+    module, _, shape = layer_of(synapse)
+    x = spikes_of(steps, 6, *shape, rate=RATES[rate])
+    with torch.no_grad():
+        current = reference.currents(module, reference.spikes(x))
+    grad = torch.randn(steps, 9, *current.shape[2:])[:, :6]  # part of a larger tensor
+    found = engine.weight_gradient(module, engine.spikes(x), grad)
+    expected = reference.weight_gradient(
+        module, reference.spikes(x).dense().double(), grad.double()
+    )
+    torch.testing.assert_close(found.double(), expected.double(), rtol=1e-4, atol=1e-3)
+    trace = torch.rand(6, *shape)
+    torch.testing.assert_close(
+        engine.weight_gradient(module, trace, grad[0]),
+        reference.weight_gradient(module, trace, grad[0]),
+    )
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (5, 33), (16, 3, 5, 5)], ids=str)
+def test_scaled_rows(engine, reference, shape):
+    torch.manual_seed(0)
+    rows, other, factor = torch.randn(shape), torch.randn(shape), torch.randn(shape[0])
+    same = rows.clone()
+    found, expected = (
+        engine.scale_rows(rows, factor, other),
+        reference.scale_rows(same, factor, other),
+    )
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(rows, same)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("shape", [(1, 1, 1), (6, 5, 33), (4, 2, 3, 5, 5)], ids=str)
+@pytest.mark.parametrize("neuron", [LIF(0.8, 0.7), ALIF(), Rate()], ids=lambda n: type(n).__name__)
+def test_surrogates(engine, reference, neuron, shape, dtype):
+    torch.manual_seed(0)
+    voltage = torch.randn(shape, dtype=dtype)
+    grad = torch.randn(shape[1:], dtype=dtype)
+    torch.testing.assert_close(
+        engine.surrogate_mean(neuron, voltage), reference.surrogate_mean(neuron, voltage)
+    )
+    if neuron.closed_form:
+        torch.testing.assert_close(
+            engine.surrogate_gradient(neuron, voltage, grad),
+            reference.surrogate_gradient(neuron, voltage, grad),
+        )
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+@pytest.mark.parametrize(("rows", "others", "width"), [(1, 2, 1), (7, 10, 33), (40, 3, 100)])
+def test_cosine_cross_entropy(engine, reference, rows, others, width, smoothing, dtype):
+    torch.manual_seed(0)
+    s, t = torch.randn(rows, width, dtype=dtype), torch.randn(others, width, dtype=dtype)
+    s[0] = 0.0  # a silent row has no direction
+    columns = torch.arange(rows) % others
+    found = engine.cosine_cross_entropy(s, t, columns, 20.0, smoothing)
+    expected = reference.cosine_cross_entropy(s, t, columns, 20.0, smoothing)
+    for name in ("scores", "losses", "grad_others"):
+        one, other = getattr(found, name), getattr(expected, name)
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4, msg=name)
+    torch.testing.assert_close(found.grad_rows[1:], expected.grad_rows[1:], rtol=1e-4, atol=1e-4)
+
+
+def run_again(select, **environment):
+    """Run this file in a process of its own, under another environment."""
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-q",
+            "-x",
+            "-p",
+            "no:cacheprovider",
+            __file__,
+            "-k",
+            select,
+        ],
+        env={**os.environ, **environment, "SIGPROP_AGAIN": "1"},
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-3000:]
+    assert "[100%]" in done.stdout
+
+
+once = pytest.mark.skipif("SIGPROP_AGAIN" in os.environ, reason="it runs this file, which it is in")
+
+
+@once
+def test_triton_agrees_in_its_interpreter():
+    pytest.importorskip("triton", reason="Triton is not installed")
+    run_again("triton and (neurons or fire or every_reset)", TRITON_INTERPRET="1")
+
+
+@once
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="AVX is of x86")
+def test_kernels_agree_without_avx512():
+    run_again(
+        "cpu and (every_length or weight_gradients) and (4 or 9)",
+        NUMBA_CPU_NAME="haswell",
+        NUMBA_CPU_FEATURES="+avx2,+fma,+avx,+sse4.2,+f16c,+bmi,+bmi2,+popcnt",
+    )
