@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Generic, Literal, cast
+from typing import Generic, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +22,6 @@ from sigprop_snn.surrogates import FastSigmoid, Surrogate
 
 __all__ = [
     "RESETS",
-    "AnyState",
     "Neuron",
     "NeuronState",
     "Reset",
@@ -38,9 +37,6 @@ __all__ = [
 
 Reset = Literal["subtract", "zero", "none"]
 RESETS: tuple[Reset, ...] = ("subtract", "zero", "none")
-
-# An old name, for one release: write `Neuron[S]` and `S`, or `NeuronState`.
-AnyState = Any
 
 
 class Neuron(nn.Module, Generic[S]):

@@ -99,7 +99,7 @@ def _opening(config: CompareConfig, planned: list[TrainConfig], found: int) -> s
     recipe = "the data set's recipe" if config.same_recipe else "each rule's own recipe"
     return (
         f"{config.dataset}: {words}, network {first.network}, epochs {first.epochs}, {recipe}; "
-        f"{len(planned)} runs" + (f", {found} of them done already" if found else "")
+        f"runs: {len(planned)}" + (f", {found} of them done already" if found else "")
     )
 
 

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Protocol
 import torch
 from torch import Tensor, nn
 
+from sigprop_snn.errors import SigpropError
 from sigprop_snn.layers.contracts import Response
 from sigprop_snn.layers.norm import RunningNorm, RunningScale
 from sigprop_snn.losses.base import LocalLoss
@@ -75,6 +76,12 @@ class Block(nn.Module):
         rule: this block's learning rule, where it differs from the network's.
         loss: this block's local loss, where it differs from the network's.
         frozen: whether the block keeps its weights.
+        centred: whether the weights learn from the covariance of error and presynaptic trace, in
+            place of their correlation: sum of delta (x - m)^T, m the mean trace of the batch
+            (Sejnowski 1977). It asks for a normaliser that takes the mean off the current.
+
+    Raises:
+        SigpropError: if the block is centred without a `RunningNorm`.
     """
 
     def __init__(
@@ -87,8 +94,14 @@ class Block(nn.Module):
         rule: LayerRule | None = None,
         loss: LocalLoss | None = None,
         frozen: bool = False,
+        centred: bool = False,
     ) -> None:
         super().__init__()
+        if centred and not isinstance(norm, RunningNorm):
+            raise SigpropError(
+                f"a centred block has the normaliser {type(norm).__name__}; expected RunningNorm, "
+                "which takes the mean off the current"
+            )
         self.synapse = synapse
         self.norm = norm if norm is not None else nn.Identity()
         self.neuron = neuron
@@ -96,6 +109,7 @@ class Block(nn.Module):
         self.rule = rule
         self.loss = loss
         self.frozen = frozen
+        self.centred = centred
         if frozen:
             self.requires_grad_(False)
 

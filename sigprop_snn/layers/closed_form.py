@@ -95,7 +95,7 @@ class Unrolled:
         self, inputs: Spikes, contexts: Tensor | None, observed: int, record: tuple[str, ...]
     ) -> tuple[Run, Tensor]:
         """Return the run and the voltage of every step."""
-        current = self.block.current(inputs.dense(), contexts=contexts, observed_rows=observed)
+        current = _current(self.block, inputs.dense(), contexts, observed)
         return unrolled(self.block.neuron, with_contexts(current, contexts), record)
 
     def surrogate_mean(
@@ -145,7 +145,7 @@ class Filtered:
         self, inputs: Spikes, contexts: Tensor | None, observed: int, record: tuple[str, ...]
     ) -> tuple[Run, Tensor]:
         """Return the run, and the samples' current with its gradient."""
-        current = self.block.current(inputs.dense(), contexts=contexts, observed_rows=observed)
+        current = _current(self.block, inputs.dense(), contexts, observed)
         with torch.no_grad():
             ran = run(self.block.neuron, current, contexts=contexts, record=record)
         return ran, current
@@ -178,8 +178,9 @@ class ClosedForm:
         if neuron.recurrence is not None:
             recurrent_trace = mean_trace(_one_step_later(ran.spike), response).trace
         return ran, voltage_from_trace(
-            self.block, trace, gain, ran.mean_voltage, contexts, recurrent_trace
-        )
+            self.block, trace, gain, ran.mean_voltage, contexts, recurrent_trace,
+            samples=observed or len(trace),
+        )  # fmt: skip
 
     def voltages(
         self, inputs: Spikes, contexts: Tensor | None, observed: int, record: tuple[str, ...]
@@ -200,8 +201,21 @@ class ClosedForm:
         current = ran.recorded["voltage"][:, : inputs.shape[1]]
         if inputs.constant:
             current = current[:1].expand_as(current)
-        current = self.current.attach(inputs, current)
+        mean_input = None
+        if self.block.centred:
+            rows = inputs.rows(0, observed) if observed else inputs
+            mean_input = rows.count().mean(0) / inputs.shape[0]
+        current = self.current.attach(inputs, current, mean_input=mean_input)
         return ran, _surrogate_mean(self.block.neuron, current, contexts, ran)
+
+
+def _current(block: Block, inputs: Tensor, contexts: Tensor | None, observed: int) -> Tensor:
+    """Return a block's current, with the gradient of centred inputs where the block is centred."""
+    current = block.current(inputs, contexts=contexts, observed_rows=observed)
+    if not block.centred:
+        return current
+    mean_input = inputs[:, : observed or None].detach().mean((0, 1))
+    return with_gradient_of(stepwise(block.static_current, inputs - mean_input), current.detach())
 
 
 def voltage_from_trace(
@@ -211,6 +225,8 @@ def voltage_from_trace(
     voltage: Tensor,
     contexts: Tensor | None,
     recurrent_trace: Tensor | None,
+    *,
+    samples: int,
 ) -> Tensor:
     """Return a voltage `[N, ...]` with the gradient of its synapse, by given traces.
 
@@ -222,14 +238,16 @@ def voltage_from_trace(
         contexts: the contexts' current, `[C, ...]`, or none.
         recurrent_trace: the trace of the layer's own last spikes, divided by the gain,
             `[N, ...]`, for recurrent weights, or none.
+        samples: how many of the first rows give the mean trace of a centred block.
     """
     voltage = voltage.detach()
+    mean_input = trace[:samples].detach().mean(0) if block.centred else None
     current = None if trace.requires_grad else LinearCurrent.of(block.synapse, block.norm)
     if current is not None:
         trace = trace if trace.dtype == torch.float64 else trace.float()
-        result = current.attach(trace, voltage, gain, contexts)
+        result = current.attach(trace, voltage, gain, contexts, mean_input)
     else:
-        source = block.static_current(trace)
+        source = block.static_current(trace if mean_input is None else trace - mean_input)
         if contexts is not None:
             source = torch.cat([source, contexts.to(source)])
         result = with_gradient_of(gain * source, voltage)

@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
@@ -50,6 +51,7 @@ class LinearCurrent(NamedTuple):
         value: Tensor,
         factor: float = 1.0,
         contexts: Tensor | None = None,
+        mean_input: Tensor | None = None,
     ) -> Tensor:
         """Return `value` with the gradient of the current of `inputs`, times a factor.
 
@@ -60,10 +62,13 @@ class LinearCurrent(NamedTuple):
             factor: multiplies the gradient.
             contexts: the current of C rows behind the N, `[C, ...]`, where the value has no
                 steps: its last rows give their gradient to them.
+            mean_input: the mean input of a row, `[...]`, that the weight's gradient leaves out:
+                sum of delta (x - m)^T in place of sum of delta x^T. None leaves out nothing.
         """
         if not isinstance(inputs, Tensor) and inputs.constant and len(value) > 1:
             # One product for all steps: the gradients of the steps are summed before it.
-            return self.attach(inputs.dense()[:1], value[:1], factor).expand(value.shape)
+            first = self.attach(inputs.dense()[:1], value[:1], factor, mean_input=mean_input)
+            return first.expand(value.shape)
         norm = self.norm
         attached: Tensor = _Attached.apply(
             value,
@@ -75,8 +80,33 @@ class LinearCurrent(NamedTuple):
             norm.gain if norm is not None else None,
             norm.shift if isinstance(norm, RunningNorm) else None,
             contexts,
+            mean_input,
         )
         return attached
+
+    def mean_per_weight(self, mean_input: Tensor) -> Tensor:
+        """Return the mean input that every weight meets, broadcasting against the weight.
+
+        A weight of a convolution meets its channel at every position of the output, and the zeros
+        of the padding at the border.
+
+        Args:
+            mean_input: the mean input of a row, `[...]`.
+        """
+        layer = self.layer
+        if isinstance(layer, nn.Linear):
+            return mean_input.flatten()
+        shape = (layer.groups, *layer.weight.shape[1:])
+        probe = mean_input.new_zeros(shape).requires_grad_()
+        with torch.enable_grad():
+            size = len(layer.kernel_size)
+            convolve = (F.conv1d, F.conv2d, F.conv3d)[size - 1]
+            met = convolve(
+                mean_input.unsqueeze(0), probe, None,
+                layer.stride, layer.padding, layer.dilation, layer.groups,  # type: ignore[arg-type]
+            )  # fmt: skip
+            (taps,) = torch.autograd.grad(met.sum() / met[0, 0].numel(), probe)
+        return taps.repeat_interleave(len(layer.weight) // layer.groups, dim=0)
 
     def channel_sums(self, grad: Tensor) -> Tensor:
         """Return the sum of the current's gradient over all axes but the channels, `[F]`."""
@@ -104,7 +134,9 @@ class _Attached(torch.autograd.Function):
         gain: Tensor | None,
         shift: Tensor | None,
         contexts: Tensor | None,
+        mean_input: Tensor | None,
     ) -> Tensor:
+        ctx.mean_input = mean_input
         ctx.current, ctx.factor, ctx.inputs = current, factor, inputs
         ctx.n_contexts = 0 if contexts is None else len(contexts)
         return value.view_as(value)
@@ -117,12 +149,16 @@ class _Attached(torch.autograd.Function):
         if ctx.n_contexts:
             grad_contexts = factor * grad[-ctx.n_contexts :]
             grad = grad[: -ctx.n_contexts]
-        found = _gradients(ctx.current, ctx.inputs, grad, factor)
-        return None, None, None, None, *found, grad_contexts
+        found = _gradients(ctx.current, ctx.inputs, grad, factor, ctx.mean_input)
+        return None, None, None, None, *found, grad_contexts, None
 
 
 def _gradients(
-    current: LinearCurrent, inputs: Spikes | Tensor, grad: Tensor, factor: float
+    current: LinearCurrent,
+    inputs: Spikes | Tensor,
+    grad: Tensor,
+    factor: float,
+    mean_input: Tensor | None,
 ) -> tuple[Tensor | None, ...]:
     """Return the gradients of weight, bias, gain and shift.
 
@@ -131,6 +167,7 @@ def _gradients(
         inputs: the input of the block.
         grad: the gradient of the current, before the factor.
         factor: multiplies it.
+        mean_input: the mean input that the weight's gradient leaves out, or none.
     """
     layer, norm = current.layer, current.norm
     engine = engine_for(grad.device)
@@ -138,12 +175,14 @@ def _gradients(
         product = engine.weight_gradient(layer, inputs, grad)
     sums = factor * current.channel_sums(grad)
     if norm is None:
-        return product.mul_(factor), sums if layer.bias is not None else None, None, None
+        _leave_out(product.mul_(factor), sums, current, mean_input)
+        return product, sums if layer.bias is not None else None, None, None
     unit = norm.unit()
     scale = (norm.gain * unit).detach()
     # sum(grad * (W x + b)) follows from G, W and b, so the current is not needed.
     weight = layer.weight.detach().to(product)
     grad_raw = factor * engine.scale_rows(product, factor * scale, weight)
+    _leave_out(product, scale * sums, current, mean_input)
     if layer.bias is not None:
         grad_raw = grad_raw + layer.bias.detach() * sums
     if isinstance(norm, RunningNorm):
@@ -154,3 +193,12 @@ def _gradients(
         unit * grad_raw,
         sums if isinstance(norm, RunningNorm) else None,
     )
+
+
+def _leave_out(
+    product: Tensor, sums: Tensor, current: LinearCurrent, mean_input: Tensor | None
+) -> None:
+    """Take (sum of delta) m^T off a weight's gradient, in place."""
+    if mean_input is not None:
+        mean = current.mean_per_weight(mean_input).to(product)
+        product.addcmul_(sums.view(-1, *[1] * (product.dim() - 1)), mean, value=-1.0)

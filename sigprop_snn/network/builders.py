@@ -123,7 +123,8 @@ def conv(
         synapse = nn.Conv2d(features, size, kernel, padding=kernel // 2)
         pool = HalvingPool() if min(height, width) >= 8 else None
         layer = make_neuron(neuron, (size, height, width))
-        blocks.append(Block(synapse, layer, norm=RunningNorm(size, gain, shift), pool=pool))
+        norm = RunningNorm(size, gain, shift)
+        blocks.append(Block(synapse, layer, norm=norm, pool=pool, centred=bool(blocks)))
         features = size
         height, width = (height // 2, width // 2) if pool is not None else (height, width)
     layout = Layout.of(blocks, shape, classes, gain)
@@ -190,7 +191,7 @@ def vgg8(
         pooled = _VGG8[place + 1] is None and min(height, side) >= 4
         layer = make_neuron(neuron, (maps, height, side))
         norm = RunningNorm(maps, gain, shift)
-        blocks.append(Block(synapse, layer, norm=norm, pool=_passage(pooled, dropout)))
+        blocks.append(Block(synapse, layer, norm=norm, pool=_passage(pooled, dropout), centred=bool(blocks)))
         features = maps
         height, side = (height // 2, side // 2) if pooled else (height, side)
     dense = max(1, round(width * _VGG8_DENSE))
@@ -199,6 +200,7 @@ def vgg8(
             nn.Sequential(nn.Flatten(), nn.Linear(features * height * side, dense)),
             make_neuron(neuron, (dense,)),
             norm=RunningNorm(dense, gain, shift),
+            centred=True,
         )
     )
     layout = Layout.of(blocks, shape, classes, gain)

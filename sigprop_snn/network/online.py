@@ -130,7 +130,7 @@ class Online:
         if not learn:
             return Response(ran, now.representation)
         if closed:
-            voltage = _with_traces(voltage, now, rule, block, contexts)
+            voltage = _with_traces(voltage, now, rule, block, contexts, entry.samples)
         if rule.uses_mean_voltage:
             newest = voltage.mean(0)
             voltage = (now.voltage + (newest - newest.detach())).unsqueeze(0)
@@ -221,7 +221,12 @@ def _go_on(
 
 
 def _with_traces(
-    voltage: Tensor, now: _Past, rule: LayerRule, block: Block, contexts: Tensor | None
+    voltage: Tensor,
+    now: _Past,
+    rule: LayerRule,
+    block: Block,
+    contexts: Tensor | None,
+    samples: int,
 ) -> Tensor:
     """Return the newest voltages `[T, N, ...]` with the gradient that the traces carry.
 
@@ -232,7 +237,7 @@ def _with_traces(
         gain = float(now.unit.mean)
         before = now.before.mean / gain if now.before is not None else None
         driven = voltage_from_trace(
-            block, now.inputs.mean / gain, gain, now.voltage, contexts, before
+            block, now.inputs.mean / gain, gain, now.voltage, contexts, before, samples=samples
         )
         return driven.unsqueeze(0)
     return torch.stack(
@@ -244,6 +249,7 @@ def _with_traces(
                 voltage[step],
                 contexts,
                 now.before.newest[step] / gain if now.before is not None else None,
+                samples=samples,
             )
             for step, gain in enumerate(now.unit.newest.flatten().tolist())
         ]

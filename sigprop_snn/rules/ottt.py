@@ -12,7 +12,7 @@ from sigprop_snn.layers.contracts import Learned, Needs, Update
 from sigprop_snn.layers.layer_pass import plain_pass
 from sigprop_snn.layers.rule import LearningNetwork, Rule
 from sigprop_snn.neurons import Neuron
-from sigprop_snn.neurons.base import AnyState
+from sigprop_snn.neurons.state import NeuronState
 from sigprop_snn.rules.passes import (
     fired,
     learn_from,
@@ -74,8 +74,8 @@ class _Trace:
 
     def __init__(self, neuron: Neuron) -> None:
         self.neuron = neuron
-        self.held: AnyState = None
-        self.gained: AnyState = None
+        self.held: NeuronState | None = None
+        self.gained: NeuronState | None = None
         self.first: Tensor | None = None
 
     def seen(self, values: Tensor) -> tuple[Tensor, Tensor]:
@@ -103,7 +103,7 @@ class _OnlineLayer:
     def __init__(self, block: Block) -> None:
         self.block = block
         self.trace = _Trace(block.neuron)
-        self.state: AnyState = None
+        self.state: NeuronState | None = None
 
     def step(self, values: Tensor) -> Tensor:
         """Return what the block sends on for one step's input `[B, ...]`."""

@@ -20,8 +20,8 @@ from sigprop_snn.errors import SigpropError
 from sigprop_snn.layers.block import Block
 from sigprop_snn.layers.rule import LearningNetwork
 from sigprop_snn.neurons import Neuron, run
-from sigprop_snn.neurons.base import AnyState, State, Step
 from sigprop_snn.neurons.engines import DenseSpikes, Run
+from sigprop_snn.neurons.state import NeuronState, State, Step
 from sigprop_snn.neurons.stepwise import is_constant
 
 Carries = Literal["error", "output"]
@@ -59,7 +59,7 @@ class Relaxed(NamedTuple):
     sent: list[Tensor]
     rates: list[Tensor]
     output: Tensor
-    states: list[AnyState]
+    states: list[NeuronState | None]
     steps: list[tuple[Tensor, Tensor]]
 
 
@@ -91,7 +91,7 @@ def relax(
     units = list(network.named_blocks())[-1][1].neuron
     silence = current.new_zeros(current.shape[1], loop.shape[0])
     output = units.initial_state(silence) if start is None else State(start.output)
-    states: Sequence[AnyState] = [None for _ in network.blocks] if start is None else start.states
+    states: Sequence[NeuronState | None] = [None for _ in network.blocks] if start is None else start.states
     kept: list[list[Step]] = []
     for into in current:
         said = units.fire(output.voltage)
@@ -111,7 +111,7 @@ def relax(
 
 
 def _sweep(
-    network: LearningNetwork, into: Tensor, states: Sequence[AnyState]
+    network: LearningNetwork, into: Tensor, states: Sequence[NeuronState | None]
 ) -> tuple[list[Tensor], list[Step], list[Tensor]]:
     """Advance every block by one step, from the first to the last.
 

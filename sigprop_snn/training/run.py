@@ -121,7 +121,7 @@ class TrainingRun:
     def position(self) -> str:
         """Return how far the run has come, in words."""
         if self.is_over():
-            return f"finished after {len(self.history)} epochs"
+            return f"finished; epochs learned: {len(self.history)}"
         return (
             f"in epoch {len(self.history) + 1} of {self.epochs}, after {self.batch} "
             f"of {len(self.data.train)} batches"

@@ -118,7 +118,7 @@ def test_an_interrupted_comparison_keeps_its_runs_and_continues(tmp_path):
     again = Runs()
     resumed = compare(config(tmp_path), said.append, again)
     assert again.asked == [("voltage", 1), ("surrogate", 1), ("voltage", 2), ("surrogate", 2)]
-    assert "6 runs, 2 of them" in said[0]
+    assert "runs: 6, 2 of them" in said[0]
     whole = compare(config(tmp_path, out=tmp_path / "whole"), silent, Runs())
     assert resumed.rows == whole.rows
 

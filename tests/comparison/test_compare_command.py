@@ -29,7 +29,7 @@ def test_compare_prints_a_table_and_leaves_its_folder(tmp_path, capsys):
         assert row["operations"] == row["additions"] + row["macs"] > 0
         assert row["parameters"] == 64 * 800 + 800 * 800 + 4 * 800 + 10 * 800 + 10 * 801
     assert main(["compare", "digits", *TINY, *flags]) == 0
-    assert "2 runs, 2 of them" in capsys.readouterr().out
+    assert "runs: 2, 2 of them" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("failing", ["voltage", "voltage,surrogate"])

@@ -102,9 +102,9 @@ def oracle_run(neuron: LIF, currents: list[torch.Tensor]) -> tuple[torch.Tensor,
     for current in currents:
         voltage = neuron.beta * carried + share * current
         spike = (voltage.detach() > neuron.threshold).double()
-        if neuron.reset_by == "subtract":
+        if neuron.reset_mode == "subtract":
             lost = neuron.threshold * spike
-        elif neuron.reset_by == "zero":
+        elif neuron.reset_mode == "zero":
             lost = (voltage * spike).detach()
         else:
             lost = torch.zeros_like(spike)

@@ -130,7 +130,7 @@ class HandBlock:
                 spike, carried = torch.sigmoid(neuron.surrogate.slope * voltage), voltage
             else:
                 spike = (voltage > neuron.threshold).double()
-                lost = neuron.threshold if neuron.reset_by == "subtract" else voltage
+                lost = neuron.threshold if neuron.reset_mode == "subtract" else voltage
                 carried = voltage - lost * spike
             voltages.append(voltage)
             spikes.append(spike)
