@@ -19,9 +19,9 @@ ROOMS = [
     [("layers", "block, one pass, gradient paths")],
     [("rules", "signal propagation, relatives, baselines")],
     [("network", "Network, mlp, conv, vgg8, Online"), ("data, encoding", "time-first batches")],
+    [("monitors", "cost, norms, voltages, health"), ("analysis", "angles, alignment, probes")],
     [("training", "loop, evaluation, checkpoints, run folder")],
     [
-        ("monitors, analysis", "cost, health, evidence"),
         ("plots, figures, report", "pictures, one page"),
         ("cli, comparison", "commands, rules compared"),
     ],
