@@ -1,35 +1,558 @@
-"""Stand-in."""
+"""Convolutional layers of LIF neurons, from packed spikes to packed spikes in one pass.
 
-from sigprop_snn.neurons.engines.cpu.lif import LayerRun
+Every spike adds its kernel to the currents around it, with the channels of a position side by
+side. A neuron that does not fire costs nothing, and the currents of a whole run are never stored.
+The weight's gradient goes the other way: every spike takes the gradients around it.
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numba import types
+from torch import Tensor
+
+from sigprop_snn.neurons.engines.cpu.lif import Constants, LayerRun, lif_step
+from sigprop_snn.neurons.engines.cpu.rows import LANES, add_rows
 from sigprop_snn.neurons.engines.cpu.spikes import PackedSpikes
-from sigprop_snn.neurons.kernels import Packed as _Packed
-from sigprop_snn.neurons.kernels import convolution as _old
-from sigprop_snn.neurons.kernels import convolution_gradient as _grad
+from sigprop_snn.neurons.engines.cpu.threads import Kernel, compile_kernel, jitable, run_kernel
+from sigprop_snn.neurons.engines.engine import Scale
+from sigprop_snn.neurons.engines.observed import WINDOW
+from sigprop_snn.neurons.lif import LIF
+
+_PANEL = 32  # output channels at a time
+_BLOCK = 128  # neurons whose numbers lie in one block: rows of this length, for each neuron
+_OWN = 2  # rows of what goes on from window to window: the voltage, and its sum over the steps
+_OFFSET, _BITS, _WORK = 1, 2, 3  # rows of what is needed in a window, behind the gain
+_PARTS = 16  # of a batch, at most, whose gradients are summed apart, for any number of threads
+# A weight gradient is faster by events up to this fraction of windows in which a channel fires
+# (few channels make the dense gradient slow), and from this many windows a channel.
+_MOST_ACTIVE, _MOST_ACTIVE_OF_MANY = 0.8, 0.36
+_MANY = 64  # channels
+_FEWEST_WINDOWS = 400
 
 
+@dataclass(frozen=True, eq=False)
 class SpikingConvolution:
+    """A convolution and the spikes that it receives: stride 1, no dilation, no groups.
+
+    Attributes:
+        spikes: `[T, N, K, H, W]`.
+        table: the weights with both axes of the kernels reversed, `[P, K, kh, kw * panel]`; the
+            channels of a place lie side by side, and those behind F are 0.
+        bias: `[F]`.
+        kernel: kh and kw.
+        padding: rows and columns of zeros around the input.
+    """
+
+    spikes: PackedSpikes
+    table: Tensor
+    bias: Tensor
+    kernel: tuple[int, int]
+    padding: tuple[int, int]
+
     @classmethod
-    def of(cls, spikes, weight, bias, padding):
-        self = cls()
-        self.old = _old.Convolution.of(
-            _Packed(spikes.patterns, spikes.steps), weight, bias, padding
+    def of(
+        cls, spikes: PackedSpikes, weight: Tensor, bias: Tensor | None, padding: tuple[int, int]
+    ) -> SpikingConvolution:
+        """Return it for spikes `[T, N, K, H, W]`, a weight `[F, K, kh, kw]`, a bias `[F]`."""
+        channels, inputs, height, width = weight.shape
+        panel = _panel(channels)
+        reversed_kernels = weight.detach().flip(2, 3)
+        padded = F.pad(reversed_kernels, (0, 0) * 3 + (0, -channels % panel))
+        table = padded.view(-1, panel, inputs, height, width).permute(0, 2, 3, 4, 1)
+        start = torch.zeros(channels) if bias is None else bias.detach()
+        return cls(spikes, table.flatten(3).contiguous(), start, (height, width), padding)
+
+    @property
+    def current_shape(self) -> tuple[int, int, int]:
+        """The shape of a row's current, `[F, H', W']`."""
+        sizes = zip(self.spikes.shape[3:], self.kernel, self.padding, strict=True)
+        height, width = (size + 2 * pad - kernel + 1 for size, kernel, pad in sizes)
+        return len(self.bias), height, width
+
+    def currents_at(self, rows: Tensor, windows: Tensor) -> Tensor:
+        """Return the currents of R windows, `[4, R, F, H', W']`.
+
+        Args:
+            rows: the row of every window, `[R]`.
+            windows: its place in time, `[R]`.
+        """
+        channels, *size = self.current_shape
+        patterns = _channels_last(self.spikes.patterns[rows, windows].unsqueeze(1))
+        out = torch.empty(WINDOW, len(rows), *size, channels)
+        arguments = patterns, self.table, self.bias, out, *self.padding, self.kernel[1]
+        run_kernel(_currents_kernel(), arguments, len(rows), min_chunk=1, chunk_multiple=1)
+        return out.permute(0, 1, 4, 2, 3)
+
+    def run(
+        self,
+        neuron: LIF,
+        *,
+        contexts: Tensor | None = None,
+        scale: Scale | None = None,
+        record_voltage: bool = False,
+    ) -> LayerRun:
+        """Run LIF neurons from rest.
+
+        Args:
+            neuron: a model that `why_not_lif` does not refuse.
+            contexts: the constant current of the context rows, `[C, F, H', W']`. No scale applies
+                to them.
+            scale: what the current goes through on its way in, channel by channel.
+            record_voltage: whether to keep the voltage of every step.
+        """
+        channels, *size = self.current_shape
+        patterns = _channels_last(self.spikes.patterns)
+        constant = torch.empty(0, *size, channels)
+        if contexts is not None:
+            constant = contexts.detach().float().permute(0, 2, 3, 1).contiguous()
+        rows, steps = len(patterns) + len(constant), self.spikes.steps
+        state = torch.zeros(2, rows, *size, channels)
+        state[0] = neuron.initial_state(state[0]).voltage.detach()
+        spikes = torch.empty(rows, patterns.shape[1], *size, channels, dtype=torch.uint8)
+        voltages = torch.empty(steps if record_voltage else 0, rows, *size, channels)
+        arguments = (
+            patterns, self.table, self._scale(scale), constant, spikes, voltages, state,
+            torch.tensor(Constants.of(neuron)), *self.padding, self.kernel[1], steps,
+        )  # fmt: skip
+        run_kernel(_run_kernel(), arguments, rows, min_chunk=1, chunk_multiple=1)
+        return LayerRun(
+            PackedSpikes(spikes.permute(0, 1, 4, 2, 3), steps),
+            voltages.permute(0, 1, 4, 2, 3),
+            *(values.permute(0, 3, 1, 2) for values in state),
         )
-        self.current_shape = self.old.shape
-        return self
 
-    def currents_at(self, rows, windows):
-        return self.old.windows_at(rows, windows)
+    def _scale(self, scale: Scale | None) -> Tensor:
+        """Return gain and offset of every channel of the panels, `[2, P * panel]`.
 
-    def run(self, neuron, *, contexts=None, scale=None, record_voltage=False):
-        ran = _old.run_convolution(
-            neuron, self.old, riding=contexts, scale=scale, record=record_voltage
-        )
-        return LayerRun(PackedSpikes(*ran.activity), ran.voltage, ran.last_voltage, ran.voltage_sum)
-
-
-def convolution_weight_gradient(spikes, grad, kernel, padding):
-    return _grad.convolution_outer(_Packed(spikes.patterns, spikes.steps), grad, kernel, padding)
+        The bias of the convolution goes through the scale, so it is part of the offset.
+        """
+        channels = len(self.bias)
+        values = torch.zeros(2, self.table.shape[0] * self.table.shape[3] // self.kernel[1])
+        values[0, :channels] = 1.0 if scale is None else scale.gain.detach().flatten()
+        if scale is not None and scale.offset is not None:
+            values[1, :channels] = scale.offset.detach().flatten()
+        values[1, :channels] += values[0, :channels] * self.bias
+        return values
 
 
-def gradient_pays(spikes):
-    return _grad.outer_pays(_Packed(spikes.patterns, spikes.steps))
+def gradient_pays(spikes: PackedSpikes) -> bool:
+    """Return whether the weight gradient of `[T, N, K, H, W]` is faster by events than dense."""
+    channels = spikes.shape[2]
+    active = int(torch.count_nonzero(spikes.patterns))
+    most = _MOST_ACTIVE if channels < _MANY else _MOST_ACTIVE_OF_MANY
+    return _FEWEST_WINDOWS * channels <= active <= most * spikes.patterns.numel()
+
+
+def convolution_weight_gradient(
+    spikes: PackedSpikes, grad: Tensor, kernel: tuple[int, int], padding: tuple[int, int]
+) -> Tensor:
+    """Return the weight's gradient `[F, K, kh, kw]`: the sum of grad times spike.
+
+    Args:
+        spikes: `[T, N, K, H, W]`.
+        grad: the gradient of the currents, float32, `[T, N, F, H', W']`.
+        kernel: kh and kw.
+        padding: that of the convolution.
+    """
+    patterns = _channels_last(spikes.patterns)
+    steps_grad = grad.movedim(2, -1)
+    if not steps_grad[0, 0].is_contiguous():
+        steps_grad = steps_grad.contiguous()
+    channels, inputs = grad.shape[2], patterns.shape[-1]
+    panel, parts = _panel(channels), min(_PARTS, len(patterns))
+    sums = torch.zeros(parts, -(-channels // panel), inputs, kernel[0], kernel[1] * panel)
+    arguments = patterns, steps_grad, sums, *padding, kernel[1]
+    run_kernel(_gradient_kernel(), arguments, parts, min_chunk=1, chunk_multiple=1)
+    total = sums.sum(0).view(-1, inputs, *kernel, panel).permute(0, 4, 1, 2, 3)
+    return total.flatten(0, 1)[:channels].flip(2, 3)
+
+
+def _panel(channels: int) -> int:
+    """Return the width of a panel, for so many output channels."""
+    return LANES if channels <= LANES else _PANEL
+
+
+def _channels_last(patterns: Tensor) -> Tensor:
+    """Return patterns `[N, W, K, H, W']` as `[N, W, H, W', K]`."""
+    return patterns.permute(0, 1, 3, 4, 2).contiguous()
+
+
+class Geometry(NamedTuple):
+    """Where the output lies among the positions that a spike can reach.
+
+    The sheet of these positions is larger than the output: what a spike adds outside of it is
+    never read. A spike at (y, x) reaches the rows y to y + kh - 1 of the sheet.
+
+    Attributes:
+        height: rows of the output.
+        width: columns of the output.
+        kernel_height: kh.
+        top: the first row of the output in the sheet.
+        left: the first column.
+        panel: channels of a position.
+    """
+
+    height: Any
+    width: Any
+    kernel_height: Any
+    top: Any
+    left: Any
+    panel: Any
+
+
+@jitable
+def _geometry(
+    height: Any, width: Any, kernel_height: Any, row: Any, above: Any, beside: Any,
+    kernel_width: Any,
+) -> Any:  # fmt: skip
+    return Geometry(
+        height, width, kernel_height, kernel_height - 1 - above, kernel_width - 1 - beside,
+        row // kernel_width,
+    )  # fmt: skip
+
+
+@jitable
+def _sheet(rows: int, width: int) -> Any:
+    """Return zeros `[rows, 4, width]` that begin at a cache line."""
+    size = rows * WINDOW * width
+    room = np.zeros(size + LANES, np.float32)
+    first = -(room.ctypes.data // 4) % LANES
+    return room[first : first + size].reshape(rows, WINDOW, width)
+
+
+@jitable
+def _list_active(pattern: Any, active: Any, fired: Any) -> Any:
+    """List the channels of a position that fire in a window, and their patterns."""
+    found = 0
+    for k in range(pattern.shape[0]):  # without a branch: whether a channel fires moves an index
+        active[found] = k
+        fired[found] = pattern[k]
+        found += pattern[k] != 0
+    return found
+
+
+@jitable
+def _list_events(step: Any, active: Any, fired: Any, found: Any, events: Any) -> Any:
+    """List those that fire at one step of the window."""
+    count = 0
+    for i in range(found):
+        events[count] = active[i]
+        count += (fired[i] >> step) & 1
+    return count
+
+
+@jitable
+def _take_gradients(
+    sums: Any, events: Any, count: Any, first: Any, last: Any, sheet: Any, step: Any, at: Any
+) -> None:
+    """Add the gradients around a position to the sums of its events' kernels."""
+    width = sums.shape[2]
+    for i in range(count):
+        total = sums[events[i]]
+        for dy in range(first, last):
+            total_row, grad = total[dy], sheet[dy, step, at : at + width]
+            for f in range(width):
+                total_row[f] += grad[f]
+
+
+@jitable
+def _scatter_row(
+    patterns: Any, table: Any, part: Any, y: Any, geometry: Any, lists: Any, sheet: Any
+) -> None:
+    """Let the spikes of one row of positions, `[W, K]`, add their kernels to the sheet.
+
+    Args:
+        patterns: those of the row in one window.
+        table: `[P, K, kh, kw * panel]`.
+        part: the panel.
+        y: the row.
+        geometry: where the output lies.
+        lists: room for channels, patterns and events.
+        sheet: `[rows, 4, columns * panel]`.
+    """
+    active, fired, events = lists
+    _, inputs, kernel_height, width = table.shape
+    first = max(0, geometry.top - y)
+    last = min(kernel_height, geometry.top + geometry.height - y)
+    for x in range(patterns.shape[0]):
+        found = _list_active(patterns[x], active, fired)
+        if found == 0:
+            continue
+        for step in range(WINDOW):
+            count = _list_events(step, active, fired, found, events)
+            if count == 0:
+                continue
+            for dy in range(first, last):
+                at = ((y + dy) * WINDOW + step) * sheet.shape[2] + x * geometry.panel
+                start = (part * inputs * kernel_height + dy) * width
+                add_rows(sheet, at, table, start, kernel_height * width, events, 0, count, width)
+
+
+@jitable
+def _gather_row(patterns: Any, sums: Any, y: Any, geometry: Any, lists: Any, sheet: Any) -> None:
+    """Let the spikes of one row of positions take the gradients around them.
+
+    The arguments are those of `_scatter_row`, with sums `[K, kh, kw * panel]` in place of kernels.
+    """
+    active, fired, events = lists
+    first = max(0, geometry.top - y)
+    last = min(sums.shape[1], geometry.top + geometry.height - y)
+    for x in range(patterns.shape[0]):
+        found = _list_active(patterns[x], active, fired)
+        if found == 0:
+            continue
+        for step in range(WINDOW):
+            count = _list_events(step, active, fired, found, events)
+            _take_gradients(sums, events, count, first, last, sheet[y:], step, x * geometry.panel)
+
+
+@jitable
+def _lists(channels: int) -> Any:
+    """Return room for the channels of a position: numbers, patterns, events."""
+    return (
+        np.empty(channels + 1, np.uint32),
+        np.empty(channels + 1, np.uint8),
+        np.empty(channels + 1, np.uint32),
+    )
+
+
+@jitable
+def _step_row(
+    currents: Any, length: Any, left: Any, neurons: Any, own: Any, work: Any, constants: Any
+) -> None:
+    """Run a row of neurons through the steps of a window.
+
+    The neurons are taken in blocks: what belongs to a block lies in one array, at constant
+    distances, so that LLVM sees that nothing overlaps and makes vector code.
+
+    Args:
+        currents: `[4, columns * panel]`; the voltages before the reset replace them.
+        length: the number of steps.
+        left: the first neuron's place in a row of currents.
+        neurons: how many there are.
+        own: the voltage of every neuron, and its sum over the steps; both go on.
+        work: gain and offset of every neuron, and its pattern, which is written.
+        constants: those of the neuron.
+    """
+    beta, current_gain, threshold, reset_amount, reset_to_zero = constants
+    for first in range(0, neurons, _BLOCK):
+        size = min(_BLOCK, neurons - first)
+        state = own[_OWN * first : _OWN * (first + _BLOCK)]
+        mine = work[_WORK * first : _WORK * (first + _BLOCK)]
+        for i in range(size):
+            mine[_BITS * _BLOCK + i] = 0
+        for step in range(length):
+            current, bit = currents[step, left + first :], np.float32(1 << step)
+            for i in range(size):
+                entering = mine[i] * current[i] + mine[_OFFSET * _BLOCK + i]
+                before, fires, after = lif_step(
+                    state[i], entering,
+                    beta, current_gain, threshold, reset_amount, reset_to_zero,
+                )  # fmt: skip
+                state[i] = after
+                state[_BLOCK + i] += before
+                mine[_BITS * _BLOCK + i] += bit if fires else np.float32(0.0)
+                current[i] = before
+
+
+@jitable
+def _copy_channels(out: Any, first: Any, channels: Any, row: Any, panel: Any) -> None:
+    """Copy the channels of a panel from a row `[columns * panel]` to `[columns, F]`."""
+    for x in range(out.shape[0]):
+        into, given = out[x, first : first + channels], row[x * panel : x * panel + channels]
+        for f in range(channels):
+            into[f] = given[f]
+
+
+@jitable
+def _copy_blocks(
+    out: Any, first: Any, channels: Any, blocks: Any, rows: Any, which: Any, panel: Any
+) -> None:
+    """Copy the channels of a panel from one of the rows of all blocks to `[columns, F]`."""
+    for x in range(out.shape[0]):
+        at = x * panel
+        source = (at // _BLOCK * rows + which) * _BLOCK + at % _BLOCK
+        into, given = out[x, first : first + channels], blocks[source : source + channels]
+        for f in range(channels):
+            into[f] = given[f]
+
+
+@jitable
+def _fill_blocks(
+    blocks: Any, rows: Any, which: Any, given: Any, first: Any, channels: Any, panel: Any
+) -> None:
+    """Copy the channels of a panel from `[columns, F]` to one of the rows of all blocks."""
+    for x in range(given.shape[0]):
+        at = x * panel
+        target = (at // _BLOCK * rows + which) * _BLOCK + at % _BLOCK
+        into, source = blocks[target : target + channels], given[x, first : first + channels]
+        for f in range(channels):
+            into[f] = source[f]
+
+
+@jitable
+def _spread_channels(row: Any, first: Any, channels: Any, source: Any, panel: Any) -> None:
+    """Copy the channels of a panel from `[columns, F]` to a row `[columns * panel]`."""
+    for x in range(source.shape[0]):
+        into, given = row[x * panel : x * panel + channels], source[x, first : first + channels]
+        for f in range(channels):
+            into[f] = given[f]
+
+
+def _run(
+    patterns: Any, table: Any, scales: Any, contexts: Any, spikes: Any, voltages: Any, state: Any,
+    constants: Any, above: int, beside: int, kernel_width: int, steps: int, start: int, stop: int,
+) -> None:  # fmt: skip
+    """Run rows `start` to `stop`: samples, and behind them contexts of constant current."""
+    samples, windows, in_height, in_width, inputs = patterns.shape
+    _, _, height, width, channels = state.shape
+    geometry = _geometry(height, width, table.shape[2], table.shape[3], above, beside, kernel_width)
+    panel, left = geometry.panel, geometry.left * geometry.panel
+    sheet = _sheet(
+        max(in_height + table.shape[2] - 1, geometry.top + height),
+        (in_width + kernel_width - 1) * panel,
+    )
+    neurons = width * panel
+    blocks = -(-neurons // _BLOCK)
+    own = np.zeros((height, blocks * _OWN * _BLOCK), np.float32)
+    work = np.zeros(blocks * _WORK * _BLOCK, np.float32)
+    lists = _lists(inputs)
+    for row in range(start, stop):
+        sample = row < samples
+        for part in range(table.shape[0]):
+            first = part * panel
+            here = min(panel, channels - first)
+            _set_scale(work, scales, first, neurons, panel, sample)
+            for y in range(height):
+                own[y] = 0
+                _fill_blocks(own[y], _OWN, 0, state[0, row, y], first, here, panel)
+            for window in range(windows):
+                length = min(WINDOW, steps - window * WINDOW)
+                for y in range(sheet.shape[0]):
+                    if sample and y < in_height:
+                        _scatter_row(
+                            patterns[row, window, y], table, part, y, geometry, lists, sheet
+                        )
+                    out = y - geometry.top
+                    if 0 <= out < height:  # all spikes that reach this row have been added
+                        if not sample:
+                            for step in range(length):
+                                _spread_channels(
+                                    sheet[y, step, left:], first, here,
+                                    contexts[row - samples, out], panel,
+                                )  # fmt: skip
+                        _step_row(sheet[y], length, left, neurons, own[out], work, constants)
+                        _copy_blocks(
+                            spikes[row, window, out], first, here, work, _WORK, _BITS, panel
+                        )
+                        for step in range(min(length, voltages.shape[0])):
+                            _copy_channels(
+                                voltages[window * WINDOW + step, row, out], first, here,
+                                sheet[y, step, left:], panel,
+                            )  # fmt: skip
+                    sheet[y] = 0
+            for y in range(height):
+                for which in range(_OWN):
+                    _copy_blocks(state[which, row, y], first, here, own[y], _OWN, which, panel)
+
+
+@jitable
+def _set_scale(work: Any, scales: Any, first: Any, neurons: Any, panel: Any, sample: Any) -> None:
+    """Write gain and offset of a row's neurons; contexts go in as they are."""
+    for i in range(neurons):
+        at = i // _BLOCK * _WORK * _BLOCK + i % _BLOCK
+        work[at] = scales[0, first + i % panel] if sample else np.float32(1.0)
+        work[at + _OFFSET * _BLOCK] = scales[1, first + i % panel] if sample else np.float32(0.0)
+
+
+def _currents(
+    patterns: Any, table: Any, bias: Any, out: Any, above: int, beside: int, kernel_width: int,
+    start: int, stop: int,
+) -> None:  # fmt: skip
+    """Write the currents of one window of rows `start` to `stop`, `[4, R, H', W', F]`."""
+    _, _, in_height, in_width, inputs = patterns.shape
+    _, _, height, width, channels = out.shape
+    geometry = _geometry(height, width, table.shape[2], table.shape[3], above, beside, kernel_width)
+    panel = geometry.panel
+    sheet = _sheet(in_height + table.shape[2] - 1, (in_width + kernel_width - 1) * panel)
+    lists = _lists(inputs)
+    for row in range(start, stop):
+        for part in range(table.shape[0]):
+            first = part * panel
+            here = min(panel, channels - first)
+            sheet[:] = 0
+            for y in range(in_height):
+                _scatter_row(patterns[row, 0, y], table, part, y, geometry, lists, sheet)
+            for step in range(WINDOW):
+                for y in range(height):
+                    row_currents = sheet[geometry.top + y, step, geometry.left * panel :]
+                    _copy_channels(out[step, row, y], first, here, row_currents, panel)
+                    for x in range(width):
+                        for f in range(here):
+                            out[step, row, y, x, first + f] += bias[first + f]
+
+
+def _gradient(
+    patterns: Any, grad: Any, sums: Any, above: int, beside: int, kernel_width: int,
+    start: int, stop: int,
+) -> None:  # fmt: skip
+    """Add the gradients of parts `start` to `stop` of the rows, `[parts, P, K, kh, kw * panel]`."""
+    rows, windows, in_height, in_width, inputs = patterns.shape
+    steps, _, height, width, channels = grad.shape
+    geometry = _geometry(height, width, sums.shape[3], sums.shape[4], above, beside, kernel_width)
+    panel, top = geometry.panel, geometry.top
+    sheet = _sheet(
+        max(in_height + sums.shape[3] - 1, top + height), (in_width + kernel_width - 1) * panel
+    )
+    lists = _lists(inputs)
+    size = -(-rows // sums.shape[0])
+    for row in range(start * size, min(stop * size, rows)):
+        for part in range(sums.shape[1]):
+            first = part * panel
+            here = min(panel, channels - first)
+            sheet[:] = 0  # the panel before may be wider
+            for window in range(windows):
+                for step in range(WINDOW):
+                    at = window * WINDOW + step
+                    for y in range(height):
+                        into = sheet[top + y, step, geometry.left * panel :]
+                        if at < steps:
+                            _spread_channels(into, first, here, grad[at, row, y], panel)
+                for y in range(in_height):
+                    _gather_row(
+                        patterns[row, window, y], sums[row // size, part], y, geometry, lists,
+                        sheet,
+                    )  # fmt: skip
+
+
+_REAL = types.float32
+_PATTERNS, _TABLE = types.uint8[:, :, :, :, ::1], _REAL[:, :, :, ::1]
+
+
+@functools.cache
+def _run_kernel() -> Kernel:
+    cube = _REAL[:, :, :, :, ::1]
+    return compile_kernel(
+        _run, _PATTERNS, _TABLE, _REAL[:, ::1], _TABLE, _PATTERNS, cube, cube, _REAL[::1],
+        *[types.int64] * 4,
+    )  # fmt: skip
+
+
+@functools.cache
+def _currents_kernel() -> Kernel:
+    cube = _REAL[:, :, :, :, ::1]
+    return compile_kernel(_currents, _PATTERNS, _TABLE, _REAL[::1], cube, *[types.int64] * 3)
+
+
+@functools.cache
+def _gradient_kernel() -> Kernel:
+    return compile_kernel(
+        _gradient, _PATTERNS, _REAL[:, :, :, :, :], _REAL[:, :, :, :, ::1], *[types.int64] * 3
+    )

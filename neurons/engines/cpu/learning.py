@@ -18,10 +18,8 @@ import torch
 from torch import Tensor
 
 from sigprop_snn.neurons.base import Neuron
-from sigprop_snn.neurons.engines.cpu.jit import jitable
+from sigprop_snn.neurons.engines.cpu.threads import Kernel, compile_kernel, jitable, run_kernel
 from sigprop_snn.neurons.engines.engine import CosineCrossEntropy
-from sigprop_snn.neurons.kernels.compiling import compiled
-from sigprop_snn.neurons.kernels.sharing import Compiled, share
 from sigprop_snn.surrogates import FastSigmoid
 
 # The least work of one chunk: a smaller one would not pay for the hand-over to another thread.
@@ -72,7 +70,7 @@ def cosine_cross_entropy(
         scores, grad_products, radial, inverse_lengths, losses, grad_rows,
     )  # fmt: skip
     min_rows = -(-_MIN_PRODUCTS // max(1, others.numel()))
-    share(_compiled_cosines(), arguments, count, worth=min_rows, grain=1)
+    run_kernel(_compiled_cosines(), arguments, count, min_chunk=min_rows, chunk_multiple=1)
     with torch.autocast("cpu", enabled=False):
         grad_others = grad_products.t() @ rows
     along_others = radial.sum(0).mul_(inverse_lengths).mul_(inverse_lengths)
@@ -105,7 +103,7 @@ def surrogate_mean(neuron: Neuron, voltage: Tensor) -> Tensor:
     steps = stored.flatten(1)
     mean = torch.zeros(steps.shape[1])
     arguments = steps, mean, *_surrogate_constants(neuron)
-    share(_compiled_mean(), arguments, steps.shape[1], worth=_MIN_VOLTAGES // len(steps))
+    run_kernel(_compiled_mean(), arguments, steps.shape[1], min_chunk=_MIN_VOLTAGES // len(steps))
     mean = mean.view(stored.shape[1:])
     return mean.movedim(-1, 1) if stored.shape != voltage.shape else mean
 
@@ -132,7 +130,9 @@ def surrogate_current_gradient(
     arguments = (
         steps, grad_step.flatten().contiguous(), grad, *_surrogate_constants(neuron), first, ratio
     )  # fmt: skip
-    share(_compiled_gradient(), arguments, steps.shape[1], worth=_MIN_VOLTAGES // len(steps))
+    run_kernel(
+        _compiled_gradient(), arguments, steps.shape[1], min_chunk=_MIN_VOLTAGES // len(steps)
+    )
     shaped = grad.view(stored.shape)
     return shaped.movedim(-1, 2) if moved else shaped
 
@@ -163,7 +163,7 @@ def scale_rows(rows: Tensor, factor: Tensor, other: Tensor) -> Tensor:
     dots = torch.empty(len(rows))
     min_rows = -(-_MIN_WEIGHTS // max(1, flat.shape[1]))
     arguments = flat, other.flatten(1), factor.contiguous(), dots
-    share(_compiled_scale(), arguments, len(rows), worth=min_rows, grain=1)
+    run_kernel(_compiled_scale(), arguments, len(rows), min_chunk=min_rows, chunk_multiple=1)
     return dots
 
 
@@ -322,13 +322,13 @@ def _scale(rows: Any, other: Any, factor: Any, dots: Any, start: int, stop: int)
 
 
 @functools.cache
-def _compiled_cosines() -> Compiled:
+def _compiled_cosines() -> Kernel:
     from numba import types
 
     real = types.float32
     matrix, line = types.Array(real, 2, "C"), types.Array(real, 1, "C")
     columns = types.Array(types.int64, 1, "C")
-    return compiled(
+    return compile_kernel(
         _cosine_cross_entropy,
         matrix, matrix, columns, real, real, matrix, matrix, matrix, line, line, matrix,
         fastmath={"reassoc", "contract"},  # dot products by vectors
@@ -336,25 +336,27 @@ def _compiled_cosines() -> Compiled:
 
 
 @functools.cache
-def _compiled_mean() -> Compiled:
+def _compiled_mean() -> Kernel:
     from numba import types
 
     real = types.float32
-    return compiled(_mean, types.Array(real, 2, "C"), types.Array(real, 1, "C"), real, real, real)
+    return compile_kernel(
+        _mean, types.Array(real, 2, "C"), types.Array(real, 1, "C"), real, real, real
+    )
 
 
 @functools.cache
-def _compiled_gradient() -> Compiled:
+def _compiled_gradient() -> Kernel:
     from numba import types
 
     real = types.float32
     matrix, line = types.Array(real, 2, "C"), types.Array(real, 1, "C")
-    return compiled(_gradient, matrix, line, matrix, real, real, real, real, real)
+    return compile_kernel(_gradient, matrix, line, matrix, real, real, real, real, real)
 
 
 @functools.cache
-def _compiled_scale() -> Compiled:
+def _compiled_scale() -> Kernel:
     from numba import types
 
     matrix, line = (types.Array(types.float32, axes, "C") for axes in (2, 1))
-    return compiled(_scale, matrix, matrix, line, line, fastmath={"reassoc", "contract"})
+    return compile_kernel(_scale, matrix, matrix, line, line, fastmath={"reassoc", "contract"})

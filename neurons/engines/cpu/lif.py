@@ -16,13 +16,11 @@ from numba import types
 from numba.extending import overload
 from torch import Tensor
 
-from sigprop_snn.neurons.base import Neuron
 from sigprop_snn.neurons.engines.cpu.spikes import PackedSpikes
 from sigprop_snn.neurons.engines.cpu.threads import Kernel, compile_kernel, jitable, run_kernel
 from sigprop_snn.neurons.engines.engine import Scale
 from sigprop_snn.neurons.lif import LIF
 from sigprop_snn.neurons.state import State
-from sigprop_snn.surrogates import Surrogate
 
 _NEURONS = 1024  # their voltages and sums stay in the first-level cache
 _MIN_CHUNK = 1 << 18  # neurons times steps
@@ -69,28 +67,14 @@ class Constants(NamedTuple):
     @classmethod
     def of(cls, neuron: LIF) -> Constants:
         """Return those of a model."""
-        subtracts = neuron.reset_by == "subtract"
+        subtracts = neuron.reset_mode == "subtract"
         return cls(
             np.float32(neuron.beta),
             np.float32(neuron.current_gain),
             np.float32(neuron.threshold),
             np.float32(neuron.threshold if subtracts else 0.0),
-            neuron.reset_by == "zero",
+            neuron.reset_mode == "zero",
         )
-
-
-def why_not_lif(neuron: Neuron) -> str | None:
-    """Return why no kernel runs a neuron, or none where kernels do."""
-    # A subclass may override any part of the step.
-    if type(neuron) is not LIF:
-        return f"the neuron is {type(neuron).__name__}; expected LIF"
-    if not all(isinstance(x, float | int) for x in (neuron.beta, neuron.threshold)):
-        return "beta or threshold is not a plain number"
-    if neuron.recurrence is not None:
-        return "the layer is recurrent"
-    if type(neuron.surrogate).spike is not Surrogate.spike:
-        return f"{type(neuron.surrogate).__name__} has its own spike function"
-    return None
 
 
 class LayerRun(NamedTuple):

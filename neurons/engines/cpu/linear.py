@@ -1,43 +1,573 @@
-"""Stand-in."""
+"""Linear layers of spikes: what does not fire is not read, and what fires is read once a window.
 
-from sigprop_snn.neurons.engines.cpu.lif import LayerRun
-from sigprop_snn.neurons.engines.cpu.spikes import PackedSpikes
-from sigprop_snn.neurons.kernels import Packed as _Packed
-from sigprop_snn.neurons.kernels import layer as _old
-from sigprop_snn.neurons.kernels import product as _product
-from sigprop_snn.neurons.kernels import rows as _rows
-from sigprop_snn.neurons.kernels import windows as _windows
-from sigprop_snn.neurons.kernels.listing import MOST_NEURONS as MOST_INPUTS  # noqa: F401
-from sigprop_snn.neurons.kernels.listing import list_windows
+The steps of a window at which a neuron fires make one of sixteen patterns. The weights of all
+neurons with the same pattern are summed once; the current of a step is the sum over the patterns
+that contain it. A dense product reads every weight at every step, and a product by events reads
+it at every spike.
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numba import types
+from torch import Tensor
+
+from sigprop_snn.neurons.engines.cpu.lif import Constants, LayerRun, lif_step
+from sigprop_snn.neurons.engines.cpu.rows import LANES, add_patterns
+from sigprop_snn.neurons.engines.cpu.spikes import PATTERNS, PackedSpikes
+from sigprop_snn.neurons.engines.cpu.threads import Kernel, compile_kernel, jitable, run_kernel
+from sigprop_snn.neurons.engines.engine import Scale
+from sigprop_snn.neurons.engines.observed import WINDOW
+from sigprop_snn.neurons.lif import LIF
+
+MOST_INPUTS = (1 << 16) - 1  # of a layer: lists hold 16-bit numbers
+_PANEL = 64  # columns at most: the weights that a block of rows reads stay in the cache
+_GRADIENT_PANEL = 128  # columns: the gradient is read and written, and stays there as well
+# Rows of `_PANEL` numbers in a kernel's scratch, behind the currents of four steps. One array with
+# rows of a constant length: LLVM sees that they do not overlap, and makes vector code.
+_GAIN, _OFFSET, _VOLTAGE, _SUM, _BITS, _WORK = range(WINDOW, WINDOW + 6)
+_ROWS = 32  # rows that pass through one panel before the next
+_MIN_ROWS = 8
+_MOST_TOUCHED = 0.14  # fraction of a weight up to which its gradient is faster by events
+_PROBED = 64  # rows that tell the density of an input
 
 
-class SpikingLinear:
+class EventLists(NamedTuple):
+    """The neurons of `[T, N, K]` that fire, by row, window and pattern.
+
+    Attributes:
+        events: the neurons that fire in each window, in the order of their patterns, uint16,
+            `[N * W, K]`. Numbers behind the last event mean nothing.
+        starts: the place of each pattern's first event, and the end of the last, `[N * W, 17]`.
+        rows: N.
+        steps: T.
+    """
+
+    events: Tensor
+    starts: Tensor
+    rows: int
+    steps: int
+
     @classmethod
-    def of(cls, spikes, weight, bias):
-        self = cls()
-        self.old = _old.Synapse.of(_Packed(spikes.patterns, spikes.steps), weight, bias)
-        self.current_shape = self.old.shape
-        return self
+    def of(cls, spikes: PackedSpikes) -> EventLists:
+        """Return the lists of spikes `[T, N, K]`; K is at most `MOST_INPUTS`."""
+        patterns = spikes.patterns.contiguous()
+        rows, windows, neurons = patterns.shape
+        events = torch.empty(rows * windows, neurons, dtype=torch.uint16)
+        starts = torch.empty(rows * windows, PATTERNS + 1, dtype=torch.int32)
+        arguments = patterns, events, starts
+        run_kernel(_list_kernel(), arguments, rows, min_chunk=1, chunk_multiple=1)
+        return cls(events, starts, rows, spikes.steps)
 
-    def currents_at(self, rows, windows):
-        return self.old.windows_at(rows, windows)
+    def windows(self, rows: Tensor, windows: Tensor) -> EventLists:
+        """Return the lists of some windows, as rows of one window."""
+        places = rows * (len(self.events) // self.rows) + windows
+        return EventLists(self.events[places], self.starts[places], len(places), WINDOW)
 
-    def currents(self, dtype):
-        return _windows.panels_product(self.old.windows, self.old.panels, self.old.columns, dtype)
-
-    def run(self, neuron, *, contexts=None, scale=None, record_voltage=False):
-        ran = _old.run_layer(neuron, self.old, riding=contexts, scale=scale, record=record_voltage)
-        return LayerRun(PackedSpikes(*ran.activity), ran.voltage, ran.last_voltage, ran.voltage_sum)
+    def touched(self) -> float:
+        """Return the fraction of the weights that a window touches, for each of its four steps."""
+        return float(self.starts[:, -1].float().mean()) / (WINDOW * self.events.shape[1])
 
 
-def linear_weight_gradient(spikes, grad):
-    return _product._outer(
-        list_windows(_Packed(spikes.patterns, spikes.steps)),
-        _Packed(spikes.patterns, spikes.steps),
-        grad,
+class Panels(NamedTuple):
+    """A weight `[F, K]` in panels: some columns that lie together and stay in the cache.
+
+    Attributes:
+        table: `[P, K, panel]`; columns behind F are 0.
+        bias: `[P * panel]`.
+        columns: F.
+    """
+
+    table: Tensor
+    bias: Tensor
+    columns: int
+
+    @classmethod
+    def of(cls, weight: Tensor, bias: Tensor | None) -> Panels:
+        """Return a weight `[F, K]` and a bias `[F]` in panels."""
+        columns = len(weight)
+        count = -(-columns // _PANEL)
+        width = -(-columns // (count * LANES)) * LANES
+        missing = count * width - columns
+        padded = F.pad(weight.detach(), (0, 0, 0, missing))
+        start = torch.zeros(columns) if bias is None else bias.detach()
+        table = padded.view(count, width, -1).transpose(1, 2).contiguous()
+        return cls(table, F.pad(start, (0, missing)), columns)
+
+
+@dataclass(frozen=True, eq=False)
+class SpikingLinear:
+    """A linear layer and the spikes that it receives, ready to be summed.
+
+    Attributes:
+        lists: the spikes, `[T, N, K]`.
+        panels: the weights, `[F, K]`.
+    """
+
+    lists: EventLists
+    panels: Panels
+
+    @classmethod
+    def of(cls, spikes: PackedSpikes, weight: Tensor, bias: Tensor | None) -> SpikingLinear:
+        """Return it for spikes `[T, N, K]`, a weight `[F, K]` and a bias `[F]`, all float32."""
+        return cls(EventLists.of(spikes), Panels.of(weight, bias))
+
+    @property
+    def current_shape(self) -> tuple[int]:
+        """The shape of a row's current, `[F]`."""
+        return (self.panels.columns,)
+
+    def currents_at(self, rows: Tensor, windows: Tensor) -> Tensor:
+        """Return the currents of R windows, `[4, R, F]`; behind the last step no neuron fires.
+
+        Args:
+            rows: the row of every window, `[R]`.
+            windows: its place in time, `[R]`.
+        """
+        return _currents(self.lists.windows(rows, windows), self.panels)
+
+    def currents(self, dtype: torch.dtype = torch.float32) -> Tensor:
+        """Return the currents, `[T, N, F]`."""
+        return _currents(self.lists, self.panels).to(dtype)
+
+    def run(
+        self,
+        neuron: LIF,
+        *,
+        contexts: Tensor | None = None,
+        scale: Scale | None = None,
+        record_voltage: bool = False,
+    ) -> LayerRun:
+        """Run LIF neurons from rest, from spikes to spikes; currents are never written out.
+
+        Args:
+            neuron: a model that `why_not_lif` does not refuse.
+            contexts: the constant current of the context rows, `[C, F]`. No scale applies to them.
+            scale: what the current goes through on its way in, column by column.
+            record_voltage: whether to keep the voltage of every step.
+        """
+        lists, (table, bias, columns) = self.lists, self.panels
+        rows = lists.rows + (0 if contexts is None else len(contexts))
+        patterns = torch.empty(rows, -(-lists.steps // WINDOW), columns, dtype=torch.uint8)
+        voltage = torch.empty(lists.steps if record_voltage else 0, rows, columns)
+        state = torch.zeros(2, rows, columns)
+        state[0] = neuron.initial_state(state[0]).voltage.detach()
+        shared = patterns, voltage, state, torch.tensor(Constants.of(neuron))
+        arguments = lists.events, lists.starts, table, _inputs(bias, columns, scale), *shared
+        run_kernel(
+            _layer_kernel(), (*arguments, lists.steps), lists.rows,
+            min_chunk=_MIN_ROWS, chunk_multiple=1,
+        )  # fmt: skip
+        if contexts is not None:
+            given = contexts.detach().float().contiguous()
+            run_kernel(
+                _context_kernel(), (given, *shared, lists.steps), len(contexts),
+                min_chunk=_MIN_ROWS, chunk_multiple=1,
+            )  # fmt: skip
+        return LayerRun(PackedSpikes(patterns, lists.steps), voltage, *state)
+
+
+def linear_weight_gradient(spikes: PackedSpikes, grad: Tensor) -> Tensor:
+    """Return the weight's gradient `[F, K]`: the sum over steps and rows of grad times spike.
+
+    Args:
+        spikes: `[T, N, K]`.
+        grad: the gradient of the currents, float32 or bfloat16, `[T, N, F]`.
+    """
+    lists = EventLists.of(spikes)
+    if lists.touched() > _MOST_TOUCHED:
+        inputs = spikes.dense(grad.dtype).flatten(0, 1)
+        return grad.reshape(len(inputs), -1).t() @ inputs
+    neurons, columns = spikes.shape[2], grad.shape[2]
+    sums = torch.zeros(-(-columns // _GRADIENT_PANEL), neurons, _GRADIENT_PANEL)
+    rows = grad.float() if grad.stride(2) == 1 else grad.float().contiguous()
+    arguments = lists.events, lists.starts, rows, sums
+    run_kernel(_gradient_kernel(), arguments, len(sums), min_chunk=1, chunk_multiple=1)
+    return sums.transpose(1, 2).reshape(-1, neurons)[:columns]
+
+
+def count_currents(inputs: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """Return `inputs @ weight.T + bias`, `[N, F]`, float32; what is zero is not multiplied.
+
+    Args:
+        inputs: counts of events, mostly zeros, `[N, K]`; K is at most `MOST_INPUTS`.
+        weight: `[F, K]`.
+        bias: `[F]`, or none.
+    """
+    start = weight.new_zeros(len(weight)) if bias is None else bias.detach().contiguous()
+    out = inputs.new_empty(len(inputs), len(weight))
+    arguments = inputs.detach().contiguous(), weight.detach().t().contiguous(), start, out
+    run_kernel(_count_kernel(), arguments, len(out), min_chunk=_COUNT_ROWS)
+    return out
+
+
+def count_weight_gradient(inputs: Tensor, grad: Tensor) -> Tensor:
+    """Return the weight's gradient `grad.T @ inputs`, `[F, K]`, for counts of events `[N, K]`."""
+    out = grad.new_zeros(inputs.shape[1], grad.shape[1])
+    arguments = inputs.detach().contiguous(), grad.contiguous(), out
+    run_kernel(_count_gradient_kernel(), arguments, grad.shape[1], min_chunk=_GRADIENT_PANEL)
+    return out.t()
+
+
+def density(inputs: Tensor) -> float:
+    """Return the fraction of numbers that are not zero, from some rows of `[..., K]`."""
+    rows = inputs.detach().flatten(0, -2)
+    probed = rows[:: max(1, len(rows) // _PROBED)]
+    return float(torch.count_nonzero(probed)) / max(1, probed.numel())
+
+
+def _inputs(bias: Tensor, columns: int, scale: Scale | None) -> Tensor:
+    """Return bias, gain and offset of every column of the panels, `[3, P * panel]`."""
+    values = torch.zeros(3, len(bias))
+    values[0], values[1] = bias, 1.0
+    if scale is not None:
+        values[1, :columns] = scale.gain.detach().flatten()
+        if scale.offset is not None:
+            values[2, :columns] = scale.offset.detach().flatten()
+    return values
+
+
+def _currents(lists: EventLists, panels: Panels) -> Tensor:
+    """Return currents `[T, N, F]`."""
+    out = torch.empty(lists.steps, lists.rows, panels.columns)
+    arguments = lists.events, lists.starts, panels.table, panels.bias, out
+    run_kernel(_product_kernel(), arguments, lists.rows, min_chunk=_MIN_ROWS, chunk_multiple=1)
+    return out
+
+
+def _list(patterns: Any, events: Any, starts: Any, first: int, last: int) -> None:
+    """List the events of rows `first` to `last`: a counting sort of every window."""
+    _, windows, width = patterns.shape
+    active = np.empty(width + 1, np.uint16)
+    for row in range(first, last):
+        for window in range(windows):
+            pattern = patterns[row, window]
+            found = 0
+            for k in range(width):  # without a branch: whether a neuron fires moves an index
+                active[found] = k
+                found += pattern[k] != 0
+            listed = events[row * windows + window]
+            place = starts[row * windows + window]
+            place[:] = 0
+            for i in range(found):
+                place[pattern[active[i]] + 1] += 1
+            for p in range(PATTERNS):
+                place[p + 1] += place[p]
+            for i in range(found):
+                k = active[i]
+                listed[place[pattern[k]]] = k
+                place[pattern[k]] += 1
+            # Every start has moved to the next pattern's start.
+            for p in range(PATTERNS, 0, -1):
+                place[p] = place[p - 1]
+            place[0] = 0
+
+
+def _product(
+    events: Any, starts: Any, table: Any, bias: Any, out: Any, first: int, last: int
+) -> None:
+    """Fill rows `first` to `last` of currents `[T, N, F]`."""
+    steps, _, columns = out.shape
+    panels, neurons, width = table.shape
+    windows = -(-steps // WINDOW)
+    work = np.zeros(WINDOW * _PANEL, np.float32)
+    for group in range(first, last, _ROWS):
+        for panel in range(panels):
+            left = panel * width
+            here = min(width, columns - left)
+            for row in range(group, min(group + _ROWS, last)):
+                for window in range(windows):
+                    at = row * windows + window
+                    for step in range(WINDOW):
+                        for f in range(width):
+                            work[step * _PANEL + f] = bias[left + f]
+                    add_patterns(
+                        work, _PANEL, table, panel * neurons * width, width, events[at],
+                        starts[at], width,
+                    )  # fmt: skip
+                    start = window * WINDOW
+                    for step in range(start, min(start + WINDOW, steps)):
+                        for f in range(here):
+                            out[step, row, left + f] = work[(step - start) * _PANEL + f]
+
+
+def _layer(
+    events: Any, starts: Any, table: Any, inputs: Any,
+    patterns: Any, voltages: Any, state: Any, constants: Any, steps: int, first: int, last: int,
+) -> None:  # fmt: skip
+    """Run rows `first` to `last` of a layer; `inputs` are bias, gain and offset."""
+    columns = patterns.shape[2]
+    panels, neurons, width = table.shape
+    windows = patterns.shape[1]
+    work = np.zeros(_WORK * _PANEL, np.float32)
+    for group in range(first, last, _ROWS):
+        for panel in range(panels):
+            left = panel * width
+            here = min(width, columns - left)
+            for f in range(width):
+                work[_GAIN * _PANEL + f] = inputs[1, left + f]
+                work[_OFFSET * _PANEL + f] = inputs[2, left + f]
+            for row in range(group, min(group + _ROWS, last)):
+                _load_state(work, state, row, left, here)
+                for window in range(windows):
+                    at = row * windows + window
+                    for f in range(width):
+                        bias = inputs[0, left + f]
+                        work[f] = bias
+                        work[_PANEL + f] = bias
+                        work[2 * _PANEL + f] = bias
+                        work[3 * _PANEL + f] = bias
+                    add_patterns(
+                        work, _PANEL, table, panel * neurons * width, width, events[at],
+                        starts[at], width,
+                    )  # fmt: skip
+                    _fire_window(work, constants, width, steps - window * WINDOW)
+                    _store_window(work, patterns, voltages, row, window, left, here)
+                _store_state(work, state, row, left, here)
+
+
+def _contexts(
+    contexts: Any,
+    patterns: Any, voltages: Any, state: Any, constants: Any, steps: int, first: int, last: int,
+) -> None:  # fmt: skip
+    """Run context rows `first` to `last`: rows of constant current, behind all others."""
+    rows, windows, columns = patterns.shape
+    work = np.zeros(_WORK * _PANEL, np.float32)
+    work[_GAIN * _PANEL : (_GAIN + 1) * _PANEL] = 1
+    for context in range(first, last):
+        row = rows - contexts.shape[0] + context
+        for left in range(0, columns, _PANEL):
+            here = min(_PANEL, columns - left)
+            _load_state(work, state, row, left, here)
+            for window in range(windows):
+                for step in range(WINDOW):
+                    for f in range(here):
+                        work[step * _PANEL + f] = contexts[context, left + f]
+                _fire_window(work, constants, _PANEL, steps - window * WINDOW)
+                _store_window(work, patterns, voltages, row, window, left, here)
+            _store_state(work, state, row, left, here)
+
+
+@jitable
+def _load_state(work: Any, state: Any, row: int, left: int, here: int) -> None:
+    """Begin with a row's voltages, and with sums of 0."""
+    for f in range(here):
+        work[_VOLTAGE * _PANEL + f] = state[0, row, left + f]
+        work[_SUM * _PANEL + f] = 0
+
+
+@jitable
+def _store_state(work: Any, state: Any, row: int, left: int, here: int) -> None:
+    """Write a row's voltages after the last reset, and their sums before the resets."""
+    for f in range(here):
+        state[0, row, left + f] = work[_VOLTAGE * _PANEL + f]
+        state[1, row, left + f] = work[_SUM * _PANEL + f]
+
+
+@jitable
+def _store_window(
+    work: Any, patterns: Any, voltages: Any, row: int, window: int, left: int, here: int
+) -> None:
+    """Write the patterns of a window, and its voltages where they are recorded."""
+    for f in range(here):
+        patterns[row, window, left + f] = np.uint8(work[_BITS * _PANEL + f])
+    first = window * WINDOW
+    for step in range(first, min(first + WINDOW, voltages.shape[0])):
+        for f in range(here):
+            voltages[step, row, left + f] = work[(step - first) * _PANEL + f]
+
+
+@jitable
+def _fire_window(work: Any, constants: Any, width: int, left_steps: int) -> None:
+    """Run neurons through the steps of a window.
+
+    Args:
+        work: rows of `_PANEL` numbers, one behind the other: the currents of four steps before
+            their scale, which the voltages before the reset replace; gain and offset; voltage and
+            its sum over the steps, which go on; and the patterns, which are written.
+        constants: those of the neuron.
+        width: the neurons.
+        left_steps: how many steps are left; the window has four at most.
+    """
+    beta, gain, threshold, reset_amount, reset_to_zero = constants
+    for f in range(width):
+        work[_BITS * _PANEL + f] = 0
+    for step in range(min(WINDOW, left_steps)):
+        bit, at = np.float32(1 << step), step * _PANEL
+        for f in range(width):
+            current = work[_GAIN * _PANEL + f] * work[at + f] + work[_OFFSET * _PANEL + f]
+            before, fired, after = lif_step(
+                work[_VOLTAGE * _PANEL + f], current,
+                beta, gain, threshold, reset_amount, reset_to_zero,
+            )  # fmt: skip
+            work[_VOLTAGE * _PANEL + f] = after
+            work[_SUM * _PANEL + f] += before
+            work[_BITS * _PANEL + f] += bit if fired else np.float32(0.0)
+            work[at + f] = before
+
+
+def _weight_gradient(events: Any, starts: Any, grad: Any, sums: Any, first: int, last: int) -> None:
+    """Fill panels `first` to `last` of `[P, K, panel]`."""
+    steps, rows, columns = grad.shape
+    windows = -(-steps // WINDOW)
+    total = np.zeros(_GRADIENT_PANEL, np.float32)
+    for panel in range(first, last):
+        left = panel * _GRADIENT_PANEL
+        right = min(left + _GRADIENT_PANEL, columns)
+        for row in range(rows):
+            for window in range(windows):
+                at, start = row * windows + window, window * WINDOW
+                steps_grad = grad[start : start + WINDOW, row, left:right]
+                for pattern in range(1, PATTERNS):
+                    i, end = starts[at, pattern], starts[at, pattern + 1]
+                    if i < end:
+                        _sum_steps(total, steps_grad, pattern)
+                        _add_to_rows(sums[panel], events[at], i, end, total)
+
+
+@jitable
+def _sum_steps(total: Any, grad: Any, pattern: int) -> None:
+    """Write the sum of a window's gradients `[4, F]` over the steps of a pattern."""
+    total[:] = 0
+    for step in range(grad.shape[0]):
+        if pattern >> step & 1:
+            of_step = grad[step]
+            for f in range(len(of_step)):
+                total[f] += of_step[f]
+
+
+@jitable
+def _add_to_rows(sums: Any, events: Any, first: int, last: int, total: Any) -> None:
+    """Add a row to the rows of some events."""
+    for i in range(first, last):
+        row = sums[events[i]]
+        for f in range(len(total)):
+            row[f] += total[f]
+
+
+_COUNT_ROWS = 512  # rows whose counts are listed at a time
+
+
+def _count_product(inputs: Any, weight: Any, bias: Any, out: Any, first: int, last: int) -> None:
+    """Fill rows `first` to `last` of `[N, F]`; `weight` is `[K, F]`."""
+    width, columns = weight.shape
+    active = np.empty((_COUNT_ROWS, width), np.uint16)
+    counts = np.empty(_COUNT_ROWS, np.int64)
+    for start in range(first, last, _COUNT_ROWS):
+        rows = inputs[start : min(start + _COUNT_ROWS, last)]
+        _list_active(rows, active, counts)
+        for left in range(0, columns, _PANEL):
+            right = min(left + _PANEL, columns)
+            for row in range(len(rows)):
+                total = out[start + row, left:right]
+                total[:] = bias[left:right]
+                _add_scaled_rows(
+                    total, weight[:, left:right], rows[row], active[row, : counts[row]]
+                )
+
+
+@jitable
+def _add_scaled_rows(total: Any, weights: Any, factors: Any, events: Any) -> None:
+    """Add the rows of weights of some events times their factors, eight at a time."""
+    width, count = len(total), len(events)
+    i = 0
+    while i + 8 <= count:
+        k0, k1, k2, k3 = events[i], events[i + 1], events[i + 2], events[i + 3]
+        k4, k5, k6, k7 = events[i + 4], events[i + 5], events[i + 6], events[i + 7]
+        x0, x1, x2, x3 = factors[k0], factors[k1], factors[k2], factors[k3]
+        x4, x5, x6, x7 = factors[k4], factors[k5], factors[k6], factors[k7]
+        w0, w1, w2, w3 = weights[k0], weights[k1], weights[k2], weights[k3]
+        w4, w5, w6, w7 = weights[k4], weights[k5], weights[k6], weights[k7]
+        for f in range(width):
+            total[f] += ((x0 * w0[f] + x1 * w1[f]) + (x2 * w2[f] + x3 * w3[f])) + (
+                (x4 * w4[f] + x5 * w5[f]) + (x6 * w6[f] + x7 * w7[f])
+            )
+        i += 8
+    while i < count:
+        factor, row = factors[events[i]], weights[events[i]]
+        for f in range(width):
+            total[f] += factor * row[f]
+        i += 1
+
+
+def _count_gradient(inputs: Any, grad: Any, out: Any, first: int, last: int) -> None:
+    """Add the gradients of all rows to columns `first` to `last` of `[K, F]`."""
+    active = np.empty((_COUNT_ROWS, inputs.shape[1]), np.uint16)
+    counts = np.empty(_COUNT_ROWS, np.int64)
+    for start in range(0, inputs.shape[0], _COUNT_ROWS):
+        rows = inputs[start : start + _COUNT_ROWS]
+        _list_active(rows, active, counts)
+        for left in range(first, last, _GRADIENT_PANEL):
+            right = min(left + _GRADIENT_PANEL, last)
+            for row in range(len(rows)):
+                of_row = grad[start + row, left:right]
+                for i in range(counts[row]):
+                    k = active[row, i]
+                    factor, total = rows[row, k], out[k, left:right]
+                    for f in range(right - left):
+                        total[f] += factor * of_row[f]
+
+
+@jitable
+def _list_active(rows: Any, active: Any, counts: Any) -> None:
+    """List the places of the numbers that are not zero, and count them."""
+    for row in range(rows.shape[0]):
+        found = 0
+        for k in range(rows.shape[1]):
+            active[row, found] = k
+            found += rows[row, k] != np.float32(0.0)
+        counts[row] = found
+
+
+_REAL, _EVENTS, _STARTS = types.float32, types.uint16[:, ::1], types.int32[:, ::1]
+
+
+@functools.cache
+def _list_kernel() -> Kernel:
+    return compile_kernel(_list, types.uint8[:, :, ::1], _EVENTS, _STARTS)
+
+
+@functools.cache
+def _product_kernel() -> Kernel:
+    cube = _REAL[:, :, ::1]
+    return compile_kernel(_product, _EVENTS, _STARTS, cube, _REAL[::1], cube)
+
+
+@functools.cache
+def _layer_kernel() -> Kernel:
+    cube = _REAL[:, :, ::1]
+    return compile_kernel(
+        _layer, _EVENTS, _STARTS, cube, _REAL[:, ::1],
+        types.uint8[:, :, ::1], cube, cube, _REAL[::1], types.int64,
+    )  # fmt: skip
+
+
+@functools.cache
+def _context_kernel() -> Kernel:
+    cube = _REAL[:, :, ::1]
+    return compile_kernel(
+        _contexts, _REAL[:, ::1], types.uint8[:, :, ::1], cube, cube, _REAL[::1], types.int64
     )
 
 
-count_currents = _rows.rows_product
-count_weight_gradient = _rows.rows_outer
-density = _product._density
+@functools.cache
+def _gradient_kernel() -> Kernel:
+    return compile_kernel(_weight_gradient, _EVENTS, _STARTS, _REAL[:, :, :], _REAL[:, :, ::1])
+
+
+@functools.cache
+def _count_kernel() -> Kernel:
+    plane = _REAL[:, ::1]
+    return compile_kernel(_count_product, plane, plane, _REAL[::1], plane, fastmath={"contract"})
+
+
+@functools.cache
+def _count_gradient_kernel() -> Kernel:
+    plane = _REAL[:, ::1]
+    return compile_kernel(_count_gradient, plane, plane, plane, fastmath={"contract"})
