@@ -66,7 +66,7 @@ def mlp(
     if norm not in NORMS:
         raise UnknownNameError("norm", norm, NORMS)
     parts = NetworkParts(neuron, rule, loss, signal, predict)
-    blocks = []
+    blocks: list[Block] = []
     features = math.prod(shape)
     for index, size in enumerate(hidden):
         linear = nn.Linear(features, size)
@@ -120,7 +120,7 @@ def conv(
     if not isinstance(kernel, int) or kernel < 1 or kernel % 2 == 0:
         raise SigpropError(f"kernel is {kernel!r}; expected an odd number, so that maps keep size")
     parts = NetworkParts(neuron, rule, loss, signal, predict)
-    blocks = []
+    blocks: list[Block] = []
     for size in sizes("channels", channels):
         synapse = nn.Conv2d(features, size, kernel, padding=kernel // 2)
         pool = HalvingPool() if min(height, width) >= 8 else None
@@ -182,7 +182,7 @@ def vgg8(
             f"vgg8 got width {width} and dropout {dropout}; expected width > 0 and 0 <= dropout < 1"
         )
     parts = NetworkParts(neuron, rule, loss, signal, predict)
-    blocks = []
+    blocks: list[Block] = []
     for place, size in enumerate(_VGG8):
         if size is None:
             continue

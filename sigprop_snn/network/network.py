@@ -28,6 +28,13 @@ class Optimizers(Protocol):
         """Update the layer of this name by its gradient."""
 
 
+def as_update(update: Update | Optimizers | None) -> Update | None:
+    """Return the function to call with a layer's name: an object's `step`, or the function."""
+    given: Any = update
+    call: Update | None = getattr(given, "step", given)
+    return call
+
+
 class Network(nn.Module):
     """Blocks in a row, a learning signal at the front, a readout at the end.
 
@@ -126,8 +133,7 @@ class Network(nn.Module):
         """
         self.signal.check(inputs, labels)
         check_shape(inputs)
-        call: Update | None = getattr(update, "step", update)
-        return self.rule.learn(self, inputs.detach(), _as_targets(labels), call)
+        return self.rule.learn(self, inputs.detach(), _as_targets(labels), as_update(update))
 
     def stages(
         self, inputs: Tensor, labels: Tensor | None = None, *, record: tuple[str, ...] = ()

@@ -18,7 +18,7 @@ from sigprop_snn.layers.block import Block, LayerRule
 from sigprop_snn.layers.closed_form import unrolled, voltage_from_trace
 from sigprop_snn.layers.contracts import Learned, Response, Stage, Update
 from sigprop_snn.layers.layer_pass import as_spikes, layer_pass
-from sigprop_snn.network.network import Network, Optimizers, check_shape
+from sigprop_snn.network.network import Network, Optimizers, as_update, check_shape
 from sigprop_snn.neurons import Neuron, map_state
 from sigprop_snn.neurons.engines import Run, Spikes
 from sigprop_snn.neurons.stepwise import with_contexts
@@ -90,8 +90,7 @@ class Online:
         self.network.signal.check(inputs, labels)
         check_shape(inputs)
         stages = self._stages(inputs.detach(), labels.long())
-        call: Update | None = getattr(update, "step", update)
-        return learn_by_stages(self.network, stages, call)
+        return learn_by_stages(self.network, stages, as_update(update))
 
     def _stages(self, inputs: Tensor, labels: Tensor | None) -> Iterator[Stage]:
         network = self.network
