@@ -18,7 +18,7 @@ from numba import types
 from torch import Tensor
 
 from sigprop_snn.neurons.engines.cpu.lif import Constants, LayerRun, lif_step
-from sigprop_snn.neurons.engines.cpu.rows import LANES, add_rows
+from sigprop_snn.neurons.engines.cpu.rows import LANES, add_rows, add_to_rows
 from sigprop_snn.neurons.engines.cpu.spikes import PackedSpikes
 from sigprop_snn.neurons.engines.cpu.threads import Kernel, compile_kernel, jitable, run_kernel
 from sigprop_snn.neurons.engines.engine import Scale
@@ -249,20 +249,6 @@ def _list_events(step: Any, active: Any, fired: Any, found: Any, events: Any) ->
 
 
 @jitable
-def _take_gradients(
-    sums: Any, events: Any, count: Any, first: Any, last: Any, sheet: Any, step: Any, at: Any
-) -> None:
-    """Add the gradients around a position to the sums of its events' kernels."""
-    width = sums.shape[2]
-    for i in range(count):
-        total = sums[events[i]]
-        for dy in range(first, last):
-            total_row, grad = total[dy], sheet[dy, step, at : at + width]
-            for f in range(width):
-                total_row[f] += grad[f]
-
-
-@jitable
 def _scatter_row(
     patterns: Any, table: Any, part: Any, y: Any, geometry: Any, lists: Any, sheet: Any
 ) -> None:
@@ -296,21 +282,31 @@ def _scatter_row(
 
 
 @jitable
-def _gather_row(patterns: Any, sums: Any, y: Any, geometry: Any, lists: Any, sheet: Any) -> None:
+def _gather_row(
+    patterns: Any, sums: Any, place: Any, y: Any, geometry: Any, lists: Any, sheet: Any
+) -> None:
     """Let the spikes of one row of positions take the gradients around them.
 
-    The arguments are those of `_scatter_row`, with sums `[K, kh, kw * panel]` in place of kernels.
+    The arguments are those of `_scatter_row`, with sums `[parts, P, K, kh, kw * panel]` in place
+    of the table, and `place` for the part of the batch and the panel, counted together.
     """
     active, fired, events = lists
+    _, _, inputs, kernel_height, width = sums.shape
     first = max(0, geometry.top - y)
-    last = min(sums.shape[1], geometry.top + geometry.height - y)
+    last = min(kernel_height, geometry.top + geometry.height - y)
     for x in range(patterns.shape[0]):
         found = _list_active(patterns[x], active, fired)
         if found == 0:
             continue
         for step in range(WINDOW):
             count = _list_events(step, active, fired, found, events)
-            _take_gradients(sums, events, count, first, last, sheet[y:], step, x * geometry.panel)
+            if count == 0:
+                continue
+            for dy in range(first, last):
+                at = ((y + dy) * WINDOW + step) * sheet.shape[2] + x * geometry.panel
+                start = (place * inputs * kernel_height + dy) * width
+                stride = kernel_height * width
+                add_to_rows(sums, start, stride, events, 0, count, sheet, at, width)
 
 
 @jitable
@@ -527,8 +523,8 @@ def _gradient(
                             _spread_channels(into, first, here, grad[at, row, y], panel)
                 for y in range(in_height):
                     _gather_row(
-                        patterns[row, window, y], sums[row // size, part], y, geometry, lists,
-                        sheet,
+                        patterns[row, window, y], sums, row // size * sums.shape[1] + part, y,
+                        geometry, lists, sheet,
                     )  # fmt: skip
 
 

@@ -19,7 +19,7 @@ from numba import types
 from torch import Tensor
 
 from sigprop_snn.neurons.engines.cpu.lif import Constants, LayerRun, lif_step
-from sigprop_snn.neurons.engines.cpu.rows import LANES, add_patterns
+from sigprop_snn.neurons.engines.cpu.rows import LANES, add_patterns, add_steps_to_rows
 from sigprop_snn.neurons.engines.cpu.spikes import PATTERNS, PackedSpikes
 from sigprop_snn.neurons.engines.cpu.threads import Kernel, compile_kernel, jitable, run_kernel
 from sigprop_snn.neurons.engines.engine import Scale
@@ -28,7 +28,7 @@ from sigprop_snn.neurons.lif import LIF
 
 MOST_INPUTS = (1 << 16) - 1  # of a layer: lists hold 16-bit numbers
 _PANEL = 64  # columns at most: the weights that a block of rows reads stay in the cache
-_GRADIENT_PANEL = 128  # columns: the gradient is read and written, and stays there as well
+_GRADIENT_PANEL = 64  # columns: the gradient is read and written
 # Rows of `_PANEL` numbers in a kernel's scratch, behind the currents of four steps. One array with
 # rows of a constant length: LLVM sees that they do not overlap, and makes vector code.
 _GAIN, _OFFSET, _VOLTAGE, _SUM, _BITS, _WORK = range(WINDOW, WINDOW + 6)
@@ -415,40 +415,23 @@ def _fire_window(work: Any, constants: Any, width: int, left_steps: int) -> None
 def _weight_gradient(events: Any, starts: Any, grad: Any, sums: Any, first: int, last: int) -> None:
     """Fill panels `first` to `last` of `[P, K, panel]`."""
     steps, rows, columns = grad.shape
+    _, neurons, width = sums.shape
     windows = -(-steps // WINDOW)
-    total = np.zeros(_GRADIENT_PANEL, np.float32)
+    work = np.zeros(WINDOW * width, np.float32)
     for panel in range(first, last):
-        left = panel * _GRADIENT_PANEL
-        right = min(left + _GRADIENT_PANEL, columns)
+        left = panel * width
+        here = min(width, columns - left)
+        work[:] = 0
         for row in range(rows):
             for window in range(windows):
-                at, start = row * windows + window, window * WINDOW
-                steps_grad = grad[start : start + WINDOW, row, left:right]
-                for pattern in range(1, PATTERNS):
-                    i, end = starts[at, pattern], starts[at, pattern + 1]
-                    if i < end:
-                        _sum_steps(total, steps_grad, pattern)
-                        _add_to_rows(sums[panel], events[at], i, end, total)
-
-
-@jitable
-def _sum_steps(total: Any, grad: Any, pattern: int) -> None:
-    """Write the sum of a window's gradients `[4, F]` over the steps of a pattern."""
-    total[:] = 0
-    for step in range(grad.shape[0]):
-        if pattern >> step & 1:
-            of_step = grad[step]
-            for f in range(len(of_step)):
-                total[f] += of_step[f]
-
-
-@jitable
-def _add_to_rows(sums: Any, events: Any, first: int, last: int, total: Any) -> None:
-    """Add a row to the rows of some events."""
-    for i in range(first, last):
-        row = sums[events[i]]
-        for f in range(len(total)):
-            row[f] += total[f]
+                at = row * windows + window
+                for step in range(WINDOW):
+                    t = window * WINDOW + step
+                    for f in range(here):
+                        work[step * width + f] = grad[t, row, left + f] if t < steps else 0.0
+                add_steps_to_rows(
+                    sums, panel * neurons * width, width, events[at], starts[at], work, width, width
+                )
 
 
 _COUNT_ROWS = 512  # rows whose counts are listed at a time

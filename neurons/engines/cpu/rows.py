@@ -1,9 +1,9 @@
-"""Sums of some rows of a table, in machine-level code: the only such place.
+"""Rows of a table, summed or added to, in machine-level code: the only such place.
 
-Sums have to stay in registers from the first row to the last. Plain numba loops read and write
-them for every few rows, and LLVM checks each time whether the arrays overlap: with them a whole
-training step (784-800-800-10, T = 50) took 1.7 times as long, and a convolutional one (T = 10)
-1.3 times.
+What is summed has to stay in registers from the first row to the last. Plain numba loops read and
+write it for every few rows, and LLVM checks each time whether the arrays overlap: with them a
+whole training step by the voltage rule (784-800-800-10, T = 50) took 1.7 times as long, one by the
+surrogate rule 1.6 times, and a convolutional one (T = 10) 1.3 times.
 """
 
 from __future__ import annotations
@@ -76,10 +76,7 @@ def add_patterns(
             steps = [_Sums(builder, count) for _ in range(WINDOW)]
             row = builder.add(start, column)
             for pattern in range(1, PATTERNS):
-                first, last = (
-                    builder.sext(builder.load(builder.gep(starts, [_WORD(p)])), _WORD)
-                    for p in (pattern, pattern + 1)
-                )
+                first, last = _span(builder, starts, pattern)
                 with builder.if_then(builder.icmp_signed("<", first, last)):
                     sums = _Sums(builder, count)
                     sums.add_events(table, row, stride, events, first, last)
@@ -89,6 +86,67 @@ def add_patterns(
             for step, of_step in enumerate(steps):
                 place = builder.mul(_WORD(step), step_stride)
                 of_step.add_to(total, builder.add(place, column))
+
+        _each_column(builder, width, columns)
+        return context.get_dummy_value()
+
+    return types.void(*kinds), emit
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def add_to_rows(
+    _: Any, table: Any, start: Any, stride: Any, events: Any, first: Any, last: Any, values: Any,
+    at: Any, width: Any,
+) -> Any:  # fmt: skip
+    """Add `values[at + f]`, for f < width, to `table[row + f]` of every event: see `add_rows`."""
+    kinds = (table, start, stride, events, first, last, values, at, width)
+
+    def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        table, start, stride, events, first, last, values, at, width = _flat(
+            context, builder, kinds, args
+        )
+
+        def columns(column: Any, count: int) -> None:
+            given = _Sums(builder, count)
+            given.load(values, builder.add(at, column))
+            given.add_to_events(table, builder.add(start, column), stride, events, first, last)
+
+        _each_column(builder, width, columns)
+        return context.get_dummy_value()
+
+    return types.void(*kinds), emit
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def add_steps_to_rows(
+    _: Any, table: Any, start: Any, stride: Any, events: Any, starts: Any, values: Any,
+    step_stride: Any, width: Any,
+) -> Any:  # fmt: skip
+    """Add the values of the four steps to the rows of a window's events: see `add_patterns`.
+
+    The values of the steps that a pattern contains are summed once for all its events.
+    """
+    kinds = (table, start, stride, events, starts, values, step_stride, width)
+
+    def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        table, start, stride, events, starts, values, step_stride, width = _flat(
+            context, builder, kinds, args
+        )
+
+        def columns(column: Any, count: int) -> None:
+            steps = [_Sums(builder, count) for _ in range(WINDOW)]
+            for step, of_step in enumerate(steps):
+                place = builder.mul(_WORD(step), step_stride)
+                of_step.load(values, builder.add(place, column))
+            row = builder.add(start, column)
+            for pattern in range(1, PATTERNS):
+                first, last = _span(builder, starts, pattern)
+                with builder.if_then(builder.icmp_signed("<", first, last)):
+                    sums = _Sums(builder, count)
+                    for step, of_step in enumerate(steps):
+                        if pattern >> step & 1:
+                            sums.add(of_step)
+                    sums.add_to_events(table, row, stride, events, first, last)
 
         _each_column(builder, width, columns)
         return context.get_dummy_value()
@@ -111,10 +169,6 @@ class _Sums:
         """Add the rows of events `first` to `last`, two at a time: a sum waits half as often."""
         builder = self.builder
 
-        def row_of(i: Any) -> Any:
-            event = builder.zext(builder.load(builder.gep(events, [i])), _WORD)
-            return builder.add(row, builder.mul(event, stride))
-
         def values(place: Any) -> list[Any]:
             return [
                 builder.load(_vector(builder, table, place, index), align=4)
@@ -124,13 +178,31 @@ class _Sums:
         odd = builder.and_(builder.sub(last, first), _WORD(1))
         even = builder.sub(last, odd)
         with cgutils.for_range_slice(builder, first, even, _WORD(2), _WORD) as (i, _):
-            one, other = values(row_of(i)), values(row_of(builder.add(i, _WORD(1))))
+            one, other = (
+                values(_row(builder, row, stride, events, at))
+                for at in (i, builder.add(i, _WORD(1)))
+            )
             for variable, a, b in zip(self.variables, one, other, strict=True):
                 total = builder.fadd(builder.load(variable), builder.fadd(a, b))
                 builder.store(total, variable)
         with builder.if_then(builder.icmp_signed("!=", odd, _WORD(0))):
-            for variable, a in zip(self.variables, values(row_of(even)), strict=True):
+            for variable, a in zip(
+                self.variables, values(_row(builder, row, stride, events, even)), strict=True
+            ):
                 builder.store(builder.fadd(builder.load(variable), a), variable)
+
+    def load(self, array: Any, place: Any) -> None:
+        """Take the numbers at a place of an array."""
+        for index, variable in enumerate(self.variables):
+            pointer = _vector(self.builder, array, place, index)
+            self.builder.store(self.builder.load(pointer, align=4), variable)
+
+    def add_to_events(
+        self, table: Any, row: Any, stride: Any, events: Any, first: Any, last: Any
+    ) -> None:
+        """Add to the rows of events `first` to `last`."""
+        with cgutils.for_range_slice(self.builder, first, last, _WORD(1), _WORD) as (i, _):
+            self.add_to(table, _row(self.builder, row, stride, events, i))
 
     def add(self, other: _Sums) -> None:
         """Add other sums."""
@@ -156,6 +228,20 @@ def _flat(context: Any, builder: Any, kinds: tuple[Any, ...], args: Any) -> list
         else context.cast(builder, value, kind, types.intp)
         for kind, value in zip(kinds, args, strict=True)
     ]
+
+
+def _span(builder: Any, starts: Any, pattern: int) -> list[Any]:
+    """Return where the events of a pattern begin and end."""
+    return [
+        builder.sext(builder.load(builder.gep(starts, [_WORD(p)])), _WORD)
+        for p in (pattern, pattern + 1)
+    ]
+
+
+def _row(builder: Any, row: Any, stride: Any, events: Any, i: Any) -> Any:
+    """Return the place of an event's row."""
+    event = builder.zext(builder.load(builder.gep(events, [i])), _WORD)
+    return builder.add(row, builder.mul(event, stride))
 
 
 def _vector(builder: Any, array: Any, place: Any, index: int) -> Any:
