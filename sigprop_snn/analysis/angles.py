@@ -7,7 +7,7 @@ import math
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from sigprop_snn.analysis.oracle import Gradients, backpropagated
 from sigprop_snn.network import Network
@@ -62,16 +62,13 @@ def updates(network: Network, inputs: Tensor, labels: Tensor) -> Gradients:
     twin = copy.deepcopy(network).eval()
     twin.zero_grad(set_to_none=True)
     twin.learn(inputs, labels)
-    modules: dict[str, nn.Module] = dict(twin.named_blocks())
-    if twin.readout is not None:
-        modules["readout"] = twin.readout
     return {
         layer: {
             name: torch.zeros_like(weights) if weights.grad is None else weights.grad
             for name, weights in module.named_parameters()
             if weights.requires_grad
         }
-        for layer, module in modules.items()
+        for layer, module in twin.named_layers()
     }
 
 

@@ -41,15 +41,14 @@ def backpropagated(network: Network, inputs: Tensor, labels: Tensor) -> Gradient
     twin = copy.deepcopy(network).eval()
     twin.zero_grad(set_to_none=True)
     assert twin.readout is not None
-    blocks = dict(twin.named_blocks())
     with torch.enable_grad():
         spikes = twin.signal.plain(inputs.detach())
-        for block in blocks.values():
+        for _, block in twin.named_blocks():
             spikes = _run_block(block, spikes)
         loss = F.cross_entropy(_scores(twin.readout, spikes), labels)
         named = {
             (layer, name): weights
-            for layer, module in (*blocks.items(), ("readout", twin.readout))
+            for layer, module in twin.named_layers()
             for name, weights in module.named_parameters()
             if weights.requires_grad
         }

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from sigprop_snn.answers import Answers
 from sigprop_snn.losses.base import LocalLoss, check_scale
-from sigprop_snn.losses.similarity import as_shares, cosines, streams
+from sigprop_snn.losses.similarity import as_fractions, cosines, streams
 
 
 @dataclass(frozen=True)
@@ -46,5 +46,5 @@ class BinaryLoss(LocalLoss):
 
     def loss(self, scores: Tensor, labels: Tensor) -> Tensor:
         """Return the mean binary cross-entropy over samples and contexts."""
-        right = as_shares(labels, scores.shape[1], scores)
+        right = as_fractions(labels, scores.shape[1], scores)
         return F.binary_cross_entropy_with_logits(scores, right)

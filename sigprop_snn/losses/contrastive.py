@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sigprop_snn.losses.base import LocalLoss, check_scale
-from sigprop_snn.losses.similarity import as_shares, cosines, streams
+from sigprop_snn.losses.similarity import as_fractions, cosines, streams
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class ContrastiveLoss(LocalLoss):
 
     def loss(self, scores: Tensor, labels: Tensor) -> Tensor:
         """Return the mean of both ways."""
-        right = as_shares(labels, scores.shape[1], scores)
+        right = as_fractions(labels, scores.shape[1], scores)
         total = right.sum(0)
         sought = total > 0
         share = torch.where(sought, right / total.clamp(min=torch.finfo(right.dtype).tiny), 0.0)

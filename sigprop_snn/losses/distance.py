@@ -12,7 +12,7 @@ from sigprop_snn.answers import Answers
 from sigprop_snn.errors import SigpropError
 from sigprop_snn.losses.base import LocalLoss, check_scale
 from sigprop_snn.losses.similarity import (
-    as_shares,
+    as_fractions,
     cosines,
     root_mean_square,
     squared_distances,
@@ -96,7 +96,7 @@ class CosineLoss(LocalLoss):
 
     def loss(self, scores: Tensor, labels: Tensor) -> Tensor:
         """Return the mean attraction plus the weighted mean repulsion."""
-        right = as_shares(labels, scores.shape[1], scores)
+        right = as_fractions(labels, scores.shape[1], scores)
         wrong = 1.0 - right
         pull = (right * (1.0 - scores)).sum(1) / right.sum(1).clamp(min=1.0)
         push = (wrong * F.relu(scores - self.margin)).sum(1) / wrong.sum(1).clamp(min=1.0)

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sigprop_snn.losses.base import LocalLoss, check_scale
-from sigprop_snn.losses.similarity import as_shares, products, streams
+from sigprop_snn.losses.similarity import as_fractions, products, streams
 
 _SPANNED = 1e-8  # share of the largest eigenvalue below which a direction is rounding
 
@@ -50,7 +50,7 @@ class HebbianLoss(LocalLoss):
 
     def loss(self, scores: Tensor, labels: Tensor) -> Tensor:
         """Return the negative mean activity along the right contexts."""
-        right = as_shares(labels, scores.shape[1], scores)
+        right = as_fractions(labels, scores.shape[1], scores)
         return -(right * scores).sum(1).mean()
 
 

@@ -157,7 +157,7 @@ def root_mean_square(values: Tensor) -> Tensor:
     return wide.square().mean().sqrt().clamp(min=torch.finfo(wide.dtype).tiny ** 0.5)
 
 
-def as_shares(targets: Tensor, columns: int, like: Tensor) -> Tensor:
+def as_fractions(targets: Tensor, columns: int, like: Tensor) -> Tensor:
     """Return what is right as each context's share, `[B, M]`, also where it comes as columns."""
     if targets.dim() == 2:
         return targets.to(like)

@@ -4,41 +4,44 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Literal, TypeAlias
+from typing import Literal
 
 import torch
 from torch import nn
 
 from sigprop_snn.errors import SigpropError, UnknownNameError
-from sigprop_snn.layers.block import Block, LayerRule
+from sigprop_snn.layers.block import Block
 from sigprop_snn.layers.norm import LengthNorm, RunningNorm, RunningScale
-from sigprop_snn.layers.readout import Readout
-from sigprop_snn.layers.rule import Predict, Rule
-from sigprop_snn.losses.base import LocalLoss
+from sigprop_snn.layers.rule import Predict
 from sigprop_snn.network.network import Network
-from sigprop_snn.neurons import LIF, Neuron, make_neuron
+from sigprop_snn.network.parts import (
+    AnyLoss,
+    AnyNeuron,
+    AnyRule,
+    AnySignal,
+    NetworkParts,
+    picture_shape,
+    sizes,
+)
+from sigprop_snn.neurons import LIF
 from sigprop_snn.neurons.pooling import HalvingPool
 from sigprop_snn.shapes import Layout
-from sigprop_snn.signals.base import Signal
-from sigprop_snn.signals.catalogue import projected_context
-
-RuleOrMaker: TypeAlias = Rule | LayerRule | Callable[[Layout], Rule | LayerRule]
 
 Norm = Literal["scale", "length"]
 NORMS: tuple[Norm, ...] = ("scale", "length")
 
 
 def mlp(
-    shape: tuple[int, ...],
+    shape: Sequence[int] | int,
     classes: int,
     *,
-    hidden: Sequence[int] = (800, 800),
-    neuron: Callable[..., Neuron] = LIF,
+    hidden: Sequence[int] | int = (800, 800),
+    neuron: AnyNeuron = LIF,
     gain: float = 2.0,
     norm: Norm = "scale",
-    rule: RuleOrMaker | None = None,
-    loss: LocalLoss | None = None,
-    signal: Callable[[Layout], Signal] | None = None,
+    rule: AnyRule | None = None,
+    loss: AnyLoss | None = None,
+    signal: AnySignal | None = None,
     predict: Predict | None = None,
 ) -> Network:
     """Return a fully connected network.
@@ -46,23 +49,24 @@ def mlp(
     Args:
         shape: shape of one step of one sample; it is flattened.
         classes: C.
-        hidden: neurons of each block.
-        neuron: makes the neuron of each block; told its shape if it has to know it.
+        hidden: neurons of each block; one number is one block.
+        neuron: the neuron of each block; see `NetworkParts`.
         gain: root mean square of the current at the start, in units of voltage.
         norm: "scale" divides each layer's current by its running root mean square; "length"
-            divides each row of what comes into a layer by its own.
-        rule: the learning rule, or what makes one that fits the network; the voltage rule if not
-            given.
-        loss: the local loss; the dot-product loss if not given.
-        signal: what makes a learning signal that fits the network; a projected context if not
-            given.
-        predict: "readout", "context" or "vote".
+            divides each row of a layer's input by the row's root mean square.
+        rule: the learning rule; see `NetworkParts`.
+        loss: the local loss; see `NetworkParts`.
+        signal: the learning signal; see `NetworkParts`.
+        predict: "readout", "context" or "vote"; see `Network`.
+
+    Raises:
+        SigpropError: if an argument can't be used; it names the argument and the value.
     """
-    if not hidden:
-        raise SigpropError("mlp got no hidden sizes; expected at least one")
+    shape, hidden = sizes("shape", shape), sizes("hidden", hidden)
     if norm not in NORMS:
         raise UnknownNameError("norm", norm, NORMS)
-    blocks = []
+    parts = NetworkParts(neuron, rule, loss, signal, predict)
+    blocks: list[Block] = []
     features = math.prod(shape)
     for index, size in enumerate(hidden):
         linear = nn.Linear(features, size)
@@ -70,65 +74,63 @@ def mlp(
         scale = RunningScale(size, gain) if norm == "scale" else None
         if norm == "length":
             before.append(LengthNorm())
-            with torch.no_grad():  # of rows that are all of one length the current's is known
+            with torch.no_grad():  # rows of one length give a current of known size
                 nn.init.normal_(linear.weight, std=gain / math.sqrt(features))
         synapse = nn.Sequential(*before, linear) if before else linear
-        blocks.append(Block(synapse, make_neuron(neuron, (size,)), norm=scale))
+        blocks.append(Block(synapse, parts.layer_neuron((size,)), norm=scale))
         features = size
     layout = Layout.of(blocks, shape, classes, gain)
-    return _assembled(layout, blocks, rule, loss, signal, predict)
+    return parts.network(layout, blocks)
 
 
 def conv(
     shape: tuple[int, ...],
     classes: int,
     *,
-    channels: Sequence[int] = (24, 48, 96),
+    channels: Sequence[int] | int = (24, 48, 96),
     kernel: int = 5,
-    neuron: Callable[..., Neuron] = LIF,
+    neuron: AnyNeuron = LIF,
     gain: float = 1.0,
     shift: float = -0.5,
-    rule: RuleOrMaker | None = None,
-    loss: LocalLoss | None = None,
-    signal: Callable[[Layout], Signal] | None = None,
+    rule: AnyRule | None = None,
+    loss: AnyLoss | None = None,
+    signal: AnySignal | None = None,
     predict: Predict | None = None,
 ) -> Network:
-    """Return a convolutional network; spikes are pooled 2x2 behind every block that can be.
+    """Return a convolutional network; maps of at least 8x8 are pooled 2x2 behind their block.
 
     Args:
         shape: `(C, H, W)` of one step of one sample.
         classes: C.
-        channels: feature maps of each block.
+        channels: feature maps of each block; one number is one block.
         kernel: side of the kernels, odd.
-        neuron: makes the neuron of each block; told its shape if it has to know it.
+        neuron: the neuron of each block; see `NetworkParts`.
         gain: standard deviation of the current at the start, in units of voltage.
         shift: mean of the current at the start; below zero it keeps the maps sparse.
-        rule: the learning rule, or what makes one that fits the network; the voltage rule if not
-            given.
-        loss: the local loss; the dot-product loss if not given.
-        signal: what makes a learning signal that fits the network; a projected context if not
-            given.
-        predict: "readout", "context" or "vote".
+        rule: the learning rule; see `NetworkParts`.
+        loss: the local loss; see `NetworkParts`.
+        signal: the learning signal; see `NetworkParts`.
+        predict: "readout", "context" or "vote"; see `Network`.
 
     Raises:
-        SigpropError: if the shape is not a picture's.
+        SigpropError: if an argument can't be used; it names the argument and the value.
     """
-    if len(shape) != 3:
-        raise SigpropError(f"conv got samples of shape {list(shape)}; expected (C, H, W)")
-    if not channels:
-        raise SigpropError("conv got no channels; expected at least one")
-    blocks = []
+    shape = picture_shape(shape)
     features, height, width = shape
-    for size in channels:
+    if not isinstance(kernel, int) or kernel < 1 or kernel % 2 == 0:
+        raise SigpropError(f"kernel is {kernel!r}; expected an odd number, so that maps keep size")
+    parts = NetworkParts(neuron, rule, loss, signal, predict)
+    blocks: list[Block] = []
+    for size in sizes("channels", channels):
         synapse = nn.Conv2d(features, size, kernel, padding=kernel // 2)
         pool = HalvingPool() if min(height, width) >= 8 else None
-        layer = make_neuron(neuron, (size, height, width))
+        layer = parts.layer_neuron((size, height, width))
         norm = RunningNorm(size, gain, shift)
         blocks.append(Block(synapse, layer, norm=norm, pool=pool, centred=bool(blocks)))
         features = size
         height, width = (height // 2, width // 2) if pool is not None else (height, width)
     layout = Layout.of(blocks, shape, classes, gain)
-    return _assembled(layout, blocks, rule, loss, signal, predict)
+    return parts.network(layout, blocks)
 
 
 _VGG8: tuple[int | None, ...] = (128, 256, None, 256, 512, None, 512, None, 512, None)
@@ -141,98 +143,80 @@ def vgg8(
     *,
     width: float = 1.0,
     dropout: float = 0.0,
-    neuron: Callable[..., Neuron] = LIF,
+    neuron: AnyNeuron = LIF,
     gain: float = 1.0,
     shift: float = -0.5,
-    rule: RuleOrMaker | None = None,
-    loss: LocalLoss | None = None,
-    signal: Callable[[Layout], Signal] | None = None,
+    rule: AnyRule | None = None,
+    loss: AnyLoss | None = None,
+    signal: AnySignal | None = None,
     predict: Predict | None = None,
 ) -> Network:
     """Return the eight layers of arXiv 2204.01723: six convolutions, a dense layer, the readout.
 
     128, 256, pool, 256, 512, pool, 512, pool, 512, pool, 1024 dense; kernels of 3x3, pools of 2x2
-    by the maximum. A pool drops out where the picture has become smaller than 4x4. The normaliser
-    is by running figures instead of each picture's own, so that the current stays affine in the
-    input and the closed form exact.
+    by the maximum. Maps smaller than 4x4 are not pooled. The normalisers use running statistics
+    instead of each picture's, so that the current stays affine in the input and the closed form
+    exact.
 
     Args:
         shape: `(C, H, W)` of one step of one sample.
         classes: C.
-        width: what the numbers of maps, and of dense neurons, are multiplied by.
-        dropout: share of the maps that a block sends nothing of, drawn anew for every row and
+        width: factor of the numbers of maps and of dense neurons.
+        dropout: fraction of a block's output maps that are set to zero, drawn for every row and
             step while training (the paper's is 0.2).
-        neuron: makes the neuron of each block; told its shape if it has to know it.
+        neuron: the neuron of each block; see `NetworkParts`.
         gain: standard deviation of the current at the start, in units of voltage.
         shift: mean of the current at the start; below zero it keeps the maps sparse.
-        rule: the learning rule, or what makes one that fits the network; the voltage rule if not
-            given.
-        loss: the local loss; the dot-product loss if not given.
-        signal: what makes a learning signal that fits the network; a projected context if not
-            given.
-        predict: "readout", "context" or "vote".
+        rule: the learning rule; see `NetworkParts`.
+        loss: the local loss; see `NetworkParts`.
+        signal: the learning signal; see `NetworkParts`.
+        predict: "readout", "context" or "vote"; see `Network`.
 
     Raises:
-        SigpropError: if the shape is not a picture's, or a number is out of its range.
+        SigpropError: if an argument can't be used; it names the argument and the value.
     """
-    if len(shape) != 3:
-        raise SigpropError(f"vgg8 got samples of shape {list(shape)}; expected (C, H, W)")
+    shape = picture_shape(shape)
+    features, height, side = shape
     if not 0 < width < float("inf") or not 0 <= dropout < 1:
         raise SigpropError(
             f"vgg8 got width {width} and dropout {dropout}; expected width > 0 and 0 <= dropout < 1"
         )
-    blocks = []
-    features, height, side = shape
+    parts = NetworkParts(neuron, rule, loss, signal, predict)
+    blocks: list[Block] = []
     for place, size in enumerate(_VGG8):
         if size is None:
             continue
         maps = max(1, round(width * size))
         synapse = nn.Conv2d(features, maps, 3, padding=1)
         pooled = _VGG8[place + 1] is None and min(height, side) >= 4
-        layer = make_neuron(neuron, (maps, height, side))
+        layer = parts.layer_neuron((maps, height, side))
         norm = RunningNorm(maps, gain, shift)
-        blocks.append(Block(synapse, layer, norm=norm, pool=_passage(pooled, dropout), centred=bool(blocks)))
+        blocks.append(
+            Block(
+                synapse, layer, norm=norm, pool=_output_path(pooled, dropout), centred=bool(blocks)
+            )
+        )
         features = maps
         height, side = (height // 2, side // 2) if pooled else (height, side)
     dense = max(1, round(width * _VGG8_DENSE))
     blocks.append(
         Block(
             nn.Sequential(nn.Flatten(), nn.Linear(features * height * side, dense)),
-            make_neuron(neuron, (dense,)),
+            parts.layer_neuron((dense,)),
             norm=RunningNorm(dense, gain, shift),
             centred=True,
         )
     )
     layout = Layout.of(blocks, shape, classes, gain)
-    return _assembled(layout, blocks, rule, loss, signal, predict)
+    return parts.network(layout, blocks)
 
 
-def _passage(pooled: bool, dropout: float) -> nn.Module | None:
-    """Return what a block's maps pass through on their way out."""
+def _output_path(pooled: bool, dropout: float) -> nn.Module | None:
+    """Return the module behind a block's neurons: pool, dropout, both, or none."""
     parts: list[nn.Module] = [HalvingPool()] if pooled else []
     if dropout:
         parts.append(nn.Dropout2d(dropout))
     return nn.Sequential(*parts) if len(parts) > 1 else parts[0] if parts else None
-
-
-def _assembled(
-    layout: Layout,
-    blocks: Sequence[Block],
-    rule: RuleOrMaker | None,
-    loss: LocalLoss | None,
-    signal: Callable[[Layout], Signal] | None,
-    predict: Predict | None,
-) -> Network:
-    """Fit the signal, the rule and the readout to the blocks."""
-    front = projected_context(layout) if signal is None else signal(layout)
-    return Network(
-        front,
-        blocks,
-        Readout(math.prod(layout.outputs[-1]), layout.classes, answers=front.answers),
-        rule=rule(layout) if callable(rule) and not isinstance(rule, Rule) else rule,
-        loss=loss,
-        predict=predict,
-    )
 
 
 NETWORKS: dict[str, Callable[..., Network]] = {

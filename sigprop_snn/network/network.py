@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +19,20 @@ from sigprop_snn.losses.catalogue import default_loss
 from sigprop_snn.rules.signal_propagation import SignalPropagation
 from sigprop_snn.rules.voltage import VoltageRule
 from sigprop_snn.signals.base import Signal
+
+
+class Optimizers(Protocol):
+    """One optimizer for each layer, behind one method."""
+
+    def step(self, layer: str) -> object:
+        """Update the layer of this name by its gradient."""
+
+
+def as_update(update: Update | Optimizers | None) -> Update | None:
+    """Return the function to call with a layer's name: an object's `step`, or the function."""
+    given: Any = update
+    call: Update | None = getattr(given, "step", given)
+    return call
 
 
 class Network(nn.Module):
@@ -101,23 +115,25 @@ class Network(nn.Module):
             scores: Tensor = self.readout(sent)
         return scores
 
-    def learn(self, inputs: Tensor, labels: Tensor, update: Update | None = None) -> Learned:
+    def learn(
+        self, inputs: Tensor, labels: Tensor, update: Update | Optimizers | None = None
+    ) -> Learned:
         """Pass a batch through; the network learns from it by its rule.
 
         Args:
             inputs: `[T, B, ...]`.
             labels: the class of every sample, `[B]`, from 0 to C - 1, or what else the signal
                 takes.
-            update: called with a layer's name as soon as its gradient exists and nothing waits
-                for its weights, under a local rule before the next layer runs; see
-                `local_parameters`.
+            update: a function of a layer's name, or an object with a method `step` that takes
+                it. Called as soon as the layer's gradient exists and nothing waits for its
+                weights, under a local rule before the next layer runs; see `local_parameters`.
 
         Raises:
             SigpropError: if the network can't learn from the shapes, the labels or the values.
         """
         self.signal.check(inputs, labels)
         check_shape(inputs)
-        return self.rule.learn(self, inputs.detach(), _as_targets(labels), update)
+        return self.rule.learn(self, inputs.detach(), _as_targets(labels), as_update(update))
 
     def stages(
         self, inputs: Tensor, labels: Tensor | None = None, *, record: tuple[str, ...] = ()

@@ -18,7 +18,7 @@ from sigprop_snn.layers.block import Block, LayerRule
 from sigprop_snn.layers.closed_form import unrolled, voltage_from_trace
 from sigprop_snn.layers.contracts import Learned, Response, Stage, Update
 from sigprop_snn.layers.layer_pass import as_spikes, layer_pass
-from sigprop_snn.network.network import Network, check_shape
+from sigprop_snn.network.network import Network, Optimizers, as_update, check_shape
 from sigprop_snn.neurons import Neuron, map_state
 from sigprop_snn.neurons.engines import Run, Spikes
 from sigprop_snn.neurons.stepwise import with_contexts
@@ -76,7 +76,9 @@ class Online:
             stages = list(self._stages(inputs, None))
         return self.network.predicted({s.name: s.scores for s in stages if s.scores is not None})
 
-    def learn(self, inputs: Tensor, labels: Tensor, update: Update | None = None) -> Learned:
+    def learn(
+        self, inputs: Tensor, labels: Tensor, update: Update | Optimizers | None = None
+    ) -> Learned:
         """Pass the next steps `[T, B, ...]` on; every layer learns from them at once.
 
         Args:
@@ -88,7 +90,7 @@ class Online:
         self.network.signal.check(inputs, labels)
         check_shape(inputs)
         stages = self._stages(inputs.detach(), labels.long())
-        return learn_by_stages(self.network, stages, update)
+        return learn_by_stages(self.network, stages, as_update(update))
 
     def _stages(self, inputs: Tensor, labels: Tensor | None) -> Iterator[Stage]:
         network = self.network
@@ -294,7 +296,11 @@ def _check_rows(name: str, past: _Past | None, inputs: Spikes) -> None:
 
 
 def learn_in_parts(
-    network: Network, inputs: Tensor, labels: Tensor, update: Update | None, every: int
+    network: Network,
+    inputs: Tensor,
+    labels: Tensor,
+    update: Update | Optimizers | None,
+    every: int,
 ) -> Learned:
     """Learn from whole samples with an update every few steps.
 

@@ -1,4 +1,4 @@
-"""A whole network on one sample: input, every layer and readout over one time axis."""
+"""A network on one sample: input, every layer and readout over one time axis."""
 
 from __future__ import annotations
 

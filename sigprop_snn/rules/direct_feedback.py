@@ -16,10 +16,10 @@ from sigprop_snn.rules.passes import (
     layer_graphs,
     learn_from,
     learn_from_error,
+    one_hot_targets,
     output_error,
     readout_of,
     reported,
-    shares,
     updated,
 )
 from sigprop_snn.shapes import Layout
@@ -99,7 +99,7 @@ class DirectRandomTarget(DirectFeedback):
         """Pass the batch through; every block learns on the way."""
         readout = readout_of(network, "direct-random-target")
         check_blocks(network, len(self.feedback), "direct-random-target")
-        error = -shares(labels, self.classes, inputs) / labels.shape[0]
+        error = -one_hot_targets(labels, self.classes, inputs) / labels.shape[0]
         for index, layer in enumerate(layer_graphs(network, inputs)):
             learn_from_error(layer.sent, self.sent(index, error, layer.sent))
             updated(update, layer.name, layer.block)

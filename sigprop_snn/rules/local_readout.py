@@ -14,7 +14,7 @@ from sigprop_snn.errors import UnknownNameError
 from sigprop_snn.layers.contracts import Learned, Needs, Response, Stage, Update
 from sigprop_snn.layers.layer_pass import plain_pass
 from sigprop_snn.layers.rule import LearningNetwork, Rule
-from sigprop_snn.rules.passes import check_blocks, every_step, layer_graphs, shares
+from sigprop_snn.rules.passes import check_blocks, every_step, layer_graphs, one_hot_targets
 from sigprop_snn.rules.signal_propagation import learn_by_stages
 from sigprop_snn.shapes import Layout
 
@@ -107,5 +107,5 @@ class LocalReadout(nn.Module, Rule):
     def _loss(self, read: Tensor, labels: Tensor) -> Tensor:
         """Return the mean over samples and steps of the error of `[T, B, C]`."""
         if self.error == "squared":
-            return (read - shares(labels, read.shape[2], read)).square().sum(2).mean()
+            return (read - one_hot_targets(labels, read.shape[2], read)).square().sum(2).mean()
         return F.cross_entropy(read.flatten(0, 1), every_step(labels, read.shape[0]))

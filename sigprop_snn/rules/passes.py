@@ -132,7 +132,7 @@ def every_step(labels: Tensor, steps: int) -> Tensor:
     return labels.repeat(steps, *[1] * (labels.dim() - 1))
 
 
-def shares(labels: Tensor, classes: int, like: Tensor) -> Tensor:
+def one_hot_targets(labels: Tensor, classes: int, like: Tensor) -> Tensor:
     """Return what of each class is right, `[B, C]`: one-hot for labels that are columns."""
     return (labels if labels.is_floating_point() else F.one_hot(labels, classes)).to(like)
 

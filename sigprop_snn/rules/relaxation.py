@@ -91,7 +91,9 @@ def relax(
     units = list(network.named_blocks())[-1][1].neuron
     silence = current.new_zeros(current.shape[1], loop.shape[0])
     output = units.initial_state(silence) if start is None else State(start.output)
-    states: Sequence[NeuronState | None] = [None for _ in network.blocks] if start is None else start.states
+    states: Sequence[NeuronState | None] = (
+        [None for _ in network.blocks] if start is None else start.states
+    )
     kept: list[list[Step]] = []
     for into in current:
         said = units.fire(output.voltage)

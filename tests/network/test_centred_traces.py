@@ -1,4 +1,4 @@
-"""Centred blocks learn from covariance: the gradient through a mean that the normaliser takes off."""
+"""Centred blocks learn from covariance, with the gradient of the mean that is subtracted."""
 
 from __future__ import annotations
 

@@ -18,6 +18,7 @@ from numba import types
 from torch import Tensor
 
 from sigprop_snn.neurons.engines.cpu.lif import Constants, LayerRun, lif_step
+from sigprop_snn.neurons.engines.cpu.rows import LANES, add_rows, add_to_rows
 from sigprop_snn.neurons.engines.cpu.spikes import PackedSpikes
 from sigprop_snn.neurons.engines.cpu.threads import Kernel, compile_kernel, jitable, run_kernel
 from sigprop_snn.neurons.engines.engine import Scale
@@ -25,7 +26,9 @@ from sigprop_snn.neurons.engines.observed import WINDOW
 from sigprop_snn.neurons.lif import LIF
 
 _PANEL = 32  # output channels at a time
-_LANES = 16  # float32 numbers in the widest vectors; the width of a panel is a multiple
+_BLOCK = 128  # neurons whose numbers lie in one block: rows of this length, for each neuron
+_OWN = 2  # rows of what goes on from window to window: the voltage, and its sum over the steps
+_OFFSET, _BITS, _WORK = 1, 2, 3  # rows of what is needed in a window, behind the gain
 _PARTS = 16  # of a batch, at most, whose gradients are summed apart, for any number of threads
 # A weight gradient is faster by events up to this fraction of windows in which a channel fires
 # (few channels make the dense gradient slow), and from this many windows a channel.
@@ -74,7 +77,7 @@ class SpikingConvolution:
         return len(self.bias), height, width
 
     def currents_at(self, rows: Tensor, windows: Tensor) -> Tensor:
-        """Return the currents of R windows, `[4, R, F, H', W']`; no neuron fires behind the last step.
+        """Return the currents of R windows, `[4, R, F, H', W']`.
 
         Args:
             rows: the row of every window, `[R]`.
@@ -173,7 +176,7 @@ def convolution_weight_gradient(
 
 def _panel(channels: int) -> int:
     """Return the width of a panel, for so many output channels."""
-    return _LANES if channels <= _LANES else _PANEL
+    return LANES if channels <= LANES else _PANEL
 
 
 def _channels_last(patterns: Tensor) -> Tensor:
@@ -219,8 +222,8 @@ def _geometry(
 def _sheet(rows: int, width: int) -> Any:
     """Return zeros `[rows, 4, width]` that begin at a cache line."""
     size = rows * WINDOW * width
-    room = np.zeros(size + _LANES, np.float32)
-    first = -(room.ctypes.data // 4) % _LANES
+    room = np.zeros(size + LANES, np.float32)
+    first = -(room.ctypes.data // 4) % LANES
     return room[first : first + size].reshape(rows, WINDOW, width)
 
 
@@ -246,84 +249,64 @@ def _list_events(step: Any, active: Any, fired: Any, found: Any, events: Any) ->
 
 
 @jitable
-def _add_kernels(
-    kernels: Any, events: Any, count: Any, first: Any, last: Any, sheet: Any, step: Any, at: Any
-) -> None:
-    """Add the kernels of a position's events to the sheet, rows `first` to `last` of them.
-
-    Four at a time: the currents are read and written once for all of them.
-    """
-    width = kernels.shape[2]
-    i = 0
-    while i + 4 <= count:
-        a, b = kernels[events[i]], kernels[events[i + 1]]
-        c, d = kernels[events[i + 2]], kernels[events[i + 3]]
-        for dy in range(first, last):
-            current = sheet[dy, step, at : at + width]
-            a_row, b_row, c_row, d_row = a[dy], b[dy], c[dy], d[dy]
-            for f in range(width):
-                current[f] += (a_row[f] + b_row[f]) + (c_row[f] + d_row[f])
-        i += 4
-    if i + 2 <= count:
-        a, b = kernels[events[i]], kernels[events[i + 1]]
-        for dy in range(first, last):
-            current = sheet[dy, step, at : at + width]
-            a_row, b_row = a[dy], b[dy]
-            for f in range(width):
-                current[f] += a_row[f] + b_row[f]
-        i += 2
-    if i < count:
-        a = kernels[events[i]]
-        for dy in range(first, last):
-            current = sheet[dy, step, at : at + width]
-            a_row = a[dy]
-            for f in range(width):
-                current[f] += a_row[f]
-
-
-@jitable
-def _take_gradients(
-    sums: Any, events: Any, count: Any, first: Any, last: Any, sheet: Any, step: Any, at: Any
-) -> None:
-    """Add the gradients around a position to the sums of its events' kernels."""
-    width = sums.shape[2]
-    for i in range(count):
-        total = sums[events[i]]
-        for dy in range(first, last):
-            total_row, grad = total[dy], sheet[dy, step, at : at + width]
-            for f in range(width):
-                total_row[f] += grad[f]
-
-
-@jitable
 def _scatter_row(
-    patterns: Any, kernels: Any, y: Any, geometry: Any, lists: Any, sheet: Any, give: Any
+    patterns: Any, table: Any, part: Any, y: Any, geometry: Any, lists: Any, sheet: Any
 ) -> None:
     """Let the spikes of one row of positions, `[W, K]`, add their kernels to the sheet.
 
     Args:
         patterns: those of the row in one window.
-        kernels: `[K, kh, kw * panel]`; with `give` off, sums that take the sheet's gradients.
+        table: `[P, K, kh, kw * panel]`.
+        part: the panel.
         y: the row.
         geometry: where the output lies.
         lists: room for channels, patterns and events.
         sheet: `[rows, 4, columns * panel]`.
-        give: whether spikes add their kernels, or take gradients.
     """
     active, fired, events = lists
+    _, inputs, kernel_height, width = table.shape
     first = max(0, geometry.top - y)
-    last = min(geometry.kernel_height, geometry.top + geometry.height - y)
-    rows = sheet[y:]
+    last = min(kernel_height, geometry.top + geometry.height - y)
     for x in range(patterns.shape[0]):
         found = _list_active(patterns[x], active, fired)
         if found == 0:
             continue
         for step in range(WINDOW):
             count = _list_events(step, active, fired, found, events)
-            if give:
-                _add_kernels(kernels, events, count, first, last, rows, step, x * geometry.panel)
-            else:
-                _take_gradients(kernels, events, count, first, last, rows, step, x * geometry.panel)
+            if count == 0:
+                continue
+            for dy in range(first, last):
+                at = ((y + dy) * WINDOW + step) * sheet.shape[2] + x * geometry.panel
+                start = (part * inputs * kernel_height + dy) * width
+                add_rows(sheet, at, table, start, kernel_height * width, events, 0, count, width)
+
+
+@jitable
+def _gather_row(
+    patterns: Any, sums: Any, place: Any, y: Any, geometry: Any, lists: Any, sheet: Any
+) -> None:
+    """Let the spikes of one row of positions take the gradients around them.
+
+    The arguments are those of `_scatter_row`, with sums `[parts, P, K, kh, kw * panel]` in place
+    of the table, and `place` for the part of the batch and the panel, counted together.
+    """
+    active, fired, events = lists
+    _, _, inputs, kernel_height, width = sums.shape
+    first = max(0, geometry.top - y)
+    last = min(kernel_height, geometry.top + geometry.height - y)
+    for x in range(patterns.shape[0]):
+        found = _list_active(patterns[x], active, fired)
+        if found == 0:
+            continue
+        for step in range(WINDOW):
+            count = _list_events(step, active, fired, found, events)
+            if count == 0:
+                continue
+            for dy in range(first, last):
+                at = ((y + dy) * WINDOW + step) * sheet.shape[2] + x * geometry.panel
+                start = (place * inputs * kernel_height + dy) * width
+                stride = kernel_height * width
+                add_to_rows(sums, start, stride, events, 0, count, sheet, at, width)
 
 
 @jitable
@@ -338,44 +321,74 @@ def _lists(channels: int) -> Any:
 
 @jitable
 def _step_row(
-    currents: Any, length: Any, left: Any, scale: Any, state: Any, constants: Any, bits: Any,
-    voltages: Any,
-) -> None:  # fmt: skip
-    """Run a row of neurons through the steps of a window, and clear their currents.
+    currents: Any, length: Any, left: Any, neurons: Any, own: Any, work: Any, constants: Any
+) -> None:
+    """Run a row of neurons through the steps of a window.
+
+    The neurons are taken in blocks: what belongs to a block lies in one array, at constant
+    distances, so that LLVM sees that nothing overlaps and makes vector code.
 
     Args:
-        currents: `[4, columns * panel]`.
+        currents: `[4, columns * panel]`; the voltages before the reset replace them.
         length: the number of steps.
         left: the first neuron's place in a row of currents.
-        scale: gain and offset of every neuron, `[2, n]`.
-        state: the voltage and its sum over the steps, `[2, n]`; both go on.
+        neurons: how many there are.
+        own: the voltage of every neuron, and its sum over the steps; both go on.
+        work: gain and offset of every neuron, and its pattern, which is written.
         constants: those of the neuron.
-        bits: the neurons' patterns, to be written, `[n]`.
-        voltages: the voltages before the reset, to be written, `[4, n]`.
     """
     beta, current_gain, threshold, reset_amount, reset_to_zero = constants
-    gain, offset, voltage, total = scale[0], scale[1], state[0], state[1]
-    n = len(bits)
-    bits[:] = 0
-    for step in range(length):
-        current, recorded = currents[step, left : left + n], voltages[step]
-        bit = np.uint32(1 << step)
-        for i in range(n):
-            before, fires, voltage[i] = lif_step(
-                voltage[i], gain[i] * current[i] + offset[i],
-                beta, current_gain, threshold, reset_amount, reset_to_zero,
-            )  # fmt: skip
-            recorded[i] = before
-            total[i] += before
-            bits[i] |= bit if fires else np.uint32(0)
-    currents[:] = 0
+    for first in range(0, neurons, _BLOCK):
+        size = min(_BLOCK, neurons - first)
+        state = own[_OWN * first : _OWN * (first + _BLOCK)]
+        mine = work[_WORK * first : _WORK * (first + _BLOCK)]
+        for i in range(size):
+            mine[_BITS * _BLOCK + i] = 0
+        for step in range(length):
+            current, bit = currents[step, left + first :], np.float32(1 << step)
+            for i in range(size):
+                entering = mine[i] * current[i] + mine[_OFFSET * _BLOCK + i]
+                before, fires, after = lif_step(
+                    state[i], entering,
+                    beta, current_gain, threshold, reset_amount, reset_to_zero,
+                )  # fmt: skip
+                state[i] = after
+                state[_BLOCK + i] += before
+                mine[_BITS * _BLOCK + i] += bit if fires else np.float32(0.0)
+                current[i] = before
 
 
 @jitable
 def _copy_channels(out: Any, first: Any, channels: Any, row: Any, panel: Any) -> None:
     """Copy the channels of a panel from a row `[columns * panel]` to `[columns, F]`."""
     for x in range(out.shape[0]):
-        into, source = out[x, first : first + channels], row[x * panel : x * panel + channels]
+        into, given = out[x, first : first + channels], row[x * panel : x * panel + channels]
+        for f in range(channels):
+            into[f] = given[f]
+
+
+@jitable
+def _copy_blocks(
+    out: Any, first: Any, channels: Any, blocks: Any, rows: Any, which: Any, panel: Any
+) -> None:
+    """Copy the channels of a panel from one of the rows of all blocks to `[columns, F]`."""
+    for x in range(out.shape[0]):
+        at = x * panel
+        source = (at // _BLOCK * rows + which) * _BLOCK + at % _BLOCK
+        into, given = out[x, first : first + channels], blocks[source : source + channels]
+        for f in range(channels):
+            into[f] = given[f]
+
+
+@jitable
+def _fill_blocks(
+    blocks: Any, rows: Any, which: Any, given: Any, first: Any, channels: Any, panel: Any
+) -> None:
+    """Copy the channels of a panel from `[columns, F]` to one of the rows of all blocks."""
+    for x in range(given.shape[0]):
+        at = x * panel
+        target = (at // _BLOCK * rows + which) * _BLOCK + at % _BLOCK
+        into, source = blocks[target : target + channels], given[x, first : first + channels]
         for f in range(channels):
             into[f] = source[f]
 
@@ -397,59 +410,62 @@ def _run(
     samples, windows, in_height, in_width, inputs = patterns.shape
     _, _, height, width, channels = state.shape
     geometry = _geometry(height, width, table.shape[2], table.shape[3], above, beside, kernel_width)
-    panel, top = geometry.panel, geometry.top
+    panel, left = geometry.panel, geometry.left * geometry.panel
     sheet = _sheet(
-        max(in_height + table.shape[2] - 1, top + height), (in_width + kernel_width - 1) * panel
+        max(in_height + table.shape[2] - 1, geometry.top + height),
+        (in_width + kernel_width - 1) * panel,
     )
-    own, scale = (
-        np.zeros((height, 2, width * panel), np.float32),
-        np.zeros((2, width * panel), np.float32),
-    )
-    record, bits = np.zeros((WINDOW, width * panel), np.float32), np.zeros(width * panel, np.uint32)
+    neurons = width * panel
+    blocks = -(-neurons // _BLOCK)
+    own = np.zeros((height, blocks * _OWN * _BLOCK), np.float32)
+    work = np.zeros(blocks * _WORK * _BLOCK, np.float32)
     lists = _lists(inputs)
     for row in range(start, stop):
         sample = row < samples
         for part in range(table.shape[0]):
             first = part * panel
             here = min(panel, channels - first)
-            for x in range(width):
-                for f in range(panel):
-                    scale[0, x * panel + f] = scales[0, first + f] if sample else np.float32(1.0)
-                    scale[1, x * panel + f] = scales[1, first + f] if sample else np.float32(0.0)
+            _set_scale(work, scales, first, neurons, panel, sample)
             for y in range(height):
-                _spread_channels(own[y, 0], first, here, state[0, row, y], panel)
-                own[y, 1, :] = 0
+                own[y] = 0
+                _fill_blocks(own[y], _OWN, 0, state[0, row, y], first, here, panel)
             for window in range(windows):
                 length = min(WINDOW, steps - window * WINDOW)
                 for y in range(sheet.shape[0]):
                     if sample and y < in_height:
                         _scatter_row(
-                            patterns[row, window, y], table[part], y, geometry, lists, sheet, True
+                            patterns[row, window, y], table, part, y, geometry, lists, sheet
                         )
-                    out = y - top
-                    if out < 0 or out >= height:
-                        continue
-                    # All rows of spikes that reach this row of the output have been added.
-                    if not sample:
-                        for step in range(length):
-                            _spread_channels(
-                                sheet[y, step, geometry.left * panel :], first, here,
-                                contexts[row - samples, out], panel,
-                            )  # fmt: skip
-                    _step_row(
-                        sheet[y], length, geometry.left * panel, scale, own[out], constants, bits,
-                        record,
-                    )  # fmt: skip
-                    _copy_channels(spikes[row, window, out], first, here, bits, panel)
-                    if voltages.shape[0]:
-                        for step in range(length):
+                    out = y - geometry.top
+                    if 0 <= out < height:  # all spikes that reach this row have been added
+                        if not sample:
+                            for step in range(length):
+                                _spread_channels(
+                                    sheet[y, step, left:], first, here,
+                                    contexts[row - samples, out], panel,
+                                )  # fmt: skip
+                        _step_row(sheet[y], length, left, neurons, own[out], work, constants)
+                        _copy_blocks(
+                            spikes[row, window, out], first, here, work, _WORK, _BITS, panel
+                        )
+                        for step in range(min(length, voltages.shape[0])):
                             _copy_channels(
                                 voltages[window * WINDOW + step, row, out], first, here,
-                                record[step], panel,
+                                sheet[y, step, left:], panel,
                             )  # fmt: skip
+                    sheet[y] = 0
             for y in range(height):
-                _copy_channels(state[0, row, y], first, here, own[y, 0], panel)
-                _copy_channels(state[1, row, y], first, here, own[y, 1], panel)
+                for which in range(_OWN):
+                    _copy_blocks(state[which, row, y], first, here, own[y], _OWN, which, panel)
+
+
+@jitable
+def _set_scale(work: Any, scales: Any, first: Any, neurons: Any, panel: Any, sample: Any) -> None:
+    """Write gain and offset of a row's neurons; contexts go in as they are."""
+    for i in range(neurons):
+        at = i // _BLOCK * _WORK * _BLOCK + i % _BLOCK
+        work[at] = scales[0, first + i % panel] if sample else np.float32(1.0)
+        work[at + _OFFSET * _BLOCK] = scales[1, first + i % panel] if sample else np.float32(0.0)
 
 
 def _currents(
@@ -469,7 +485,7 @@ def _currents(
             here = min(panel, channels - first)
             sheet[:] = 0
             for y in range(in_height):
-                _scatter_row(patterns[row, 0, y], table[part], y, geometry, lists, sheet, True)
+                _scatter_row(patterns[row, 0, y], table, part, y, geometry, lists, sheet)
             for step in range(WINDOW):
                 for y in range(height):
                     row_currents = sheet[geometry.top + y, step, geometry.left * panel :]
@@ -506,9 +522,9 @@ def _gradient(
                         if at < steps:
                             _spread_channels(into, first, here, grad[at, row, y], panel)
                 for y in range(in_height):
-                    _scatter_row(
-                        patterns[row, window, y], sums[row // size, part], y, geometry, lists,
-                        sheet, False,
+                    _gather_row(
+                        patterns[row, window, y], sums, row // size * sums.shape[1] + part, y,
+                        geometry, lists, sheet,
                     )  # fmt: skip
 
 

@@ -19,6 +19,7 @@ from numba import types
 from torch import Tensor
 
 from sigprop_snn.neurons.engines.cpu.lif import Constants, LayerRun, lif_step
+from sigprop_snn.neurons.engines.cpu.rows import LANES, add_patterns, add_steps_to_rows
 from sigprop_snn.neurons.engines.cpu.spikes import PATTERNS, PackedSpikes
 from sigprop_snn.neurons.engines.cpu.threads import Kernel, compile_kernel, jitable, run_kernel
 from sigprop_snn.neurons.engines.engine import Scale
@@ -26,9 +27,11 @@ from sigprop_snn.neurons.engines.observed import WINDOW
 from sigprop_snn.neurons.lif import LIF
 
 MOST_INPUTS = (1 << 16) - 1  # of a layer: lists hold 16-bit numbers
-_PANEL = 208  # columns at most: the weights of a panel stay in the second-level cache
-_GRADIENT_PANEL = 128  # columns: the gradient is read and written, and stays there as well
-_LANES = 16  # float32 numbers in the widest vectors; the width of a panel is a multiple
+_PANEL = 64  # columns at most: the weights that a block of rows reads stay in the cache
+_GRADIENT_PANEL = 64  # columns: the gradient is read and written
+# Rows of `_PANEL` numbers in a kernel's scratch, behind the currents of four steps. One array with
+# rows of a constant length: LLVM sees that they do not overlap, and makes vector code.
+_GAIN, _OFFSET, _VOLTAGE, _SUM, _BITS, _WORK = range(WINDOW, WINDOW + 6)
 _ROWS = 32  # rows that pass through one panel before the next
 _MIN_ROWS = 8
 _MOST_TOUCHED = 0.14  # fraction of a weight up to which its gradient is faster by events
@@ -90,7 +93,7 @@ class Panels(NamedTuple):
         """Return a weight `[F, K]` and a bias `[F]` in panels."""
         columns = len(weight)
         count = -(-columns // _PANEL)
-        width = -(-columns // (count * _LANES)) * _LANES
+        width = -(-columns // (count * LANES)) * LANES
         missing = count * width - columns
         padded = F.pad(weight.detach(), (0, 0, 0, missing))
         start = torch.zeros(columns) if bias is None else bias.detach()
@@ -266,71 +269,32 @@ def _list(patterns: Any, events: Any, starts: Any, first: int, last: int) -> Non
             place[0] = 0
 
 
-@jitable
-def _sum_window(currents: Any, total: Any, weights: Any, events: Any, starts: Any) -> None:
-    """Add the weights of a window's events to the currents of its steps, `[4, panel]`."""
-    for step in range(WINDOW):  # patterns of one step
-        pattern = 1 << step
-        _add_rows(currents[step], weights, events, starts[pattern], starts[pattern + 1])
-    for pattern in range(3, PATTERNS):
-        first, last = starts[pattern], starts[pattern + 1]
-        if first == last or pattern & (pattern - 1) == 0:
-            continue
-        total[:] = 0
-        _add_rows(total, weights, events, first, last)
-        for step in range(WINDOW):
-            if pattern >> step & 1:
-                current = currents[step]
-                for f in range(len(total)):
-                    current[f] += total[f]
-
-
-@jitable
-def _add_rows(total: Any, weights: Any, events: Any, first: int, last: int) -> None:
-    """Add the rows of weights of events `first` to `last`.
-
-    Eight at a time: the sums are read and written once for all of them.
-    """
-    width = len(total)
-    i = first
-    while i + 8 <= last:
-        a, b = weights[events[i]], weights[events[i + 1]]
-        c, d = weights[events[i + 2]], weights[events[i + 3]]
-        e, g = weights[events[i + 4]], weights[events[i + 5]]
-        h, j = weights[events[i + 6]], weights[events[i + 7]]
-        for f in range(width):
-            total[f] += ((a[f] + b[f]) + (c[f] + d[f])) + ((e[f] + g[f]) + (h[f] + j[f]))
-        i += 8
-    while i + 2 <= last:
-        a, b = weights[events[i]], weights[events[i + 1]]
-        for f in range(width):
-            total[f] += a[f] + b[f]
-        i += 2
-    if i < last:
-        a = weights[events[i]]
-        for f in range(width):
-            total[f] += a[f]
-
-
 def _product(
     events: Any, starts: Any, table: Any, bias: Any, out: Any, first: int, last: int
 ) -> None:
     """Fill rows `first` to `last` of currents `[T, N, F]`."""
     steps, _, columns = out.shape
-    panels, _, width = table.shape
+    panels, neurons, width = table.shape
     windows = -(-steps // WINDOW)
-    currents, total = np.empty((WINDOW, width), np.float32), np.empty(width, np.float32)
+    work = np.zeros(WINDOW * _PANEL, np.float32)
     for group in range(first, last, _ROWS):
         for panel in range(panels):
-            left, right = panel * width, min((panel + 1) * width, columns)
+            left = panel * width
+            here = min(width, columns - left)
             for row in range(group, min(group + _ROWS, last)):
                 for window in range(windows):
                     at = row * windows + window
-                    currents[:] = bias[left : left + width]
-                    _sum_window(currents, total, table[panel], events[at], starts[at])
-                    for step in range(min(WINDOW, steps - window * WINDOW)):
-                        current = currents[step, : right - left]
-                        out[window * WINDOW + step, row, left:right] = current
+                    for step in range(WINDOW):
+                        for f in range(width):
+                            work[step * _PANEL + f] = bias[left + f]
+                    add_patterns(
+                        work, _PANEL, table, panel * neurons * width, width, events[at],
+                        starts[at], width,
+                    )  # fmt: skip
+                    start = window * WINDOW
+                    for step in range(start, min(start + WINDOW, steps)):
+                        for f in range(here):
+                            out[step, row, left + f] = work[(step - start) * _PANEL + f]
 
 
 def _layer(
@@ -339,25 +303,33 @@ def _layer(
 ) -> None:  # fmt: skip
     """Run rows `first` to `last` of a layer; `inputs` are bias, gain and offset."""
     columns = patterns.shape[2]
-    panels, _, width = table.shape
+    panels, neurons, width = table.shape
     windows = patterns.shape[1]
-    currents, total = np.empty((WINDOW, width), np.float32), np.empty(width, np.float32)
+    work = np.zeros(_WORK * _PANEL, np.float32)
     for group in range(first, last, _ROWS):
         for panel in range(panels):
-            left, right = panel * width, min((panel + 1) * width, columns)
-            bias, scale = inputs[0, left : left + width], inputs[1:, left:right]
+            left = panel * width
+            here = min(width, columns - left)
+            for f in range(width):
+                work[_GAIN * _PANEL + f] = inputs[1, left + f]
+                work[_OFFSET * _PANEL + f] = inputs[2, left + f]
             for row in range(group, min(group + _ROWS, last)):
+                _load_state(work, state, row, left, here)
                 for window in range(windows):
                     at = row * windows + window
-                    currents[:] = bias
-                    _sum_window(currents, total, table[panel], events[at], starts[at])
-                    start = window * WINDOW
-                    _fire_window(
-                        currents, scale, constants, state[:, row, left:right],
-                        patterns[row, window, left:right],
-                        voltages[start : start + WINDOW, row, left:right],
-                        min(WINDOW, steps - start),
+                    for f in range(width):
+                        bias = inputs[0, left + f]
+                        work[f] = bias
+                        work[_PANEL + f] = bias
+                        work[2 * _PANEL + f] = bias
+                        work[3 * _PANEL + f] = bias
+                    add_patterns(
+                        work, _PANEL, table, panel * neurons * width, width, events[at],
+                        starts[at], width,
                     )  # fmt: skip
+                    _fire_window(work, constants, width, steps - window * WINDOW)
+                    _store_window(work, patterns, voltages, row, window, left, here)
+                _store_state(work, state, row, left, here)
 
 
 def _contexts(
@@ -366,90 +338,100 @@ def _contexts(
 ) -> None:  # fmt: skip
     """Run context rows `first` to `last`: rows of constant current, behind all others."""
     rows, windows, columns = patterns.shape
-    scale = np.ones((2, columns), np.float32)
-    scale[1] = 0
-    currents = np.empty((WINDOW, columns), np.float32)
+    work = np.zeros(_WORK * _PANEL, np.float32)
+    work[_GAIN * _PANEL : (_GAIN + 1) * _PANEL] = 1
     for context in range(first, last):
         row = rows - contexts.shape[0] + context
-        for window in range(windows):
-            currents[:] = contexts[context]
-            start = window * WINDOW
-            _fire_window(
-                currents, scale, constants, state[:, row], patterns[row, window],
-                voltages[start : start + WINDOW, row], min(WINDOW, steps - start),
-            )  # fmt: skip
+        for left in range(0, columns, _PANEL):
+            here = min(_PANEL, columns - left)
+            _load_state(work, state, row, left, here)
+            for window in range(windows):
+                for step in range(WINDOW):
+                    for f in range(here):
+                        work[step * _PANEL + f] = contexts[context, left + f]
+                _fire_window(work, constants, _PANEL, steps - window * WINDOW)
+                _store_window(work, patterns, voltages, row, window, left, here)
+            _store_state(work, state, row, left, here)
 
 
 @jitable
-def _fire_window(
-    currents: Any, scale: Any, constants: Any, state: Any, pattern: Any, voltages: Any, length: int
+def _load_state(work: Any, state: Any, row: int, left: int, here: int) -> None:
+    """Begin with a row's voltages, and with sums of 0."""
+    for f in range(here):
+        work[_VOLTAGE * _PANEL + f] = state[0, row, left + f]
+        work[_SUM * _PANEL + f] = 0
+
+
+@jitable
+def _store_state(work: Any, state: Any, row: int, left: int, here: int) -> None:
+    """Write a row's voltages after the last reset, and their sums before the resets."""
+    for f in range(here):
+        state[0, row, left + f] = work[_VOLTAGE * _PANEL + f]
+        state[1, row, left + f] = work[_SUM * _PANEL + f]
+
+
+@jitable
+def _store_window(
+    work: Any, patterns: Any, voltages: Any, row: int, window: int, left: int, here: int
 ) -> None:
+    """Write the patterns of a window, and its voltages where they are recorded."""
+    for f in range(here):
+        patterns[row, window, left + f] = np.uint8(work[_BITS * _PANEL + f])
+    first = window * WINDOW
+    for step in range(first, min(first + WINDOW, voltages.shape[0])):
+        for f in range(here):
+            voltages[step, row, left + f] = work[(step - first) * _PANEL + f]
+
+
+@jitable
+def _fire_window(work: Any, constants: Any, width: int, left_steps: int) -> None:
     """Run neurons through the steps of a window.
 
     Args:
-        currents: before their scale, `[4, F]`; overwritten.
-        scale: gain and offset, `[2, F]`.
+        work: rows of `_PANEL` numbers, one behind the other: the currents of four steps before
+            their scale, which the voltages before the reset replace; gain and offset; voltage and
+            its sum over the steps, which go on; and the patterns, which are written.
         constants: those of the neuron.
-        state: the voltage and its sum over the steps, `[2, F]`; both go on.
-        pattern: the neurons' patterns, to be written, `[F]`.
-        voltages: the voltages before the reset, to be written, `[4, F]`, or `[0, F]`.
-        length: the number of steps.
+        width: the neurons.
+        left_steps: how many steps are left; the window has four at most.
     """
     beta, gain, threshold, reset_amount, reset_to_zero = constants
-    factor, offset, voltage, total = scale[0], scale[1], state[0], state[1]
-    pattern[:] = 0
-    for step in range(length):
-        current = currents[step]
-        bit = np.uint8(1 << step)
-        for f in range(len(pattern)):
-            entering = factor[f] * current[f] + offset[f]
-            before, fired, voltage[f] = lif_step(
-                voltage[f], entering, beta, gain, threshold, reset_amount, reset_to_zero
-            )
-            total[f] += before
-            pattern[f] |= bit if fired else np.uint8(0)
-            current[f] = before
-        if voltages.shape[0]:
-            voltages[step] = current[: len(pattern)]
+    for f in range(width):
+        work[_BITS * _PANEL + f] = 0
+    for step in range(min(WINDOW, left_steps)):
+        bit, at = np.float32(1 << step), step * _PANEL
+        for f in range(width):
+            current = work[_GAIN * _PANEL + f] * work[at + f] + work[_OFFSET * _PANEL + f]
+            before, fired, after = lif_step(
+                work[_VOLTAGE * _PANEL + f], current,
+                beta, gain, threshold, reset_amount, reset_to_zero,
+            )  # fmt: skip
+            work[_VOLTAGE * _PANEL + f] = after
+            work[_SUM * _PANEL + f] += before
+            work[_BITS * _PANEL + f] += bit if fired else np.float32(0.0)
+            work[at + f] = before
 
 
 def _weight_gradient(events: Any, starts: Any, grad: Any, sums: Any, first: int, last: int) -> None:
     """Fill panels `first` to `last` of `[P, K, panel]`."""
     steps, rows, columns = grad.shape
+    _, neurons, width = sums.shape
     windows = -(-steps // WINDOW)
-    total = np.zeros(_GRADIENT_PANEL, np.float32)
+    work = np.zeros(WINDOW * width, np.float32)
     for panel in range(first, last):
-        left = panel * _GRADIENT_PANEL
-        right = min(left + _GRADIENT_PANEL, columns)
+        left = panel * width
+        here = min(width, columns - left)
+        work[:] = 0
         for row in range(rows):
             for window in range(windows):
-                at, start = row * windows + window, window * WINDOW
-                steps_grad = grad[start : start + WINDOW, row, left:right]
-                for pattern in range(1, PATTERNS):
-                    i, end = starts[at, pattern], starts[at, pattern + 1]
-                    if i < end:
-                        _sum_steps(total, steps_grad, pattern)
-                        _add_to_rows(sums[panel], events[at], i, end, total)
-
-
-@jitable
-def _sum_steps(total: Any, grad: Any, pattern: int) -> None:
-    """Write the sum of a window's gradients `[4, F]` over the steps of a pattern."""
-    total[:] = 0
-    for step in range(grad.shape[0]):
-        if pattern >> step & 1:
-            of_step = grad[step]
-            for f in range(len(of_step)):
-                total[f] += of_step[f]
-
-
-@jitable
-def _add_to_rows(sums: Any, events: Any, first: int, last: int, total: Any) -> None:
-    """Add a row to the rows of some events."""
-    for i in range(first, last):
-        row = sums[events[i]]
-        for f in range(len(total)):
-            row[f] += total[f]
+                at = row * windows + window
+                for step in range(WINDOW):
+                    t = window * WINDOW + step
+                    for f in range(here):
+                        work[step * width + f] = grad[t, row, left + f] if t < steps else 0.0
+                add_steps_to_rows(
+                    sums, panel * neurons * width, width, events[at], starts[at], work, width, width
+                )
 
 
 _COUNT_ROWS = 512  # rows whose counts are listed at a time

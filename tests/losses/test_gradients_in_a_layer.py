@@ -98,7 +98,7 @@ def make(name: str, *, own: bool) -> tuple[Network, torch.Tensor, torch.Tensor]:
     blocks = [Block(nn.Linear(6, 10), LIF(0.8)), Block(nn.Linear(10, 8), LIF(0.8))]
     for block in blocks:
         nn.init.normal_(block.synapse.weight, std=0.7)
-    rule = VoltageRule(statistic="mean")  # rectified ones are what `test_rules_exact` looks at
+    rule = VoltageRule(statistic="mean")  # `tests/layers/test_closed_form.py` tests rectified ones
     net = Network(signal, blocks, rule=rule, loss=LOSSES[name]()).double()
     return net, torch.randn(STEPS, ROWS, 6).double(), torch.arange(ROWS) % CLASSES
 

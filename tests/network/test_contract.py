@@ -218,6 +218,21 @@ def test_update_is_called_as_soon_as_a_layers_gradient_is_there(dense, batch, ru
     assert seen == [(name, order[: i + 1], order[i + 1 :]) for i, name in enumerate(order)]
 
 
+def test_optimizers_may_be_a_function_or_an_object_with_a_step(dense, batch):
+    class Optimizers:
+        def __init__(self):
+            self.names = []
+
+        def step(self, layer):
+            self.names.append(layer)
+
+    x, labels = batch()
+    by_step, by_call = Optimizers(), []
+    dense().learn(x, labels, by_step)
+    dense().learn(x, labels, by_call.append)
+    assert by_step.names == by_call == ["block1", "block2", "block3", "readout"]
+
+
 @pytest.mark.parametrize("rule", BOTH)
 def test_updating_on_the_way_equals_updating_afterwards(dense, batch, rule):
     """The pass goes on with the spikes it has: a layer's update shows from the next batch on."""
@@ -374,6 +389,16 @@ def test_the_callers_tensors_are_left_alone(dense, batch, rule):
     dense(rule).learn(x, labels)
     assert torch.equal(x, kept_x)
     assert torch.equal(labels, kept_labels)
+
+
+def test_an_identity_synapse_leaves_the_input_alone():
+    torch.manual_seed(0)
+    network = mlp((6,), 3, hidden=(5,), rule=VoltageRule()).train()
+    network.blocks[0].synapse = nn.Identity()
+    inputs = torch.rand(4, 8, 5)
+    before = inputs.clone()
+    network.learn(inputs, torch.arange(8) % 3)
+    assert torch.equal(inputs, before)
 
 
 def test_what_is_recorded_comes_back_for_samples_and_contexts(dense, batch):

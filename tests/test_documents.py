@@ -1,0 +1,89 @@
+"""The documents are true: their programs run, their links and their commands exist."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from sigprop_snn import cli
+
+ROOT = Path(__file__).resolve().parent.parent
+DOCUMENTS = sorted(
+    path.relative_to(ROOT).as_posix()
+    for folder in (ROOT, ROOT / "docs", ROOT / "benchmarks")
+    for path in folder.glob("*.md")
+)
+
+
+def text_of(document):
+    return (ROOT / document).read_text(encoding="utf-8")
+
+
+def fenced(document, language):
+    return re.findall(rf"^```{language}\n(.*?)^```", text_of(document), re.M | re.S)
+
+
+PROGRAMS = [
+    pytest.param(program, id=f"{document}-{number}")
+    for document in DOCUMENTS
+    for number, program in enumerate(fenced(document, "python"), start=1)
+]
+COMMANDS = [
+    line.split("#")[0].strip()
+    for block in fenced("README.md", "sh")
+    for line in block.splitlines()
+    if line.startswith("sigprop-snn ")
+] + [
+    command
+    for command in re.findall(r"`(sigprop-snn [^`]+)`", text_of("README.md"))
+    if "DATASET" not in command and command not in ("sigprop-snn train", "sigprop-snn compare")
+]
+
+
+@pytest.mark.filterwarnings("ignore:.*has no fixed linear filter")
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_programs_of_the_documents_run(program, tmp_path, monkeypatch):
+    from sigprop_snn.data import DATASETS
+
+    monkeypatch.chdir(tmp_path)
+    before = dict(DATASETS)
+    try:
+        exec(program.replace("range(10)", "range(1)"), {"__name__": "__main__"})
+    finally:
+        DATASETS.clear()
+        DATASETS.update(before)
+
+
+def test_there_are_programs_and_commands():
+    assert len(PROGRAMS) >= 8
+    assert len(COMMANDS) >= 15
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_links_point_to_files(document):
+    links = re.findall(r"\]\(([^)\s]+)\)", text_of(document))
+    local = [link.split("#")[0] for link in links if not re.match(r"https?:|#", link)]
+    missing = [link for link in local if not ((ROOT / document).parent / link).exists()]
+    assert missing == []
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_files_that_are_named_exist(document):
+    rooms = r"(?:examples|benchmarks|docs|tests|neurons|surrogates|sigprop_snn)"
+    named = re.findall(rf"`(?:python )?({rooms}/[\w./-]+\.\w+)", text_of(document))
+    assert [name for name in named if not (ROOT / name).exists()] == []
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_commands_of_the_readme_are_understood(command, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    found = []
+    for kind in (cli.Train, cli.Resume, cli.Evaluate, cli.Plot, cli.Report, cli.Compare):
+        monkeypatch.setattr(kind, "run", lambda self: found.append(self))
+    monkeypatch.setattr(cli.ListNames, "run", lambda self: found.append(self))
+    config = tmp_path / "runs/n1/config.json"
+    config.parent.mkdir(parents=True)
+    config.write_text('{"dataset": "digits"}', encoding="utf-8")
+    assert cli.main(shlex.split(command)[1:]) == 0
+    assert len(found) == 1
