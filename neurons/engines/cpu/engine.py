@@ -177,14 +177,14 @@ class CpuEngine(ReferenceEngine):
                     currents = spiking.currents_at(windows.rows, windows.windows)
                     normaliser.observe(windows.existing(currents))
                 scale = normaliser.scale(plain.layer.weight[:1])
-            ran = spiking.run(
+            done = spiking.run(
                 neuron, contexts=contexts, scale=scale, record_voltage="voltage" in record
             )
         return Run(
-            ran.spikes,
-            ran.voltage_sum / ran.spikes.steps,
-            State(ran.last_voltage),
-            {n: ran.voltage if n == "voltage" else ran.spikes.dense() for n in record},
+            done.spikes,
+            done.voltage_sum / done.spikes.steps,
+            State(done.last_voltage),
+            {n: done.voltage if n == "voltage" else done.spikes.dense() for n in record},
         )
 
     def weight_gradient(self, synapse: Weighted, inputs: Spikes | Tensor, grad: Tensor) -> Tensor:

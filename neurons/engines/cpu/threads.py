@@ -252,14 +252,14 @@ def _compile(work: Callable[[Any], None]) -> Any:
     removed, and a folder that is left over hides the next installation.
     """
     signature = types.void(types.voidptr)
-    before = numba.config.CACHE_DIR  # set by the user, or empty
+    before = numba.config.CACHE_DIR  # set by the user, or empty  # type: ignore[attr-defined]
     try:
-        numba.config.CACHE_DIR = _writable(before or _cache_folder())
+        numba.config.CACHE_DIR = _writable(before or _cache_folder())  # type: ignore[attr-defined]
         return numba.cfunc(signature, cache=True)(work)
     except (RuntimeError, OSError):  # no home, no permission, a full disk
         return numba.cfunc(signature)(work)
     finally:
-        numba.config.CACHE_DIR = before
+        numba.config.CACHE_DIR = before  # type: ignore[attr-defined]
 
 
 def _cache_folder() -> str:

@@ -15,8 +15,8 @@ from sigprop_snn.neurons import ALIF, LIF, LeakyIntegrator, Recurrent, State
 from sigprop_snn.neurons.base import RESETS
 from sigprop_snn.neurons.engines.cpu import lif
 from sigprop_snn.neurons.engines.cpu.lif import run_lif
-from sigprop_snn.neurons.engines.plain import why_not_lif
 from sigprop_snn.neurons.engines.engine import Scale
+from sigprop_snn.neurons.engines.plain import why_not_lif
 from sigprop_snn.neurons.engines.reference import ReferenceEngine
 from sigprop_snn.surrogates import FastSigmoid
 
