@@ -28,7 +28,7 @@ _VECTOR = ir.VectorType(ir.FloatType(), LANES)
 _WORD = ir.IntType(64)
 
 
-@_intrinsic
+@_intrinsic  # type: ignore[untyped-decorator]
 def add_rows(
     _: Any, total: Any, at: Any, table: Any, start: Any, stride: Any, events: Any, first: Any,
     last: Any, width: Any,
@@ -57,7 +57,7 @@ def add_rows(
     return types.void(*kinds), emit
 
 
-@_intrinsic
+@_intrinsic  # type: ignore[untyped-decorator]
 def add_patterns(
     _: Any, total: Any, step_stride: Any, table: Any, start: Any, stride: Any, events: Any,
     starts: Any, width: Any,
@@ -96,7 +96,7 @@ def add_patterns(
     return types.void(*kinds), emit
 
 
-@_intrinsic
+@_intrinsic  # type: ignore[untyped-decorator]
 def add_to_rows(
     _: Any, table: Any, start: Any, stride: Any, events: Any, first: Any, last: Any, values: Any,
     at: Any, width: Any,
@@ -120,7 +120,7 @@ def add_to_rows(
     return types.void(*kinds), emit
 
 
-@_intrinsic
+@_intrinsic  # type: ignore[untyped-decorator]
 def add_steps_to_rows(
     _: Any, table: Any, start: Any, stride: Any, events: Any, starts: Any, values: Any,
     step_stride: Any, width: Any,
