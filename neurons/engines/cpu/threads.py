@@ -252,7 +252,8 @@ def _compile(work: Callable[[Any], None]) -> Any:
     removed, and a folder that is left over hides the next installation.
     """
     signature = types.void(types.voidptr)
-    before = numba.config.CACHE_DIR  # set by the user, or empty  # type: ignore[attr-defined]
+    # What the user has set, or nothing.
+    before = numba.config.CACHE_DIR  # type: ignore[attr-defined]
     try:
         numba.config.CACHE_DIR = _writable(before or _cache_folder())  # type: ignore[attr-defined]
         return numba.cfunc(signature, cache=True)(work)
