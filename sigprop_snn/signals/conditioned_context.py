@@ -33,7 +33,7 @@ class ConditionedContext(Signal):
         gain: root mean square of each context's current, in units of voltage.
 
     Raises:
-        SigpropError: if a number is out of its range.
+        SigpropError: if a number is out of range.
     """
 
     per_sample: ClassVar[bool] = True
