@@ -1,8 +1,8 @@
-"""The linear filter of a neuron's membrane, and the presynaptic trace it makes of an input.
+"""The linear filter of a neuron's membrane, and the presynaptic trace of an input.
 
-With the reset held constant, a linear neuron's voltage is a fixed filter of its current:
-U[t] = sum over k <= t of h[t - k] I[k], plus what the resets took off. `h` is the impulse
-response. Everything here follows from it, for any model that declares itself linear.
+A linear neuron's voltage is a fixed filter of its current, minus the effect of the resets:
+U[t] = sum over k <= t of h[t - k] I[k] - (effect of resets). `h` is the impulse response. The
+functions here compute with `h`, for any model that declares itself linear.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from sigprop_snn.neurons.stepwise import is_constant
 class MeanTrace(NamedTuple):
     """The mean over time of the presynaptic trace, split into a weighted mean and a gain.
 
-    The mean voltage is `gain * synapse(trace)` plus the resets, for every synapse that is affine
-    in its input: the split keeps the synapse's bias right.
+    For a synapse that is affine in its input, the mean voltage is `gain * synapse(trace)` minus
+    the effect of the resets. The split keeps the synapse's bias right.
 
     Attributes:
-        trace: a weighted mean of the input over time, `[B, ...]`, with weights that sum to one.
-        gain: the mean voltage that a constant current of 1 gives.
+        trace: weighted mean of the input over time, `[B, ...]`; the weights sum to 1.
+        gain: the mean voltage for a constant current of 1.
     """
 
     trace: Tensor
@@ -36,7 +36,7 @@ class MeanTrace(NamedTuple):
 
 
 def impulse_response(neuron: Neuron, steps: int) -> Tensor:
-    """Return the voltage after a unit current at step 0 and silence after it.
+    """Return the voltage over time for a current of 1 at step 0 and 0 afterwards.
 
     Args:
         neuron: a model that declares itself linear, with one fixed filter for all its neurons.
@@ -46,7 +46,7 @@ def impulse_response(neuron: Neuron, steps: int) -> Tensor:
         h, `[T]`, float64.
 
     Raises:
-        SigpropError: if the model has no such filter.
+        SigpropError: if the model has no fixed impulse response.
     """
     if not neuron.closed_form:
         why = (
@@ -54,9 +54,9 @@ def impulse_response(neuron: Neuron, steps: int) -> Tensor:
         )
         raise SigpropError(
             f"{type(neuron).__name__} has no fixed impulse response: {why}; expected a neuron "
-            "whose `linear` and `fixed_filter` are both true"
+            "with `linear` and `fixed_filter` true"
         )
-    if type(neuron) is LIF or type(neuron) is LeakyIntegrator:  # a subclass may do otherwise
+    if type(neuron) is LIF or type(neuron) is LeakyIntegrator:  # a subclass may differ
         ratios = torch.full((steps,), float(neuron.beta), dtype=torch.float64)
         ratios[0] = neuron.current_gain if isinstance(neuron, LIF) else 1.0
         return ratios.cumprod(0)
@@ -72,13 +72,13 @@ def impulse_response(neuron: Neuron, steps: int) -> Tensor:
 
 
 def mean_trace(inputs: Tensor | Spikes, response: Tensor) -> MeanTrace:
-    """Return the mean over time of the input passed through the neuron's own filter.
+    """Return the mean over time of the input, filtered by the neuron.
 
     (1/T) sum_t sum_{k<=t} h[t-k] x[k] = (1/T) sum_k x[k] (h[0] + ... + h[T-1-k]).
 
     Args:
-        inputs: the input of the synapse, `[T, B, ...]`. An input that is constant in time is its
-            own weighted mean.
+        inputs: the input of the synapse, `[T, B, ...]`. If it is constant in time, one step is
+            the weighted mean.
         response: the neuron's impulse response, `[T]`.
     """
     weights = response.cumsum(0).flip(0) / response.shape[0]
@@ -94,11 +94,11 @@ def mean_trace(inputs: Tensor | Spikes, response: Tensor) -> MeanTrace:
 
 
 class Geometric(NamedTuple):
-    """An impulse response whose every value is the same share of the one before.
+    """A geometric impulse response, first * ratio^t.
 
     Attributes:
         first: the response at step 0.
-        ratio: that share.
+        ratio: each value divided by the one before.
     """
 
     first: float
@@ -106,7 +106,7 @@ class Geometric(NamedTuple):
 
 
 def geometric_response(response: Tensor) -> Geometric | None:
-    """Return an impulse response `[T]` by its first value and ratio, if it has one ratio."""
+    """Return the first value and ratio of an impulse response `[T]`, or None if not geometric."""
     first = float(response[0])
     if first == 0.0:
         return None

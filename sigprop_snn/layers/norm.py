@@ -1,9 +1,9 @@
-"""Normalisers of the current that keep a network spiking.
+"""Normalisers that keep a network spiking.
 
-A scale-free comparison never asks the voltage to reach the threshold, so without a normaliser the
-rates of deep layers collapse. Both normalisers here divide by *running* statistics that are held
-constant in the gradient: the current stays affine in the input, and the closed form of the
-voltage rule stays exact.
+A scale-free loss does not make the voltage reach the threshold, so without a normaliser the rates
+of deep layers collapse. `RunningScale` and `RunningNorm` divide by *running* statistics, without
+their gradient: the current stays affine in the input, and the voltage rule's closed form stays
+exact.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ from torch import Tensor, nn
 from sigprop_snn.errors import SigpropError
 from sigprop_snn.neurons.engines import Scale
 
-_FLOOR = 1e-6  # keeps a silent layer's first division finite
+_FLOOR = 1e-6  # avoids division by zero in a silent layer
 
 
 class RunningScale(nn.Module):
-    """Divides a layer's current by one running number, its root mean square.
+    """Divides a layer's current by its running root mean square, one number per layer.
 
-    One number a layer leaves each neuron free to be silent for most classes, which is what makes
-    the rectified voltage of fully connected layers selective.
+    With one number per layer, each neuron may stay silent for most classes. This makes the
+    rectified voltage of fully connected layers selective.
 
     Args:
         channels: size of the current's channel (or feature) axis, the first after the batch.
-        gain: root mean square of the normalised current at the start, in units of voltage; each
-            channel's gain is learned from there.
-        momentum: share of a new batch in the running figure.
+        gain: initial root mean square of the normalised current, in units of voltage; the gain
+            is learned per channel.
+        momentum: weight of a new batch in the running mean square.
     """
 
     mean_square: Tensor
@@ -43,8 +43,8 @@ class RunningScale(nn.Module):
         self.register_buffer("batches", torch.zeros((), dtype=torch.long))
 
     def observe(self, current: Tensor) -> None:
-        """Take currents `[T, N, C, ...]` or `[N, C, ...]` into the running figure."""
-        wide = torch.promote_types(current.dtype, torch.float32)  # a sum leaves float16's range
+        """Update the running mean square with currents `[T, N, C, ...]` or `[N, C, ...]`."""
+        wide = torch.promote_types(current.dtype, torch.float32)  # a sum may overflow float16
         norm = torch.linalg.vector_norm(current.detach(), dtype=wide)
         mean_square = (norm.square() / current.numel()).to(self.mean_square)
         if not math.isfinite(mean_square):
@@ -58,23 +58,23 @@ class RunningScale(nn.Module):
         return current * self.scale(current).gain
 
     def scale(self, current: Tensor) -> Scale:
-        """Return what the normaliser does to a current `[..., C, ...]` of this number of axes."""
+        """Return the gain for a current `[..., C, ...]` with this number of axes."""
         return Scale(_per_channel(self.gain * self.unit(), current))
 
     def unit(self) -> Tensor:
-        """Return one over the running root mean square."""
+        """Return 1 / the running root mean square."""
         return (self.mean_square + _FLOOR).rsqrt()
 
 
 class LengthNorm(nn.Module):
-    """Divides every row by its root mean square, so that only its direction is left.
+    """Divides every row by its root mean square, so that only the direction is left.
 
-    A part of a synapse: it takes the length off the activity that comes in, and with it what the
-    layer below was asked for, its goodness (Hinton, arXiv 2212.13345, section 2.1).
+    It is part of a synapse: without the length of the incoming activity, the layer cannot use the
+    goodness of the layer below (Hinton, arXiv 2212.13345, section 2.1).
     """
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Return the rows of `[N, ...]` with a root mean square of 1; a silent one stays zero."""
+        """Return the rows of `[N, ...]` with root mean square 1; a silent row stays zero."""
         flat = inputs.flatten(1)
         length = torch.linalg.vector_norm(flat, dim=1, keepdim=True) / math.sqrt(flat.shape[1])
         scaled: Tensor = flat / length.clamp(min=_FLOOR)
@@ -82,13 +82,13 @@ class LengthNorm(nn.Module):
 
 
 class RunningNorm(nn.Module):
-    """Shifts and divides each channel by its running mean and standard deviation.
+    """Subtracts each channel's running mean and divides by its running standard deviation.
 
     Args:
         channels: size of the current's channel axis, the first after the batch.
-        gain: standard deviation of the normalised current at the start, learned per channel.
-        shift: mean of the normalised current at the start, learned per channel.
-        momentum: share of a new batch in the running figures.
+        gain: initial standard deviation of the normalised current, learned per channel.
+        shift: initial mean of the normalised current, learned per channel.
+        momentum: weight of a new batch in the running statistics.
     """
 
     mean: Tensor
@@ -107,7 +107,7 @@ class RunningNorm(nn.Module):
         self.register_buffer("batches", torch.zeros((), dtype=torch.long))
 
     def observe(self, current: Tensor) -> None:
-        """Take a batch's current `[N, C, ...]` into the running figures."""
+        """Update the running statistics with a batch's current `[N, C, ...]`."""
         mean, variance = _channel_figures(current.detach())
         if not torch.isfinite(variance).all():
             raise SigpropError("the current's variance is not finite; expected smaller inputs")
@@ -123,26 +123,26 @@ class RunningNorm(nn.Module):
         return torch.addcmul(offset, current, gain)
 
     def scale(self, current: Tensor) -> Scale:
-        """Return what the normaliser does to a current `[N, C, ...]` of this number of axes."""
+        """Return gain and offset for a current `[N, C, ...]` with this number of axes."""
         gain = self.gain * self.unit()
         offset = self.shift - gain * self.mean
         return Scale(_per_channel(gain, current), _per_channel(offset, current))
 
     def unit(self) -> Tensor:
-        """Return one over each channel's running standard deviation, `[C]`."""
+        """Return 1 / each channel's running standard deviation, `[C]`."""
         return (self.variance + _FLOOR).rsqrt()
 
 
 def _channel_figures(current: Tensor) -> tuple[Tensor, Tensor]:
     """Return mean and variance of every channel of `[N, C, ...]`."""
-    wide = torch.promote_types(current.dtype, torch.float32)  # a sum leaves float16's range
+    wide = torch.promote_types(current.dtype, torch.float32)  # a sum may overflow float16
     if current.dim() == 4 and current.is_contiguous(memory_format=torch.channels_last):
-        lines = current.movedim(1, -1).flatten(2).flatten(0, 1).to(wide)  # all channels of a place
+        lines = current.movedim(1, -1).flatten(2).flatten(0, 1).to(wide)  # one row per position
         sums = (each.sum(0).view(-1, current.shape[1]).sum(0) for each in (lines, lines.square()))
         mean, square = (each * current.shape[1] / current.numel() for each in sums)
         return mean, (square - mean.square()).clamp(min=0)
     flat = current.flatten(2) if current.dim() > 2 else current[:, :, None]
-    # Sums of squares row by row: many times faster than a variance over separated axes.
+    # Sums of squares per row: much faster than a variance over axes that are not adjacent.
     mean = flat.mean(2, dtype=wide).mean(0)
     square = torch.linalg.vector_norm(flat, dim=2, dtype=wide).square().mean(0) / flat.shape[2]
     return mean, (square - mean.square()).clamp(min=0)

@@ -1,4 +1,4 @@
-"""The readout: answers read off the last block's spikes, trained on its own."""
+"""The readout: predicts from the last block's spikes, with a separate loss."""
 
 from __future__ import annotations
 
@@ -13,21 +13,22 @@ from sigprop_snn.neurons.engines import Spikes
 
 
 class Readout(nn.Module):
-    """Leaky integrators on the last block's spikes; their mean voltages are the answer.
+    """Leaky integrators of the last block's spikes; their mean voltages are the prediction.
 
-    The highest is the class; above 0 a label is there; or they are the values themselves. It
-    learns by the voltage rule's closed form: integrators neither fire nor reset, so their mean
-    voltage *is* the static pass over the mean presynaptic trace.
+    The highest voltage gives the class; a voltage above 0 predicts a label; for regression, the
+    voltages are the values. Training uses the voltage rule's closed form: integrators neither
+    spike nor reset, so the mean voltage equals the synapse of the mean presynaptic trace, times
+    the gain.
 
     Args:
         features: size of the last block's output, flattened.
-        classes: C, or how many labels or values.
-        beta: decay of the integrators.
-        answers: what it learns: "classes" by cross-entropy, "labels" by binary cross-entropy,
-            "values" by mean squared error.
+        classes: C, or the number of labels or values.
+        beta: decay of the integrators per step.
+        answers: "classes" trains with cross-entropy, "labels" with binary cross-entropy,
+            "values" with mean squared error.
 
     Raises:
-        UnknownNameError: if the kind of answer is none of these.
+        UnknownNameError: if `answers` is unknown.
     """
 
     def __init__(
@@ -41,13 +42,13 @@ class Readout(nn.Module):
         self.answers = answers
 
     def forward(self, spikes: Tensor | Spikes) -> Tensor:
-        """Return the mean voltage of every answer, `[B, C]`, for spikes `[T, B, ...]`."""
+        """Return the mean voltages `[B, C]` for spikes `[T, B, ...]`."""
         trace, gain = mean_trace(spikes, impulse_response(self.neuron, spikes.shape[0]))
         voltage: Tensor = gain * self.synapse(trace.flatten(1))
         return voltage
 
     def loss(self, scores: Tensor, labels: Tensor) -> Tensor:
-        """Return the mean loss of the mean voltages `[B, C]`, by the kind of answer."""
+        """Return the loss of the mean voltages `[B, C]`; `answers` selects the loss."""
         if self.answers == "labels":
             return F.binary_cross_entropy_with_logits(scores, labels.to(scores))
         if self.answers == "values":
@@ -55,7 +56,7 @@ class Readout(nn.Module):
         return F.cross_entropy(scores, labels)
 
     def trace(self, spikes: Tensor) -> Run:
-        """Run the integrators step by step, for pictures: voltages `[T, B, C]` are recorded."""
+        """Run the integrators step by step and record the voltages `[T, B, C]`, for plots."""
         flat = spikes.flatten(2)
         with torch.no_grad():
             return run(self.neuron, self.synapse(flat), record=("voltage",))

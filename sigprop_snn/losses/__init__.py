@@ -1,1 +1,1 @@
-"""Local losses: how a layer compares its two streams; `sigprop_snn.network` gives them to users."""
+"""Local losses: how a layer compares its two streams; public names are in `sigprop_snn.network`."""

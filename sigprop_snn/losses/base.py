@@ -1,4 +1,4 @@
-"""Local losses: how the two streams of a layer are compared."""
+"""The base of the local losses, which compare the two streams of a layer."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from sigprop_snn.errors import SigpropError
 
 
 class Compared(NamedTuple):
-    """How a layer's two streams compare.
+    """The result of comparing a layer's two streams.
 
     Attributes:
-        scores: how near each sample is to each context, `[B, M]` or `[B, K]`.
+        scores: score of each sample for each context, `[B, M]` or `[B, K]`.
         loss: a scalar.
     """
 
@@ -24,10 +24,10 @@ class Compared(NamedTuple):
 
 
 class LocalLoss(ABC):
-    """How a layer's representation of the samples is compared with that of the contexts.
+    """Compares a layer's representation of the samples with that of the contexts.
 
     Attributes:
-        takes: the kinds of answer whose contexts this loss can compare.
+        takes: the kinds of answer that this loss accepts.
     """
 
     takes: ClassVar[frozenset[Answers]] = frozenset({"classes", "values"})
@@ -39,12 +39,12 @@ class LocalLoss(ABC):
 
     @abstractmethod
     def scores(self, samples: Tensor, contexts: Tensor) -> Tensor:
-        """Return how near each sample is to each context.
+        """Return the score of each sample for each context; higher means more similar.
 
         Args:
             samples: the samples' representations, `[B, ...]`.
-            contexts: the shared contexts' `[M, ...]`, or `[B, K, ...]` where every sample has
-                contexts of its own.
+            contexts: the contexts' representations: shared, `[M, ...]`, or separate for each
+                sample, `[B, K, ...]`.
 
         Returns:
             `[B, M]` or `[B, K]`.
@@ -56,29 +56,29 @@ class LocalLoss(ABC):
 
         Args:
             scores: `[B, M]`.
-            labels: the right context's column for every sample, `[B]`, or each context's share
-                of what is right, `[B, M]`.
+            labels: the right context's column for every sample, `[B]`, or the fraction of each
+                context, `[B, M]`.
         """
 
     def compare(self, samples: Tensor, contexts: Tensor, labels: Tensor) -> Compared:
-        """Return the scores and the loss together; a loss may have a quicker way to both."""
+        """Return the scores and the loss; a subclass may compute both together, faster."""
         scores = self.scores(samples, contexts)
         return Compared(scores, self.loss(scores, labels))
 
     def targets(self, labels: Tensor, incoming: Tensor | None) -> Tensor:
-        """Return what the scores are compared with, given the labels.
+        """Return the targets of the scores.
 
         Args:
-            labels: as `loss` takes them.
-            incoming: the activity of the shared contexts that comes into the layer,
-                `[T, M, ...]`; None where the loss does not say `compares_contexts`, at the front,
-                and for contexts of a sample's own.
+            labels: as in `loss`.
+            incoming: the shared contexts' activity at the layer's input, `[T, M, ...]`. None if
+                `compares_contexts` is false, in the first layer, and if each sample has separate
+                contexts.
         """
         return labels
 
 
 def check_scale(loss: LocalLoss, scale: float, grid: int) -> None:
-    """Check the two settings that every loss has.
+    """Check a loss's scale and grid.
 
     Raises:
         SigpropError: if the scale or the grid is not positive and finite.

@@ -1,4 +1,4 @@
-"""The binary loss: every context is there or not, whatever the others are."""
+"""The binary loss: every context is right or wrong, independently of the others."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from sigprop_snn.losses.similarity import as_fractions, cosines, streams
 
 @dataclass(frozen=True)
 class BinaryLoss(LocalLoss):
-    """Binary cross-entropy of every context's scaled cosine: a score above 0 says "there".
+    """Binary cross-entropy of every context's scaled cosine; a score above 0 predicts it.
 
     Args:
         scale: the largest score.
-        offset: the cosine that stands for even odds; 0 suits contexts that are right about half
-            of the time, more those that seldom are.
-        grid: feature maps are averaged over a grid of this many positions a side first.
-        centred: whether the mean over the features is taken off first; without it the cosines of
-            rectified voltages are never below 0.
+        offset: the cosine at even odds; use 0 if a context is right about half of the time, and
+            more if it is right less often.
+        grid: feature maps are first averaged to at most this many positions per side.
+        centred: whether the mean over the features is subtracted first; without this the cosines
+            of rectified voltages are never below 0.
 
     Raises:
         SigpropError: if the scale or the grid is not positive.

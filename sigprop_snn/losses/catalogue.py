@@ -1,4 +1,4 @@
-"""The local losses that the command line knows by name."""
+"""The local losses that the command line accepts by name."""
 
 from __future__ import annotations
 
@@ -16,31 +16,31 @@ from sigprop_snn.losses.selection import Maxima, RandomMaximum, TopK
 
 
 def default_loss(answers: Answers) -> LocalLoss:
-    """Return the loss for a kind of answer where nothing else is said."""
+    """Return the default loss for a kind of answer."""
     return BinaryLoss() if answers == "labels" else DotProductLoss()
 
 
 def maxima() -> DotProductLoss:
-    """Dot products; the targets are all contexts that come in as the right one does."""
+    """Dot products; the targets are all contexts most similar to the right one at the input."""
     return DotProductLoss(select=Maxima())
 
 
 def random_maximum() -> DotProductLoss:
-    """Dot products; the target is a random one of those contexts."""
+    """Dot products; the target is a random one of the contexts that `maxima` selects."""
     return DotProductLoss(select=RandomMaximum())
 
 
 def top_k() -> DotProductLoss:
-    """Dot products; soft targets from the contexts that come in most like the right one."""
+    """Dot products; soft targets, the contexts most similar to the right one at the input."""
     return DotProductLoss(select=TopK())
 
 
 def one_of_many() -> BinaryLoss:
-    """Binary cross-entropy for every context alone, where one of about ten is right."""
+    """Binary cross-entropy of every context; for about ten contexts, one of them right."""
     return BinaryLoss(offset=0.3)
 
 
-#: Every entry makes a loss with its measured defaults.
+#: Each function makes a loss with settings chosen by measurement.
 LOSSES: dict[str, Callable[[], LocalLoss]] = {
     "dot-product": DotProductLoss,
     "maxima": maxima,

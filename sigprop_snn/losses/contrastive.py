@@ -1,4 +1,4 @@
-"""The contrastive loss: both streams have to find each other."""
+"""The contrastive loss: cross-entropy over contexts and over samples."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from sigprop_snn.losses.similarity import as_fractions, cosines, streams
 
 @dataclass(frozen=True)
 class ContrastiveLoss(LocalLoss):
-    """Symmetric InfoNCE: each sample finds its context, and each context its samples.
+    """Symmetric InfoNCE: each sample selects its context, and each context its samples.
 
-    Half the cross-entropy over the contexts of each sample, and half that over the samples of
-    each context (Radford et al., arXiv 2103.00020; several samples of one context share its
-    target, as in Khosla et al., arXiv 2004.11362). A context without a sample in the batch has
-    nothing to find. Of a sample's own contexts, the k-th of every sample make a column.
+    The mean of the cross-entropy over the contexts, for each sample, and that over the samples,
+    for each context (Radford et al., arXiv 2103.00020). The target of a context is divided between
+    its samples (Khosla et al., arXiv 2004.11362). A context without samples in the batch is left
+    out. If each sample has separate contexts, the k-th contexts of all samples form a column.
 
     Args:
-        scale: the largest score, one over the temperature.
-        grid: feature maps are averaged over a grid of this many positions a side first.
-        centred: whether the mean over the features is taken off first.
+        scale: the largest score, 1 / temperature.
+        grid: feature maps are first averaged to at most this many positions per side.
+        centred: whether the mean over the features is subtracted first.
 
     Raises:
         SigpropError: if the scale or the grid is not positive.
@@ -43,7 +43,7 @@ class ContrastiveLoss(LocalLoss):
         return self.scale * cosines(h, t)
 
     def loss(self, scores: Tensor, labels: Tensor) -> Tensor:
-        """Return the mean of both ways."""
+        """Return the mean of both cross-entropies."""
         right = as_fractions(labels, scores.shape[1], scores)
         total = right.sum(0)
         sought = total > 0

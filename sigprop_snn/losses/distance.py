@@ -1,4 +1,4 @@
-"""Losses on how far the two streams are apart: squared distance and cosine."""
+"""Losses of the distance between the two streams: squared distance and cosine."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from sigprop_snn.losses.similarity import (
 class L2Loss(LocalLoss):
     """Cross-entropy over negative squared distances (arXiv 2204.01723, the L2 form of its loss).
 
-    Z = -scale * |h - t|^2 / D, D the number of features. Other than of directions, whose squared
-    distance is only a cosine again, the length of a representation counts.
+    Z = -scale * |h - t|^2 / D, with D features. Unlike a cosine, it depends on the length of the
+    representations.
 
     Args:
-        scale: what the distances are multiplied by.
-        grid: feature maps are averaged over a grid of this many positions a side first.
+        scale: factor of the distances.
+        grid: feature maps are first averaged to at most this many positions per side.
         normalise: whether both streams are divided by the samples' root mean square over the
-            batch, held constant, so that voltages of any size can be compared.
+            batch, so that the size of the voltages does not matter. No gradient flows through it.
 
     Raises:
         SigpropError: if the scale or the grid is not positive.
@@ -59,20 +59,19 @@ class L2Loss(LocalLoss):
 
 @dataclass(frozen=True)
 class CosineLoss(LocalLoss):
-    """Pull every sample towards its right context, and push it off the wrong ones.
+    """Pull every sample towards its right context, and push it away from the wrong ones.
 
-    1 - cos(h, t) for a right context, max(0, cos(h, t) - margin) for a wrong one; both averaged,
-    the wrong ones over their number. No context competes with another, so a sample may have
-    several right ones.
+    1 - cos(h, t) averaged over the right contexts, plus repulsion * max(0, cos(h, t) - margin)
+    averaged over the wrong ones. Contexts do not compete, so a sample may have several right ones.
 
     Args:
-        margin: the cosine up to which a wrong context is left alone.
-        repulsion: weight of the wrong contexts beside the right ones.
-        grid: feature maps are averaged over a grid of this many positions a side first.
-        centred: whether the mean over the features is taken off first.
+        margin: a wrong context with a cosine up to this adds no loss.
+        repulsion: weight of the wrong contexts; the right ones have weight 1.
+        grid: feature maps are first averaged to at most this many positions per side.
+        centred: whether the mean over the features is subtracted first.
 
     Raises:
-        SigpropError: if a number is out of its range.
+        SigpropError: if a number is out of range.
     """
 
     takes: ClassVar[frozenset[Answers]] = frozenset({"classes", "values", "labels"})

@@ -1,4 +1,4 @@
-"""The dot-product loss, the paper's own."""
+"""The dot-product loss of the signal propagation paper."""
 
 from __future__ import annotations
 
@@ -28,24 +28,23 @@ NORMALISATIONS: tuple[Normalise, ...] = get_args(Normalise)
 class DotProductLoss(LocalLoss):
     """Cross-entropy over the scaled dot products of the two streams.
 
-    Z = scale * h t^T, the representations normalised first, compared with the selected target
-    (arXiv 2204.01723, equations for the dot-product loss and for the selection of targets).
+    Z = scale * h t^T, after the representations are normalised (arXiv 2204.01723, equations for
+    the dot-product loss and for the selection of targets).
 
     Args:
-        scale: what the products are multiplied by; of cosines it is the largest score.
-        grid: representations of feature maps are averaged over a grid of this many positions a
-            side before they are compared.
-        centred: whether the mean over the features is taken off first.
-        label_smoothing: share of the target that is spread over all contexts.
-        normalise: "length" compares directions, so that voltages of any size can be compared;
-            "size" divides both streams by their root mean square over the batch, held constant,
-            and the product by the number of features; "none" takes them as they are, summed over
-            features and averaged over positions, as the authors' code does.
+        scale: factor of the products; for cosines, the largest score.
+        grid: feature maps are first averaged to at most this many positions per side.
+        centred: whether the mean over the features is subtracted first.
+        label_smoothing: fraction of the target that is spread over all contexts.
+        normalise: "length" uses cosines, so that the size of the voltages does not matter; "size"
+            divides both streams by their root mean square over the batch, without its gradient,
+            and the product by the number of features; "none" does not normalise: products are
+            summed over features and averaged over positions, as in the authors' code.
         select: how the targets are selected: `Label()`, `Maxima()`, `RandomMaximum()` or
-            `TopK(3, 0.1)`, or one of them by its name in `SELECTIONS`.
+            `TopK(3, 0.1)`, or a name in `SELECTIONS`.
 
     Raises:
-        SigpropError: if a number is out of its range, or a choice unknown.
+        SigpropError: if a number is out of range, or a choice unknown.
     """
 
     scale: float = 20.0
@@ -88,7 +87,7 @@ class DotProductLoss(LocalLoss):
         return F.cross_entropy(scores, labels, label_smoothing=self.label_smoothing)
 
     def compare(self, samples: Tensor, contexts: Tensor, labels: Tensor) -> Compared:
-        """Return the scores and the loss; those of shared cosines without a graph."""
+        """Return the scores and the loss; cosines with shared contexts need no autograd graph."""
         learns = torch.is_grad_enabled() and (samples.requires_grad or contexts.requires_grad)
         shared = contexts.dim() == samples.dim() and labels.dim() == 1
         if type(self) is DotProductLoss and self.normalise == "length" and learns and shared:
@@ -97,6 +96,6 @@ class DotProductLoss(LocalLoss):
         return super().compare(samples, contexts, labels)
 
     def targets(self, labels: Tensor, incoming: Tensor | None) -> Tensor:
-        """Return the targets that `select` chooses."""
+        """Return the targets that `select` chooses; the labels if `incoming` is None."""
         assert not isinstance(self.select, str)  # resolved above
         return labels if incoming is None else self.select.targets(labels, incoming)

@@ -1,4 +1,4 @@
-"""Goodness: how active a layer is, as a score of its own."""
+"""Goodness: a layer's mean squared activity as the score."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ AGAINST: tuple[Against, ...] = ("threshold", "wrong")
 
 @dataclass(frozen=True)
 class Goodness(LocalLoss):
-    """Activity is to be high for a sample with its right label and low with a wrong one.
+    """Make activity high for a sample with its right label, and low with a wrong one.
 
-    The score of a context is `sharpness * G`, with the goodness G the mean over the features of
-    the squared activity. Against the "threshold", the loss is softplus(sharpness * (threshold -
-    G_right)) + softplus(sharpness * (G_wrong - threshold)), halved (Hinton, arXiv 2212.13345,
-    section 2). Against the "wrong" context it is softplus(sharpness * (G_wrong - G_right)), which
-    asks for a difference alone (Lee and Song, arXiv 2303.08418).
+    The score of a context is `sharpness * G`; the goodness G is the mean over the features of the
+    squared activity. Against the "threshold", the loss is half of softplus(sharpness * (threshold
+    - G_right)) + softplus(sharpness * (G_wrong - threshold)) (Hinton, arXiv 2212.13345, section
+    2). Against the "wrong" context it is softplus(sharpness * (G_wrong - G_right)), which depends
+    only on the difference (Lee and Song, arXiv 2303.08418).
 
-    The samples themselves are not looked at: every context is a sample with a label in it.
+    The sample rows are not used: every context is a sample that contains a label.
 
     Args:
         against: "threshold" or "wrong".
-        threshold: the goodness that parts right from wrong.
-        sharpness: how fast the loss rises with a difference in goodness.
+        threshold: the goodness that separates right from wrong.
+        sharpness: factor of the goodness in the loss.
 
     Raises:
         SigpropError: if the sharpness is not positive, or the threshold not finite.
@@ -50,20 +50,19 @@ class Goodness(LocalLoss):
         if not 0 < self.sharpness < math.inf or not math.isfinite(self.threshold):
             raise SigpropError(
                 f"Goodness has sharpness {self.sharpness} and threshold {self.threshold}; "
-                "expected a positive and a finite number"
+                "expected sharpness > 0 and a finite threshold"
             )
 
     def scores(self, samples: Tensor, contexts: Tensor) -> Tensor:
-        """Return the scaled goodness of each sample's own contexts, `[B, K]`.
+        """Return the scaled goodness of each sample's contexts, `[B, K]`.
 
         Raises:
             SigpropError: if the contexts are shared.
         """
         if contexts.dim() != samples.dim() + 1:
             raise SigpropError(
-                f"Goodness got contexts of shape {list(contexts.shape)}, the same for every "
-                "sample; expected contexts of each sample's own, as the signal 'label-overlay' "
-                "makes them"
+                f"Goodness got contexts of shape {list(contexts.shape)}, shared by all samples; "
+                "expected separate contexts for each sample, as from the signal 'label-overlay'"
             )
         return self.sharpness * contexts.flatten(2).square().mean(2)
 

@@ -1,8 +1,8 @@
-"""Which contexts are the targets of a sample, judged by the contexts that enter a layer.
+"""Selection of a sample's target contexts by the contexts' activity at the layer's input.
 
-A layer can't make a distinction that the layer below has lost. Kohan et al. (arXiv 2204.01723,
-target selection) therefore compare the incoming contexts with one another: where two are alike,
-both are right.
+A layer can't separate two contexts that the layer below made equal. Kohan et al. (arXiv
+2204.01723, target selection) therefore compare the incoming contexts: if two are similar, both
+are targets.
 """
 
 from __future__ import annotations
@@ -17,24 +17,24 @@ from torch import Tensor
 
 from sigprop_snn.errors import SigpropError
 
-_ALIKE = 1e-6  # cosines this near to the largest count as the largest: rounding must not choose
+_ALIKE = 1e-6  # tolerance of the largest cosine, so that rounding does not choose
 
 
 class Selection(Protocol):
-    """Chooses the targets of the samples."""
+    """Chooses the target contexts of the samples."""
 
     def targets(self, labels: Tensor, incoming: Tensor) -> Tensor:
         """Return the right contexts of every sample: columns `[B]`, or fractions `[B, M]`.
 
         Args:
             labels: the right context's column, `[B]`, or the fraction of each context, `[B, M]`.
-            incoming: the contexts as they enter the layer, `[T, M, ...]`.
+            incoming: the contexts' activity at the layer's input, `[T, M, ...]`.
         """
 
 
 @dataclass(frozen=True)
 class Label:
-    """The labels as they are."""
+    """The labels, unchanged."""
 
     def targets(self, labels: Tensor, incoming: Tensor) -> Tensor:
         """Return the labels."""
@@ -43,7 +43,7 @@ class Label:
 
 @dataclass(frozen=True)
 class Maxima:
-    """All contexts that are most similar to the right one, in equal parts."""
+    """All contexts with the largest similarity to the right one, in equal parts."""
 
     def targets(self, labels: Tensor, incoming: Tensor) -> Tensor:
         """Return the fraction of every context, `[B, M]`."""
@@ -52,7 +52,7 @@ class Maxima:
 
 @dataclass(frozen=True)
 class RandomMaximum:
-    """One of the contexts that are most similar to the right one, by chance."""
+    """A random one of the contexts with the largest similarity to the right one."""
 
     def targets(self, labels: Tensor, incoming: Tensor) -> Tensor:
         """Return a column for every sample, `[B]`."""
@@ -61,14 +61,14 @@ class RandomMaximum:
 
 @dataclass(frozen=True)
 class TopK:
-    """The contexts most similar to the right one, by a softmax of their similarity.
+    """The contexts most similar to the right one, weighted by a softmax of the similarity.
 
     Args:
-        top: how many contexts are targets.
-        temperature: of the softmax; the smaller, the more goes to the most similar one.
+        top: number of contexts that are targets.
+        temperature: of the softmax; smaller values give more weight to the most similar one.
 
     Raises:
-        SigpropError: if a number is out of its range.
+        SigpropError: if a number is out of range.
     """
 
     top: int = 3
@@ -89,7 +89,7 @@ class TopK:
         return _of_labels(labels, torch.zeros_like(near).scatter(1, best.indices, fractions))
 
 
-#: The selections by name, with their measured defaults.
+#: The selections by name, with settings chosen by measurement.
 SELECTIONS: dict[str, Callable[[], Selection]] = {
     "label": Label,
     "maxima": Maxima,
@@ -99,9 +99,9 @@ SELECTIONS: dict[str, Callable[[], Selection]] = {
 
 
 def similarity(incoming: Tensor) -> Tensor:
-    """Return the cosine of every incoming context with every other, `[M, M]`.
+    """Return the cosines between the incoming contexts `[T, M, ...]`, `[M, M]`.
 
-    Their mean activity over time is compared, `[T, M, ...]`. Two silent contexts are alike.
+    They compare the mean activity over time. The cosine of two silent contexts is 1.
     """
     activity = incoming.detach().mean(0).flatten(1)
     directions = F.normalize(activity, dim=1)
@@ -116,5 +116,5 @@ def _maxima(incoming: Tensor) -> Tensor:
 
 
 def _of_labels(labels: Tensor, rows: Tensor) -> Tensor:
-    """Return the row of each label, or the mean of rows that its fractions make."""
+    """Return the row of each label, or the mean of the rows, weighted by label fractions."""
     return labels.to(rows) @ rows if labels.is_floating_point() else rows[labels]

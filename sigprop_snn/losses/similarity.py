@@ -1,6 +1,7 @@
-"""What every local loss starts from: representations laid flat, and their products and distances.
+"""Functions that the local losses use: flat representations, their products and distances.
 
-Shared contexts are `[M, D]`, a sample's own `[B, K, D]`; every function takes both.
+Contexts are shared by all samples, `[M, D]`, or separate for each sample, `[B, K, D]`; every
+function accepts both, except where it says otherwise.
 """
 
 from __future__ import annotations
@@ -14,16 +15,16 @@ from torch.autograd.function import once_differentiable
 
 from sigprop_snn.neurons.engines import engine_for
 
-_FLOOR = 1e-12  # keeps what is silent finite
+_FLOOR = 1e-12  # smallest length; avoids division by zero for silent rows
 
 
 class Streams(NamedTuple):
-    """The two streams of a layer, every representation a row of D numbers.
+    """The two streams of a layer; each representation is a row of D numbers.
 
     Attributes:
         samples: `[B, D]`.
-        contexts: `[M, D]`, or `[B, K, D]` where every sample has contexts of its own.
-        positions: how many positions of feature maps a row holds; 1 where there are no maps.
+        contexts: `[M, D]`, or `[B, K, D]` if each sample has separate contexts.
+        positions: number of feature map positions in a row; 1 without feature maps.
     """
 
     samples: Tensor
@@ -32,13 +33,13 @@ class Streams(NamedTuple):
 
 
 def streams(samples: Tensor, contexts: Tensor, grid: int, *, centred: bool = False) -> Streams:
-    """Return the representations of both streams laid flat.
+    """Return the flattened representations of both streams.
 
     Args:
         samples: `[B, ...]`.
         contexts: `[M, ...]` or `[B, K, ...]`.
-        grid: feature maps are averaged over a grid of this many positions a side first.
-        centred: whether each row's mean over its features is taken off.
+        grid: feature maps are first averaged to at most this many positions per side.
+        centred: whether each row's mean over its features is subtracted.
     """
     own = contexts.dim() > samples.dim()
     rows = contexts.flatten(0, 1) if own else contexts
@@ -59,17 +60,17 @@ def products(samples: Tensor, contexts: Tensor) -> Tensor:
 
 
 def cosines(samples: Tensor, contexts: Tensor) -> Tensor:
-    """Return every sample's cosine with every context; 0 where either is silent."""
+    """Return every sample's cosine with every context; 0 if either is silent."""
     found: Tensor = _Cosines.apply(samples, contexts)
     return found
 
 
 class _Cosines(torch.autograd.Function):
-    """Cosines and their gradient, in as few passes over the representations as there can be.
+    """Cosines and their gradient, with few passes over the representations.
 
-    With c = s t / (|s| |t|), dc/ds = t / (|s| |t|) - c s / |s|^2: both are products of what is as
-    small as the cosines with the representations. No representation is divided, and what is silent
-    turns nobody: its cosine is zero.
+    For c = s t / (|s| |t|), dc/ds = t / (|s| |t|) - c s / |s|^2. Both terms multiply a
+    representation by a small matrix, of the size of the cosines, so no representation is
+    normalised. A silent row has cosine 0 and causes no gradient in the other stream.
     """
 
     @staticmethod
@@ -106,15 +107,15 @@ class _Cosines(torch.autograd.Function):
 def cosine_cross_entropy(
     samples: Tensor, contexts: Tensor, labels: Tensor, scale: float, smoothing: float
 ) -> tuple[Tensor, Tensor]:
-    """Return scaled cosines `[B, M]` and their mean cross-entropy, with the loss's gradient alone.
+    """Return scaled cosines `[B, M]` and their mean cross-entropy; only the loss has a gradient.
 
-    The engine computes the gradient on the way, so no graph is kept.
+    The engine computes the gradient in the forward pass, so no graph is kept.
 
     Args:
         samples: `[B, D]`.
         contexts: `[M, D]`.
         labels: the right context's column for every sample, `[B]`.
-        scale: multiplies the cosines.
+        scale: factor of the cosines.
         smoothing: fraction of the target that is spread over all contexts.
     """
     scores, loss = _CosineCrossEntropy.apply(samples, contexts, labels, scale, smoothing)
@@ -152,13 +153,13 @@ def squared_distances(samples: Tensor, contexts: Tensor) -> Tensor:
 
 
 def root_mean_square(values: Tensor) -> Tensor:
-    """Return a stream's root mean square, held constant in the gradient, never zero."""
+    """Return a stream's root mean square, detached and never zero."""
     wide = values.detach()
     return wide.square().mean().sqrt().clamp(min=torch.finfo(wide.dtype).tiny ** 0.5)
 
 
 def as_fractions(targets: Tensor, columns: int, like: Tensor) -> Tensor:
-    """Return what is right as each context's share, `[B, M]`, also where it comes as columns."""
+    """Return targets as the fraction of each context, `[B, M]`; columns become one-hot."""
     if targets.dim() == 2:
         return targets.to(like)
     return F.one_hot(targets, columns).to(like)

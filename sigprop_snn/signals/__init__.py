@@ -1,1 +1,1 @@
-"""Learning signals: how the target enters; `sigprop_snn.network` gives them to users."""
+"""Learning signals: how the target enters; public names are in `sigprop_snn.network`."""

@@ -1,4 +1,4 @@
-"""Learning signals: what enters the front of the network as the target."""
+"""Learning signals: they feed the target into the first block of the network."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ from torch import Tensor, nn
 from sigprop_snn.answers import Answers
 from sigprop_snn.errors import SigpropError
 
-# The normalisation makes the size of the projection free; a small one learns faster under Adam,
-# whose steps have a fixed size.
+# `as_current` normalises the projection, so its initial size is free. Adam's steps have a fixed
+# size, so small weights learn faster.
 _DRAWN = 0.1
 
 
 class Entry(NamedTuple):
-    """What enters the first block: the rows of the samples, then those of the contexts.
+    """The input of the first block: rows of the samples, then rows of the contexts.
 
-    All samples share the contexts, or each sample has K contexts: then the first context of every
-    sample comes first, `[K * B]` rows in all.
+    Either all samples share the contexts, or each sample has K contexts: `[K * B]` rows, with the
+    first context of every sample first.
 
     Attributes:
         inputs: rows that pass through the first block's synapse, `[T, N, ...]`.
-        contexts: the constant current of contexts that enter behind the synapse, `[M, ...]`, or
-            none.
-        samples: how many of the first rows are samples.
-        observed_rows: how many of the first rows the normalisers observe.
-        contexts_per_sample: K; 0 where all samples share the contexts.
-        targets: what a loss compares the scores with, if labels were given: the right context's
-            column for every sample, `[B]`, or the fraction of each context, `[B, M]`.
-        answers: what the readout learns, if labels were given.
+        contexts: the constant current of contexts that enter after the synapse, `[M, ...]`, or
+            None.
+        samples: number of sample rows; they come first.
+        observed_rows: number of rows, from the first, that the normalisers observe.
+        contexts_per_sample: K; 0 if all samples share the contexts.
+        targets: the target of the scores, if labels were given: the right context's column for
+            every sample, `[B]`, or the fraction of each context, `[B, M]`.
+        answers: the readout's target, if labels were given.
     """
 
     inputs: Tensor
@@ -45,7 +45,7 @@ class Entry(NamedTuple):
     answers: Tensor | None = None
 
     def without_samples(self) -> Entry:
-        """Return the same with the rows of the contexts alone."""
+        """Return the entry without the rows of the samples."""
         return self._replace(
             inputs=self.inputs[:, self.samples :],
             samples=0,
@@ -57,11 +57,11 @@ class Signal(nn.Module, ABC):
     """A learning signal: how targets enter the front of the network.
 
     Attributes:
-        answers: what its targets are, and so what the readout learns.
-        per_sample: whether each sample has its own contexts; see `Entry`.
-        classes: C, or how many labels or values.
-        shape: shape of the first block's current, without time and batch, where the signal has
-            to fit it.
+        answers: the kind of target, which the readout learns.
+        per_sample: whether each sample has separate contexts; see `Entry`.
+        classes: C, or the number of labels or values.
+        shape: shape of the first block's current, without time and batch, if the signal must
+            match it.
     """
 
     answers: ClassVar[Answers] = "classes"
@@ -71,25 +71,25 @@ class Signal(nn.Module, ABC):
 
     @abstractmethod
     def enter(self, inputs: Tensor, labels: Tensor | None) -> Entry:
-        """Return what enters the first block for samples `[T, B, ...]`.
+        """Return the first block's input for samples `[T, B, ...]`.
 
-        Without labels the contexts are those of every class, so that each layer can predict.
+        Without labels, the entry has the contexts of all classes, so that each layer can predict.
         """
 
     def plain(self, inputs: Tensor) -> Tensor:
-        """Return the samples as they enter without any target, `[T, B, ...]`."""
+        """Return the samples as they enter without a target, `[T, B, ...]`."""
         return inputs
 
     def check(self, inputs: Tensor, labels: Tensor) -> None:
         """Check the labels of samples `[T, B, ...]`: integers from 0 to C - 1, `[B]`.
 
         Raises:
-            SigpropError: naming the label and what was expected.
+            SigpropError: if the shape, the type or a label is wrong.
         """
         if labels.dim() != 1 or inputs.dim() < 2 or labels.shape[0] != inputs.shape[1]:
             raise SigpropError(
-                f"labels have shape {list(labels.shape)} beside an input of shape "
-                f"{list(inputs.shape)}; expected [B] beside [T, B, ...]"
+                f"labels have shape {list(labels.shape)} for an input of shape "
+                f"{list(inputs.shape)}; expected [B] for [T, B, ...]"
             )
         if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
             raise SigpropError(f"labels are {labels.dtype}; expected integers")
@@ -102,7 +102,7 @@ class Signal(nn.Module, ABC):
 
 
 def check_sizes(signal: Signal, classes: int, shape: tuple[int, ...], fewest: int = 2) -> None:
-    """Check the sizes that a signal is made with.
+    """Check the sizes of a new signal.
 
     Raises:
         SigpropError: if there are too few classes, or the shape is empty.
@@ -115,7 +115,7 @@ def check_sizes(signal: Signal, classes: int, shape: tuple[int, ...], fewest: in
 
 
 def drawn_weights(rows: int, shape: tuple[int, ...], *, learned: bool) -> nn.Parameter:
-    """Return a projection's weights as they start, `[rows, size of shape]`."""
+    """Return a projection's initial weights, `[rows, size of shape]`."""
     return nn.Parameter(_DRAWN * torch.randn(rows, math.prod(shape)), requires_grad=learned)
 
 
@@ -129,13 +129,13 @@ class ProjectedContext(Signal):
     """Each class's context, projected to a current for the first block's neurons.
 
     t1 = f(S1 c) (arXiv 2204.01723, equation 2): a one-hot context c passes through the signal's
-    own weights S1 and drives the first block's neurons as a constant current. Only the C distinct
-    contexts travel, whatever the batch.
+    weights S1 and drives the first block's neurons as a constant current. Only the C distinct
+    contexts pass through the network, for any batch size.
 
     Args:
         classes: C, the number of contexts.
         shape: shape of the first block's current, without time and batch.
-        learned: whether S1 learns with the first block, or stays as it was drawn.
+        learned: whether S1 learns with the first block; if not, it keeps its random start.
         gain: root mean square of each context's current, in units of voltage.
 
     Raises:
@@ -159,7 +159,7 @@ class ProjectedContext(Signal):
         return as_current(self.projection, self.shape, self.gain)
 
     def enter(self, inputs: Tensor, labels: Tensor | None) -> Entry:
-        """Return the samples, with one context a class behind them."""
+        """Return the samples, followed by one context per class."""
         rows = inputs.shape[1]
         return Entry(inputs, self(), rows, observed_rows=rows, targets=labels, answers=labels)
 

@@ -1,4 +1,4 @@
-"""The learning signals that the command line knows by name."""
+"""The learning signals that the command line accepts by name."""
 
 from __future__ import annotations
 
@@ -18,34 +18,34 @@ def projected_context(layout: Layout) -> ProjectedContext:
 
 
 def fixed_context(layout: Layout) -> ProjectedContext:
-    """Each class's context, projected to a current by weights that stay as they were drawn."""
+    """Each class's context, projected to a current by fixed random weights."""
     return ProjectedContext(layout.classes, layout.currents[0], learned=False, gain=layout.gain)
 
 
 def conditioned_context(layout: Layout) -> ConditionedContext:
-    """Contexts of each sample's own: the projection of a class and of the sample."""
+    """Separate contexts for each sample: the projection of a class and of the sample."""
     return ConditionedContext(
         layout.classes, layout.currents[0], layout.inputs[0], gain=layout.gain
     )
 
 
 def drawn_context(layout: Layout) -> DrawnContext:
-    """Each class's number as a picture, through the first block's synapse."""
+    """A picture of each class's number, passed through the first block's synapse."""
     return DrawnContext(layout.classes, layout.inputs[0])
 
 
 def learned_picture(layout: Layout) -> DrawnContext:
-    """The same pictures, which learn with the first block."""
+    """Pictures of the class numbers that learn with the first block."""
     return DrawnContext(layout.classes, layout.inputs[0], learned=True)
 
 
 def mean_picture(layout: Layout) -> DrawnContext:
-    """Each class's mean training sample, through the first block's synapse."""
+    """Each class's mean training sample, passed through the first block's synapse."""
     return DrawnContext(layout.classes, layout.inputs[0], pictures="mean")
 
 
 def label_overlay(layout: Layout) -> LabelOverlay:
-    """The label drawn over the first inputs of the sample itself, right or wrong."""
+    """A right or wrong label, written over the first inputs of the sample."""
     return LabelOverlay(layout.classes, layout.inputs[0])
 
 
@@ -55,11 +55,11 @@ def vector_context(layout: Layout) -> VectorContext:
 
 
 def multi_label_context(layout: Layout) -> MultiLabelContext:
-    """Each label's context, projected; for several labels a sample, not in the catalogue."""
+    """Each label's projected context; for several labels per sample, not in the catalogue."""
     return MultiLabelContext(layout.classes, layout.currents[0], gain=layout.gain)
 
 
-#: Every entry makes a signal for class labels that fits a network's layout.
+#: Each function makes a signal for class labels that fits a network's layout.
 SIGNALS: dict[str, Callable[[Layout], Signal]] = {
     "context": projected_context,
     "fixed-context": fixed_context,

@@ -1,4 +1,4 @@
-"""The context conditioned on the input: every sample has contexts of its own."""
+"""The context conditioned on the input: every sample has separate contexts."""
 
 from __future__ import annotations
 
@@ -14,27 +14,26 @@ from sigprop_snn.signals.base import Entry, Signal, as_current, check_sizes, dra
 
 
 class ConditionedContext(Signal):
-    """The projection of a class and of the sample it might belong to.
+    """The sum of the projections of a class and of a sample.
 
     t1 = f(S1 c + D1 x) (arXiv 2204.01723, the input-conditioned context): the contexts of a
-    sample lie around what it looks like, and the class moves them apart. While learning, a sample
-    meets its own class and a few wrong ones, drawn anew each time, in a random order; to guess it
-    meets them all.
+    sample share the sample's projection and differ by the class. In training, a sample is compared
+    with its right class and a few random wrong ones, in a random order; in prediction, with all.
 
     Args:
         classes: C.
         shape: shape of the first block's current, without time and batch.
         inputs: shape of a sample, without time and batch.
-        wrong: how many wrong classes a sample meets while learning; all, in their order, where
-            there are no more.
-        share: how much of a context is the sample's: root mean square of its projection beside
-            that of the class, which is 1.
-        rank: the sample passes through this many numbers, drawn once, on its way.
+        wrong: number of wrong classes for each sample in training; with C - 1 or more, all
+            classes are used, in order.
+        share: weight of the sample in a context: root mean square of its projection; that of the
+            class is 1.
+        rank: the sample is first projected to this many numbers, by fixed random weights.
         learned: whether the projections learn with the first block.
         gain: root mean square of each context's current, in units of voltage.
 
     Raises:
-        SigpropError: if a number is out of its range.
+        SigpropError: if a number is out of range.
     """
 
     per_sample: ClassVar[bool] = True
@@ -73,18 +72,18 @@ class ConditionedContext(Signal):
         self.register_buffer("draws", torch.zeros((), dtype=torch.long))
 
     def forward(self, inputs: Tensor, classes: Tensor) -> Tensor:
-        """Return the currents of contexts, `[K * B, *shape]`, the first of every sample first.
+        """Return the currents of contexts, `[K * B, *shape]`, first context of all samples first.
 
         Args:
             inputs: samples, `[T, B, ...]`.
-            classes: the classes that each sample meets, `[B, K]`.
+            classes: the classes to combine with each sample, `[B, K]`.
         """
         of_input = _unit(inputs.mean(0).flatten(1) @ self.mixture @ self.of_input)
         of_class = _unit(self.projection)[classes.t()]  # [K, B, D]
         return as_current((of_class + self.share * of_input).flatten(0, 1), self.shape, self.gain)
 
     def enter(self, inputs: Tensor, labels: Tensor | None) -> Entry:
-        """Return the samples, with the contexts of each behind them."""
+        """Return the samples, followed by the contexts of each."""
         rows = inputs.shape[1]
         if labels is None or self.wrong == self.classes - 1:
             met = torch.arange(self.classes, device=inputs.device).expand(rows, -1)
@@ -110,15 +109,15 @@ class ConditionedContext(Signal):
         )
 
     def _draw(self, labels: Tensor) -> Tensor:
-        """Return the classes that samples meet while learning, `[B, wrong + 1]`.
+        """Draw the classes for each sample in training, `[B, wrong + 1]`.
 
-        The draws follow from how many there were, which is saved with the weights: a run that is
-        resumed sees what it would have seen.
+        The seed is the number of earlier draws, which is saved with the weights, so a resumed run
+        draws the same classes.
         """
         made = torch.Generator().manual_seed(int(self.draws))
         self.draws += 1
         rank = torch.rand(len(labels), self.classes, generator=made).to(labels.device)
-        rank[torch.arange(len(labels), device=labels.device), labels] = -1.0  # always among them
+        rank[torch.arange(len(labels), device=labels.device), labels] = -1.0  # always kept
         met = rank.argsort(dim=1)[:, : self.wrong + 1]
         order = torch.rand(met.shape, generator=made).argsort(dim=1).to(labels.device)
         return met.gather(1, order)

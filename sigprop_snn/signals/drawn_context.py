@@ -1,4 +1,4 @@
-"""Pictures of the classes as contexts: they enter as samples do, through the first synapse."""
+"""Pictures of the classes as contexts, which enter through the first synapse like samples."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _SEGMENTS = (
     "abcdefg",
     "abcfgd",
 )
-_FIVE_BY_THREE = {  # the cells that each segment of a seven-segment digit covers
+_FIVE_BY_THREE = {  # (row, column) of the cells in each segment of a seven-segment digit
     "a": ((0, 0), (0, 1), (0, 2)),
     "b": ((0, 2), (1, 2), (2, 2)),
     "c": ((2, 2), (3, 2), (4, 2)),
@@ -39,22 +39,22 @@ _FIVE_BY_THREE = {  # the cells that each segment of a seven-segment digit cover
 
 
 class DrawnContext(Signal):
-    """One picture a class, which enters the network as a sample would.
+    """One picture per class, which enters the network like a sample.
 
-    The pictures pass through the first block's own synapse, so the signal has no weights between
-    it and the neurons (arXiv 2204.01723, the drawn context).
+    The pictures pass through the first block's synapse, so the signal needs no projection
+    (arXiv 2204.01723, the drawn context).
 
     Args:
         classes: C.
         inputs: shape of a sample, without time and batch.
-        pictures: "drawn" the class's number in the digits of a clock, where samples are pictures;
-            "random" a pattern of 0 and 1; "mean" the mean of the class's training samples, taken
-            over those seen so far.
+        pictures: "drawn" is the class's number in seven-segment digits, if samples are
+            `[C, H, W]`, else "random"; "random" is a pattern of 0 and 1; "mean" is the running
+            mean of the class's training samples.
         learned: whether the pictures learn with the first block; means never do.
-        gain: brightness of what is drawn.
+        gain: brightness of the pictures, except means.
 
     Raises:
-        SigpropError: if the sizes or the kind of pictures can't be used.
+        SigpropError: if the sizes or the kind of pictures are invalid.
     """
 
     picture: Tensor
@@ -86,7 +86,7 @@ class DrawnContext(Signal):
         self.register_buffer("seen", torch.zeros(classes))
 
     def enter(self, inputs: Tensor, labels: Tensor | None) -> Entry:
-        """Return the samples, with one picture a class as rows behind them."""
+        """Return the samples, followed by one picture per class as rows."""
         rows = inputs.shape[1]
         if labels is not None and self.pictures == "mean" and self.training:
             self._take_in(inputs.mean(0), labels)
@@ -101,7 +101,7 @@ class DrawnContext(Signal):
         )
 
     def _take_in(self, samples: Tensor, labels: Tensor) -> None:
-        """Take samples `[B, ...]` into the running means of their classes."""
+        """Update the running means of the classes with samples `[B, ...]`."""
         counts = torch.bincount(labels, minlength=self.classes).to(self.seen)
         totals = torch.zeros_like(self.picture).index_add_(0, labels, samples.to(self.picture))
         self.seen += counts
@@ -111,10 +111,10 @@ class DrawnContext(Signal):
 
 
 def number_picture(number: int, shape: tuple[int, ...]) -> Tensor:
-    """Return a number drawn in seven-segment digits, 0 and 1, `[C, H, W]`.
+    """Return a picture of 0 and 1 of a number in seven-segment digits, `[C, H, W]`.
 
-    The digits stand side by side in the middle four fifths of the picture, the same in every
-    channel.
+    The digits fill the middle four fifths of the picture, from left to right. All channels are
+    equal.
 
     Args:
         number: 0 or more.

@@ -1,4 +1,4 @@
-"""The label drawn over the first inputs of the sample itself, right or wrong."""
+"""A right or wrong label, written over the first inputs of the sample."""
 
 from __future__ import annotations
 
@@ -17,19 +17,18 @@ _LEAST = 1e-6
 
 
 class LabelOverlay(Signal):
-    """The label drawn one-hot into the first C inputs (Hinton, arXiv 2212.13345, section 3.3).
+    """A one-hot label in the first C inputs of the sample (Hinton, arXiv 2212.13345, section 3.3).
 
-    The first C inputs of a flattened sample are replaced; of a picture these are pixels of its
-    first rows, in its first channel. While learning each sample has two contexts of its own,
-    itself with its right label first and then itself with a wrong one. Without labels it has C,
-    one a class. The sample itself carries the neutral overlay, all C inputs alike, and so never
-    a label.
+    The label replaces the first C inputs of the flattened sample; in a picture these are pixels
+    of the first rows of the first channel. In training each sample has two contexts: a copy with
+    the right label, then a copy with a wrong one. Without labels it has C contexts, one per class.
+    The sample itself has the neutral overlay, C equal inputs, so it contains no label.
 
     Args:
         classes: C.
         sample: shape of one step of one sample.
-        strength: brightness of the label's input; the others are 0, and 1/C of it each where
-            the overlay is neutral.
+        strength: brightness of the label's input; the other inputs are 0. In the neutral overlay
+            every input is strength / C.
 
     Raises:
         SigpropError: if there are fewer than two classes, fewer inputs than classes, or the
@@ -52,13 +51,12 @@ class LabelOverlay(Signal):
         self.strength = strength
 
     def enter(self, inputs: Tensor, labels: Tensor | None, beliefs: Tensor | None = None) -> Entry:
-        """Return the neutral samples, and behind them each sample's own contexts.
+        """Return the neutral samples, followed by the contexts of each sample.
 
         Args:
             inputs: `[T, B, ...]`.
-            labels: the right labels, `[B]`; without them the contexts are those of every class.
-            beliefs: how likely the wrong label is to be drawn for each sample, `[B, C]`; all
-                wrong labels alike if not given.
+            labels: the right labels, `[B]`; if None, there is one context per class.
+            beliefs: weight of each wrong label in the draw, `[B, C]`; if None, all are equal.
         """
         rows = inputs.shape[1]
         if labels is None:
@@ -66,7 +64,7 @@ class LabelOverlay(Signal):
             targets = None
         else:
             columns = torch.stack([labels, wrong_labels(labels, self.classes, beliefs)])
-            targets = torch.zeros_like(labels)  # the right one comes first
+            targets = torch.zeros_like(labels)  # the right label comes first
         own = len(columns)
         drawn = F.one_hot(columns.flatten(), self.classes).to(inputs)
         overlays = torch.cat([self._neutral(inputs), drawn])
@@ -81,11 +79,11 @@ class LabelOverlay(Signal):
         return inputs.new_full((inputs.shape[1], self.classes), 1.0 / self.classes)
 
     def _drawn(self, inputs: Tensor, overlays: Tensor) -> Tensor:
-        """Return the samples again and again under overlays `[M * B, C]`, `[T, M * B, ...]`."""
+        """Return M copies of the samples with overlays `[M * B, C]`, `[T, M * B, ...]`."""
         if inputs.shape[2:] != self.sample:
             raise SigpropError(
                 f"input has shape {list(inputs.shape)}; expected [T, B, *{list(self.sample)}], "
-                "what the label overlay was made for"
+                "the sample shape of the label overlay"
             )
         distinct = inputs[:1] if is_constant(inputs) else inputs
         times = len(overlays) // inputs.shape[1]
@@ -104,13 +102,13 @@ def wrong_labels(labels: Tensor, classes: int, beliefs: Tensor | None = None) ->
     """Draw a wrong label for every sample, `[B]`.
 
     Args:
-        labels: the right ones, `[B]`.
+        labels: the right labels, `[B]`.
         classes: C.
-        beliefs: how likely each label is to be drawn, `[B, C]`, not negative; the right one's
-            share is left out. All wrong ones alike if not given.
+        beliefs: weight of each label in the draw, `[B, C]`, not negative; the right label's
+            weight is ignored. If None, all wrong labels are equally likely.
     """
     if beliefs is None:
         beliefs = torch.ones(len(labels), classes, device=labels.device)
-    # A belief that has vanished everywhere else leaves all wrong labels alike.
+    # If all other beliefs are 0, all wrong labels are equally likely.
     shares = (beliefs + _LEAST).scatter(1, labels[:, None], 0.0)
     return torch.multinomial(shares, 1)[:, 0]

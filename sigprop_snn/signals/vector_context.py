@@ -1,4 +1,4 @@
-"""Contexts for targets that are vectors: values to be found, or labels of which several hold."""
+"""Contexts for vector targets: values for regression, or several labels per sample."""
 
 from __future__ import annotations
 
@@ -22,18 +22,19 @@ from sigprop_snn.signals.base import (
 class VectorContext(Signal):
     """The context of a sample is the projection of its target vector, for regression.
 
-    A batch's targets are its contexts: every sample is compared with all of them, and how much of
-    each is right follows from how near that target is to the sample's own, exp(-d^2 / (2 width^2))
-    over their sum. The vector enters as a population code, cosines of random directions through
-    it, whose products fall off with the distance in just that way (Rahimi and Recht 2007).
+    The targets of a batch are its contexts, and every sample is compared with all of them. The
+    fraction of each context is exp(-d^2 / (2 width^2)), with d its distance from the sample's
+    target, divided by the sum over contexts. The vector is encoded as a population code: cosines
+    of random projections. The dot product of two codes approximates the same Gaussian of their
+    distance (random Fourier features, Rahimi and Recht 2007).
 
-    To predict, the readout gives the values; the blocks make no guess.
+    The readout predicts the values; the blocks predict nothing.
 
     Args:
         size: K, the length of a target vector.
         shape: shape of the first block's current, without time and batch.
-        width: how far apart targets are told apart, in their own units; about the targets'
-            deviation is a good start.
+        width: standard deviation of the Gaussian above, in units of the targets; start with
+            about the targets' standard deviation.
         cells: size of the population code.
         learned: whether the projection learns with the first block.
         gain: root mean square of each context's current, in units of voltage.
@@ -78,7 +79,7 @@ class VectorContext(Signal):
         return as_current(code @ self.projection, self.shape, self.gain)
 
     def enter(self, inputs: Tensor, labels: Tensor | None) -> Entry:
-        """Return the samples, with the contexts of their targets behind them."""
+        """Return the samples, followed by the contexts of their targets."""
         rows = inputs.shape[1]
         if labels is None:
             return Entry(inputs, None, rows, observed_rows=rows)
@@ -91,7 +92,7 @@ class VectorContext(Signal):
         """Check the targets of samples `[T, B, ...]`: finite vectors, `[B, K]`.
 
         Raises:
-            SigpropError: naming what was found and what was expected.
+            SigpropError: if the shape or the type is wrong, or a value is not finite.
         """
         _check_vectors(inputs, labels, self.classes)
         if not labels.is_floating_point():
@@ -107,16 +108,16 @@ class VectorContext(Signal):
 
 
 class MultiLabelContext(ProjectedContext):
-    """One projected context a label; any number of labels may hold for a sample, `[B, K]`.
+    """One projected context per label; a sample may have any number of labels, `[B, K]`.
 
-    The comparison asks of each label whether it holds: it takes a loss whose contexts do not
-    compete, such as `BinaryLoss`. To predict, a score above 0 says that the label holds.
+    Each label is a separate yes/no question, so the loss must not make contexts compete; use
+    `BinaryLoss`, for example. A score above 0 predicts the label.
     """
 
     answers: ClassVar[Answers] = "labels"
 
     def enter(self, inputs: Tensor, labels: Tensor | None) -> Entry:
-        """Return the samples, with one context a label behind them."""
+        """Return the samples, followed by one context per label."""
         held = labels.to(self.projection) if labels is not None else None
         return super().enter(inputs, held)
 
@@ -124,7 +125,7 @@ class MultiLabelContext(ProjectedContext):
         """Check the labels of samples `[T, B, ...]`: from 0 to 1 each, `[B, K]`.
 
         Raises:
-            SigpropError: naming what was found and what was expected.
+            SigpropError: if the shape is wrong, or a label is outside [0, 1].
         """
         _check_vectors(inputs, labels, self.classes)
         wrong = labels[(labels < 0) | (labels > 1)]
@@ -136,7 +137,7 @@ def _check_vectors(inputs: Tensor, targets: Tensor, size: int) -> None:
     batch = inputs.shape[1] if inputs.dim() > 1 else 0
     if targets.shape != (batch, size):
         raise SigpropError(
-            f"targets have shape {list(targets.shape)} beside an input of shape "
+            f"targets have shape {list(targets.shape)} for an input of shape "
             f"{list(inputs.shape)}; expected {[batch, size]}, a vector of {size} for each sample"
         )
     if targets.is_complex() or not torch.isfinite(targets).all():
