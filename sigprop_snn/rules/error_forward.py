@@ -38,7 +38,7 @@ class Passed(NamedTuple):
 
 
 class ErrorForward(nn.Module, Rule):
-    """Two forward passes: the input alone, then the input and the output error in a loop.
+    """Two forward passes: first only the input, then the input plus the looped output error.
 
     A discrete form of Error Forward-Propagation (Kohan, Rietman and Siegelmann, arXiv 1808.03357):
     the only feedback weights are one loop from the output to the first block. The first pass gives

@@ -215,7 +215,8 @@ def weighted_part(synapse: nn.Module) -> nn.Linear | nn.Conv2d:
     if not isinstance(last, nn.Linear | nn.Conv2d) or not plain or padded:
         raise SigpropError(
             f"a Hebbian product is not defined for the synapse {type(last).__name__}; expected "
-            "Linear or Conv2d with zero padding in numbers, alone or last in a sequence"
+            "Linear or Conv2d with numeric zero padding, either a single module or last in a "
+            "sequence"
         )
     return last
 
