@@ -1,8 +1,8 @@
-"""Learning while time goes on: an update every few steps, and nothing kept of the past but traces.
+"""Online learning: an update every few steps; only traces of the past are stored.
 
-With the resets held constant the voltage is a linear filter of the input, so the presynaptic trace
-carries, in a tensor of the input's shape, all that the past adds to the gradient of the voltage
-now. Memory is the same for ten steps and for a million.
+With constant resets the voltage is a linear filter of the input. The presynaptic trace, a tensor of
+the input's shape, therefore holds everything that past steps add to the gradient of the present
+voltage. Memory does not grow with the number of steps.
 """
 
 from __future__ import annotations
@@ -27,22 +27,22 @@ from sigprop_snn.signals.base import Entry
 
 
 class Online:
-    """Passes a stream through a network that learns from every part of it as it comes.
+    """Passes a stream through a network and updates the network after every part.
 
-    Each layer compares the voltage's mean so far. Under the voltage rule its gradient is that of
-    the mean so far, from the mean presynaptic trace so far: after the last part of a sample it is
-    the gradient of the whole sample, had the weights stood still. Under the surrogate rule, and
-    for models without a fixed linear filter, the gradient is that of the newest part, under the
-    former with the trace of all the past.
+    Each layer compares its mean representation so far. Under the voltage rule the gradient is that
+    of the mean voltage so far, computed from the mean presynaptic trace so far: after the last part
+    of a sample it equals the gradient of the whole sample, if the weights have not changed. Under
+    the surrogate rule, and for models without a fixed linear filter, only the newest part has a
+    gradient; the surrogate rule computes it with the trace of all past steps.
 
     Args:
-        network: a network whose rule is local.
-        window: how many steps the means reach back, softly, where a stream has no end; the whole
-            past if not given.
+        network: a network with a local rule.
+        window: length in steps of the running means, for a stream without an end; older steps fade
+            exponentially. Without it the means cover all past steps.
 
     Raises:
-        SigpropError: if the network's rule is not local, its signal's contexts are not the same
-            ones from part to part, or the window is shorter than a step.
+        SigpropError: if the network's rule is not local, the signal's contexts change from part to
+            part, or the window is shorter than one step.
     """
 
     def __init__(self, network: Network, *, window: int | None = None) -> None:
@@ -52,8 +52,8 @@ class Online:
             )
         if network.signal.per_sample or network.signal.answers != "classes":
             raise SigpropError(
-                f"{type(network.signal).__name__} can't be learned online: its contexts change "
-                "from part to part; expected one context a class, shared by all samples"
+                f"can't learn online with {type(network.signal).__name__}: its contexts change "
+                "from part to part; expected one context per class, shared by all samples"
             )
         if window is not None and window < 1:
             raise SigpropError(f"window is {window}; expected 1 step or more")
@@ -63,13 +63,13 @@ class Online:
         self._past: dict[str, _Past] = {}
 
     def reset(self) -> None:
-        """Forget the past, so that what comes next starts at rest."""
+        """Forget the past; the next step starts from rest."""
         self._past.clear()
 
     def __call__(self, inputs: Tensor) -> Tensor:
-        """Return the class scores `[B, C]` after the next steps `[T, B, ...]`; nothing is learned.
+        """Return the class scores `[B, C]` after the next steps `[T, B, ...]`, without learning.
 
-        The network goes on in time.
+        The network's state advances.
         """
         check_shape(inputs)
         with torch.no_grad():
@@ -79,12 +79,11 @@ class Online:
     def learn(
         self, inputs: Tensor, labels: Tensor, update: Update | Optimizers | None = None
     ) -> Learned:
-        """Pass the next steps `[T, B, ...]` on; every layer learns from them at once.
+        """Pass the next steps `[T, B, ...]` through; every layer learns from them immediately.
 
         Args:
-            inputs: as many steps as there should be for one update, for the same B rows as the
-                steps before.
-            labels: the class of each row now, `[B]`.
+            inputs: the steps for one update, with the same B rows as the steps before.
+            labels: the present class of each row, `[B]`.
             update: as in `Network.learn`.
         """
         self.network.signal.check(inputs, labels)
@@ -104,14 +103,14 @@ class Online:
         for layer in layer_pass(network.named_blocks(), network.signal, spikes, respond):
             yield compared(network, layer, entry)
             sent = layer.sent
-            del layer  # and with it its graph, before the next layer runs
+            del layer  # free its graph before the next layer runs
         if network.readout is not None and entry.samples:
             yield self._read(sent.rows(0, entry.samples).dense(), entry)
 
     def _respond(
         self, name: str, block: Block, inputs: Spikes, entry: Entry, learn: bool
     ) -> Response:
-        """Carry one block on in time and return its response so far."""
+        """Advance one block and return its response so far."""
         rule = block.rule if block.rule is not None else self.layer_rule
         contexts = entry.contexts if name == "block1" else None
         neuron, past = block.neuron, self._past.get(name)
@@ -140,7 +139,7 @@ class Online:
         return Response(ran, now.representation + (newest - newest.detach()))
 
     def _read(self, spikes: Tensor, entry: Entry) -> Stage:
-        """Carry the readout on in time: its mean voltage so far is its score."""
+        """Advance the readout; its score is its mean voltage so far."""
         readout = self.network.readout
         assert readout is not None
         past = self._past.get("readout")
@@ -167,16 +166,16 @@ class _Trace(NamedTuple):
 
 
 class _Past(NamedTuple):
-    """All that a block keeps of the past.
+    """The past of one block.
 
     Attributes:
         neuron: the neuron's state.
-        steps: how many there have been.
+        steps: number of past steps.
         voltage: the mean membrane voltage so far, `[N, ...]`.
-        representation: what the rule has representation the loss so far, `[N, ...]`.
-        inputs: trace of the inputs, where the closed form applies.
+        representation: the rule's representation so far, which the loss compares, `[N, ...]`.
+        inputs: trace of the inputs, if the closed form applies.
         unit: trace of a constant 1.
-        before: trace of the layer's own last spikes, where it is recurrent.
+        before: trace of the layer's previous spikes, if the layer is recurrent.
         spike: the last spikes, `[N, ...]`.
     """
 
@@ -200,7 +199,7 @@ def _go_on(
     closed: bool,
     window: int | None,
 ) -> _Past:
-    """Return the past with the newest steps added to it."""
+    """Return the past, including the newest steps."""
     steps = len(inputs)
     share = _share(past, steps, window)
     voltage = _toward(past.voltage if past else None, ran.mean_voltage, share)
@@ -230,9 +229,9 @@ def _with_traces(
     contexts: Tensor | None,
     samples: int,
 ) -> Tensor:
-    """Return the newest voltages `[T, N, ...]` with the gradient that the traces carry.
+    """Return the newest voltages `[T, N, ...]` with the gradient from the traces.
 
-    For a rule of the mean it is the gradient of the mean so far, in one step.
+    For a rule that uses the mean voltage, return the mean so far as a single step.
     """
     assert now.inputs is not None and now.unit is not None
     if rule.uses_mean_voltage:
@@ -260,7 +259,7 @@ def _with_traces(
 
 @torch.no_grad()
 def _traced(neuron: Neuron, values: Tensor, past: _Trace | None, share: float) -> _Trace:
-    """Return the trace of values `[T, ...]` through the neuron's own filter."""
+    """Return the trace of values `[T, ...]` through the neuron's filter."""
     state = past.state if past is not None else neuron.initial_state(values[0])
     newest = []
     for value in values:
@@ -282,7 +281,7 @@ def _toward(mean: Tensor | None, newest: Tensor, share: float) -> Tensor:
 
 
 def _ones(inputs: Tensor) -> Tensor:
-    # Double precision: what it becomes is a plain number that tensors are divided by.
+    # float64: the result becomes a Python float, by which tensors are divided.
     return torch.ones(inputs.shape[0], 1, dtype=torch.float64, device=inputs.device)
 
 
@@ -309,16 +308,16 @@ def learn_in_parts(
         inputs: `[T, B, ...]`.
         labels: `[B]`.
         update: as in `Network.learn`.
-        every: how many steps pass between two updates.
+        every: number of steps between two updates.
 
     Returns:
-        What the last part reports: scores and losses are those of the whole sample.
+        The report of the last part, with the scores and losses of the whole sample.
 
     Raises:
-        SigpropError: if `every` is less than a step, or the rule is not local.
+        SigpropError: if `every` is less than 1, or the rule is not local.
     """
     if every < 1:
-        raise SigpropError(f"updates come every {every} steps; expected 1 or more")
+        raise SigpropError(f"got an update every {every} steps; expected 1 or more")
     online = Online(network)
     for start in range(0, len(inputs), every):
         learned = online.learn(inputs[start : start + every], labels, update)

@@ -1,4 +1,4 @@
-"""Learning rules by name: signal propagation, its family, and the baselines beside it."""
+"""Learning rules by name: signal propagation, related rules, and baselines."""
 
 from sigprop_snn.rules.backpropagation import Backpropagation
 from sigprop_snn.rules.catalogue import RULES, RuleChoice

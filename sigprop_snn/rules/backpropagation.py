@@ -1,4 +1,4 @@
-"""Backpropagation (through time): the measure that the other rules are held against."""
+"""Backpropagation (through time): the baseline for the other rules."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from sigprop_snn.rules.passes import full_graph, learn_from, readout_of, reporte
 
 
 class Backpropagation(Rule):
-    """The readout's cross-entropy, sent back through every block and every step.
+    """Backpropagates the readout's cross-entropy through every block and every step.
 
-    The gradient goes through the spikes by the neuron's surrogate derivative, the reset is held
-    constant (Neftci, Mostafa and Zenke 2019). On rate neurons of one step it is ordinary
-    backpropagation. It takes any neuron.
+    Spikes use the neuron's surrogate derivative, and the reset is held constant (Neftci, Mostafa
+    and Zenke 2019). With rate neurons and one step this is ordinary backpropagation. It accepts
+    any neuron.
     """
 
     needs: ClassVar[Needs] = Needs(
@@ -26,7 +26,7 @@ class Backpropagation(Rule):
     def learn(
         self, network: LearningNetwork, inputs: Tensor, labels: Tensor, update: Update | None
     ) -> Learned:
-        """Pass the batch through, and the error back."""
+        """Pass the batch forward and the error back."""
         readout = readout_of(network, "backpropagation")
         scores = readout(full_graph(network, inputs))
         loss = readout.loss(scores, labels)

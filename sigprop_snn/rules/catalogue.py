@@ -1,4 +1,4 @@
-"""The rules that the command line knows by name, each with what else it needs to be itself."""
+"""The rules of the command line, by name, each with the signal, loss and recipe it needs."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ from sigprop_snn.shapes import Layout
 
 @dataclass(frozen=True)
 class RuleChoice:
-    """A rule by name.
+    """A rule with its defaults.
 
     Attributes:
-        about: what it is, in one line.
+        about: a description of one line.
         make: makes the rule for a network's layout.
-        needs: what it asks of the machine that learns.
-        signal: the learning signal it is defined with, a name in `SIGNALS`.
-        loss: the local loss it is defined with, a name in `LOSSES`.
-        predict: how its network predicts, where that is part of the rule.
-        neuron: the neuron it is defined with, a name in `NEURONS`; None where any will do.
-        recipe: where its recipe differs from the data set's, by the names of `TrainConfig`.
-        options: what it asks of the maker of its recipe's network, such as the normaliser.
+        needs: the rule's demands on hardware.
+        signal: the rule's learning signal, a name in `SIGNALS`.
+        loss: the rule's local loss, a name in `LOSSES`.
+        predict: how the network predicts, if the rule decides it.
+        neuron: the rule's neuron, a name in `NEURONS`; None accepts any.
+        recipe: settings that replace the data set's, by their names in `TrainConfig`.
+        options: arguments for the function that makes the network, for example the normaliser.
     """
 
     about: str

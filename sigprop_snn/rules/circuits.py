@@ -1,4 +1,4 @@
-"""The parts of Predictive Forward-Forward beside the blocks: what a layer hears, what generates."""
+"""Parts of Predictive Forward-Forward: input from above and neighbours, and the generator."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from torch import Tensor, nn
 from sigprop_snn.errors import SigpropError
 from sigprop_snn.layers.norm import LengthNorm
 
-_DRAWN = 0.05  # largest lateral weight at the start
-_SETTLING = 5  # how often the latent state moves for one step of the representation circuit
+_DRAWN = 0.05  # largest initial lateral weight
+_SETTLING = 5  # moves of the latent state for each step of the representation circuit
 
 
 class Surroundings(nn.Module):
-    """What a layer hears from above and from its neighbours.
+    """A layer's input from the layer above and from its neighbours.
 
-    Neurons stand in groups. Within one, each inhibits the others and excites itself by its own
-    activity times a weight that is never below zero.
+    Neurons form groups. Within a group, each neuron inhibits the others and excites itself, by its
+    activity times a weight; negative weights count as zero.
 
     Args:
-        size: neurons of the layer.
-        above: neurons of the layer above, or classes.
-        group: neurons of a group, or the greatest common divisor of that and the size.
+        size: number of neurons of the layer.
+        above: number of neurons of the layer above, or of classes for the top layer.
+        group: number of neurons in a group, reduced to its greatest common divisor with `size`.
     """
 
     def __init__(self, size: int, above: int, group: int) -> None:
@@ -37,11 +37,11 @@ class Surroundings(nn.Module):
         self.lateral = nn.Parameter(_DRAWN * torch.rand(size // group, group, group))
 
     def forward(self, above: Tensor, own: Tensor) -> Tensor:
-        """Return the part of the voltage `[N, size]` that comes from above and from the side.
+        """Return the voltage `[N, size]` from the layer above and from the neighbours.
 
         Args:
             above: activity of the layer above, `[N, above]`.
-            own: the layer's own activity, `[N, size]`.
+            own: activity of this layer, `[N, size]`.
         """
         groups, group, _ = self.lateral.shape
         excites = 2 * torch.eye(group, device=own.device, dtype=own.dtype) - 1
@@ -52,17 +52,20 @@ class Surroundings(nn.Module):
 
 
 class Generator(nn.Module):
-    """The generative circuit: each layer is predicted from the one above it.
+    """The generative circuit: it predicts each layer from the layer above.
 
-    The prediction of layer l - 1 is max(0, G_l n(z_l)), that of the sample is cut to `top` as
-    well; at the very top max(0, G z) from a latent state z. A prediction's error times what it
-    was made of is the change of its weights: dG_l = e_{l-1} n(z_l)^T (predictive coding; Ororbia
-    and Mali, arXiv 2301.01452). No gradient call is made.
+    The prediction of layer l - 1 is max(0, G_l n(z_l)); the prediction of the sample is also
+    limited to `top`. The top layer is predicted as max(0, G z) from a latent state z. Weights
+    change by the prediction's error times its input, dG_l = e_{l-1} n(z_l)^T (predictive coding;
+    Ororbia and Mali, arXiv 2301.01452), without autograd.
 
     Args:
-        sizes: of the sample and of every layer of the representation circuit.
+        sizes: sizes of the sample and of every layer of the representation circuit.
         latents: size of the latent state.
         top: largest value of a sample's input.
+
+    Raises:
+        SigpropError: if `latents` or `top` is not a positive number.
     """
 
     def __init__(self, sizes: Sequence[int], latents: int, top: float = 1.0) -> None:
@@ -79,19 +82,19 @@ class Generator(nn.Module):
         self._direction = LengthNorm()
 
     def at_rest(self, rows: int) -> Tensor:
-        """Return the latent state before it has seen anything, `[rows, latents]`."""
+        """Return the initial latent state, `[rows, latents]`."""
         return self.latent.new_zeros(rows, self.latent.shape[1])
 
     @torch.no_grad()
     def settled(self, latent: Tensor, target: Tensor, moves: int = _SETTLING) -> Tensor:
-        """Return the latent state moved towards one that predicts the top layer's activity.
+        """Return the latent state after moves that improve its prediction of the top layer.
 
-        Each move is z <- z - rate * G^T e, with a rate at which the error can't grow.
+        Each move is z <- z - rate * G^T e; the rate is small enough that the error can't grow.
 
         Args:
-            latent: the state so far, `[N, latents]`.
+            latent: the present state, `[N, latents]`.
             target: the top layer's activity, `[N, n]`.
-            moves: how many.
+            moves: number of moves.
         """
         weight = self._unit()
         # The largest absolute row sum bounds the largest eigenvalue.
@@ -103,12 +106,12 @@ class Generator(nn.Module):
 
     @torch.no_grad()
     def learn(self, activity: Sequence[Tensor], latent: Tensor, noise: float = 0.0) -> float:
-        """Leave every weight's Hebbian change in its `.grad`.
+        """Add every weight's Hebbian change to its `.grad`.
 
         Args:
-            activity: of the sample and of every layer, each `[N, n]`.
+            activity: activity of the sample and of every layer, each `[N, n]`.
             latent: the latent state, `[N, latents]`.
-            noise: standard deviation of the noise in what the predictions are made of.
+            noise: standard deviation of the noise added to the predictions' inputs.
 
         Returns:
             The mean squared error of the prediction of the sample.
@@ -126,19 +129,19 @@ class Generator(nn.Module):
 
     @torch.no_grad()
     def sample(self, latent: Tensor) -> Tensor:
-        """Return the samples that latent states `[N, latents]` stand for, `[N, inputs]`."""
+        """Return the samples generated from latent states `[N, latents]`, as `[N, inputs]`."""
         return self.from_top((latent @ self._unit().t()).relu())
 
     @torch.no_grad()
     def from_top(self, activity: Tensor) -> Tensor:
-        """Return the samples that the top layer's activity `[N, n]` stands for, `[N, inputs]`."""
+        """Return the samples generated from top activity `[N, n]`, as `[N, inputs]`."""
         for index in reversed(range(len(self.layers))):
             made_of = self._direction(activity)
             activity = self._predicted(self.layers[index], made_of, sample=index == 0)
         return activity
 
     def _unit(self) -> Tensor:
-        """Return the latent state's weights, every column of length 1."""
+        """Return the latent state's weights, with columns of length 1."""
         return nn.functional.normalize(self.latent, dim=0)
 
     def _predicted(self, weight: Tensor, made_of: Tensor, *, sample: bool) -> Tensor:
@@ -147,10 +150,10 @@ class Generator(nn.Module):
 
 @dataclass(frozen=True)
 class LatentPrior:
-    """A mixture of Gaussians for each class in the space of latent states.
+    """A mixture of Gaussians over latent states for each class.
 
     Attributes:
-        mixtures: a fitted `sklearn.mixture.GaussianMixture` for every class.
+        mixtures: a fitted `sklearn.mixture.GaussianMixture` for each class.
     """
 
     mixtures: Mapping[int, Any]
@@ -164,8 +167,8 @@ class LatentPrior:
         Args:
             latents: `[N, latents]`.
             labels: `[N]`.
-            components: Gaussians of a class, fewer where it has fewer samples.
-            seed: of the fit and of what is drawn from it.
+            components: number of Gaussians per class, at most the number of its samples.
+            seed: seed of the fit and of later draws.
         """
         from sklearn.mixture import GaussianMixture
 
@@ -181,7 +184,7 @@ class LatentPrior:
         """Draw a latent state for each label, float32 `[N, latents]`.
 
         Raises:
-            SigpropError: if a label was not there to be fitted.
+            SigpropError: if the fit had no samples of a label.
         """
         drawn: dict[int, list[Any]] = {}
         for label in sorted(set(labels.tolist())):

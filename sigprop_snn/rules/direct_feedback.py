@@ -1,4 +1,4 @@
-"""Direct feedback: every block is told by fixed random weights, straight from the output."""
+"""Direct feedback: fixed random weights send the output error or the target to every block."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from sigprop_snn.shapes import Layout
 
 
 class DirectFeedback(nn.Module, Rule):
-    """What the two rules here share: B, from the classes to each block's output.
+    """Base of both rules: fixed random weights B from the classes to each block's output.
 
     Args:
         layout: the network's shapes.
@@ -41,12 +41,12 @@ class DirectFeedback(nn.Module, Rule):
         )
 
     def sent(self, index: int, error: Tensor, output: Tensor) -> Tensor:
-        """Return a block's share of an output error `[B, C]`, the same at every step.
+        """Return the error of a block's output, equal at every step.
 
         Args:
-            index: of the block, from 0.
-            error: of the mean over time of what the network says.
-            output: what the block sends on, `[T, B, ...]`; the result has its shape.
+            index: index of the block, from 0.
+            error: error of the network's scores (their mean over time), `[B, C]`.
+            output: the block's output, `[T, B, ...]`; the result has this shape.
         """
         fixed = self.feedback[index]
         assert isinstance(fixed, Fixed)
@@ -55,11 +55,11 @@ class DirectFeedback(nn.Module, Rule):
 
 
 class DirectFeedbackAlignment(DirectFeedback):
-    """The output error sent by fixed random weights to every block (Nokland 2016).
+    """Sends the output error through fixed random weights to every block (Nokland 2016).
 
-    With e = dL/dscores, a block's mean output over time gets the error e B, and the block's
-    weights get their gradient from there: through the surrogate derivative of every step and the
-    neuron's own filter, spikes held constant. The readout learns by its own gradient.
+    With e = dL/dscores, the mean output of a block over time gets the error e B. The gradient of
+    the block's weights follows through the surrogate derivative of every step and the neuron's
+    filter, with constant spikes. The readout learns from the gradient of its loss.
     """
 
     needs: ClassVar[Needs] = Needs(feedback_weights=True, stored_activations="both")
@@ -67,7 +67,7 @@ class DirectFeedbackAlignment(DirectFeedback):
     def learn(
         self, network: LearningNetwork, inputs: Tensor, labels: Tensor, update: Update | None
     ) -> Learned:
-        """Pass the batch through; when the error is known, every block gets it at once."""
+        """Pass the batch through, then send the error to every block."""
         readout = readout_of(network, "direct-feedback-alignment")
         check_blocks(network, len(self.feedback), "direct-feedback-alignment")
         outputs = [layer.sent for layer in layer_graphs(network, inputs)]
@@ -85,10 +85,11 @@ class DirectFeedbackAlignment(DirectFeedback):
 class DirectRandomTarget(DirectFeedback):
     """Direct random target projection (DRTP; Frenkel, Lefebvre and Bol 2021).
 
-    The one-hot target y stands in for the output error: where softmax(scores) - y would be sent,
-    -y B / batch is. It is known before the batch runs, so every block learns before the next one
-    runs, and nothing waits. As it does not vanish when the answer is right, rate neurons need an
-    activation that saturates, as the paper's do: with a rectifier they drift and hardly learn.
+    The one-hot target y replaces the output error: a block gets -y B / batch instead of
+    (softmax(scores) - y) B / batch. The target is known before the batch runs, so every block
+    learns before the next one runs. The target does not vanish when the answer is right; rate
+    neurons therefore need an activation that saturates, as in the paper. With a rectifier they
+    drift and hardly learn.
     """
 
     needs: ClassVar[Needs] = Needs(feedback_weights=True, stored_activations="steps")
@@ -96,7 +97,7 @@ class DirectRandomTarget(DirectFeedback):
     def learn(
         self, network: LearningNetwork, inputs: Tensor, labels: Tensor, update: Update | None
     ) -> Learned:
-        """Pass the batch through; every block learns on the way."""
+        """Pass the batch through; every block learns before the next one runs."""
         readout = readout_of(network, "direct-random-target")
         check_blocks(network, len(self.feedback), "direct-random-target")
         error = -one_hot_targets(labels, self.classes, inputs) / labels.shape[0]
@@ -104,7 +105,7 @@ class DirectRandomTarget(DirectFeedback):
             learn_from_error(layer.sent, self.sent(index, error, layer.sent))
             updated(update, layer.name, layer.block)
             sent = layer.sent.detach()
-            del layer  # and with it the layer's graph
+            del layer  # free its graph
         scores = readout(sent)
         loss = readout.loss(scores, labels)
         learn_from(loss)

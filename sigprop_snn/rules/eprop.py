@@ -1,4 +1,4 @@
-"""E-prop: eligibility traces forward in time, times a learning signal from the output."""
+"""E-prop: eligibility traces, computed forward in time, times a learning signal."""
 
 from __future__ import annotations
 
@@ -39,22 +39,23 @@ class EProp(nn.Module, Rule):
     """E-prop (Bellec et al. 2020) for feed-forward and recurrent layers.
 
     A synapse from i to j has the eligibility trace e[t] = psi_j[t] x_i[t]: the surrogate's
-    derivative at the voltage, times the presynaptic trace (for a recurrent synapse, that of the
-    layer's own spikes of the step before). The readout's decay kappa filters it, and it meets the
-    learning signal of its neuron, L_j[t] = sum over k of B_jk (softmax(y[t]) - target)_k:
+    derivative at the voltage, times the presynaptic trace (for a recurrent synapse, the trace of
+    the layer's spikes one step earlier). The trace is filtered with the readout's decay kappa and
+    multiplied by the neuron's learning signal, L_j[t] = sum over k of B_jk (softmax(y[t]) -
+    target)_k:
 
         dE/dW_ji = sum over t of L_j[t] (sum over k <= t of kappa^(t - k) e_ji[k]).
 
-    E is the mean over the steps of the readout's cross-entropy at every step. Everything is
-    computed forward in time, and there is no graph in time. A filtered trace of its own for
-    every synapse and sample would be the largest array by far; its two factors are kept instead,
-    psi and x of every step, and the same sum is taken over them.
+    E is the mean over the steps of the readout's cross-entropy at every step. No graph in time is
+    built. A filtered trace for every synapse and sample would be the largest array by far;
+    instead the factors psi and x of every step are stored, and the same sum is computed from them.
 
     Args:
         layout: the network's shapes.
-        feedback: "random", fixed weights B of every block's own; "symmetric", the readout's own
-            weights for the last block, which makes e-prop exact for one hidden layer without
-            recurrence, and random ones below it, where no weight leads to the output.
+        feedback: "random" uses fixed random weights B for every block. "symmetric" uses the
+            readout's weights for the last block, which makes e-prop exact for one hidden layer
+            without recurrence, and random weights for the blocks below, which have no direct
+            connection to the output.
 
     Raises:
         UnknownNameError: if the feedback is unknown.
@@ -75,7 +76,7 @@ class EProp(nn.Module, Rule):
     def learn(
         self, network: LearningNetwork, inputs: Tensor, labels: Tensor, update: Update | None
     ) -> Learned:
-        """Pass the batch through, and let every synapse learn from its trace."""
+        """Pass the batch through; every synapse learns from its trace."""
         readout = self._checked(network)
         layers = list(
             plain_pass(
@@ -101,7 +102,7 @@ class EProp(nn.Module, Rule):
         return readout_of(network, "e-prop")
 
     def _signal(self, index: int, error: Tensor, readout: Readout) -> Tensor:
-        """Return the learning signal of a block's outputs, flat, `[T, B, N]`."""
+        """Return the learning signal of a block's flattened outputs, `[T, B, N]`."""
         fixed = self.feedback[index]
         assert isinstance(fixed, Fixed)
         last = index == len(self.feedback) - 1
@@ -110,7 +111,7 @@ class EProp(nn.Module, Rule):
 
 
 def _readout_voltages(readout: Readout, spikes: Tensor) -> Tensor:
-    """Return the readout's voltage at every step, `[T, B, C]`, with a gradient for its weights."""
+    """Return the readout's voltage at every step, `[T, B, C]`, with the gradient of its weights."""
     trace, gain = traces(readout.neuron, spikes.flatten(2))
     return gain.view(-1, 1, 1) * stepwise(readout.synapse, trace)
 
@@ -122,12 +123,12 @@ def _step_error(readout: Readout, voltages: Tensor, labels: Tensor) -> Tensor:
 
 
 def _filtered_back(error: Tensor, response: Tensor) -> Tensor:
-    """Return sum over t >= k of kappa^(t - k) error[t], so that the traces need no filter."""
+    """Return sum over t >= k of kappa^(t - k) error[t]; the traces then need no filter."""
     return (filter_matrix(response).t().to(error) @ error.flatten(1)).view_as(error)
 
 
 def _learn_from_traces(layer: Layer[Spikes], signal: Tensor) -> None:
-    """Leave the sum over the steps of learning signal times eligibility trace in `.grad`."""
+    """Add the sum over steps of learning signal times eligibility trace to `.grad`."""
     block, ran = layer.block, layer.run
     driven = driven_voltage(block, layer.inputs.dense(), ran.spike)
     voltage = ran.recorded["voltage"] + (driven - driven.detach())

@@ -1,4 +1,4 @@
-"""Feedback alignment: backpropagation whose error travels back through random weights."""
+"""Feedback alignment: backpropagation of the error through fixed random weights."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ _NAME = "feedback-alignment"
 class FeedbackAlignment(nn.Module, Rule):
     """Backpropagation with fixed random feedback weights (Lillicrap et al. 2016).
 
-    Wherever the error would pass a synapse through the transposed weights, W^T e, it passes
-    through weights of its own that were drawn once, B^T e. Everything else is backpropagation:
-    through the spikes by the surrogate derivative, and through time.
+    At each synapse the error passes back through fixed random weights, B^T e, instead of the
+    transposed weights, W^T e. Everything else is backpropagation through time with the surrogate
+    derivative.
 
     Args:
-        layout: the network's shapes. Synapses are linear layers, 2-d convolutions, and sequences
-            of them with what has no weights.
+        layout: the network's shapes. Synapses are linear layers, 2-d convolutions, or sequences
+            of these and modules without weights.
     """
 
     needs: ClassVar[Needs] = Needs(
@@ -55,7 +55,7 @@ class FeedbackAlignment(nn.Module, Rule):
     def learn(
         self, network: LearningNetwork, inputs: Tensor, labels: Tensor, update: Update | None
     ) -> Learned:
-        """Pass the batch through, and the error back by the feedback weights."""
+        """Pass the batch forward and the error back through the feedback weights."""
         readout = readout_of(network, _NAME)
         check_blocks(network, len(self.feedback), _NAME)
         weights = self._weights()
@@ -85,16 +85,16 @@ class FeedbackAlignment(nn.Module, Rule):
 
 
 class Aligned:
-    """A synapse with the same current, whose error goes back through feedback weights.
+    """A synapse with an unchanged current that sends the error back through feedback weights.
 
     Args:
-        synapse: a linear layer, a 2-d convolution, or a sequence of these with what has no
+        synapse: a linear layer, a 2-d convolution, or a sequence of these and modules without
             weights.
-        feedback: a tensor for each weight of the synapse, in its shape.
-        name: of the layer, for errors.
+        feedback: a tensor for each weight of the synapse, of the same shape.
+        name: the layer's name, for error messages.
 
     Raises:
-        SigpropError: if the synapse has other weights, or the shapes differ.
+        SigpropError: if another kind of module has weights, or the shapes differ.
     """
 
     def __init__(self, synapse: nn.Module, feedback: Sequence[Tensor], name: str) -> None:
@@ -115,8 +115,8 @@ class Aligned:
         expected = [tuple(weight.shape) for weight in feedback]
         if found != expected:
             raise SigpropError(
-                f"{_NAME} has feedback weights of shapes {expected} for {name}, whose weights "
-                f"have {found}; expected the same"
+                f"{_NAME} has feedback weights of shapes {expected} for {name}, but its weights "
+                f"have shapes {found}; expected the same"
             )
 
     def __call__(self, inputs: Tensor) -> Tensor:
@@ -136,7 +136,7 @@ class Aligned:
 
 
 class _LinearBack(torch.autograd.Function):
-    """A linear layer's current; the error of its input is that of the current times B."""
+    """A linear layer's current; the input's error is the current's error times B."""
 
     @staticmethod
     def forward(ctx: Any, inputs: Tensor, current: Tensor, back: Tensor) -> Tensor:
@@ -150,7 +150,7 @@ class _LinearBack(torch.autograd.Function):
 
 
 class _ConvBack(torch.autograd.Function):
-    """A convolution's current; the error of its input is the convolution by B, transposed."""
+    """A convolution's current; the input's error is the transposed convolution with B."""
 
     @staticmethod
     def forward(ctx: Any, inputs: Tensor, current: Tensor, back: Tensor, conv: nn.Conv2d) -> Tensor:
@@ -186,7 +186,7 @@ def _plain_conv(part: nn.Module) -> bool:
 
 
 def _drawn(shape: tuple[int, ...]) -> Tensor:
-    """Return weights drawn as torch draws those of its own layers."""
+    """Return weights drawn like the initial weights of torch layers."""
     weight = torch.empty(shape)
     nn.init.kaiming_uniform_(weight, a=math.sqrt(5))
     return weight

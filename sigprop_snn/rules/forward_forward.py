@@ -1,4 +1,4 @@
-"""Forward-Forward: every layer tells right labels from wrong ones by its goodness."""
+"""Forward-Forward: every layer separates right labels from wrong labels by its goodness."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ from sigprop_snn.signals.label_overlay import LabelOverlay
 class ForwardForward(Rule):
     """Forward-Forward (Hinton, arXiv 2212.13345), with hard negatives.
 
-    Two passes with a label in the sample, one right and one wrong, and in each layer a loss that
-    drives their goodness apart. A pass under the neutral overlay goes before: the readout on it
-    says which wrong labels the network believes, and those are drawn. It also learns from it, so
-    that it can predict in one pass.
+    Each sample passes with a right and with a wrong label in it, and each layer's loss separates
+    their goodness. First, a pass with the neutral overlay goes to the readout; wrong labels are
+    drawn with the readout's probabilities. The readout also learns from this pass, so that the
+    network can predict in one pass.
 
     Args:
-        by: how a layer responds, and so what its goodness is taken of: under the surrogate rule
-            the mean over time of f(U - threshold), which for a rate neuron is its activity.
-        hard: whether wrong labels are drawn in proportion to the network's beliefs.
+        by: the layers' rule; the goodness is computed from its representation. Under the surrogate
+            rule this is the mean over time of f(U - threshold), a rate neuron's activity.
+        hard: whether to draw wrong labels with the readout's probabilities.
     """
 
     by: LayerRule = field(default_factory=SurrogateRule)
@@ -42,7 +42,7 @@ class ForwardForward(Rule):
     def learn(
         self, network: LearningNetwork, inputs: Tensor, labels: Tensor, update: Update | None
     ) -> Learned:
-        """Pass the batch through; every layer learns on the way."""
+        """Pass the batch through; every layer learns before the next one runs."""
         return learn_by_stages(network, self.stages(network, inputs, labels), update)
 
     def stages(
@@ -53,7 +53,7 @@ class ForwardForward(Rule):
         *,
         record: tuple[str, ...] = (),
     ) -> Iterator[Stage]:
-        """Yield every layer's stage; with labels, that of the readout stands on a neutral pass."""
+        """Yield every layer's stage; with labels, the readout's stage uses the neutral pass."""
         if labels is None or not isinstance(network.signal, LabelOverlay):
             plain = SignalPropagation(self.by)
             yield from plain.stages(network, inputs, labels, record=record)
@@ -68,7 +68,7 @@ class ForwardForward(Rule):
             yield Stage("readout", scores, network.readout.loss(scores, labels), None, labels)
 
     def _neutral(self, network: LearningNetwork, inputs: Tensor) -> Spikes:
-        """Return what the last block sends on for the samples under the neutral overlay."""
+        """Return the last block's output for samples with the neutral overlay."""
         for layer in plain_pass(network.named_blocks(), network.signal, inputs):
             sent = layer.sent
         return sent

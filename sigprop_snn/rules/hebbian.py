@@ -1,4 +1,4 @@
-"""Networks in continuous time that learn by a contrastive Hebbian rule, without any gradient."""
+"""Contrastive Hebbian learning in continuous time, without gradients."""
 
 from __future__ import annotations
 
@@ -37,38 +37,36 @@ from sigprop_snn.shapes import Layout
 class Hebbian(nn.Module, Rule):
     """Leaky rate neurons relax without and with the target; synapses learn from the difference.
 
-    The network starts from silence. After half of the T steps it goes on twice under the same
-    input, once as before and once with the output units y pulled to the target t by the current
-    nudge * (t - f(y)); a loop brings that to the first block, from where it travels through the
-    forward weights like everything else. Every synapse then changes by a product of what its two
-    ends know,
+    The network starts from zero voltages. After half of the T steps it continues twice with the
+    same input: once unchanged (the free phase), and once with the current nudge * (t - f(y)), which
+    pulls the output units y towards the target t. A loop sends the pull to the first block, and it
+    travels on through the forward weights. Every synapse changes by a product of two local values,
 
-        dW = f(pre) * (f(post with the target) - f(post without)) / nudge,
+        dW = f(pre) * (f(post with the target) - f(post without)) / nudge.
 
-    and the loop by the same product with its ends exchanged, f(h1) * dy / nudge, as the weight of
-    a connection in the other direction between the two would (Kolen and Pollack's way of learning
-    matching weights). It so comes to point where a change of the first block helps the output,
-    and what it sends arrives in every layer along that layer's own way to the output. A fixed
-    random loop learns too, less well.
+    The loop changes by the same product with its ends exchanged, f(h1) * dy / nudge, like the
+    weight of a connection in the opposite direction (Kolen and Pollack's method to learn matching
+    weights). The loop thus learns the direction in which a change of the first block improves the
+    output, and its signal reaches every layer through the forward weights. A fixed random loop
+    also learns, but less well.
 
     With `carries="error"` the loop is silent without a target: continuous-time signal propagation
-    with a target loop (Kohan et al., arXiv 2204.01723). With "output" it always brings the output
-    units' rates, and the target is felt through them, as in error forward-propagation (Kohan et
-    al., arXiv 1808.03357) with its free and its weakly clamped phase. Both ways from the middle
-    last equally long, so that their difference is the target's doing however far the network has
-    come to rest; and as the output has been reached before the target is shown, an answer that is
-    right already changes nothing.
+    with a target loop (Kohan et al., arXiv 2204.01723). With "output" the loop always carries the
+    output units' rates, and the target acts through them: error forward-propagation (Kohan et al.,
+    arXiv 1808.03357) with its free phase and its weakly clamped phase. Both phases have the same
+    length, so only the target causes their difference, even if the network has not settled. The
+    target comes after the output has formed, so an answer that is already right changes nothing.
 
-    The readout's weights lead to the output units, which leak and answer like the last block's
-    neurons. Normalisers follow their running figures; their own gains stay as they are. What
-    counts is the last step, so predict by "vote", which lets the network relax as it learned.
-    Nothing here asks for a gradient: `.grad` is filled with minus the change, for any optimizer.
+    The readout's weights lead to the output units, which have the dynamics of the last block's
+    neurons. Normalisers update their running statistics; their gains don't learn. Scores come from
+    the last step, so predict by "vote", which lets the network relax as in learning. The rule uses
+    no autograd: it writes minus the change to `.grad`, for any optimizer.
 
     Args:
         layout: the network's shapes.
-        carries: what travels on the loop, "error" or "output".
+        carries: the loop's signal, "error" or "output".
         nudge: strength of the pull on the output units.
-        learned: whether the loop learns, or stays as it was drawn.
+        learned: whether the loop learns, or keeps its initial random weights.
 
     Raises:
         SigpropError: if the nudge is not a positive number, or `carries` is unknown.
@@ -99,7 +97,7 @@ class Hebbian(nn.Module, Rule):
     def learn(
         self, network: LearningNetwork, inputs: Tensor, labels: Tensor, update: Update | None
     ) -> Learned:
-        """Let the network relax without and with the target; every layer takes the difference."""
+        """Relax the network without and with the target; every layer learns from the difference."""
         inputs = network.signal.plain(inputs)
         current = self._front(network, inputs, observe=True)
         rates = target_rates(labels, self.loop.shape[0], current)
@@ -125,7 +123,7 @@ class Hebbian(nn.Module, Rule):
         *,
         record: tuple[str, ...] = (),
     ) -> Iterator[Stage]:
-        """Let the network relax without a target and yield every layer's part in it."""
+        """Relax the network without a target and yield every layer's stage."""
         with torch.no_grad():
             current = self._front(network, network.signal.plain(inputs), observe=False)
             free = relax(network, current, self.loop, carries=self.carries, keep=True)
@@ -159,7 +157,7 @@ class Hebbian(nn.Module, Rule):
     def _change(
         self, network: LearningNetwork, inputs: Tensor, free: Relaxed, pulled: Relaxed
     ) -> None:
-        """Leave every synapse's change, and the loop's, in `.grad`."""
+        """Subtract the change of every synapse and of the loop from `.grad`."""
         assert network.readout is not None  # checked
         blocks = _blocks(network)
         before = held(blocks[0].neuron, inputs)
@@ -172,16 +170,16 @@ class Hebbian(nn.Module, Rule):
         strengthen(self.loop, moved.t() @ free.rates[0].flatten(1) / len(moved))
 
     def _observe(self, network: LearningNetwork, free: Relaxed) -> None:
-        """Let the normalisers above the first block take in the batch.
+        """Update the statistics of the normalisers above the first block.
 
-        Only now: between the two passes it would pass for an effect of the target.
+        An update between the two phases would look like an effect of the target.
         """
         for block, raw in zip(_blocks(network)[1:], free.raw, strict=True):
             if block.training and isinstance(block.norm, RunningScale | RunningNorm):
                 block.norm.observe(raw)
 
     def _updated(self, network: LearningNetwork, update: Update | None) -> list[str]:
-        """Call `update` for every layer that has a change, and return all their names."""
+        """Call `update` for every layer with a change, and return the names of all layers."""
         assert network.readout is not None  # checked
         layers = dict(network.named_layers())
         own = self.local_parameters()

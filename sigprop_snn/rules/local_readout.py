@@ -1,4 +1,4 @@
-"""Local readouts: every block has its own, and learns from its error alone."""
+"""Local readouts: every block learns only from the error of a readout attached to it."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ LOCAL_ERRORS: tuple[LocalError, ...] = ("cross-entropy", "squared")
 
 
 class LocalReadout(nn.Module, Rule):
-    """A readout at every block, whose error at every step goes into that block alone.
+    """A readout at every block; its error at every step changes only that block.
 
-    On LIF layers it is DECOLLE (Kaiser, Mostafa and Neftci 2020): y[t] = G s[t] with a fixed
+    With LIF layers this is DECOLLE (Kaiser, Mostafa and Neftci 2020): y[t] = G s[t] with a fixed
     random G, a loss at every step, and the update (G^T dL/dy[t]) df(U[t]) x[t]^T summed over the
-    steps, x[t] being the presynaptic trace. The sum is taken as one product over the batch. On
-    rate layers it is greedy layerwise learning with an auxiliary classifier. Every block is
-    updated before the next one runs.
+    steps, with the presynaptic trace x[t]. One product over the batch computes the sum. With rate
+    layers this is greedy layerwise learning with an auxiliary classifier. Every block is updated
+    before the next one runs.
 
     Args:
         layout: the network's shapes.
-        learned: whether the blocks' readouts learn too, or stay as they were drawn.
-        error: what a block's readout is compared with the label by.
-        gain: how large the fixed readouts are drawn, times one over the root of what they read.
+        learned: whether the blocks' readouts learn too, or keep their initial random weights.
+        error: the loss between a block's readout and the label.
+        gain: scale of the readouts' initial weights, relative to one over the root of their inputs.
 
     Raises:
         UnknownNameError: if the error is unknown.
@@ -64,7 +64,7 @@ class LocalReadout(nn.Module, Rule):
                 weight.mul_(gain)
 
     def local_parameters(self) -> dict[str, list[nn.Parameter]]:
-        """Return the blocks' readouts, each with its block, if they learn."""
+        """Return the blocks' readouts by block name, if they learn."""
         if not self.learned:
             return {}
         return {f"block{i + 1}": list(g.parameters()) for i, g in enumerate(self.readouts)}
@@ -72,7 +72,7 @@ class LocalReadout(nn.Module, Rule):
     def learn(
         self, network: LearningNetwork, inputs: Tensor, labels: Tensor, update: Update | None
     ) -> Learned:
-        """Pass the batch through; every layer learns on the way."""
+        """Pass the batch through; every layer learns before the next one runs."""
         return learn_by_stages(network, self.stages(network, inputs, labels), update)
 
     def stages(
@@ -83,7 +83,7 @@ class LocalReadout(nn.Module, Rule):
         *,
         record: tuple[str, ...] = (),
     ) -> Iterator[Stage]:
-        """Pass samples through, yielding every layer's stage as it is reached."""
+        """Pass samples through and yield every layer's stage before the next layer runs."""
         check_blocks(network, len(self.readouts), "local-readout")
         blocks, signal = network.named_blocks(), network.signal
         outputs: Iterator[tuple[str, Response, Tensor]]
@@ -98,14 +98,14 @@ class LocalReadout(nn.Module, Rule):
             loss = self._loss(read, labels) if labels is not None else None
             yield Stage(name, read.mean(0), loss, response, labels)
             last = sent.detach()
-            del sent, read, loss  # and with them the layer's graph
+            del sent, read, loss  # free the layer's graph
         if network.readout is not None:
             scores = network.readout(last)
             loss = network.readout.loss(scores, labels) if labels is not None else None
             yield Stage("readout", scores, loss, None, labels)
 
     def _loss(self, read: Tensor, labels: Tensor) -> Tensor:
-        """Return the mean over samples and steps of the error of `[T, B, C]`."""
+        """Return the mean error of scores `[T, B, C]` over samples and steps."""
         if self.error == "squared":
             return (read - one_hot_targets(labels, read.shape[2], read)).square().sum(2).mean()
         return F.cross_entropy(read.flatten(0, 1), every_step(labels, read.shape[0]))

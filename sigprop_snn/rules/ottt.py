@@ -1,4 +1,4 @@
-"""Online training through time: traces in place of a backward pass through the steps."""
+"""Online training through time: presynaptic traces replace the backward pass in time."""
 
 from __future__ import annotations
 
@@ -26,16 +26,15 @@ from sigprop_snn.rules.traces import check_traces
 class OnlineThroughTime(Rule):
     """OTTT (Xiao et al. 2022): spatial backpropagation at each step, over presynaptic traces.
 
-    Every step has a loss of its own, L[t], the readout's cross-entropy at that step over T. Its
-    error goes back through the layers of that step alone, dU[t] of the layer above times the
-    transposed weights times the surrogate derivative, and meets what the past left at each
-    synapse, the presynaptic trace:
+    Every step t has a loss L[t], the readout's cross-entropy at that step divided by T. Its error
+    passes back through the layers at step t only (dU[t] of the layer above times the transposed
+    weights times the surrogate derivative) and is multiplied by each synapse's presynaptic trace:
 
         dE/dW = sum over t of (dL[t]/dU[t]) x[t]^T,  x[t] = sum over k <= t of beta^(t - k) s[k].
 
-    A step's graph is let go before the next one runs, so memory does not grow with T. Where
-    normalisers learn their running figures, the batch passes once before, without a gradient, so
-    that they see it whole. The gradients of all steps add up to one update (the paper's OTTT_A).
+    A step's graph is freed before the next step runs, so memory does not grow with T. A first pass
+    without gradients updates the normalisers' running statistics with the whole batch. The
+    gradients of all steps add up to one update (the paper's OTTT_A).
     """
 
     needs: ClassVar[Needs] = Needs(
@@ -45,12 +44,12 @@ class OnlineThroughTime(Rule):
     def learn(
         self, network: LearningNetwork, inputs: Tensor, labels: Tensor, update: Update | None
     ) -> Learned:
-        """Pass the batch through step by step; every step leaves its share of the gradient."""
+        """Pass the batch through step by step; every step adds its part of the gradient."""
         readout = readout_of(network, "ottt")
         for name, block in network.named_blocks():
             check_traces(name, block, "ottt", recurrent=False)
         for _ in plain_pass(network.named_blocks(), network.signal, inputs, observe=True):
-            pass  # only the normalisers learn from it
+            pass  # this pass only updates the normalisers
         inputs = network.signal.plain(inputs)
         layers = [_OnlineLayer(block) for _, block in network.named_blocks()]
         trace = _Trace(readout.neuron)
@@ -70,7 +69,7 @@ class OnlineThroughTime(Rule):
 
 
 class _Trace:
-    """The presynaptic trace of a layer's input, carried from step to step."""
+    """The presynaptic trace of a layer's input, updated at every step."""
 
     def __init__(self, neuron: Neuron) -> None:
         self.neuron = neuron
@@ -79,11 +78,11 @@ class _Trace:
         self.first: Tensor | None = None
 
     def seen(self, values: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the trace after one more step as a weighted mean, and its gain.
+        """Return the trace after one more step, as a weighted mean, and its gain.
 
-        Its gradient is that of the present values alone, through what they add to the voltage.
+        Only the present values have a gradient, through their part of the voltage.
         """
-        held = values.detach()  # a filter without memory hands its input through
+        held = values.detach()  # a filter without memory returns its input, with its graph
         with torch.no_grad():
             one = values.new_ones(1)
             if self.held is None:
@@ -106,7 +105,7 @@ class _OnlineLayer:
         self.state: NeuronState | None = None
 
     def step(self, values: Tensor) -> Tensor:
-        """Return what the block sends on for one step's input `[B, ...]`."""
+        """Return the block's output for the input of one step, `[B, ...]`."""
         block = self.block
         with torch.no_grad():
             current = block.static_current(values)

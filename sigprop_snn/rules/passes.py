@@ -1,4 +1,4 @@
-"""What the baselines share: passes with a gradient, and what they report."""
+"""Shared functions of the baselines: passes with a gradient, and reports."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from sigprop_snn.neurons.stepwise import stepwise
 
 
 class Fixed(nn.Module):
-    """Weights that stay as they were drawn; they move, save and load with the network.
+    """Weights that don't learn; they move, save and load with the network.
 
     Args:
         weight: the weights.
@@ -41,12 +41,12 @@ def full_graph(
     inputs: Tensor,
     synapses: Callable[[str, Block], Callable[[Tensor], Tensor]] | None = None,
 ) -> Tensor:
-    """Return what the last block sends on, `[T, B, ...]`, with the graph of all blocks and steps.
+    """Return the last block's output, `[T, B, ...]`, with the graph of all blocks and steps.
 
     Args:
         network: the network.
         inputs: `[T, B, ...]`.
-        synapses: gives for each block a function that replaces its synapse; see `Block.current`.
+        synapses: returns a function that replaces a block's synapse; see `Block.current`.
     """
 
     def respond(name: str, block: Block, inputs: Tensor) -> tuple[Response, Tensor]:
@@ -65,15 +65,15 @@ def full_graph(
 def layer_graphs(
     network: LearningNetwork, inputs: Tensor, record: tuple[str, ...] = ()
 ) -> Iterator[Layer[Tensor]]:
-    """Pass samples through; the output of a block has a gradient for that block's weights alone.
+    """Pass samples through; a block's output has a gradient only for that block's weights.
 
-    It has the surrogate's derivative at the voltage of every step, and from there the neuron's
-    filter into the currents: no error passes from one spike to another.
+    The gradient is the surrogate's derivative at the voltage of every step, then the neuron's
+    filter of the currents: no error passes from one spike to another.
 
     Args:
         network: the network.
         inputs: `[T, B, ...]`.
-        record: what the runs keep of every step.
+        record: names of the values to record at every step.
     """
 
     def respond(name: str, block: Block, inputs: Tensor) -> tuple[Response, Tensor]:
@@ -86,24 +86,24 @@ def layer_graphs(
 
 
 def _front(network: LearningNetwork, inputs: Tensor) -> Tensor:
-    """Return the samples as they enter the first block, checked to be finite."""
+    """Return the first block's input, after a check that it is finite."""
     inputs = network.signal.plain(inputs)
     check_finite(inputs)
     return inputs
 
 
 def fired(neuron: Neuron, voltage: Tensor, spike: Tensor) -> Tensor:
-    """Return the given spikes, with the surrogate's derivative at the voltage as gradient."""
+    """Return the spikes, with the surrogate's derivative at the voltage as gradient."""
     above = neuron.above(voltage)
     smooth = neuron.surrogate.f(above) if neuron.graded else neuron.surrogate.spike(above)
     return spike.detach() + (smooth - smooth.detach()).to(spike.dtype)
 
 
 def readout_of(network: LearningNetwork, rule: str) -> Readout:
-    """Return the network's readout, whose error the rule sends to the blocks.
+    """Return the network's readout, for a rule that sends its error to the blocks.
 
     Raises:
-        SigpropError: if there is none, or the network predicts by a context.
+        SigpropError: if the network has no readout, or predicts by a context.
     """
     if network.readout is None or network.predict == "context":
         raise SigpropError(
@@ -115,7 +115,7 @@ def readout_of(network: LearningNetwork, rule: str) -> Readout:
 
 
 def output_error(readout: Readout, scores: Tensor, labels: Tensor) -> Tensor:
-    """Return the derivative of the readout's loss with respect to its scores, in their shape."""
+    """Return the derivative of the readout's loss with respect to the scores, in their shape."""
     with torch.enable_grad():
         free = scores.detach().requires_grad_()
         (error,) = torch.autograd.grad(readout.loss(free, labels), free)
@@ -123,46 +123,46 @@ def output_error(readout: Readout, scores: Tensor, labels: Tensor) -> Tensor:
 
 
 def step_losses(readout: Readout, voltages: Tensor, labels: Tensor) -> Tensor:
-    """Return the mean over the steps of the readout's loss at every step, `[T, B, C]`."""
+    """Return the mean over the steps of the readout's loss for voltages `[T, B, C]`."""
     return readout.loss(voltages.flatten(0, 1), every_step(labels, voltages.shape[0]))
 
 
 def every_step(labels: Tensor, steps: int) -> Tensor:
-    """Return the labels of `[T * B]` rows, the steps laid along the batch."""
+    """Return the labels repeated for every step, `[T * B]`."""
     return labels.repeat(steps, *[1] * (labels.dim() - 1))
 
 
 def one_hot_targets(labels: Tensor, classes: int, like: Tensor) -> Tensor:
-    """Return what of each class is right, `[B, C]`: one-hot for labels that are columns."""
+    """Return the targets `[B, C]`: class labels as one-hot rows, float labels unchanged."""
     return (labels if labels.is_floating_point() else F.one_hot(labels, classes)).to(like)
 
 
 def learn_from(loss: Tensor) -> None:
-    """Let a loss leave its gradients, if anything behind it learns."""
+    """Backpropagate a loss, if any parameter in its graph learns."""
     if loss.requires_grad:
         loss.backward()  # type: ignore[no-untyped-call]
 
 
 def learn_from_error(output: Tensor, error: Tensor) -> None:
-    """Let an output leave its gradients for the error that it is given, if it learns."""
+    """Backpropagate the error of an output, if any parameter in its graph learns."""
     if output.requires_grad:
         output.backward(error)  # type: ignore[no-untyped-call]
 
 
 def updated(update: Update | None, name: str, *parts: nn.Module) -> None:
-    """Tell that a layer's gradient is ready, if any of its parts learns."""
+    """Report that a layer's gradient is ready, if any of its parts learns."""
     if update is not None and any(p.requires_grad for part in parts for p in part.parameters()):
         update(name)
 
 
 def update_all(update: Update | None, network: LearningNetwork) -> None:
-    """Tell that the gradient of every layer is ready, in order."""
+    """Report for every layer, in order, that its gradient is ready."""
     for name, layer in network.named_layers():
         updated(update, name, layer)
 
 
 def reported(network: LearningNetwork, scores: Tensor, loss: Tensor, labels: Tensor) -> Learned:
-    """Return the report of a pass in which the readout alone guessed."""
+    """Return the report of a pass in which only the readout predicted."""
     right = hits(scores, labels)
     layers = [
         LayerReport(name, None, None) for name, _ in network.named_layers() if name != "readout"
@@ -172,10 +172,10 @@ def reported(network: LearningNetwork, scores: Tensor, loss: Tensor, labels: Ten
 
 
 def check_blocks(network: LearningNetwork, expected: int, rule: str) -> None:
-    """Check that a rule made for some number of blocks is in a network that has them.
+    """Check that a network has the number of blocks for which the rule was made.
 
     Raises:
-        SigpropError: if there are more or fewer.
+        SigpropError: if the network has more or fewer blocks.
     """
     if len(network.blocks) != expected:
         raise SigpropError(

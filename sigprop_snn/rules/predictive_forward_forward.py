@@ -1,4 +1,4 @@
-"""Predictive Forward-Forward: a circuit that represents and one that generates, learned at once."""
+"""Predictive Forward-Forward: a representation and a generative circuit that learn together."""
 
 from __future__ import annotations
 
@@ -27,35 +27,35 @@ GENERATOR = "generator"  # the generative circuit's name among the layers
 class PredictiveForwardForward(Rule, nn.Module):
     """Predictive Forward-Forward (Ororbia and Mali, arXiv 2301.01452) on fully connected blocks.
 
-    The *representation circuit* is the network's own blocks, made recurrent: each layer also
-    hears the layer above (the top one hears the label), and its neighbours. Over some steps
+    The *representation circuit* consists of the network's blocks with recurrent connections: each
+    layer also receives the layer above (the top layer receives the label) and lateral input. In
+    each step
 
         U_l = W_l z_{l-1} + V_l n(z_{l+1}) + lateral(z_l) + noise
         z_l <- leak * z_l + (1 - leak) * f(U_l)
 
-    with everything on the right from the step before, n the division by the root mean square, f
-    the neurons' activation, and W_l a block's synapse, which is to normalise by itself. It starts
-    from a pass without top or neighbours; the readout learns from that one, so that the network
-    can predict in one pass. From there each sample runs twice, with its right label and with a
-    wrong one that the readout believes, and at every step each layer tells the two apart by its
-    own loss.
+    where the right sides use the previous step, n divides by the root mean square, f is the
+    neurons' activation, and W_l is a block's synapse, which should normalise its input. The first
+    pass has no input from above or from neighbours; the readout learns from it, so that the network
+    can predict in one pass. Then each sample runs with its right label and with a wrong label,
+    drawn with the readout's probabilities; at every step each layer's loss separates the two.
 
-    The *generative circuit*, `generator`, predicts each layer's activity from the one above, and
-    the samples from the first.
+    The *generative circuit*, `generator`, predicts each layer's activity from the layer above, and
+    the samples from the first layer.
 
-    The label enters at the top, so no learning signal is needed at the front.
+    The label enters at the top, so the network needs no learning signal at the front.
 
     Args:
-        layout: the network's, of fully connected blocks.
-        steps: how often the activities move for each batch; the weights change every time.
-        leak: the share of the activity that stays from step to step.
-        label: the size of the label's drive.
-        noise: standard deviation of the noise in the voltages while learning.
+        layout: the shapes of a network of fully connected blocks.
+        steps: number of steps for each batch; the weights change at every step.
+        leak: the fraction of the activity that remains after a step.
+        label: strength of the label's drive.
+        noise: standard deviation of the voltage noise during learning.
         latents: size of the generative circuit's latent state.
-        group: neurons that compete with each other.
+        group: number of neurons in a group that compete.
 
     Raises:
-        SigpropError: if a block is not fully connected, or a number can't be used.
+        SigpropError: if a block is not fully connected, or a number is out of range.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class PredictiveForwardForward(Rule, nn.Module):
         if any(len(shape) != 1 for shape in (*layout.currents, *layout.outputs)):
             raise SigpropError(
                 f"PredictiveForwardForward got blocks with currents {list(layout.currents)}; "
-                "expected fully connected ones"
+                "expected fully connected blocks"
             )
         if steps < 1 or not 0 <= leak < 1 or not 0 < label < math.inf or not noise >= 0:
             raise SigpropError(
@@ -91,7 +91,7 @@ class PredictiveForwardForward(Rule, nn.Module):
         self._direction = LengthNorm()
 
     def local_parameters(self) -> dict[str, list[nn.Parameter]]:
-        """Return what a layer hears with under its name, and the generative circuit's own."""
+        """Return each layer's top-down and lateral weights, and those of the generator, by name."""
         heard = {
             f"block{index + 1}": list(around.parameters())
             for index, around in enumerate(self.surroundings)
@@ -101,7 +101,7 @@ class PredictiveForwardForward(Rule, nn.Module):
     def learn(
         self, network: LearningNetwork, inputs: Tensor, labels: Tensor, update: Update | None
     ) -> Learned:
-        """Let both circuits relax on the batch; every layer learns at every step."""
+        """Relax both circuits on the batch; every layer learns at every step."""
         sample, activity, _ = self._first(network, inputs)
         read = self._read(network, activity, labels)
         assert read.scores is not None and read.loss is not None  # labels were given
@@ -136,11 +136,11 @@ class PredictiveForwardForward(Rule, nn.Module):
         *,
         record: tuple[str, ...] = (),
     ) -> Iterator[Stage]:
-        """Yield every layer's stage, its spikes and voltages those of the first pass.
+        """Yield every layer's stage, with the spikes and voltages of the first pass.
 
-        Without labels its scores are the goodness of every class, averaged over the steps that
-        the label has reached all layers in. With labels they are those of the last step's right
-        and wrong contexts.
+        Without labels its scores are the goodness of every class, averaged over the steps in which
+        the label has reached all layers. With labels they are the goodness of the last step's
+        right and wrong contexts.
         """
         sample, activity, runs = self._first(network, inputs, record)
         read = self._read(network, activity, labels)
@@ -165,8 +165,8 @@ class PredictiveForwardForward(Rule, nn.Module):
         Args:
             network: the network that this rule belongs to.
             inputs: `[T, B, ...]`.
-            labels: the class that drives the top while the representation relaxes, `[B]`.
-            moves: how often the latent state moves.
+            labels: the classes that drive the top of the representation circuit, `[B]`.
+            moves: number of moves of the latent state.
         """
         sample, activity, _ = self._first(network, inputs)
         drive = self._drive(labels, sample)
@@ -177,12 +177,12 @@ class PredictiveForwardForward(Rule, nn.Module):
     def _first(
         self, network: LearningNetwork, inputs: Tensor, record: tuple[str, ...] = ()
     ) -> tuple[Tensor, list[Tensor], list[Run]]:
-        """Return the samples, and what each layer does without top and neighbours."""
+        """Return the samples, and each layer's activity and run without top or lateral input."""
         for _, block in network.named_blocks():
             if not block.neuron.graded:
                 raise SigpropError(
                     f"PredictiveForwardForward got a {type(block.neuron).__name__} neuron; "
-                    "expected one with a graded activity, such as Rate"
+                    "expected a neuron with graded activity, for example Rate"
                 )
         activity, runs = [], []
         for layer in plain_pass(network.named_blocks(), network.signal, inputs, record=record):
@@ -209,11 +209,11 @@ class PredictiveForwardForward(Rule, nn.Module):
         activity: list[Tensor],
         labels: Tensor | None = None,
     ) -> tuple[list[Stage], list[Tensor]]:
-        """Move every layer once, all from the activity before.
+        """Advance every layer by one step from the previous activities.
 
         Returns:
-            Every layer's stage, and its new activity without a gradient. With labels a stage
-            has a loss, whose gradient reaches the layer's own weights alone.
+            Every layer's stage, and its new activity without a gradient. With labels a stage has a
+            loss with a gradient only for this layer's weights.
         """
         copies = len(drive) // len(sample)
         below = [sample, *activity[:-1]]
@@ -222,7 +222,7 @@ class PredictiveForwardForward(Rule, nn.Module):
         for index, (name, block) in enumerate(network.named_blocks()):
             with torch.set_grad_enabled(labels is not None and torch.is_grad_enabled()):
                 current = block.static_current(below[index])
-                if index == 0:  # the samples are the same whatever the label
+                if index == 0:  # the samples don't depend on the label
                     current = current.repeat(copies, 1)
                 voltage = current + self.surroundings[index](above[index], activity[index])
                 if labels is not None:
@@ -240,7 +240,7 @@ class PredictiveForwardForward(Rule, nn.Module):
         classes = torch.arange(self.classes, device=sample.device)
         drive = self._drive(classes.repeat_interleave(len(sample)), sample)
         activity, kept = _again(activity, self.classes), []
-        # The label needs a step for every layer on its way down.
+        # The label moves down by one layer per step.
         heard = min(len(activity), self.steps)
         with torch.no_grad():
             for step in range(1, self.steps + 1):
@@ -253,7 +253,7 @@ class PredictiveForwardForward(Rule, nn.Module):
         ]
 
     def _right_and_wrong(self, labels: Tensor, answers: Tensor, sample: Tensor) -> Tensor:
-        """Return what drives the top: the right labels, behind them wrong ones."""
+        """Return the drive of the top layer: right labels first, then wrong labels."""
         wrong = wrong_labels(labels, self.classes, answers.softmax(dim=1))
         return self._drive(torch.cat([labels, wrong]), sample)
 
@@ -264,12 +264,12 @@ class PredictiveForwardForward(Rule, nn.Module):
 def _compared(
     name: str, local: LocalLoss, after: Tensor, copies: int, labels: Tensor | None
 ) -> Stage:
-    """Return the stage of a layer with the activity `[K * B, n]` of each sample's K contexts."""
+    """Return a layer's stage from the activity `[K * B, n]` of K contexts per sample."""
     contexts = after.view(copies, -1, after.shape[1]).transpose(0, 1)
     scores = local.scores(after[:0], contexts)
     if labels is None:
         return Stage(name, scores, None, None)
-    targets = torch.zeros_like(labels)  # the right one comes first
+    targets = torch.zeros_like(labels)  # the right context is first
     return Stage(name, scores, local.loss(scores, targets), None, targets)
 
 

@@ -1,9 +1,9 @@
-"""A network of leaky rate neurons that relaxes with its output looped back to its front.
+"""Relaxation of a network of leaky rate neurons with a loop from the output to the first block.
 
-The blocks lie in a row, x -> h1 -> h2 -> ... -> y, and one loop leads from the output units y to
-the first block. In every step a layer's voltage moves a share of the way towards its current,
-U[t] = beta U[t-1] + (1 - beta) I[t], and the layer above sees its rate f(U[t]) in the same step;
-the loop brings what the output units were at the step before.
+The blocks form a chain, x -> h1 -> h2 -> ... -> y, and one loop leads from the output units y to
+the first block. In every step a layer's voltage moves by a fraction 1 - beta towards its current,
+U[t] = beta U[t-1] + (1 - beta) I[t]. The layer above receives its rate f(U[t]) in the same step;
+the loop has a delay of one step.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ from sigprop_snn.neurons.state import NeuronState, State, Step
 from sigprop_snn.neurons.stepwise import is_constant
 
 Carries = Literal["error", "output"]
-"""What travels on the loop: the output's distance from the target, or the output itself."""
+"""The loop's signal: the difference between target and output, or the output."""
 
 CARRIES: tuple[Carries, ...] = get_args(Carries)
 
 
 class Target(NamedTuple):
-    """What the output units are pulled to.
+    """The target of the output units.
 
     Attributes:
-        rates: the rates asked of them, `[B, C]`.
-        nudge: how much current a distance of 1 brings; small beside the units' own currents.
+        rates: the target rates, `[B, C]`.
+        nudge: the current per unit of error; small compared with the units' other currents.
     """
 
     rates: Tensor
@@ -43,16 +43,16 @@ class Target(NamedTuple):
 
 
 class Relaxed(NamedTuple):
-    """Where a network stands after its last step.
+    """A network's state after its last step.
 
     Attributes:
         raw: the current of every block above the first, before its normaliser.
-        sent: what every block sends on, behind its pool.
-        rates: the rate of every block's neurons, before the pool.
+        sent: the output of every block, after its pool.
+        rates: the rates of every block's neurons, before the pool.
         output: voltage of the output units, `[B, C]`.
-        states: every block's, to go on from.
-        steps: the rate and the voltage of every block at every step, `[T, B, ...]`; empty unless
-            asked for.
+        states: the state of every block, from which the network can continue.
+        steps: the rate and the voltage of every block at every step, `[T, B, ...]`; empty without
+            `keep`.
     """
 
     raw: list[Tensor]
@@ -74,20 +74,21 @@ def relax(
     start: Relaxed | None = None,
     keep: bool = False,
 ) -> Relaxed:
-    """Return where a network comes to in as many steps as the current has.
+    """Return a network's state after T steps with the given current.
 
-    The output units are the readout's; they leak and answer like the last block's neurons.
+    The readout's weights lead to the output units, which have the dynamics of the last block's
+    neurons.
 
     Args:
         network: blocks of leaky rate neurons and a readout.
         current: the first block's current from the input, `[T, B, ...]`.
-        loop: weights from the output units to the first block, `[C, N]`, N neurons in all.
-        carries: what travels on the loop; an error is silent where there is no target.
-        target: what the output units are pulled to, if anything.
-        start: where to go on from; from silence if not given.
+        loop: weights from the C output units to the N neurons of the first block, `[C, N]`.
+        carries: the loop's signal; "error" is silent without a target.
+        target: the target of the output units, if any.
+        start: the state from which to continue; zero voltages if not given.
         keep: whether to keep every step.
     """
-    assert network.readout is not None  # the rule saw to it
+    assert network.readout is not None  # checked by the rule
     units = list(network.named_blocks())[-1][1].neuron
     silence = current.new_zeros(current.shape[1], loop.shape[0])
     output = units.initial_state(silence) if start is None else State(start.output)
@@ -118,13 +119,13 @@ def _sweep(
     """Advance every block by one step, from the first to the last.
 
     Args:
-        network: the blocks.
+        network: the network.
         into: the first block's current, `[B, ...]`.
-        states: of every block; None is silence.
+        states: the state of every block; None is the initial state.
 
     Returns:
-        The currents above the first block before their normalisers, every block's step, and what
-        every block sends on.
+        The currents above the first block before their normalisers, every block's step, and every
+        block's output.
     """
     raw: list[Tensor] = []
     did: list[Step] = []
@@ -140,9 +141,9 @@ def _sweep(
 
 
 def held(neuron: Neuron, inputs: Tensor) -> Tensor:
-    """Return what a neuron's membrane holds of inputs `[T, B, ...]` after their last step.
+    """Return a neuron's voltage after the last step of inputs `[T, B, ...]`.
 
-    An input that is constant in time stands for itself.
+    An input that is constant in time is returned unfiltered, `[B, ...]`.
     """
     if is_constant(inputs):
         return inputs[0]
@@ -152,11 +153,11 @@ def held(neuron: Neuron, inputs: Tensor) -> Tensor:
 
 
 def as_run(rate: Tensor, voltage: Tensor, record: Sequence[str] = ()) -> Run:
-    """Return a block's steps, both `[T, B, ...]`, as what running it alone would have given."""
+    """Return a block's rates and voltages, both `[T, B, ...]`, as a `Run`."""
     known = {"spike": rate, "voltage": voltage, "reset_voltage": voltage}
     for name in record:
         if name not in known:
-            raise SigpropError(f"recording {name!r} is not kept; expected one of {sorted(known)}")
+            raise SigpropError(f"can't record {name!r}; expected one of {sorted(known)}")
     return Run(
         DenseSpikes(rate),
         voltage.mean(0),
@@ -167,15 +168,14 @@ def as_run(rate: Tensor, voltage: Tensor, record: Sequence[str] = ()) -> Run:
 
 @torch.no_grad()
 def correlate(synapse: nn.Module, before: Tensor, after: Tensor) -> None:
-    """Strengthen a synapse by Hebb: add minus the mean of `after` times `before` to `.grad`.
+    """Apply the Hebbian rule: subtract the batch mean of `after` times `before` from `.grad`.
 
-    A weight grows with what it received times what its neuron did; an optimizer that descends
-    along `.grad` then follows the rule. It is a product of two activities, worked out here.
+    An optimizer that descends along `.grad` then adds this product to the weights.
 
     Args:
-        synapse: a linear layer or a two-dimensional convolution, or a sequence that ends in one.
-        before: what the synapse received, `[B, ...]`.
-        after: the factor of the neurons behind it, `[B, ...]`.
+        synapse: a linear layer or a 2-d convolution, or a sequence that ends in one.
+        before: the synapse's input, `[B, ...]`.
+        after: the factor of the postsynaptic neurons, `[B, ...]`.
     """
     for module in synapse[:-1] if isinstance(synapse, nn.Sequential) else ():
         before = module(before)
@@ -195,7 +195,7 @@ def correlate(synapse: nn.Module, before: Tensor, after: Tensor) -> None:
 
 
 def strengthen(weight: Tensor, change: Tensor) -> None:
-    """Add minus a change to a weight's `.grad`, if it learns."""
+    """Subtract a change from a weight's `.grad`, if the weight learns."""
     if weight.requires_grad:
         weight.grad = -change if weight.grad is None else weight.grad - change
 
@@ -204,7 +204,7 @@ def weighted_part(synapse: nn.Module) -> nn.Linear | nn.Conv2d:
     """Return the layer of a synapse that has the weights.
 
     Raises:
-        SigpropError: if a product of two activities is not its weights' change.
+        SigpropError: if the Hebbian product is not defined for the synapse.
     """
     parts = list(synapse) if isinstance(synapse, nn.Sequential) else [synapse]
     last = parts[-1] if parts else synapse
@@ -215,16 +215,18 @@ def weighted_part(synapse: nn.Module) -> nn.Linear | nn.Conv2d:
     if not isinstance(last, nn.Linear | nn.Conv2d) or not plain or padded:
         raise SigpropError(
             f"a Hebbian product is not defined for the synapse {type(last).__name__}; expected "
-            "Linear or Conv2d with zero padding in numbers, alone or last in a sequence"
+            "Linear or Conv2d with numeric zero padding, either a single module or last in a "
+            "sequence"
         )
     return last
 
 
 def check_relaxing(network: LearningNetwork, loop: Tensor, rule: str) -> None:
-    """Check that a network can relax and learn by Hebb.
+    """Check that a network can relax and learn by the Hebbian rule.
 
     Raises:
-        SigpropError: if it has no readout, a block does not send rates, or the loop does not fit.
+        SigpropError: if the network has no readout, a block does not send leaky rates, a synapse
+            has no Hebbian product, or the loop does not match the number of classes.
     """
     if network.readout is None:
         raise SigpropError(f"{rule} needs output units, but the network has no readout")
@@ -234,8 +236,8 @@ def check_relaxing(network: LearningNetwork, loop: Tensor, rule: str) -> None:
     classes = network.readout.synapse.out_features
     if loop.shape[0] != classes:
         raise SigpropError(
-            f"the loop of {rule} leads from {loop.shape[0]} output units; expected {classes}, the "
-            "readout's"
+            f"the loop of {rule} has {loop.shape[0]} output units, but the readout has {classes}; "
+            "expected the same"
         )
 
 
@@ -243,13 +245,13 @@ def _check_block(name: str, block: Block, rule: str) -> None:
     if not (block.neuron.graded and block.neuron.linear):
         raise SigpropError(
             f"{rule} relaxes rates, but {type(block.neuron).__name__} in {name} sends spikes; "
-            "expected leaky rate neurons, such as neuron 'leaky-rate'"
+            "expected leaky rate neurons, for example neuron 'leaky-rate'"
         )
     weighted_part(block.synapse)
 
 
 def target_rates(labels: Tensor, classes: int, like: Tensor) -> Tensor:
-    """Return the rates asked of the output units, `[B, C]`: one-hot, or the labels' own."""
+    """Return the target rates `[B, C]`: class labels as one-hot rows, float labels unchanged."""
     if labels.is_floating_point():
         return labels.to(like)
     return F.one_hot(labels, classes).to(like)

@@ -1,8 +1,8 @@
-"""Signal propagation: samples and contexts pass through, and every layer learns at once.
+"""Signal propagation: samples and contexts pass through; every layer learns immediately.
 
-The rule attaches the local loss *before* the spike. Neither the voltage rule nor the surrogate rule
-goes through the spike function, and the input of a block is held constant, so no gradient leaves
-the layer.
+The local loss is attached *before* the spike. The gradient of the voltage rule and of the surrogate
+rule does not pass through the spike function, and a block's input is held constant, so no gradient
+leaves the layer.
 """
 
 from __future__ import annotations
@@ -24,14 +24,13 @@ from sigprop_snn.signals.base import Entry
 
 @dataclass(frozen=True)
 class SignalPropagation(Rule):
-    """Every layer compares the two streams with its local loss, and learns from that alone.
+    """Every layer compares the two streams with its local loss, and learns only from this loss.
 
     Signal propagation (arXiv 2204.01723): the target enters at the front and travels through the
     same weights as the samples.
 
     Args:
-        layer_rule: how a layer shows its voltage to its loss, where a block has no rule of its
-            own: `VoltageRule()` or `SurrogateRule()`.
+        layer_rule: the rule for blocks without a rule: `VoltageRule()` or `SurrogateRule()`.
     """
 
     layer_rule: LayerRule
@@ -39,7 +38,7 @@ class SignalPropagation(Rule):
     def learn(
         self, network: LearningNetwork, inputs: Tensor, labels: Tensor, update: Update | None
     ) -> Learned:
-        """Pass samples and contexts through; every layer learns on the way."""
+        """Pass samples and contexts through; every layer learns before the next one runs."""
         return learn_by_stages(network, self.stages(network, inputs, labels), update)
 
     def stages(
@@ -50,7 +49,7 @@ class SignalPropagation(Rule):
         *,
         record: tuple[str, ...] = (),
     ) -> Iterator[Stage]:
-        """Pass samples and contexts through, yielding every layer's stage as it is reached."""
+        """Pass samples and contexts through; yield every layer's stage before the next runs."""
         entry = network.signal.enter(inputs, labels)
         yield from two_streams(
             network, entry, self.layer_rule, learn=labels is not None, record=record
@@ -69,10 +68,10 @@ def two_streams(
 
     Args:
         network: the network.
-        entry: what enters the first block.
-        layer_rule: how a layer shows its voltage, where a block has no rule of its own.
-        learn: whether the losses carry a gradient, and normalisers observe the rows.
-        record: what the runs keep of every step.
+        entry: the input of the first block.
+        layer_rule: the rule for blocks without a rule.
+        learn: whether the losses have a gradient and the normalisers observe the rows.
+        record: names of the values to record at every step.
     """
 
     def respond(name: str, block: Block, inputs: Spikes) -> tuple[Response, Spikes]:
@@ -91,7 +90,7 @@ def two_streams(
     for layer in layer_pass(network.named_blocks(), network.signal, inputs, respond):
         yield compared(network, layer, entry)
         sent = layer.sent
-        del layer  # and with it its graph, before the next layer runs
+        del layer  # free its graph before the next layer runs
     if network.readout is not None and entry.samples:
         # Read out all rows, then slice: slicing the batch first would copy every step.
         scores = network.readout(sent)[: entry.samples]
@@ -101,12 +100,12 @@ def two_streams(
 
 
 def compared(network: LearningNetwork, layer: Layer[Spikes], entry: Entry) -> Stage:
-    """Return the stage of one block, whose representation holds both streams."""
+    """Return the stage of one block from the representations of both streams."""
     local = network.loss_of(layer.block)
     name, response = layer.name, layer.response
     both = response.representation
     assert both is not None
-    # Unlike slices, the parts of a split give their gradients back in one piece.
+    # The backward pass of a split makes one gradient tensor; slices would make two.
     samples, contexts = torch.split(both, [entry.samples, len(both) - entry.samples])
     if entry.contexts_per_sample:
         contexts = contexts.reshape(entry.contexts_per_sample, -1, *contexts.shape[1:])
@@ -126,12 +125,12 @@ def compared(network: LearningNetwork, layer: Layer[Spikes], entry: Entry) -> St
 def learn_by_stages(
     network: LearningNetwork, stages: Iterable[Stage], update: Update | None
 ) -> Learned:
-    """Let every layer learn from its own stage's loss before the next layer runs.
+    """Let every layer learn from its stage's loss before the next layer runs.
 
     Args:
         network: the network.
-        stages: the stages of a pass with labels, as they are reached; each has scores and a loss.
-        update: called with the name of every layer as soon as its gradient exists.
+        stages: the stages of a pass with labels, produced lazily; each has scores and a loss.
+        update: called with the name of every layer as soon as its gradient is ready.
     """
     reports: list[LayerReport] = []
     right: dict[str, int] = {}
@@ -149,10 +148,10 @@ def learn_by_stages(
         reports.append(LayerReport(stage.name, float(stage.loss.detach()), right[stage.name]))
         targets[stage.name] = stage.targets
         last = stage.name
-        del stage  # and with it the layer's graph, before the next layer runs
+        del stage  # free the layer's graph before the next layer runs
     name = f"block{len(network.blocks)}" if network.predict == "context" else last
     # Only layers whose columns mean the same as the predicting layer's may vote.
     alike = [n for n, of in targets.items() if of is targets[name] or of.is_floating_point()]
     scores = network.predicted({n: by_layer[n] for n in alike})
-    own = scores is by_layer[name]  # counted already
+    own = scores is by_layer[name]  # its hits are already counted
     return Learned(reports, scores, right[name] if own else hits(scores, targets[name]))

@@ -1,4 +1,4 @@
-"""Signal propagation's second rule: learning through a surrogate, attached before the spike."""
+"""The surrogate rule of signal propagation: the loss uses a surrogate of the voltage."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from sigprop_snn.neurons.engines import Spikes, engine_for
 
 @dataclass(frozen=True)
 class SurrogateRule:
-    """Learning through the neuron's surrogate, attached to the voltage before the spike.
+    """Learns through the neuron's surrogate, which acts on the voltage before the spike.
 
     The representation is the mean over time of f(U[t] - threshold); the update is
     dL/df * df(U[t]) * presynaptic trace, summed over the steps.
@@ -35,7 +35,7 @@ class SurrogateRule:
         learn: bool,
         record: tuple[str, ...] = (),
     ) -> Response:
-        """Run the block; the voltage of every step carries the gradient while it learns."""
+        """Run the block; when `learn` is set, the voltage of every step has the gradient."""
         if learn:
             path = gradient_path(block, inputs)
             return Response(*path.surrogate_mean(inputs, contexts, observed_rows, record))

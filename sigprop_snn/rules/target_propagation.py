@@ -1,4 +1,4 @@
-"""Difference target propagation: targets, not errors, travel back, through learned inverses."""
+"""Difference target propagation: learned inverses send targets, not errors, back."""
 
 from __future__ import annotations
 
@@ -31,25 +31,25 @@ _NAME = "target-propagation"
 class TargetPropagation(nn.Module, Rule):
     """Difference target propagation (Lee et al. 2015) for fully connected rate networks.
 
-    With h_i = f_i(h_(i-1)) a block's activity, L_n a sample's loss at the readout, and g_i an
-    inverse that learns to bring h_i back to h_(i-1):
+    With a block's activity h_i = f_i(h_(i-1)), a sample's loss L_n at the readout, and an inverse
+    g_i that learns to compute h_(i-1) from h_i:
 
         target_N = h_N - step * dL_n/dh_N
         target_(i-1) = h_(i-1) + g_i(target_i) - g_i(h_i)
         loss of block i:   |f_i(h_(i-1)) - target_i|^2
-        loss of inverse i: |g_i(f_i(h_(i-1) + e)) - (h_(i-1) + e)|^2, e of deviation `noise`
+        loss of inverse i: |g_i(f_i(h_(i-1) + e)) - (h_(i-1) + e)|^2, with noise e
 
-    each a mean over the samples. The first target alone goes through the readout's own weights,
-    as in the paper.
+    Each loss is a mean over the samples. Only the first target, target_N, uses the readout's
+    transposed weights, as in the paper.
 
     Args:
         layout: the network's shapes.
-        step: how far the last block's target lies from its activity.
-        noise: standard deviation of what is added where an inverse learns.
+        step: gradient step from the last block's activity to its target.
+        noise: standard deviation of e.
 
     Raises:
-        SigpropError: if a block sends on anything but `[B, features]`, or a setting is not
-            positive.
+        SigpropError: if a block's output is not `[B, features]`, `step` is not positive, or
+            `noise` is negative.
     """
 
     needs: ClassVar[Needs] = Needs(
@@ -64,7 +64,7 @@ class TargetPropagation(nn.Module, Rule):
         for shape in layout.outputs:
             if len(shape) != 1:
                 raise SigpropError(
-                    f"{_NAME} has inverses of fully connected blocks only; expected outputs of "
+                    f"{_NAME} works only with fully connected blocks; expected outputs of "
                     f"one axis, found {list(shape)}"
                 )
         if not (step > 0 and noise >= 0):
@@ -76,13 +76,13 @@ class TargetPropagation(nn.Module, Rule):
         self.inverses = nn.ModuleList(nn.Linear(above, below) for below, above in pairwise(sizes))
 
     def local_parameters(self) -> dict[str, list[nn.Parameter]]:
-        """Return the inverses, each with the block that it inverts."""
+        """Return each inverse's parameters, by the name of the block that it inverts."""
         return {f"block{i + 2}": list(g.parameters()) for i, g in enumerate(self.inverses)}
 
     def learn(
         self, network: LearningNetwork, inputs: Tensor, labels: Tensor, update: Update | None
     ) -> Learned:
-        """Pass the batch through, and the targets back."""
+        """Pass the batch forward and the targets back."""
         readout = readout_of(network, _NAME)
         check_blocks(network, len(self.inverses) + 1, _NAME)
         for name, block in network.named_blocks():
@@ -118,7 +118,7 @@ class TargetPropagation(nn.Module, Rule):
         return activity[index - 1] + back
 
     def _back(self, blocks: list[Block], index: int, activity: Tensor) -> Tensor:
-        """Return g_i of an activity: what it was below, by the inverse, `[T, B, ...]`."""
+        """Return g_i of an activity: the inverse's prediction of the activity below it."""
         return blocks[index - 1].neuron.fire(self.inverses[index - 1](activity))
 
     def _inverse_loss(self, blocks: list[Block], index: int, below: Tensor) -> Tensor:
@@ -133,6 +133,6 @@ class TargetPropagation(nn.Module, Rule):
 def _check_neuron(name: str, block: Block) -> None:
     if not (isinstance(block.neuron, Rate) and block.neuron.beta == 0.0):
         raise SigpropError(
-            f"{_NAME} is defined for rate networks whose steps stand alone, but {name} "
+            f"{_NAME} is defined only for rate networks with independent steps, but {name} "
             f"has {type(block.neuron).__name__}; expected Rate with beta 0"
         )

@@ -1,8 +1,9 @@
-"""Presynaptic traces: what of its inputs a neuron's membrane still holds at every step.
+"""Presynaptic traces: inputs filtered by the membrane's impulse response h.
 
-Given its spikes, a linear neuron's voltage is U[t] = sum over k <= t of h[t - k] I[k] plus what the
-resets took off. Behind an affine synapse that is the synapse of one vector, the input's trace
-x[t] = sum over k <= t of h[t - k] x[k]: e-prop and OTTT learn from it and look at no other step.
+With given spikes, a linear neuron's voltage is U[t] = sum over k <= t of h[t - k] I[k] minus the
+resets. If the synapse is affine, the sum follows from the synapse applied to one vector, the trace
+of the inputs s: x[t] = sum over k <= t of h[t - k] s[k]. E-prop and OTTT learn from the trace at
+step t and need no other step.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ class Traces(NamedTuple):
 
     Attributes:
         trace: `[T, B, ...]`, or `[1, B, ...]` for an input that is constant in time.
-        gain: the voltage that a constant current of 1 has brought about by each step, `[T]`.
+        gain: the voltage at each step for a constant current of 1, `[T]`.
     """
 
     trace: Tensor
@@ -31,7 +32,7 @@ class Traces(NamedTuple):
 
 
 def traces(neuron: Neuron, inputs: Tensor) -> Traces:
-    """Return the traces that a neuron's filter makes of inputs `[T, B, ...]`."""
+    """Return the traces of inputs `[T, B, ...]` under a neuron's filter."""
     response = impulse_response(neuron, inputs.shape[0])
     gain = response.cumsum(0)
     if is_constant(inputs):
@@ -41,14 +42,14 @@ def traces(neuron: Neuron, inputs: Tensor) -> Traces:
 
 
 def driven_voltage(block: Block, inputs: Tensor, spike: Tensor) -> Tensor:
-    """Return what the synapses bring to the voltage of every step, `[T, B, ...]`.
+    """Return the synapses' part of the voltage at every step, `[T, B, ...]`.
 
-    Its gradient reaches the block's weights, step by step, through the traces of that step.
+    The gradient of each step reaches the block's weights through the traces of that step.
 
     Args:
-        block: a block that `check_traces` lets pass.
-        inputs: what it received, `[T, B, ...]`.
-        spike: its own spikes, `[T, B, ...]`, for its recurrent weights.
+        block: a block that `check_traces` accepts.
+        inputs: the block's input, `[T, B, ...]`.
+        spike: the block's spikes, `[T, B, ...]`, for its recurrent weights.
     """
     trace, gain = traces(block.neuron, inputs.detach())
     current = stepwise(block.static_current, trace)
@@ -64,14 +65,14 @@ def check_traces(name: str, block: Block, rule: str, *, recurrent: bool) -> None
     """Check that the voltage of a block follows from the traces of its inputs.
 
     Raises:
-        SigpropError: if the neuron has no fixed linear filter, is recurrent where the rule has no
-            place for it, or the synapse or the normaliser is not affine.
+        SigpropError: if the neuron has no fixed linear filter, the neuron is recurrent and the rule
+            does not support that, or the synapse or the normaliser is not affine.
     """
     model = type(block.neuron).__name__
     if not block.neuron.closed_form:
         raise SigpropError(
             f"{rule} learns from presynaptic traces, which {model} in {name} does not have; "
-            "expected a neuron with one fixed linear filter, such as LIF or Rate"
+            "expected a neuron with one fixed linear filter, for example LIF or Rate"
         )
     if block.neuron.recurrence is not None and not recurrent:
         raise SigpropError(

@@ -1,4 +1,4 @@
-"""Signal propagation's first rule: learning from the membrane voltage alone."""
+"""The voltage rule of signal propagation: learning only from the membrane voltage."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ STATISTICS: tuple[Statistic, ...] = get_args(Statistic)
 
 @dataclass(frozen=True)
 class VoltageRule:
-    """Learning from the membrane voltage alone: no spike derivative anywhere.
+    """Learns only from the membrane voltage, without a spike derivative.
 
     The representation is a pointwise function of the voltage's mean over time. With the reset
-    held constant the mean voltage is `gain * (W xbar + b)` plus constants, where xbar is the mean
-    presynaptic trace, so one static pass over xbar carries the exact gradient of the layer's
-    unrolled graph: one weight-gradient product for a layer and batch, and no graph in time.
+    held constant the mean voltage is `gain * (W xbar + b)` plus constants, with the mean
+    presynaptic trace xbar. One static pass over xbar therefore gives the exact gradient of the
+    layer's unrolled graph: one weight-gradient product per layer and batch, and no graph in time.
 
-    Where the closed form does not apply, the gradient is the same and costs more: over the
-    currents of all steps behind a synapse or normaliser that is not affine, over the layer's own
-    dynamics for a neuron without a fixed linear filter (a warning says so once).
+    Without the closed form the gradient is the same but costs more. If the synapse or the
+    normaliser is not affine, the graph contains the currents of all steps; if the neuron has no
+    fixed linear filter, it contains the layer's dynamics (a warning is given once).
 
     Args:
-        statistic: "rectified" max(0, mean U), "mean", or "sigmoid" f(mean U - threshold) with the
-            neuron's surrogate.
+        statistic: "rectified" is max(0, mean U), "mean" is mean U, and "sigmoid" is
+            f(mean U - threshold) with the neuron's surrogate f.
 
     Raises:
         UnknownNameError: if the statistic is none of these.
@@ -59,7 +59,7 @@ class VoltageRule:
         learn: bool,
         record: tuple[str, ...] = (),
     ) -> Response:
-        """Run the block; its mean voltage carries the gradient while it learns."""
+        """Run the block; when `learn` is set, its mean voltage has the gradient."""
         if learn:
             path = gradient_path(block, inputs)
             ran, voltage = path.mean_voltage(inputs, contexts, observed_rows, record)
