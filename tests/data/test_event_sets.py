@@ -199,7 +199,7 @@ def test_words_train_mlp_and_can_have_fewer_channels(tmp_path, write_speech, no_
     x, y = next(iter(data.train))
     network.learn(x, y)
     assert network(x).shape == (40, 20)
-    with pytest.raises(SigpropError, match=r"conv got samples of shape \[1, 140\]"):
+    with pytest.raises(SigpropError, match=r"shape is \[1, 140\]"):
         conv(data.shape, 20)
 
 
