@@ -20,7 +20,9 @@ def main() -> None:
     parser.add_argument("--rule", choices=RULES, default="voltage")
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--steps", type=int, default=8, help="time steps T")
-    parser.add_argument("--events", action="store_true", help="digits recorded by a simulated event camera")
+    parser.add_argument(
+        "--events", action="store_true", help="digits recorded by a simulated event camera"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--quick", action="store_true", help="run for a few seconds only")
     args = parser.parse_args()

@@ -1,7 +1,7 @@
 """Measure during training how each layer learns.
 
-Three measures for each layer: the angle between the rule's update and backpropagation's gradient, the
-cosine of samples with the contexts, and the accuracy of a linear probe on the spike counts.
+Three measures for each layer: the angle between the rule's update and backpropagation's gradient,
+the cosine of samples with the contexts, and the accuracy of a linear probe on the spike counts.
 """
 
 import argparse

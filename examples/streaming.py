@@ -23,7 +23,7 @@ CAMERAS, STEPS, CLASSES, SHAPE = 8, 12, 10, (2, 16, 16)
 
 
 def stream(seed: int) -> Iterator[tuple[Tensor, Tensor, bool]]:
-    """Yield one step of all cameras, the labels, and whether this is the last step of the digits."""
+    """Yield one step of all cameras, the labels, and whether it is the digits' last step."""
     data = load("digit-events", steps=STEPS, batch_size=CAMERAS, seed=seed)
     while True:
         for frames, labels in data.train:
