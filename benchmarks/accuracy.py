@@ -3,7 +3,7 @@
     python benchmarks/accuracy.py digits digit-events
     python benchmarks/accuracy.py mnist nmnist --data-root data --seeds 0 1 2
 
-Each figure is the last epoch's, from `sigprop-snn train DATASET --rule RULE --seed SEED`.
+Each figure is that of the last epoch, from `sigprop-snn train DATASET --rule RULE --seed SEED`.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
     python benchmarks/losses_and_signals.py --data-root data
 
-Prints a line a choice: the readout's validation accuracy, then each block's own. The defaults of
-the losses and signals were chosen by it, never by the test samples.
+Prints one line for each choice: the readout's validation accuracy, then each block's. The defaults
+of the losses and signals were chosen by these figures, never by the test samples.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from sigprop_snn.network import (
     Layout,
     LocalLoss,
     Signal,
+    TopK,
     mlp,
 )
 from sigprop_snn.training import SCHEDULES, LocalOptimizers, LocalSchedules, evaluate
@@ -45,7 +46,7 @@ VARIANTS: list[LocalLoss] = [
     *(DotProductLoss(scale=scale) for scale in (10.0, 40.0)),
     *(DotProductLoss(scale=scale, normalise="size") for scale in (5.0, 20.0)),
     *(DotProductLoss(scale=scale, normalise="none") for scale in (0.03, 0.3)),
-    *(DotProductLoss(select="top-k", temperature=t) for t in (0.03, 0.3)),
+    *(DotProductLoss(select=TopK(temperature=t)) for t in (0.03, 0.3)),
     *(L2Loss(scale=scale) for scale in (5.0, 80.0)),
     L2Loss(normalise=False),
     *(CosineLoss(centred=centred, margin=0.3) for centred in (True, False)),

@@ -1,7 +1,7 @@
 """Timing in one process per library, taking turns.
 
-The libraries' processes never run at the same time: the parent asks one after the other for one
-repeat of a row, so that whatever else the machine does falls on all of them alike.
+The processes never run at the same time. The parent asks one after the other for one repeat of a
+row, so that other load on the machine disturbs all of them alike.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _TURN = 0.25  # seconds of steps, after one that is not timed
 
 
 class Row(NamedTuple):
-    """One measured row; the fields of `Case` and what was found."""
+    """One measured row: the fields of `Case`, seconds a step and peak memory."""
 
     library: str
     rule: str
@@ -51,15 +51,15 @@ def measure(
 ) -> list[Row]:
     """Return every case's median and spread (half the interquartile range) of a step.
 
-    A case whose library fails is left out, and said so.
+    A case is left out, with a message, if its library fails.
 
     Args:
         cases: the rows to measure.
         repeats: timed steps of each.
         device: "cpu" or "cuda".
-        say: takes a line about each row as it is done.
-        cpu_time: whether to count the processor's time in place of the wall clock's, for a
-            machine that others use meanwhile; meant for one thread.
+        say: gets a line about each row when it is done.
+        cpu_time: whether to measure processor time instead of wall-clock time, for a machine that
+            other programs use at the same time; for one thread.
     """
     context = multiprocessing.get_context("spawn")
     workers: dict[str, Connection] = {}
@@ -68,11 +68,11 @@ def measure(
         here, there = context.Pipe()
         process = context.Process(target=_work, args=(there, device, cpu_time), daemon=True)
         process.start()
-        there.close()  # so that a process that ends is noticed here
+        there.close()  # else the parent would not notice that a worker ended
         workers[library] = here
         processes.append(process)
     rows: list[Row] = []
-    # Cases on the same network and length stand beside each other, so they are interleaved.
+    # Cases on the same network and length are interleaved.
     for group in _groups(cases):
         seconds: dict[Case, list[float]] = {}
         memory: dict[Case, float] = {}
@@ -115,7 +115,7 @@ def _name(case: Case) -> str:
 
 
 def _ask(connection: Connection, question: tuple[str, Case | None]) -> Any:
-    """Return a worker's answer; a text says why there is none."""
+    """Return a worker's answer, or a message that says why there is none."""
     try:
         connection.send(question)
         return connection.recv()
@@ -149,7 +149,7 @@ def _work(connection: Connection, device: str, cpu_time: bool) -> None:
 
 
 def _seconds(task: Task, device: str, cpu_time: bool) -> float:
-    """Return the median of a turn's steps; as in training, each comes right after another."""
+    """Return the median time of the steps of one turn, which run without a pause as in training."""
     clock = time.process_time if cpu_time else time.perf_counter
     task.step()
     _synchronise(device)
@@ -168,15 +168,15 @@ def _synchronise(device: str) -> None:
 
 
 def peak_memory(task: Task, device: str) -> float:
-    """Return what a step takes beyond what stays: parameters, optimizer state, input. In MiB."""
+    """Return the MiB that a step allocates beyond parameters, optimizer state and input."""
     gc.collect()
     if device == "cuda":
         torch.cuda.reset_peak_memory_stats()
         before = torch.cuda.memory_allocated()
         task.step()
         return float(torch.cuda.max_memory_allocated() - before) / _MIB
-    # What torch allocates and frees, event by event: exact, where a process's own figures move
-    # with the C library's habits.
+    # Torch's record of every allocation is exact. The size of the process is not: the C library
+    # keeps some freed memory.
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiled:
         task.step()
     assert profiled.profiler is not None and profiled.profiler.kineto_results is not None

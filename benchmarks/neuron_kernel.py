@@ -1,7 +1,7 @@
-"""The LIF neuron alone, beside the peers: `python benchmarks/neuron_kernel.py`.
+"""The LIF neuron alone, against the peers: `python benchmarks/neuron_kernel.py`.
 
-Forward only, without gradients, on currents that are already there; medians of interleaved
-repeats in one process.
+Forward only, without gradients, on currents that are made before the clock starts. Each figure is
+the median of interleaved repeats in one process.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ BETA = 0.9
 
 
 def runners(device: str) -> dict[str, Callable[[Tensor], object]]:
-    """Return what runs a current `[T, B, F]`, by name; an absent peer is left out, and said so."""
+    """Return a function by name that runs a current `[T, B, F]`; name peers that are missing."""
     from sigprop_snn.neurons import LIF
     from sigprop_snn.neurons.run import run
 
     neuron = LIF(BETA).to(device)
     found: dict[str, Callable[[Tensor], object]] = {
-        "sigprop_snn eager": lambda current: run(neuron, current, backend="eager"),
-        "sigprop_snn fused": lambda current: run(neuron, current),
+        "sigprop_snn reference": lambda current: run(neuron, current, engine="reference"),
+        "sigprop_snn kernel": lambda current: run(neuron, current),
     }
     for name, make in {"snntorch": _snntorch, "spikingjelly": _spikingjelly}.items():
         if importlib.util.find_spec(name) is None:
@@ -70,7 +70,7 @@ def _spikingjelly(device: str) -> Callable[[Tensor], object]:
 
 
 def measure(steps: int, neurons: int, repeats: int, device: str) -> list[dict[str, object]]:
-    """Return one row for every runner."""
+    """Return one row for each function of `runners`."""
     current = 0.6 * torch.randn(steps, 128, neurons, device=device)
     named = runners(device)
     seconds: dict[str, list[float]] = {name: [] for name in named}
@@ -102,11 +102,11 @@ def _synchronise(device: str) -> None:
 
 
 def main() -> None:
-    """Measure, print, write."""
+    """Measure every length, print the rows and write them to a file if asked."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", type=Path, metavar="FILE", help="where to write the rows")
     parser.add_argument("--repeats", type=int, default=9)
-    parser.add_argument("--neurons", type=int, default=800, help="a sample")
+    parser.add_argument("--neurons", type=int, default=800, help="neurons of one sample")
     options = parser.parse_args()
     warnings.filterwarnings("ignore")
     device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -115,7 +115,7 @@ def main() -> None:
         rows += measure(steps, options.neurons, options.repeats, device)
         for row in rows[-len(runners(device)) :]:
             print(
-                f"T={row['steps']:<4} {row['runner']:18} {1e3 * float(str(row['seconds'])):8.2f} ms"
+                f"T={row['steps']:<4} {row['runner']:21} {1e3 * float(str(row['seconds'])):8.2f} ms"
                 f" {float(str(row['gb_per_second'])):6.1f} GB/s read and written"
             )
     if options.json:

@@ -1,4 +1,4 @@
-"""Print what one learning step allocates at its peak, by depth, length and time of update.
+"""Print the peak memory of one learning step, by depth, length and time of the update.
 
 python benchmarks/peak_memory.py
 """
@@ -25,7 +25,7 @@ CHOICES = [
 
 
 def main() -> None:
-    """Print a line a choice."""
+    """Print one line for each choice."""
     tasks.WARM_UP = (1, 1)  # memory does not depend on what the network has learned
     print(f"{'rule':16} depth    T      MiB")
     for rule, depth, steps in CHOICES:

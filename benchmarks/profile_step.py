@@ -1,6 +1,6 @@
 """Where a step's time goes: `python benchmarks/profile_step.py`.
 
-Shares of the main thread's time, ours alone, from Python's own profiler.
+Prints shares of the main thread's time in one step of our network, from Python's own profiler.
 """
 
 from __future__ import annotations
@@ -17,22 +17,23 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks.tasks import Case, make
 from sigprop_snn.training import keep_freed_memory
 
-# What a function's own time is counted under, and that of the kernel it runs; the first that fits,
-# by file and name.
+KERNELS = "cpu/threads.py"  # the module that runs every kernel of the CPU engine
+# Where time is counted, by the end of the file and a part of the function's name; the first that
+# fits. A kernel's time counts for the function that runs it, a built-in's for its caller.
 PARTS = {
-    "linear layers": ("layer.py", "run_layer"),
-    "convolutional layers": ("convolution.py", "_convolve"),
-    "listing the spikes": ("listing.py", "list_windows"),
-    "packing the input": ("packed.py", "pack"),
-    "pools": ("packed.py", "halved"),
-    "presynaptic traces": ("packed.py", "weighted"),
-    "currents for the normalisers": ("windows.py", "panels_product"),
-    "weights in panels": ("panels.py", ""),
-    "local losses": ("cosines.py", ""),
-    "weight gradients": ("", "_outer"),
-    "and their scale": ("scaled_rows.py", ""),
+    "linear layers": ("cpu/linear.py", "run"),
+    "convolutional layers": ("cpu/convolution.py", "run"),
+    "lists of spikes, weights in panels": ("cpu/linear.py", "of"),
+    "packing the input": ("cpu/spikes.py", "pack"),
+    "pools": ("cpu/spikes.py", "pooled"),
+    "presynaptic traces": ("cpu/spikes.py", "weighted_sum"),
+    "currents for the normalisers": ("cpu/linear.py", "_currents"),
+    "the same of convolutions": ("cpu/convolution.py", "currents_at"),
+    "local losses": ("cpu/learning.py", "cosine_cross_entropy"),
+    "weight gradients": ("", "_weight_gradient"),
+    "and their scale": ("cpu/learning.py", "scale_rows"),
     "the same of convolutions, dense": ("", "convolution_backward"),
-    "surrogate kernel": ("surrogate.py", ""),
+    "surrogate function": ("cpu/learning.py", "surrogate"),
     "rest of the backward pass": ("", "run_backward"),
     "Adam": ("", "_fused_adam_"),
 }
@@ -42,9 +43,9 @@ class Shares(NamedTuple):
     """Where a step's time goes.
 
     Attributes:
-        parts: every part's share.
-        calls: how many calls a step "all else" is made of.
-        largest: the largest share of one function among them.
+        parts: the share of every part.
+        calls: the number of calls a step in "all else".
+        largest: the largest share of one function in "all else".
     """
 
     parts: dict[str, float]
@@ -53,7 +54,7 @@ class Shares(NamedTuple):
 
 
 def shares(case: Case, steps: int) -> Shares:
-    """Return every part's share of a step's time."""
+    """Return the share of every part in the time of a step."""
     task = make(case, "cpu")
     task.step()
     profiler = cProfile.Profile()
@@ -64,14 +65,21 @@ def shares(case: Case, steps: int) -> Shares:
     found = dict.fromkeys([*PARTS, "all else"], 0.0)
     calls, largest = 0, 0.0
     for (file, _, name), (_, count, own, _, callers) in pstats.Stats(profiler).stats.items():  # type: ignore[attr-defined]
-        if not file.endswith("sharing.py"):
-            part = _part(file, name)
-            found[part] += own
-            if part == "all else":
-                calls, largest = calls + count, max(largest, own)
-        elif name == "share":
-            for (caller, _, asking), (*_, kernel) in callers.items():
-                found[_part(caller, asking)] += kernel
+        if file.endswith(KERNELS):
+            if name == "run_kernel":
+                for (caller, _, asking), (*_, whole) in callers.items():
+                    found[_part(caller, asking)] += whole
+            continue
+        part, rest = _part(file, name), own
+        for (caller, _, asking), (_, asked, spent, _) in callers.items():
+            if caller.endswith(KERNELS):  # inside `run_kernel`, counted there
+                rest, count = rest - spent, count - asked
+            elif file == "~" and part == "all else" and _part(caller, asking) != part:
+                found[_part(caller, asking)] += spent
+                rest, count = rest - spent, count - asked
+        found[part] += rest
+        if part == "all else":
+            calls, largest = calls + count, max(largest, rest)
     whole = sum(found.values())
     parts = {part: own / whole for part, own in found.items()}
     return Shares(parts, calls // steps, largest / whole)
@@ -98,12 +106,12 @@ def main() -> None:
         )
         for rule in rules
     ]
-    print(f"{'share of a step in %':32}" + "".join(f"{rule:>11}" for rule in rules))
+    print(f"{'share of a step in %':36}" + "".join(f"{rule:>11}" for rule in rules))
     for part in columns[0].parts:
         if any(column.parts[part] >= 0.005 for column in columns):
-            print(f"{part:32}" + "".join(f"{100 * column.parts[part]:11.0f}" for column in columns))
-    print(f"{'  its calls':32}" + "".join(f"{column.calls:11}" for column in columns))
-    print(f"{'  its largest function':32}" + "".join(f"{100 * c.largest:11.1f}" for c in columns))
+            print(f"{part:36}" + "".join(f"{100 * column.parts[part]:11.0f}" for column in columns))
+    print(f"{'  its calls':36}" + "".join(f"{column.calls:11}" for column in columns))
+    print(f"{'  its largest function':36}" + "".join(f"{100 * c.largest:11.1f}" for c in columns))
 
 
 if __name__ == "__main__":

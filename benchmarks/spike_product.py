@@ -1,8 +1,9 @@
-"""Products of spikes beside dense ones: `python benchmarks/spike_product.py`.
+"""Products with spikes against dense ones: `python benchmarks/spike_product.py`.
 
-Linear, 784 to 800, and a convolution, 12 maps of 14x14 to 32, 5x5; T = 50, 128 samples. Ratios of
-the medians of interleaved repeats; packing and listing the spikes is included. A layer is the
-product and LIF neurons behind it, beside torch's product and our LIF kernel.
+One linear layer, 784 to 800, and one convolution, 12 maps of 14x14 to 32 maps, 5x5; T = 50, 128
+samples. Each ratio compares the medians of interleaved repeats. Packing and listing the spikes is
+included. A layer is the product and the LIF neurons behind it; the dense side is torch's product
+and the CPU engine's LIF kernel.
 """
 
 from __future__ import annotations
@@ -20,16 +21,13 @@ from torch import Tensor
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from sigprop_snn.network import HalvingPool
-from sigprop_snn.neurons import LIF, run, run_packed
-from sigprop_snn.neurons.kernels import (
-    Convolution,
-    Packed,
-    Synapse,
-    convolution_outer,
-    event_linear,
-    event_outer,
-    pack,
+from sigprop_snn.neurons import LIF, run
+from sigprop_snn.neurons.engines.cpu.convolution import (
+    SpikingConvolution,
+    convolution_weight_gradient,
 )
+from sigprop_snn.neurons.engines.cpu.linear import SpikingLinear, linear_weight_gradient
+from sigprop_snn.neurons.engines.cpu.spikes import PackedSpikes, pack
 from sigprop_snn.training import keep_freed_memory
 
 REPEATS = 9
@@ -37,44 +35,51 @@ STEPS, SAMPLES = 50, 128
 
 
 def ratio(dense: Callable[[], object], ours: Callable[[], object]) -> float:
-    """Return how many times longer the dense way takes."""
+    """Return how many times longer the dense function takes."""
     found: tuple[list[float], list[float]] = ([], [])
     for repeat in range(REPEATS + 1):
         for task, times in zip((dense, ours), found, strict=True):
             start = time.perf_counter()
             task()
-            if repeat:
+            if repeat:  # the first call compiles and warms up
                 times.append(time.perf_counter() - start)
     return statistics.median(found[0]) / statistics.median(found[1])
 
 
-def packed(spikes: Tensor) -> Packed:
-    """Return spikes packed; there is nothing but 0 and 1 among them."""
+def packed(spikes: Tensor) -> PackedSpikes:
+    """Return spikes `[T, N, ...]` of 0 and 1, packed."""
     found = pack(spikes)
     assert found is not None
     return found
 
 
 def linear(x: Tensor, weight: Tensor, grad: Tensor) -> tuple[float, float, float]:
-    """Return the ratios of a product, of a whole layer and of the weight's gradient."""
+    """Return the ratios of the product, of the layer and of the weight gradient."""
     neuron, flat = LIF(), x.flatten(0, 1)
+
+    def synapse() -> SpikingLinear:
+        return SpikingLinear.of(packed(x), weight, None)
+
     return (
-        ratio(lambda: F.linear(x, weight), lambda: event_linear(x, weight)),
+        ratio(lambda: F.linear(x, weight), lambda: synapse().currents()),
         ratio(
-            lambda: run(neuron, F.linear(x, weight)),
-            lambda: run_packed(neuron, Synapse.of(packed(x), weight, None)),
+            lambda: run(neuron, F.linear(x, weight), engine="cpu"),
+            lambda: synapse().run(neuron),
         ),
-        ratio(lambda: grad.flatten(0, 1).t() @ flat, lambda: event_outer(x, grad)),
+        ratio(
+            lambda: grad.flatten(0, 1).t() @ flat,
+            lambda: linear_weight_gradient(packed(x), grad),
+        ),
     )
 
 
 def convolution(x: Tensor, weight: Tensor, grad: Tensor) -> tuple[float, float]:
-    """Return the ratios of a whole layer and of the weight's gradient."""
+    """Return the ratios of the layer and of the weight gradient."""
     neuron, flat = LIF(), x.flatten(0, 1)
 
     def layer() -> object:
         current = F.conv2d(flat, weight, padding=2)
-        return run(neuron, current.view(STEPS, SAMPLES, *current.shape[1:]))
+        return run(neuron, current.view(STEPS, SAMPLES, *current.shape[1:]), engine="cpu")
 
     def dense_gradient() -> object:
         return torch.ops.aten.convolution_backward(
@@ -85,21 +90,24 @@ def convolution(x: Tensor, weight: Tensor, grad: Tensor) -> tuple[float, float]:
     return (
         ratio(
             layer,
-            lambda: run_packed(neuron, Convolution.of(packed(x), weight, None, (2, 2))),
+            lambda: SpikingConvolution.of(packed(x), weight, None, (2, 2)).run(neuron),
         ),
-        ratio(dense_gradient, lambda: convolution_outer(packed(x), grad, (5, 5), (2, 2))),
+        ratio(
+            dense_gradient,
+            lambda: convolution_weight_gradient(packed(x), grad, (5, 5), (2, 2)),
+        ),
     )
 
 
 def main() -> None:
-    """Measure spikes without any order in time, which is the hardest case; print the ratios."""
+    """Print the ratios for spikes drawn independently at every step, the hardest case."""
     keep_freed_memory()
     generator = torch.Generator().manual_seed(0)
     flat_weight = torch.randn(800, 784, generator=generator) / 28
     flat_grad = torch.randn(STEPS, SAMPLES, 800, generator=generator)
     weight = torch.randn(32, 12, 5, 5, generator=generator) / 17
     grad = torch.randn(STEPS, SAMPLES, 14, 14, 32, generator=generator).movedim(-1, 2)
-    print(f"{torch.get_num_threads()} threads; times faster than dense")
+    print(f"{torch.get_num_threads()} threads; how many times faster than dense")
     print(f"{'':8}{'linear':>28}{'convolution':>20}")
     print(f"{'spikes':>8}{'product':>9}{'layer':>8}{'gradient':>11}{'layer':>9}{'gradient':>11}")
     with torch.no_grad():

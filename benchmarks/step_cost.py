@@ -1,4 +1,4 @@
-"""What a training step costs, beside the peers: `python benchmarks/step_cost.py --quick`.
+"""The cost of a training step, against the peers: `python benchmarks/step_cost.py --quick`.
 
 Every row is the median of interleaved repeats, one process per library. See README.md here.
 """
@@ -65,7 +65,7 @@ def _rules(library: str, depth: int) -> list[tuple[str, str]]:
 
 
 def table(rows: Sequence[Row]) -> str:
-    """Return the rows as text, with how many of our voltage-rule steps each one takes."""
+    """Return the rows as text, with each time as a multiple of our voltage-rule step."""
     head = f"{'library':16} {'rule':10} {'precision':9} {'ms':>9} {'±':>7} {'ours':>7} {'MiB':>8}"
     lines = []
     for key in dict.fromkeys((row.network, row.steps, row.depth) for row in rows):
@@ -90,7 +90,7 @@ def _seconds(rows: Sequence[Row], library: str, rule: str) -> float | None:
 
 
 def figure(rows: Sequence[Row], file: Path) -> None:
-    """Draw a step's time in every library, and the bare matrix products as a line."""
+    """Draw the time of a step in every library, and the bare matrix products as a line."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -106,7 +106,7 @@ def figure(rows: Sequence[Row], file: Path) -> None:
         axis.set_visible(False)
     for axis, key in zip(axes.flat, keys, strict=False):
         group = [r for r in rows if (r.network, r.steps, r.depth) == key]
-        # An update at every step is another task, and would squeeze all others together.
+        # The bars of an update at every step are so long that they hide the others.
         shown = [r for r in group if r.library != BOUND and r.rule != "online-voltage"]
         names = [
             f"{r.library} {r.rule}" + (f" {r.precision}" if r.precision != "float32" else "")
@@ -133,7 +133,7 @@ def figure(rows: Sequence[Row], file: Path) -> None:
 
 
 def main() -> None:
-    """Measure, print, write."""
+    """Measure the rows, print them, and write files if asked."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="fewer rows and repeats")
     parser.add_argument("--json", type=Path, metavar="FILE", help="where to write the rows")
@@ -145,7 +145,7 @@ def main() -> None:
     parser.add_argument(
         "--cpu-time",
         action="store_true",
-        help="count the processor's time, on a machine that others use meanwhile; one thread",
+        help="measure processor time, on a machine that other programs use; one thread",
     )
     options = parser.parse_args()
     threads = 1 if options.cpu_time else options.threads

@@ -1,4 +1,4 @@
-"""What the benchmarks time: the same network, step and inference in every library.
+"""The tasks that the benchmarks time: the same network, step and inference in every library.
 
 Each `LIBRARIES` entry makes a `Task` for a `Case`. The peers train as their own documentation
 does: cross-entropy on the mean output over time, backpropagation through time, Adam.
@@ -26,7 +26,7 @@ WARM_UP = (60, 10)  # short and full steps before ours is timed, for a trained n
 
 
 class Case(NamedTuple):
-    """One row of the benchmark: what runs, on what."""
+    """One row of the benchmark."""
 
     library: str
     rule: str
@@ -38,7 +38,7 @@ class Case(NamedTuple):
 
 
 class Task(NamedTuple):
-    """One library's step, ready to be called again and again."""
+    """A step of one library, to be called repeatedly."""
 
     step: Callable[[], None]
     resident: list[Tensor]
@@ -75,7 +75,7 @@ def layers_of(case: Case) -> list[nn.Module]:
     layers: list[nn.Module] = []
     side = 28
     for index, (a, b) in enumerate(itertools.pairwise(channels)):
-        # The pool of the block below stands before the synapse: it follows the spikes.
+        # The pool of the block below comes before this synapse: it pools the spikes.
         pooled = index > 0 and side >= 8
         side = side // 2 if pooled else side
         conv = nn.Conv2d(a, b, 5, padding=2)
@@ -281,7 +281,7 @@ class _EveryStep(nn.Module):
 
 
 def _matrix_products(case: Case, device: str) -> Task:
-    """Return the synapses alone: what bounds every row.
+    """Return the synapses alone: a bound for every row.
 
     For "inference" their products as inference makes them; for "voltage" the least that learning
     adds: each layer's weight gradient from one trace a sample, and Adam.

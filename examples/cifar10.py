@@ -1,6 +1,6 @@
 """Train a convolutional spiking network on CIFAR-10, or on a folder of your own pictures.
 
-The convolutional network is built block by block here, to show how: any list of blocks will do.
+The example builds the network block by block. A network takes any list of blocks.
 """
 
 import argparse
@@ -27,7 +27,7 @@ RULES = {"voltage": VoltageRule(), "surrogate": SurrogateRule()}
 
 
 def block(maps_in: int, maps: int, pool: nn.Module | None = None) -> Block:
-    """Return a convolution of 3x3 with its normaliser, its neurons and its pool."""
+    """Return a block: 3x3 convolution, normaliser, LIF neurons and pool."""
     synapse = nn.Conv2d(maps_in, maps, 3, padding=1)
     return Block(synapse, LIF(beta=0.9), norm=RunningNorm(maps, shift=-0.5), pool=pool)
 
@@ -35,7 +35,7 @@ def block(maps_in: int, maps: int, pool: nn.Module | None = None) -> Block:
 def build(
     shape: tuple[int, int, int], classes: int, maps: int = 32, rule: LayerRule | None = None
 ) -> Network:
-    """Return three blocks and a readout for pictures of `shape`, (C, H, W)."""
+    """Return a network of three blocks and a readout for pictures of shape (C, H, W)."""
     channels, height, width = shape
     return Network(
         ProjectedContext(classes, (maps, height, width)),
@@ -50,7 +50,7 @@ def build(
 
 
 def main() -> None:
-    """Train, and print how every layer does."""
+    """Train, and print the test accuracy of the network and of each layer."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--folder", type=Path, help="your pictures: train/<class>/, test/<class>/")
     parser.add_argument("--rule", choices=RULES, default="voltage")
@@ -61,7 +61,7 @@ def main() -> None:
     parser.add_argument("--test-samples", type=int)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--data-root", type=Path, default=Path("data"))
-    parser.add_argument("--quick", action="store_true", help="a moment only")
+    parser.add_argument("--quick", action="store_true", help="run for a few seconds only")
     args = parser.parse_args()
     if args.quick:
         args.epochs, args.train_samples, args.test_samples = 1, 100, 20

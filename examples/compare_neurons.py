@@ -1,4 +1,4 @@
-"""Draw the voltage and the spikes of several neuron models under one current."""
+"""Draw the voltage and the spikes of several neuron models that receive the same current."""
 
 import argparse
 from pathlib import Path
@@ -32,7 +32,7 @@ MODELS: dict[str, Neuron] = {
 
 
 def main() -> None:
-    """Run the models on a step of current, and draw them."""
+    """Run the models on a step of current, and draw their voltages and spikes."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--steps", type=int, default=120, help="time steps of 1 ms")
     parser.add_argument("--current", type=float, default=0.2, help="size of the current")

@@ -1,4 +1,4 @@
-"""Define a neuron model and a surrogate, and train a network of them on digits."""
+"""Define a neuron model and a surrogate, and train a network with them on digits."""
 
 import argparse
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ class DoubleLeak(Neuron):
 
 @dataclass(frozen=True)
 class Cubic(Surrogate):
-    """f(u) rises as a smoothstep between -width and width."""
+    """f(u) is a smoothstep from 0 at -width to 1 at width."""
 
     width: float = 1.0
 
@@ -44,11 +44,11 @@ RULES = {"voltage": VoltageRule(), "surrogate": SurrogateRule()}
 
 
 def main() -> None:
-    """Train, and print how every layer does."""
+    """Train, and print the test accuracy after each epoch."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rule", choices=RULES, default="surrogate")
     parser.add_argument("--epochs", type=int, default=5)
-    parser.add_argument("--quick", action="store_true", help="a moment only")
+    parser.add_argument("--quick", action="store_true", help="run for a few seconds only")
     args = parser.parse_args()
     epochs = 2 if args.quick else args.epochs
 

@@ -1,6 +1,6 @@
-"""Train a spiking network on handwritten digits, in the forward pass alone. No download.
+"""Train a spiking network on handwritten digits, in the forward pass only. No download.
 
-The loop is written out, so that every part of the public API can be seen at work.
+The example writes the training loop out, to show each part of the public API.
 """
 
 import argparse
@@ -15,14 +15,16 @@ RULES = {"voltage": VoltageRule(), "surrogate": SurrogateRule()}
 
 
 def main() -> None:
-    """Train, and print how every layer does."""
+    """Train, and print the test accuracy and the firing rate of each layer."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rule", choices=RULES, default="voltage")
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--steps", type=int, default=8, help="time steps T")
-    parser.add_argument("--events", action="store_true", help="see the digits by an event camera")
+    parser.add_argument(
+        "--events", action="store_true", help="digits recorded by a simulated event camera"
+    )
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--quick", action="store_true", help="a moment only")
+    parser.add_argument("--quick", action="store_true", help="run for a few seconds only")
     args = parser.parse_args()
     if args.quick:
         args.epochs, args.steps = 1, 4
@@ -39,7 +41,7 @@ def main() -> None:
 
     for epoch in range(1, args.epochs + 1):
         for x, labels in data.train:  # x is [T, B, ...], labels is [B]
-            network.learn(x, labels, optimizers.step)  # one forward pass; layers update on the way
+            network.learn(x, labels, optimizers.step)  # each layer updates in this forward pass
         tested = evaluate(network, data.test)
         layers = ", ".join(
             f"{layer.name} {layer.accuracy:.3f} at rate {layer.spike_rate:.3f}"

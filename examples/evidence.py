@@ -1,7 +1,7 @@
-"""Measure during training what every layer learns.
+"""Measure during training how each layer learns.
 
-Three measures per layer: the angle between the rule's update and backpropagation's gradient, the
-cosine of samples with the contexts, and the accuracy of a linear probe on the spike counts.
+Three measures for each layer: the angle between the rule's update and backpropagation's gradient,
+the cosine of samples with the contexts, and the accuracy of a linear probe on the spike counts.
 """
 
 import argparse
@@ -25,11 +25,11 @@ from sigprop_snn.training import (
 )
 
 Batches = list[tuple[torch.Tensor, torch.Tensor]]
-History = dict[str, dict[str, list[float]]]  # by measure and layer, a value for every point
+History = dict[str, dict[str, list[float]]]  # measure -> layer -> one value for each point
 
 
 def main() -> None:
-    """Train and measure, print the last angles and draw the measures."""
+    """Train and measure, print the last angles, and draw the measures."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--dataset", default="mnist")
     parser.add_argument("--rule", default="voltage", help="voltage, surrogate, or another")
@@ -89,7 +89,7 @@ def main() -> None:
 
 
 def angles(network: Network, batches: Batches) -> dict[str, list[float]]:
-    """Return the angle of every layer on each of eight batches."""
+    """Return the angles of each layer, one for each of the first eight batches."""
     found = [update_angles(network, *batch) for batch in batches[:8]]
     return {
         layers[0].name: [layer.degrees for layer in layers] for layers in zip(*found, strict=True)

@@ -8,7 +8,7 @@ from sigprop_snn.training import TrainConfig, train
 
 
 def main() -> None:
-    """Train with the data set's recipe, and draw the pictures."""
+    """Train with the recipe of the data set, and draw the figures of the run."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rule", choices=("voltage", "surrogate"), default="voltage")
     parser.add_argument("--network", choices=("mlp", "conv"), default="mlp")
@@ -20,7 +20,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--data-root", type=Path, default=Path("data"))
     parser.add_argument("--out", type=Path, help="run folder (default: a new one under runs)")
-    parser.add_argument("--quick", action="store_true", help="a moment only")
+    parser.add_argument("--quick", action="store_true", help="run for a few seconds only")
     args = parser.parse_args()
     if args.quick:
         args.epochs, args.train_samples, args.test_samples = 1, 100, 20

@@ -1,7 +1,7 @@
-"""Train a convolutional spiking network on N-MNIST: digits seen by a moving event camera.
+"""Train a convolutional spiking network on N-MNIST: digits recorded by a moving event camera.
 
-A partial copy of the data set is used as it is: any number of recordings, in
-NMNIST/Train/<digit>/*.bin and NMNIST/Test/<digit>/*.bin under the data root.
+The recordings are in NMNIST/Train/<digit>/*.bin and NMNIST/Test/<digit>/*.bin under the data root.
+A partial copy of the data set works too.
 """
 
 import argparse
@@ -13,17 +13,17 @@ from sigprop_snn.training import TrainConfig, train
 
 
 def main() -> None:
-    """Train with the data set's recipe, and draw the pictures."""
+    """Train with the recipe of the data set, and draw the figures of the run."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rule", choices=("voltage", "surrogate"), default="voltage")
     parser.add_argument("--epochs", type=int)
-    parser.add_argument("--steps", type=int, help="time steps T that the recording is cut into")
+    parser.add_argument("--steps", type=int, help="time steps T of each recording")
     parser.add_argument("--train-samples", type=int)
     parser.add_argument("--test-samples", type=int)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--data-root", type=Path, default=Path("data"))
     parser.add_argument("--out", type=Path, help="run folder (default: a new one under runs)")
-    parser.add_argument("--quick", action="store_true", help="a moment only")
+    parser.add_argument("--quick", action="store_true", help="run for a few seconds only")
     args = parser.parse_args()
     if args.quick:
         args.epochs, args.train_samples, args.test_samples = 1, 100, 20

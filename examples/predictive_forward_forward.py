@@ -1,7 +1,7 @@
-"""Learn to recognise digits and to draw them, by Predictive Forward-Forward.
+"""Learn to recognise and to draw digits with Predictive Forward-Forward.
 
-The picture shows real digits, what the generative circuit makes of the representation of each,
-and digits that it draws from its own latent states, one column a class.
+The figure has one column for each class. It shows real digits, their reconstructions by the
+generative circuit, and digits that the circuit generates from sampled latent states.
 """
 
 import argparse
@@ -21,11 +21,11 @@ from sigprop_snn.training import LocalOptimizers, evaluate
 
 
 def main() -> None:
-    """Train, print how it does, and draw."""
+    """Train, print the test accuracy after each epoch, and draw the figure."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--dataset", choices=("digits", "mnist"), default="digits")
     parser.add_argument("--epochs", type=int, default=20)
-    parser.add_argument("--hidden", type=int, default=300, help="neurons of both layers")
+    parser.add_argument("--hidden", type=int, default=300, help="neurons of each layer")
     parser.add_argument("--train-samples", type=int)
     parser.add_argument("--data-root", type=Path, default=Path("data"))
     parser.add_argument("--out", type=Path, default=Path("drawn.png"))
@@ -61,7 +61,7 @@ def main() -> None:
 
 
 def pictures(network: Network, data: Data) -> Figure:
-    """Return real digits, what is made of them, and drawn ones."""
+    """Return a figure of real digits, their reconstructions, and generated digits."""
     rule = network.rule
     assert isinstance(rule, PredictiveForwardForward)
     pairs = [(rule.latents(network, x, labels), labels) for x, labels in data.train]
@@ -76,7 +76,7 @@ def pictures(network: Network, data: Data) -> Figure:
     drawn = rule.generator.sample(prior.sample(wanted))
 
     figure = Figure(figsize=(8, 6.2))
-    rows = {"real": real[0], "made of the real": made, "drawn": drawn}
+    rows = {"real": real[0], "reconstructed": made, "generated": drawn}
     heights = [1, 1, 4]
     panels = figure.subplots(3, 1, gridspec_kw={"height_ratios": heights})
     for ax, (title, row), height in zip(panels, rows.items(), heights, strict=True):
@@ -88,7 +88,7 @@ def pictures(network: Network, data: Data) -> Figure:
 
 
 def sheet(samples: Tensor, rows: int) -> Tensor:
-    """Return pictures `[rows * columns, H, W]` side by side as one, a dark line between them."""
+    """Return pictures `[rows * columns, H, W]` as one sheet, with dark lines between them."""
     samples = F.pad(samples, (0, 1, 0, 1))
     height, width = samples.shape[1:]
     grid = samples.view(rows, -1, height, width).transpose(1, 2)

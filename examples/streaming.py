@@ -1,9 +1,9 @@
-"""Learn from a stream that has no end: events arrive, and the network learns as they come.
+"""Learn from an endless stream of events, with an update at every time step.
 
-There is no epoch: digits pass before eight simulated event cameras, one time step at a time, and
-each layer updates at every step. What is kept of the past are membrane voltages and presynaptic
-traces, so memory stays where it is for as long as the stream goes on. The network is told when the
-digits change, and starts each at rest. Accuracy is counted at the last step of every digit.
+Eight simulated event cameras record digits, one time step at a time, and each layer updates at
+every step. The network keeps only membrane voltages and presynaptic traces of the past, so memory
+does not grow with the stream. The network is reset when the digits change. Accuracy is measured at
+the last step of every digit.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ CAMERAS, STEPS, CLASSES, SHAPE = 8, 12, 10, (2, 16, 16)
 
 
 def stream(seed: int) -> Iterator[tuple[Tensor, Tensor, bool]]:
-    """Yield one step of every camera, what each shows, and whether the digit ends here."""
+    """Yield one step of all cameras, the labels, and whether it is the digits' last step."""
     data = load("digit-events", steps=STEPS, batch_size=CAMERAS, seed=seed)
     while True:
         for frames, labels in data.train:
@@ -33,11 +33,11 @@ def stream(seed: int) -> Iterator[tuple[Tensor, Tensor, bool]]:
 
 
 def main() -> None:
-    """Learn for as many steps as asked, and say how it goes."""
+    """Learn from the stream, and print accuracy and peak memory ten times."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--steps", type=int, default=12_000, help="how long to listen")
+    parser.add_argument("--steps", type=int, default=12_000, help="time steps to learn from")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--quick", action="store_true", help="a moment only")
+    parser.add_argument("--quick", action="store_true", help="run for a few seconds only")
     args = parser.parse_args()
     torch.manual_seed(args.seed)
     keep_freed_memory()
