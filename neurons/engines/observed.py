@@ -40,9 +40,7 @@ class Observed(NamedTuple):
 
 
 @functools.lru_cache(maxsize=64)
-def observed(
-    steps: int, rows: int, *, maps: bool, device: torch.device | None = None
-) -> Observed:
+def observed(steps: int, rows: int, *, maps: bool, device: torch.device | None = None) -> Observed:
     """Return all windows where there are few, else whole ones, spread over steps and rows.
 
     The result is shared between calls: do not change it.

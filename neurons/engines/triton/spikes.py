@@ -25,7 +25,7 @@ class DeviceSpikes(DenseSpikes):
     """
 
     def weighted_sum(self, weights: Tensor) -> Tensor:
-        """Return the sum over time of each step's weight times its activity, `[N, ...]`, float32."""
+        """Return the sum over time of weight times activity, `[N, ...]`, float32."""
         if self._values.dtype not in _DTYPES:
             return super().weighted_sum(weights)
         return _weighted_sum(self._values, on_device(weights, self._values.device))
@@ -34,7 +34,9 @@ class DeviceSpikes(DenseSpikes):
         """Return the sum of the activity over time, `[N, ...]`, float32."""
         if self._values.dtype not in _DTYPES:
             return super().count()
-        return _weighted_sum(self._values, on_device(torch.ones(len(self._values)), self._values.device))
+        return _weighted_sum(
+            self._values, on_device(torch.ones(len(self._values)), self._values.device)
+        )
 
     def rows(self, first: int, last: int | None = None) -> DeviceSpikes:
         """Return the rows `first` to `last`."""
@@ -75,10 +77,11 @@ def _weighted_sum(values: Tensor, weights: Tensor) -> Tensor:
 def _halved(values: Tensor) -> Tensor:
     order = Order.of(values)
     steps, rows, channels, height, width = values.shape
-    found = order.empty((steps, rows, channels, height // 2, width // 2), values.dtype, values.device)
+    found = order.empty(
+        (steps, rows, channels, height // 2, width // 2), values.dtype, values.device
+    )
     size = found.numel()
     if size:
-        maps = 1 if order.channels_last else channels  # of one plane
         inner = channels if order.channels_last else 1
         _halve[(triton.cdiv(size, _BLOCK),)](
             order.apply(values).reshape(-1), order.apply(found), size,
@@ -100,9 +103,7 @@ def _sum_steps(values, weights, found, steps, size, stride, BLOCK: tl.constexpr)
 
 
 @triton.jit  # type: ignore[untyped-decorator]
-def _halve(
-    values, found, size, height, width, half_height, half_width, inner, BLOCK: tl.constexpr
-):
+def _halve(values, found, size, height, width, half_height, half_width, inner, BLOCK: tl.constexpr):
     """Take the maximum of 2x2 squares; `inner` numbers lie between two columns."""
     place = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     mask = place < size
