@@ -183,7 +183,7 @@ class Engine(Protocol):
 
     def weight_gradient(
         self, synapse: nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d, inputs: Spikes | Tensor,
-        grad: Tensor,
+        grad: Tensor, precision: torch.dtype | None = None,
     ) -> Tensor:  # fmt: skip
         """Return the gradient of a synapse's weight, in its shape.
 
@@ -191,6 +191,7 @@ class Engine(Protocol):
             synapse: a linear layer, or a convolution padded with a number of zeros.
             inputs: spikes `[T, N, ...]`, or rows without steps, such as traces, `[N, ...]`.
             grad: the gradient of the currents, `[T, N, ...]` or `[N, ...]`.
+            precision: the dtype of autocast, or none. An engine may round the factors to it.
         """
 
     def scale_rows(self, rows: Tensor, factor: Tensor, other: Tensor) -> Tensor:
@@ -205,6 +206,15 @@ class Engine(Protocol):
 
     def surrogate_gradient(self, neuron: Neuron, voltage: Tensor, grad_mean: Tensor) -> Tensor:
         """Return the gradient of the currents `[T, N, ...]`, given that of `surrogate_mean`."""
+
+    def grid_mean(self, maps: Tensor, grid: int) -> Tensor:
+        """Return feature maps `[N, C, H, W]` averaged to `grid` x `grid` positions.
+
+        The windows are those of `torch.nn.functional.adaptive_avg_pool2d`.
+        """
+
+    def grid_mean_gradient(self, maps: Tensor, grid: int, grad: Tensor) -> Tensor:
+        """Return the gradient of the maps, given that of `grid_mean`."""
 
     def cosine_cross_entropy(
         self, rows: Tensor, others: Tensor, columns: Tensor, scale: float, smoothing: float

@@ -26,23 +26,28 @@ class _Check(NamedTuple):
 _waiting: deque[_Check] = deque()
 
 
-def refuse_if(failed: Tensor, error: Callable[[], Exception | None]) -> None:
+def refuse_if(
+    failed: Callable[[], Tensor],
+    error: Callable[[], Exception | None],
+    device: torch.device,
+) -> None:
     """Raise an error if a flag is true: at once on a CPU, in a later call on a GPU.
 
-    In a CUDA graph nothing is checked: the program that replays the graph does it.
+    While a CUDA graph is captured nothing is checked: its replays could not raise an error.
 
     Args:
-        failed: the flag, a tensor without axes.
+        failed: computes the flag, a tensor without axes.
         error: makes the error; none if a closer look finds nothing wrong.
+        device: where the flag is computed.
     """
-    if failed.device.type != "cuda":
-        if bool(failed):
+    if device.type != "cuda":
+        if bool(failed()):
             _raise(error)
         return
     if torch.cuda.is_current_stream_capturing():
         return
     on_host = torch.empty((), dtype=torch.bool, pin_memory=True)
-    on_host.copy_(failed, non_blocking=True)
+    on_host.copy_(failed(), non_blocking=True)
     known = torch.cuda.Event()
     known.record()
     _waiting.append(_Check(on_host, known, error))

@@ -24,7 +24,7 @@ from sigprop_snn.neurons.filters import filter_matrix, geometric_response, impul
 from sigprop_snn.neurons.stepwise import is_constant, stepwise
 
 _TOGETHER = 3  # steps: intermediate values stay in the cache
-_FLOOR = 1e-12  # keeps the direction of a silent row finite
+FLOOR = 1e-12  # keeps the direction of a silent row finite
 
 
 class ReferenceEngine:
@@ -113,7 +113,13 @@ class ReferenceEngine:
                 neuron, current, state, contexts=contexts, scale=scale, record=record
             )
 
-    def weight_gradient(self, synapse: Weighted, inputs: Spikes | Tensor, grad: Tensor) -> Tensor:
+    def weight_gradient(
+        self,
+        synapse: Weighted,
+        inputs: Spikes | Tensor,
+        grad: Tensor,
+        precision: torch.dtype | None = None,
+    ) -> Tensor:
         """Return the gradient of a synapse's weight, as one product over all rows and steps."""
         dense = inputs if isinstance(inputs, Tensor) else inputs.dense()
         if isinstance(synapse, nn.Linear):
@@ -159,6 +165,16 @@ class ReferenceEngine:
             torch.mul(neuron.surrogate.df(neuron.above(steps)), each, out=into)
         return current_gradient(neuron, grad)
 
+    def grid_mean(self, maps: Tensor, grid: int) -> Tensor:
+        """Return feature maps `[N, C, H, W]` averaged to `grid` x `grid` positions."""
+        with torch.no_grad():
+            return torch.nn.functional.adaptive_avg_pool2d(maps, grid)
+
+    def grid_mean_gradient(self, maps: Tensor, grid: int, grad: Tensor) -> Tensor:
+        """Return the gradient of the maps, given that of `grid_mean`."""
+        found: Tensor = torch.ops.aten._adaptive_avg_pool2d_backward(grad, maps)
+        return found
+
     def cosine_cross_entropy(
         self, rows: Tensor, others: Tensor, columns: Tensor, scale: float, smoothing: float
     ) -> CosineCrossEntropy:
@@ -167,7 +183,7 @@ class ReferenceEngine:
         with torch.enable_grad(), torch.autocast(rows.device.type, enabled=False):
             s, t = rows.requires_grad_(), others.requires_grad_()
             units = (
-                x / torch.linalg.vector_norm(x, dim=1, keepdim=True).clamp(min=_FLOOR)
+                x / torch.linalg.vector_norm(x, dim=1, keepdim=True).clamp(min=FLOOR)
                 for x in (s, t)
             )
             scores = scale * next(units) @ next(units).t()
@@ -184,15 +200,23 @@ class ReferenceEngine:
         return "ReferenceEngine()"
 
 
-def observe(normaliser: nn.Module, current: Tensor, rows: int) -> None:
-    """Let a normaliser observe the first rows of a current `[T, N, ...]`, before it is scaled."""
+def observe(normaliser: nn.Module, current: Tensor, rows: int, bias: Tensor | None = None) -> None:
+    """Let a normaliser observe the first rows of a current `[T, N, ...]`, before it is scaled.
+
+    Args:
+        normaliser: any module; only a `Normaliser` observes.
+        current: the currents.
+        rows: how many of the first rows it observes; none for 0.
+        bias: what the currents lack; broadcasts against one row.
+    """
     if not rows or not isinstance(normaliser, Normaliser):
         return
     seen = current[:, :rows]
     if len(seen) > 1:
         windows = observed(*seen.shape[:2], maps=seen.dim() > 3, device=seen.device)
         seen = windows.existing(seen[windows.steps, windows.rows])
-    normaliser.observe(seen.flatten(0, seen.dim() - current.dim() + 1))
+    seen = seen.flatten(0, seen.dim() - current.dim() + 1)
+    normaliser.observe(seen if bias is None else seen + bias)
 
 
 def check_contexts(inputs: torch.Size, current: torch.Size, contexts: Tensor | None) -> None:
@@ -217,7 +241,7 @@ def check_finite(inputs: Tensor) -> None:
     # NaN never exceeds a threshold: without this check it would pass for silence.
     distinct = inputs[:1] if is_constant(inputs) else inputs
     # A finite sum has finite terms, and takes one pass. Finite terms may have an infinite sum.
-    refuse_if(~torch.isfinite(distinct.sum()), lambda: _not_finite(distinct))
+    refuse_if(lambda: ~torch.isfinite(distinct.sum()), lambda: _not_finite(distinct), inputs.device)
 
 
 def _not_finite(inputs: Tensor) -> Exception | None:

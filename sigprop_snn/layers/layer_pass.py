@@ -143,7 +143,7 @@ def check_first(inputs: Sequence[int], ran: Run, signal: Signal) -> None:
     # NaN never exceeds a threshold: without this check it would pass for silence. A finite sum
     # has finite terms, and takes one pass.
     voltage = ran.mean_voltage
-    refuse_if(~torch.isfinite(voltage.sum()), lambda: _not_finite(voltage))
+    refuse_if(lambda: ~torch.isfinite(voltage.sum()), lambda: _not_finite(voltage), voltage.device)
     found = tuple(voltage.shape[1:])
     if signal.shape is not None and found != tuple(signal.shape):
         raise SigpropError(

@@ -171,8 +171,10 @@ def _gradients(
     """
     layer, norm = current.layer, current.norm
     engine = engine_for(grad.device)
-    with torch.autocast(grad.device.type, enabled=False):
-        product = engine.weight_gradient(layer, inputs, grad)
+    kind = grad.device.type
+    precision = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else None
+    with torch.autocast(kind, enabled=False):
+        product = engine.weight_gradient(layer, inputs, grad, precision)
     sums = factor * current.channel_sums(grad)
     if norm is None:
         _leave_out(product.mul_(factor), sums, current, mean_input)

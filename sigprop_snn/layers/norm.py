@@ -48,7 +48,11 @@ class RunningScale(nn.Module):
         wide = torch.promote_types(current.dtype, torch.float32)  # a sum may overflow float16
         norm = torch.linalg.vector_norm(current.detach(), dtype=wide)
         mean_square = (norm.square() / current.numel()).to(self.mean_square)
-        refuse_if(~torch.isfinite(mean_square), lambda: _not_finite("mean square"))
+        refuse_if(
+            lambda: ~torch.isfinite(mean_square),
+            lambda: _not_finite("mean square"),
+            current.device,
+        )
         self.batches += 1
         share = (1.0 / self.batches).clamp(min=self.momentum).to(self.mean_square)
         self.mean_square.lerp_(mean_square, share)
@@ -109,7 +113,11 @@ class RunningNorm(nn.Module):
     def observe(self, current: Tensor) -> None:
         """Update the running statistics with a batch's current `[N, C, ...]`."""
         mean, variance = _channel_figures(current.detach())
-        refuse_if(~torch.isfinite(variance).all(), lambda: _not_finite("variance"))
+        refuse_if(
+            lambda: ~torch.isfinite(variance).all(),
+            lambda: _not_finite("variance"),
+            current.device,
+        )
         self.batches += 1
         share = (1.0 / self.batches).clamp(min=self.momentum).to(self.mean)
         self.mean.lerp_(mean.to(self.mean), share)

@@ -165,8 +165,25 @@ def as_fractions(targets: Tensor, columns: int, like: Tensor) -> Tensor:
 
 def _on_grid(representation: Tensor, grid: int) -> Tensor:
     if representation.dim() == 4 and min(representation.shape[-2:]) > grid:
-        return F.adaptive_avg_pool2d(representation, grid)
+        averaged: Tensor = _GridMean.apply(representation, grid)
+        return averaged
     return representation
+
+
+class _GridMean(torch.autograd.Function):
+    """Maps averaged to a grid, by the engine of their device."""
+
+    @staticmethod
+    def forward(ctx: Any, maps: Tensor, grid: int) -> Tensor:
+        ctx.save_for_backward(maps)
+        ctx.grid = grid
+        return engine_for(maps.device).grid_mean(maps, grid)
+
+    @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator]
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        (maps,) = ctx.saved_tensors
+        return engine_for(maps.device).grid_mean_gradient(maps, ctx.grid, grads[0]), None
 
 
 def _flat(representation: Tensor, centred: bool) -> Tensor:

@@ -94,14 +94,21 @@ class Signal(nn.Module, ABC):
             )
         if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
             raise SigpropError(f"labels are {labels.dtype}; expected integers")
-        outside = (labels < 0) | (labels >= self.classes)
-        refuse_if(outside.any(), lambda: _out_of_range(labels[outside], self.classes))
+        refuse_if(
+            lambda: _outside(labels, self.classes).any(),
+            lambda: _out_of_range(labels, self.classes),
+            labels.device,
+        )
+
+
+def _outside(labels: Tensor, classes: int) -> Tensor:
+    return (labels < 0) | (labels >= classes)
 
 
 def _out_of_range(labels: Tensor, classes: int) -> SigpropError:
+    wrong = labels[_outside(labels, classes)]
     return SigpropError(
-        f"label {int(labels[0])} is out of range; expected 0 to {classes - 1}, "
-        f"for {classes} classes"
+        f"label {int(wrong[0])} is out of range; expected 0 to {classes - 1}, for {classes} classes"
     )
 
 

@@ -187,7 +187,13 @@ class CpuEngine(ReferenceEngine):
             {n: done.voltage if n == "voltage" else done.spikes.dense() for n in record},
         )
 
-    def weight_gradient(self, synapse: Weighted, inputs: Spikes | Tensor, grad: Tensor) -> Tensor:
+    def weight_gradient(
+        self,
+        synapse: Weighted,
+        inputs: Spikes | Tensor,
+        grad: Tensor,
+        precision: torch.dtype | None = None,
+    ) -> Tensor:
         """Return the gradient of a synapse's weight, by events where that is faster."""
         if isinstance(inputs, Tensor) or inputs.constant:
             return super().weight_gradient(synapse, inputs, grad)

@@ -3,17 +3,35 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor, nn
 
 from sigprop_snn.neurons.base import Neuron, State
-from sigprop_snn.neurons.engines.engine import Run, Scale, Spikes
-from sigprop_snn.neurons.engines.plain import Weighted, why_not_current, why_not_lif
-from sigprop_snn.neurons.engines.reference import ReferenceEngine, check_finite
+from sigprop_snn.neurons.engines.engine import (
+    CosineCrossEntropy,
+    Normaliser,
+    Run,
+    Scale,
+    Spikes,
+)
+from sigprop_snn.neurons.engines.plain import (
+    Weighted,
+    plain_synapse,
+    why_not_current,
+    why_not_lif,
+)
+from sigprop_snn.neurons.engines.reference import (
+    FLOOR,
+    ReferenceEngine,
+    check_contexts,
+    check_finite,
+    observe,
+)
 from sigprop_snn.neurons.engines.triton import surrogate
 from sigprop_snn.neurons.engines.triton.lif import run_lif
+from sigprop_snn.neurons.engines.triton.maps import grid_mean, grid_mean_gradient
 from sigprop_snn.neurons.engines.triton.spikes import DeviceSpikes
 from sigprop_snn.neurons.filters import geometric_response, impulse_response
 from sigprop_snn.neurons.lif import LIF
@@ -45,14 +63,56 @@ class TritonEngine(ReferenceEngine):
             return super().spikes(inputs)
         return DeviceSpikes(inputs)
 
+    def layer(
+        self,
+        synapse: nn.Module,
+        normaliser: nn.Module,
+        neuron: Neuron,
+        spikes: Spikes,
+        state: Any = None,
+        *,
+        contexts: Tensor | None = None,
+        observed_rows: int = 0,
+        record: tuple[str, ...] = (),
+    ) -> Run:
+        """Run a layer; the bias of a convolution joins the normaliser's offset.
+
+        A GPU adds the bias in a pass of its own, which takes as long as the neurons. The spikes
+        take the place of the currents in memory where they fit.
+        """
+        bias = _bias_of_maps(synapse, spikes)
+        if bias is None or not isinstance(normaliser, Normaliser):
+            return super().layer(
+                synapse, normaliser, neuron, spikes, state,
+                contexts=contexts, observed_rows=observed_rows, record=record,
+            )  # fmt: skip
+        with torch.no_grad():
+            current = self._convolved(synapse, spikes, bias=None)
+            check_contexts(spikes.shape, current.shape[2:], contexts)
+            observe(normaliser, current, observed_rows, bias)
+            scale = normaliser.scale(current[0])
+            offset = scale.gain * bias
+            scale = Scale(scale.gain, offset if scale.offset is None else scale.offset + offset)
+            current = current.expand(spikes.shape[0], *current.shape[1:])
+            return self._neurons(
+                neuron, current, state, contexts=contexts, scale=scale, record=record,
+                overwrite=True,
+            )  # fmt: skip
+
+    def _convolved(self, synapse: nn.Module, spikes: Spikes, bias: Tensor | None) -> Tensor:
+        """Return the output of a convolution for every step; one step for constant input."""
+        assert isinstance(synapse, nn.Conv2d)
+        inputs = spikes.dense()
+        rows = (inputs[:1] if spikes.constant else inputs).flatten(0, 1)
+        current = synapse._conv_forward(
+            rows.contiguous(memory_format=torch.channels_last), synapse.weight, bias
+        )
+        return current.unflatten(0, (-1, spikes.shape[1]))
+
     def currents(self, synapse: nn.Module, spikes: Spikes) -> Tensor:
         """Return a synapse's output for every step; that of feature maps is channels-last."""
-        if isinstance(synapse, nn.Conv2d) and len(spikes.shape) == 5:
-            inputs = spikes.dense()
-            rows = (inputs[:1] if spikes.constant else inputs).flatten(0, 1)
-            current = synapse(rows.contiguous(memory_format=torch.channels_last))
-            found: Tensor = current.unflatten(0, (-1, spikes.shape[1]))
-            return found
+        if _is_convolution(synapse, spikes):
+            return self._convolved(synapse, spikes, synapse.bias)
         return super().currents(synapse, spikes)
 
     def neurons(
@@ -67,16 +127,35 @@ class TritonEngine(ReferenceEngine):
         detach_spikes: bool = False,
     ) -> Run:
         """Run neurons through a current; LIF in one pass over time."""
-        reason = self.why_not_neurons(neuron, current, state, contexts=contexts, record=record)
-        if detach_spikes or reason is not None:
+        if detach_spikes:
             return super().neurons(
                 neuron, current, state,
-                contexts=contexts, scale=scale, record=record, detach_spikes=detach_spikes,
+                contexts=contexts, scale=scale, record=record, detach_spikes=True,
             )  # fmt: skip
+        return self._neurons(
+            neuron, current, state, contexts=contexts, scale=scale, record=record, overwrite=False
+        )
+
+    def _neurons(
+        self,
+        neuron: Neuron,
+        current: Tensor,
+        state: Any,
+        *,
+        contexts: Tensor | None,
+        scale: Scale | None,
+        record: tuple[str, ...],
+        overwrite: bool,
+    ) -> Run:
+        reason = self.why_not_neurons(neuron, current, state, contexts=contexts, record=record)
+        if reason is not None:
+            return super().neurons(
+                neuron, current, state, contexts=contexts, scale=scale, record=record
+            )
         assert isinstance(neuron, LIF)
         ran = run_lif(
             neuron, current, state, contexts=contexts, scale=scale,
-            record_voltage="voltage" in record,
+            record_voltage="voltage" in record, overwrite=overwrite,
         )  # fmt: skip
         kept = {"spike": ran.spike, "voltage": ran.voltage}
         return Run(
@@ -86,16 +165,22 @@ class TritonEngine(ReferenceEngine):
             {name: found for name in record if (found := kept[name]) is not None},
         )
 
-    def weight_gradient(self, synapse: Weighted, inputs: Spikes | Tensor, grad: Tensor) -> Tensor:
+    def weight_gradient(
+        self,
+        synapse: Weighted,
+        inputs: Spikes | Tensor,
+        grad: Tensor,
+        precision: torch.dtype | None = None,
+    ) -> Tensor:
         """Return the gradient of a synapse's weight; feature maps stay channels-last."""
+        dense = inputs if isinstance(inputs, Tensor) else inputs.dense()
+        if precision is not None and dense.dtype == torch.float32:
+            dense, grad = dense.to(precision), grad.to(precision)
         if isinstance(synapse, nn.Conv2d):
-            dense = inputs if isinstance(inputs, Tensor) else inputs.dense()
-            rows = dense.flatten(0, -4) if dense.dim() > 4 else dense
-            if rows.is_contiguous(memory_format=torch.channels_last):
-                errors = grad.flatten(0, -4) if grad.dim() > 4 else grad
-                grad = errors.contiguous(memory_format=torch.channels_last)
-            return super().weight_gradient(synapse, rows, grad)
-        return super().weight_gradient(synapse, inputs, grad)
+            dense = dense.flatten(0, -4)
+            if dense.is_contiguous(memory_format=torch.channels_last):
+                grad = grad.flatten(0, -4).contiguous(memory_format=torch.channels_last)
+        return super().weight_gradient(synapse, dense, grad).to(synapse.weight.dtype)
 
     def surrogate_mean(self, neuron: Neuron, voltage: Tensor) -> Tensor:
         """Return the mean over time of f(U[t] - threshold), `[N, ...]`, for `[T, N, ...]`."""
@@ -111,6 +196,48 @@ class TritonEngine(ReferenceEngine):
             return super().surrogate_gradient(neuron, voltage, grad_mean)
         return surrogate.surrogate_gradient(neuron, voltage, grad_mean, *geometric)
 
+    def grid_mean(self, maps: Tensor, grid: int) -> Tensor:
+        """Return feature maps `[N, C, H, W]` averaged to `grid` x `grid` positions."""
+        if not _takes_maps(maps, grid):
+            return super().grid_mean(maps, grid)
+        return grid_mean(maps.detach(), grid)
+
+    def grid_mean_gradient(self, maps: Tensor, grid: int, grad: Tensor) -> Tensor:
+        """Return the gradient of the maps, given that of `grid_mean`."""
+        if not _takes_maps(maps, grid):
+            return super().grid_mean_gradient(maps, grid, grad)
+        return grid_mean_gradient(maps.detach(), grid, grad.detach())
+
+    def cosine_cross_entropy(
+        self, rows: Tensor, others: Tensor, columns: Tensor, scale: float, smoothing: float
+    ) -> CosineCrossEntropy:
+        """Compare rows with others; the gradient in closed form, with few passes over the rows.
+
+        With c = s t / (|s| |t|), dc/ds = t / (|s| |t|) - c s / |s|^2.
+        """
+        rows, others = rows.detach(), others.detach()
+        with torch.no_grad(), torch.autocast(rows.device.type, enabled=False):
+            own, their = (
+                torch.linalg.vector_norm(x, dim=1).clamp_(min=FLOOR).reciprocal_()
+                for x in (rows, others)
+            )
+            both = own[:, None] * their
+            cosines = (rows @ others.t()).mul_(both)
+            scores = scale * cosines
+            log_odds = scores.log_softmax(dim=1)
+            inside = (columns >= 0) & (columns < len(others))
+            targets = torch.full_like(scores, smoothing / len(others))
+            right = columns.clamp(0, len(others) - 1)[:, None]
+            targets.scatter_add_(1, right, torch.full_like(scores[:, :1], 1.0 - smoothing))
+            losses = torch.where(inside, -(targets * log_odds).sum(1), torch.nan)
+            grad = (log_odds.exp() - targets).mul_(scale / max(1, len(rows)))
+            along = grad * cosines
+            products = grad.mul_(both)
+            grad_rows, grad_others = products @ others, products.t() @ rows
+            grad_rows.addcmul_((along.sum(1) * own.square())[:, None], rows, value=-1.0)
+            grad_others.addcmul_((along.sum(0) * their.square())[:, None], others, value=-1.0)
+        return CosineCrossEntropy(scores, losses, grad_rows, grad_others)
+
     def why_not_neurons(
         self,
         neuron: Neuron,
@@ -124,6 +251,32 @@ class TritonEngine(ReferenceEngine):
         return why_not_lif(neuron) or why_not_current(
             current, state, contexts, record, dtypes=_DTYPES, device=_device()
         )
+
+
+def _is_convolution(synapse: nn.Module, spikes: Spikes) -> TypeGuard[nn.Conv2d]:
+    """Return whether a synapse is a plain convolution of feature maps, alone."""
+    plain = plain_synapse(synapse)
+    return (
+        plain is not None
+        and not plain.flattens
+        and isinstance(plain.layer, nn.Conv2d)
+        and len(spikes.shape) == 5
+    )
+
+
+def _bias_of_maps(synapse: nn.Module, spikes: Spikes) -> Tensor | None:
+    """Return the bias of a plain convolution, `[F, 1, 1]`, if it has one."""
+    if not _is_convolution(synapse, spikes) or synapse.bias is None:
+        return None
+    return synapse.bias.detach()[:, None, None]
+
+
+def _takes_maps(maps: Tensor, grid: int) -> bool:
+    return (
+        maps.dtype == torch.float32
+        and maps.device.type == _device()
+        and grid <= min(maps.shape[-2:])
+    )
 
 
 def _device() -> str:

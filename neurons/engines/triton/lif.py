@@ -46,12 +46,26 @@ def run_lif(
     contexts: Tensor | None,
     scale: Scale | None,
     record_voltage: bool,
+    overwrite: bool = False,
 ) -> LifRun:
-    """Run LIF through a current `[T, B, ...]`; one program of the kernel runs 1024 neurons."""
+    """Run LIF through a current `[T, B, ...]`; one program of the kernel runs 1024 neurons.
+
+    Args:
+        neuron: the model.
+        current: of the rows.
+        state: where the neurons start; at rest if none.
+        contexts: the constant current of the contexts behind the rows, `[C, ...]`, or none.
+        scale: what the current, but not that of the contexts, goes through first.
+        record_voltage: whether to keep the voltage of every step.
+        overwrite: whether the spikes may take the place of the current.
+    """
     steps, rows, *shape = current.shape
     total = rows + (0 if contexts is None else len(contexts))
     order = Order.of(current)
-    spike = order.empty((steps, total, *shape), current.dtype, current.device)
+    if overwrite and contexts is None and order.apply(current).is_contiguous():
+        spike = order.apply(current).movedim(-1, -3) if order.channels_last else current
+    else:
+        spike = order.empty((steps, total, *shape), current.dtype, current.device)
     mean, last = (order.empty((total, *shape), torch.float32, current.device) for _ in range(2))
     voltage = (
         order.empty((steps, total, *shape), torch.float32, current.device)

@@ -10,6 +10,7 @@ import triton.language as tl
 from torch import Tensor, nn
 
 from sigprop_snn.neurons.engines.dense import DenseSpikes
+from sigprop_snn.neurons.engines.triton.maps import halved
 from sigprop_snn.neurons.engines.triton.order import Order
 from sigprop_snn.neurons.pooling import halves
 
@@ -49,7 +50,7 @@ class DeviceSpikes(DenseSpikes):
     def pooled(self, pool: nn.Module) -> DeviceSpikes:
         """Return the output of a module for every step, without a gradient."""
         if halves(pool) and self._values.dim() == 5 and self._values.dtype in _DTYPES:
-            return DeviceSpikes(_halved(self._values))
+            return DeviceSpikes(halved(self._values))
         return DeviceSpikes(super().pooled(pool).dense())
 
 
@@ -74,22 +75,6 @@ def _weighted_sum(values: Tensor, weights: Tensor) -> Tensor:
     return found
 
 
-def _halved(values: Tensor) -> Tensor:
-    order = Order.of(values)
-    steps, rows, channels, height, width = values.shape
-    found = order.empty(
-        (steps, rows, channels, height // 2, width // 2), values.dtype, values.device
-    )
-    size = found.numel()
-    if size:
-        inner = channels if order.channels_last else 1
-        _halve[(triton.cdiv(size, _BLOCK),)](
-            order.apply(values).reshape(-1), order.apply(found), size,
-            height, width, height // 2, width // 2, inner, BLOCK=_BLOCK,
-        )  # fmt: skip
-    return found
-
-
 @triton.jit  # type: ignore[untyped-decorator]
 def _sum_steps(values, weights, found, steps, size, stride, BLOCK: tl.constexpr):
     """Sum the steps of one block of numbers."""
@@ -100,20 +85,3 @@ def _sum_steps(values, weights, found, steps, size, stride, BLOCK: tl.constexpr)
         value = tl.load(values + tl.cast(t, tl.int64) * stride + place, mask=mask, other=0.0)
         total += tl.load(weights + t) * value.to(tl.float32)
     tl.store(found + place, total, mask=mask)
-
-
-@triton.jit  # type: ignore[untyped-decorator]
-def _halve(values, found, size, height, width, half_height, half_width, inner, BLOCK: tl.constexpr):
-    """Take the maximum of 2x2 squares; `inner` numbers lie between two columns."""
-    place = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
-    mask = place < size
-    within = place % inner
-    column = (place // inner) % half_width
-    row = (place // inner // half_width) % half_height
-    plane = place // inner // half_width // half_height
-    first = ((plane * height + 2 * row) * width + 2 * column) * inner + within
-    a = tl.load(values + first, mask=mask, other=0.0)
-    b = tl.load(values + first + inner, mask=mask, other=0.0)
-    c = tl.load(values + first + width * inner, mask=mask, other=0.0)
-    d = tl.load(values + first + width * inner + inner, mask=mask, other=0.0)
-    tl.store(found + place, tl.maximum(tl.maximum(a, b), tl.maximum(c, d)), mask=mask)

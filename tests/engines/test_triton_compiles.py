@@ -1,0 +1,74 @@
+"""The Triton kernels compile for a GPU; the compiler needs no GPU for this."""
+
+from __future__ import annotations
+
+import pytest
+
+triton = pytest.importorskip("triton", reason="Triton is not installed")
+
+from triton.backends.compiler import GPUTarget  # noqa: E402
+from triton.compiler import ASTSource  # noqa: E402
+
+from sigprop_snn.neurons.engines.triton import lif, maps, spikes, surrogate  # noqa: E402
+
+KERNELS = {
+    kernel.__name__: kernel
+    for module in (lif, maps, spikes, surrogate)
+    for kernel in vars(module).values()
+    if hasattr(kernel, "arg_names")
+}
+FLOATS = {
+    "beta", "current_gain", "threshold", "reset_amount", "slope", "per_step", "factor", "ratio",
+}  # fmt: skip
+OF_CURRENT = {"current", "spikes", "values"}
+FLOAT32 = {
+    "gains", "offsets", "voltages", "start", "mean", "last", "weights", "grad_mean", "grad", "maps",
+}  # fmt: skip
+BLOCK = 256
+
+
+def compiled(kernel, dtype, **fixed):
+    """Compile a kernel for compute capability 9.0; `fixed` arguments are constants."""
+    fixed["BLOCK"] = BLOCK
+    kinds = {}
+    for name in kernel.arg_names:
+        if name in fixed:
+            kinds[name] = "constexpr"
+        elif name in OF_CURRENT or (name == "found" and kernel.__name__ == "_halve"):
+            kinds[name] = f"*{dtype}"
+        elif name in FLOAT32 or name == "found":
+            kinds[name] = "*fp32"
+        else:
+            kinds[name] = "fp32" if name in FLOATS else "i32"
+    source = ASTSource(fn=kernel, signature=kinds, constexprs=fixed)
+    return triton.compile(source, target=GPUTarget("cuda", 90, 32)).asm["ptx"]
+
+
+def switches(kernel, *, on):
+    return {name: on for name in kernel.arg_names if name.isupper() and name != "BLOCK"}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def not_interpreted():
+    if not hasattr(lif._lif, "cache_hook") and not hasattr(lif._lif, "device_caches"):
+        pytest.skip("TRITON_INTERPRET is set: there is nothing to compile")
+
+
+@pytest.mark.parametrize("on", [False, True])
+@pytest.mark.parametrize("dtype", ["fp32", "bf16"])
+@pytest.mark.parametrize("name", KERNELS)
+def test_a_kernel_compiles(name, dtype, on):
+    kernel = KERNELS[name]
+    assert ".visible .entry" in compiled(kernel, dtype, **switches(kernel, on=on))
+
+
+@pytest.mark.parametrize("name", KERNELS)
+def test_a_kernel_compiles_for_sizes_of_one(name):
+    """Triton makes a constant of a size of 1, and a constant is no tensor."""
+    kernel = KERNELS[name]
+    sizes = {
+        name: 1
+        for name in kernel.arg_names
+        if name not in OF_CURRENT | FLOAT32 | FLOATS | {"found"} and not name.isupper()
+    }
+    assert ".visible .entry" in compiled(kernel, "fp32", **sizes, **switches(kernel, on=False))
