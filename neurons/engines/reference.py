@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -20,6 +21,7 @@ from sigprop_snn.neurons.engines.engine import (
 from sigprop_snn.neurons.engines.observed import observed
 from sigprop_snn.neurons.engines.plain import Weighted
 from sigprop_snn.neurons.filters import filter_matrix, geometric_response, impulse_response
+from sigprop_snn.neurons.joining import Join, joined
 from sigprop_snn.neurons.stepwise import is_constant, stepwise
 
 _TOGETHER = 3  # steps: intermediate values stay in the cache
@@ -43,6 +45,13 @@ class ReferenceEngine:
         """Return activity `[T, N, ...]`, checked to be finite."""
         check_finite(inputs)
         return DenseSpikes(inputs)
+
+    def join(self, parts: Sequence[Spikes], join: Join) -> Spikes:
+        """Return the activity of several layers as the input of one, without a gradient."""
+        if len(parts) == 1:
+            return parts[0]
+        with torch.no_grad():
+            return DenseSpikes(joined([part.dense() for part in parts], join))
 
     def currents(self, synapse: nn.Module, spikes: Spikes) -> Tensor:
         """Return a synapse's output for every step, `[T, N, ...]`; one step for constant input."""

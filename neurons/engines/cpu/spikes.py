@@ -7,6 +7,7 @@ one of sixteen. The same spikes in float32 take sixteen times as much memory, to
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +19,8 @@ from torch import Tensor, nn
 from sigprop_snn.neurons.engines.cpu.threads import Kernel, compile_kernel, jitable, run_kernel
 from sigprop_snn.neurons.engines.dense import DenseSpikes
 from sigprop_snn.neurons.engines.observed import WINDOW
-from sigprop_snn.neurons.pooling import halves
+from sigprop_snn.neurons.joining import halvings, joined_shape
+from sigprop_snn.neurons.pooling import HalvingPool, halves
 
 PATTERNS = 1 << WINDOW
 _NEURONS = 1024  # their weighted sums stay in the first-level cache
@@ -140,6 +142,29 @@ def pack(inputs: Tensor) -> PackedSpikes | None:
     if refused.any():
         return None
     return PackedSpikes(patterns.view(*patterns.shape[:2], *inputs.shape[2:]), steps)
+
+
+def join_packed(parts: Sequence[PackedSpikes]) -> PackedSpikes | None:
+    """Return packed spikes side by side, or none where 2x2 pools don't lead to one size."""
+    if len({len(part.shape) for part in parts}) > 1:
+        parts = [part.flatten() for part in parts]
+    size = joined_shape([tuple(part.shape[2:]) for part in parts], "side-by-side")[1:]
+    pooled: list[PackedSpikes] = []
+    for part in parts:
+        times = halvings(tuple(part.shape[3:]), size)
+        if times is None:
+            return None
+        for _ in range(times):
+            halved = part.pooled(HalvingPool())
+            assert isinstance(halved, PackedSpikes)
+            part = halved
+        pooled.append(part)
+    steps = parts[0].steps
+    if pooled[0].patterns.dim() != 5:
+        return PackedSpikes(torch.cat([part.patterns for part in pooled], dim=2), steps)
+    # The layer kernels take maps with their channels last.
+    maps = torch.cat([part.patterns.permute(0, 1, 3, 4, 2) for part in pooled], dim=-1)
+    return PackedSpikes(maps.permute(0, 1, 4, 2, 3), steps)
 
 
 def _bits(dtype: torch.dtype) -> tuple[torch.dtype | None, float]:
