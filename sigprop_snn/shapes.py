@@ -9,7 +9,7 @@ from typing import Protocol
 import torch
 from torch import nn
 
-from sigprop_snn.layers.sources import Kept, Sources, sources_by_name
+from sigprop_snn.layers.sources import Kept, Sources, joining, sources_by_name
 from sigprop_snn.neurons.joining import joined
 
 
@@ -50,7 +50,8 @@ class Layout:
             kept = Kept(sources_by_name(named), torch.zeros(1, *shape))
             for name, block in named:
                 parts = [part.unsqueeze(0) for part in kept.take(name)]
-                rows = joined(parts, block.sources.join)[0]
+                with joining(name):
+                    rows = joined(parts, block.sources.join)[0]
                 inputs.append(tuple(rows.shape[1:]))
                 rows = block.synapse(rows)
                 currents.append(tuple(rows.shape[1:]))

@@ -13,7 +13,7 @@ from torch import Tensor
 from sigprop_snn.errors import SigpropError
 from sigprop_snn.layers.block import Block
 from sigprop_snn.layers.contracts import Response
-from sigprop_snn.layers.sources import Kept, sources_by_name
+from sigprop_snn.layers.sources import Kept, joining, sources_by_name
 from sigprop_snn.neurons.engines import Run, Spikes, engine_for
 from sigprop_snn.neurons.joining import joined
 from sigprop_snn.signals.base import Signal
@@ -91,12 +91,10 @@ def joined_input(name: str, block: Block, parts: Sequence[Activity]) -> Activity
     """
     if len(parts) == 1:
         return parts[0]
-    try:
+    with joining(name):
         if isinstance(parts[0], Tensor):
             return joined(parts, block.sources.join)
         return block.engine.join(parts, block.sources.join)
-    except SigpropError as error:
-        raise SigpropError(f"{name}: {error}") from error
 
 
 def plain_pass(

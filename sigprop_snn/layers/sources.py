@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeAlias, TypeVar
 
@@ -111,6 +112,19 @@ def first_branch(received: Mapping[str, tuple[str, ...]]) -> str | None:
             return name
         below = name
     return None
+
+
+@contextmanager
+def joining(name: str) -> Iterator[None]:
+    """Put the name of the block before an error of joining.
+
+    Raises:
+        SigpropError: the error, with the block's name.
+    """
+    try:
+        yield
+    except SigpropError as error:
+        raise SigpropError(f"{name}: {error}") from error
 
 
 class Kept(Generic[_Activity]):
