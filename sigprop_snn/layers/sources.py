@@ -70,14 +70,13 @@ class Sources:
             return tuple(reversed(below[-self.blocks :])) or (INPUT,)
         allowed = tuple(below) or (INPUT,)
         for source in self.blocks:
-            if source in allowed:
-                continue
-            reason = ""
-            if source == INPUT:
-                reason = "; the contexts enter at the first block, and the input has no rows of them"
-            raise SigpropError(
-                f"{name} receives {source!r}; expected one of {', '.join(allowed)}, below it{reason}"
-            )
+            if source not in allowed:
+                reason = ""
+                if source == INPUT:
+                    reason = " (the contexts enter at block1, so the input has no rows of them)"
+                raise SigpropError(
+                    f"{name} receives {source!r}; expected {' or '.join(allowed)}{reason}"
+                )
         return self.blocks
 
 

@@ -82,7 +82,9 @@ def mlp(
             with torch.no_grad():  # rows of one length give a current of known size
                 nn.init.normal_(linear.weight, std=gain / math.sqrt(features))
         synapse = nn.Sequential(*before, linear) if before else linear
-        blocks.append(Block(synapse, parts.layer_neuron((size,)), norm=scale, sources=below.sources))
+        blocks.append(
+            Block(synapse, parts.layer_neuron((size,)), norm=scale, sources=below.sources)
+        )
         below.sent((size,))
     layout = Layout.of(blocks, shape, classes, gain)
     return parts.network(layout, blocks)
@@ -135,9 +137,7 @@ def conv(
         layer = parts.layer_neuron((size, height, width))
         norm = RunningNorm(size, gain, shift)
         blocks.append(
-            Block(
-                synapse, layer, norm=norm, pool=pool, centred=bool(blocks), sources=below.sources
-            )
+            Block(synapse, layer, norm=norm, pool=pool, centred=bool(blocks), sources=below.sources)
         )
         below.sent((size, height, width), pooled=pool is not None)
     layout = Layout.of(blocks, shape, classes, gain)
