@@ -97,11 +97,11 @@ class Network(nn.Module):
     def __setattr__(self, name: str, value: Any) -> None:
         """Set an attribute. A layer rule becomes the rule of signal propagation by it."""
         if name == "rule":
+            value = _as_rule(value)
+            self._check_row(value)
             # The rule before may be a module and this one not, or the other way round.
             self._modules.pop("rule", None)
             self.__dict__.pop("rule", None)
-            value = _as_rule(value)
-            self._check_row(value)
         super().__setattr__(name, value)
 
     def forward(self, inputs: Tensor) -> Tensor:
