@@ -569,15 +569,19 @@ def test_operations_are_those_of_every_source(pool):
     assert found.connections == 4 * 5 * 16
 
 
-def test_events_beside_graded_values_stay_events():
+@pytest.mark.parametrize("rate", [None, 1.0])
+def test_events_beside_graded_values_stay_events(rate):
     torch.manual_seed(2)
     blocks = [
-        Block(nn.Linear(6, 5), Rate()),
+        Block(nn.Linear(6, 5), NEURONS["hard-rate"]()),
         Block(nn.Linear(5, 4), LIF(), norm=RunningScale(4, 2.0)),
         Block(nn.Linear(9, 3), LIF(), sources=2),
     ]
     network = Network(ProjectedContext(3, (5,)), blocks, Readout(3, 3)).eval()
+    if rate is not None:  # a rate that is a whole number is no event either
+        nn.init.constant_(blocks[0].synapse.bias, 10.0)
     x = batch((6,), steps=6)[0].float()
+    assert rate is None or (network.record(x, ["spike"])["block1"]["spike"] == rate).all()
     spikes = network.record(x, ["spike"])["block2"]["spike"]
     found = count_operations(network, x)["block3"]
     assert torch.equal(found.additions, 3 * spikes.sum((0, 2)).double())
