@@ -19,6 +19,7 @@ from sigprop_snn.layers.layer_pass import layer_pass
 from sigprop_snn.monitors import count_operations
 from sigprop_snn.network import (
     Block,
+    DotProductLoss,
     Layout,
     Network,
     Online,
@@ -28,6 +29,7 @@ from sigprop_snn.network import (
     RunningScale,
     Sources,
     SurrogateRule,
+    TopK,
     VoltageRule,
     conv,
     mlp,
@@ -430,6 +432,14 @@ def test_online_the_last_part_has_the_gradient_of_the_whole_sample(make, every):
     torch.testing.assert_close(got.scores, expected.scores)
     for one, other in zip(parts.parameters(), whole.parameters(), strict=True):
         torch.testing.assert_close(one.grad, other.grad, rtol=1e-9, atol=1e-12)
+
+
+def test_a_loss_may_compare_the_joined_contexts():
+    x, labels = batch((6,))
+    network = mlp((6,), CLASSES, hidden=(9, 8, 7), loss=DotProductLoss(select=TopK(2)), sources=3)
+    network.learn(x.float(), labels)
+    for block in network.blocks:
+        assert list(block.synapse.modules())[-1].weight.grad.abs().sum() > 0
 
 
 @pytest.mark.parametrize("sources", [1, 2, 3])
