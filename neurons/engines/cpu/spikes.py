@@ -19,8 +19,7 @@ from torch import Tensor, nn
 from sigprop_snn.neurons.engines.cpu.threads import Kernel, compile_kernel, jitable, run_kernel
 from sigprop_snn.neurons.engines.dense import DenseSpikes
 from sigprop_snn.neurons.engines.observed import WINDOW
-from sigprop_snn.neurons.joining import halvings, joined_shape
-from sigprop_snn.neurons.pooling import HalvingPool, halves
+from sigprop_snn.neurons.pooling import halves
 
 PATTERNS = 1 << WINDOW
 _NEURONS = 1024  # their weighted sums stay in the first-level cache
@@ -144,26 +143,13 @@ def pack(inputs: Tensor) -> PackedSpikes | None:
     return PackedSpikes(patterns.view(*patterns.shape[:2], *inputs.shape[2:]), steps)
 
 
-def join_packed(parts: Sequence[PackedSpikes]) -> PackedSpikes | None:
-    """Return packed spikes side by side, or none where 2x2 pools don't lead to one size."""
-    if len({len(part.shape) for part in parts}) > 1:
-        parts = [part.flatten() for part in parts]
-    size = joined_shape([tuple(part.shape[2:]) for part in parts], "side-by-side")[1:]
-    pooled: list[PackedSpikes] = []
-    for part in parts:
-        times = halvings(tuple(part.shape[3:]), size)
-        if times is None:
-            return None
-        for _ in range(times):
-            halved = part.pooled(HalvingPool())
-            assert isinstance(halved, PackedSpikes)
-            part = halved
-        pooled.append(part)
+def side_by_side(parts: Sequence[PackedSpikes]) -> PackedSpikes:
+    """Return packed spikes of several layers, whose maps have one size, as those of one."""
     steps = parts[0].steps
-    if pooled[0].patterns.dim() != 5:
-        return PackedSpikes(torch.cat([part.patterns for part in pooled], dim=2), steps)
+    if parts[0].patterns.dim() != 5:
+        return PackedSpikes(torch.cat([part.patterns for part in parts], dim=2), steps)
     # The layer kernels take maps with their channels last.
-    maps = torch.cat([part.patterns.permute(0, 1, 3, 4, 2) for part in pooled], dim=-1)
+    maps = torch.cat([part.patterns.permute(0, 1, 3, 4, 2) for part in parts], dim=-1)
     return PackedSpikes(maps.permute(0, 1, 4, 2, 3), steps)
 
 
