@@ -15,6 +15,8 @@ from sigprop_snn.errors import SigpropError
 from sigprop_snn.network import Learned
 from sigprop_snn.training.evaluation import Evaluation
 
+_TOGETHER = 32  # batches whose figures are read from a GPU at once
+
 
 @dataclass
 class EpochMetrics:
@@ -32,22 +34,42 @@ class EpochMetrics:
     loss: dict[str, float] = field(default_factory=dict)
     seconds: float = 0.0
 
+    def __post_init__(self) -> None:
+        self._waiting: list[tuple[Learned, int]] = []
+
     def add(self, learned: Learned, labels: Tensor) -> None:
         """Add a batch.
 
+        On a GPU, the figures of several batches are read together, so that learning does not wait
+        for each.
+
         Raises:
-            SigpropError: if a layer's loss is NaN.
+            SigpropError: if a layer's loss is NaN, in this batch or in one that was not read yet.
         """
-        self.right += learned.correct
         self.samples += len(labels)
-        for layer in learned.layers:
-            if layer.loss is None:
-                continue
-            if math.isnan(layer.loss):
-                raise SigpropError(
-                    f"the loss of {layer.name} became NaN; a smaller learning_rate usually helps"
-                )
-            self.loss[layer.name] = self.loss.get(layer.name, 0.0) + layer.loss * len(labels)
+        self._waiting.append((learned, len(labels)))
+        if labels.device.type == "cpu" or len(self._waiting) >= _TOGETHER:
+            self.settle()
+
+    def settle(self) -> None:
+        """Read the figures of all batches.
+
+        Raises:
+            SigpropError: as in `add`.
+        """
+        for learned, samples in self._waiting:
+            self.right += learned.correct
+            for layer in learned.layers:
+                loss = layer.loss
+                if loss is None:
+                    continue
+                if math.isnan(loss):
+                    raise SigpropError(
+                        f"the loss of {layer.name} became NaN; a smaller learning_rate usually "
+                        "helps"
+                    )
+                self.loss[layer.name] = self.loss.get(layer.name, 0.0) + loss * samples
+        self._waiting.clear()
 
     def record(
         self, epoch: int, tested: Evaluation, validated: Evaluation | None = None
@@ -59,6 +81,7 @@ class EpochMetrics:
             tested: evaluation on the test samples.
             validated: evaluation on the validation samples, if they choose the best epoch.
         """
+        self.settle()
         validation = {} if validated is None else {"validation_accuracy": validated.accuracy}
         return {
             "epoch": epoch,

@@ -149,6 +149,7 @@ class TrainingRun:
 
     def checkpoint(self) -> dict[str, Any]:
         """Return the run and the random states of the process, as plain values and tensors."""
+        self.metrics.settle()
         return {
             "format": FORMAT,
             "config": self.config.as_json(),
