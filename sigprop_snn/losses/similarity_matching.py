@@ -43,7 +43,8 @@ class Similarity(LocalLoss):
     kernel: int = 3
 
     def __post_init__(self) -> None:
-        if type(self.kernel) is not int or not (self.kernel == 0 or self.kernel % 2 == 1 <= self.kernel):
+        is_size = isinstance(self.kernel, int) and not isinstance(self.kernel, bool)
+        if not is_size or self.kernel < 0 or (self.kernel > 0 and self.kernel % 2 == 0):
             raise SigpropError(
                 f"Similarity has kernel {self.kernel!r}; expected an odd number, or 0 for no "
                 "convolution"
@@ -78,10 +79,8 @@ class Similarity(LocalLoss):
             SigpropError: if feature maps have one position, or do not fit the convolution.
         """
         features = self._features(samples, head)
-        found = _centred_cosines(features)
-        with torch.no_grad():
-            expected = _centred_cosines(as_fractions(labels, columns, features))
-        return (found - expected).square().mean()
+        expected = _centred_cosines(as_fractions(labels, columns, features))
+        return (_centred_cosines(features) - expected).square().mean()
 
     def _features(self, samples: Tensor, head: nn.Module | None) -> Tensor:
         """Return the features of every sample, `[B, D]`."""
@@ -95,11 +94,12 @@ class Similarity(LocalLoss):
             )
         maps = samples
         if self.kernel:
-            if not isinstance(head, nn.Conv2d) or samples.dim() != 4 or shape[0] != head.in_channels:
+            fits = isinstance(head, nn.Conv2d) and samples.dim() == 4
+            if not fits or shape[0] != head.in_channels:
                 raise SigpropError(
                     f"{self} has no convolution for a layer's representation of shape {shape}; "
-                    "expected a synapse with nn.Conv2d, and its maps [F, H, W], or "
-                    "Similarity(kernel=0)"
+                    "expected the maps [F, H, W] of an nn.Conv2d in a network that was made with "
+                    "this loss, or Similarity(kernel=0)"
                 )
             maps = head(samples).to(samples.dtype)
         deviations: Tensor = _Deviation.apply(maps)

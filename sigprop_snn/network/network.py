@@ -242,7 +242,7 @@ class Network(nn.Module):
                 raise no_scores(loss)
             if answers not in loss.takes:
                 raise SigpropError(
-                    f"{type(loss).__name__} can't compare the targets of {signal}, which are "
+                    f"{loss} can't compare the targets of {signal}, which are "
                     f"{answers}; it takes {', '.join(sorted(loss.takes))}"
                 )
             if self.signal.per_sample and loss.compares_contexts:
