@@ -94,8 +94,7 @@ class Similarity(LocalLoss):
             )
         maps = samples
         if self.kernel:
-            fits = isinstance(head, nn.Conv2d) and samples.dim() == 4
-            if not fits or shape[0] != head.in_channels:
+            if not isinstance(head, nn.Conv2d) or [len(shape), shape[0]] != [3, head.in_channels]:
                 raise SigpropError(
                     f"{self} has no convolution for a layer's representation of shape {shape}; "
                     "expected the maps [F, H, W] of an nn.Conv2d in a network that was made with "
@@ -128,8 +127,8 @@ class _Deviation(torch.autograd.Function):
         centred, deviation = ctx.saved_tensors
         size = deviation.clamp(min=_FLOOR).mul_(ctx.positions)
         factor = (grads[0] / size).view(*size.shape, *[1] * (centred.dim() - 2))
-        found: Tensor = centred * factor
-        return found
+        grad: Tensor = centred * factor
+        return grad
 
 
 def _centred_cosines(rows: Tensor) -> Tensor:

@@ -222,7 +222,7 @@ class Network(nn.Module):
 
     def loss_head(self, name: str) -> nn.Module | None:
         """Return the module with the weights that the local loss of a block learns, or None."""
-        return self.loss_heads[name] if name in self.loss_heads else None
+        return dict(self.loss_heads.items()).get(name)
 
     def _loss_heads(self) -> dict[str, nn.Module]:
         """Return the modules of the local losses that have one, by the name of the block."""
