@@ -116,7 +116,7 @@ class _Deviation(torch.autograd.Function):
         axes = tuple(range(2, maps.dim()))
         centred = maps - maps.mean(axes, keepdim=True)
         positions = maps[0, 0].numel()
-        deviation = torch.linalg.vector_norm(centred, dim=axes).div_(positions**0.5)
+        deviation: Tensor = torch.linalg.vector_norm(centred, dim=axes).div_(positions**0.5)
         ctx.save_for_backward(centred, deviation)
         ctx.positions = positions
         return deviation

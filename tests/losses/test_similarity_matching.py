@@ -235,6 +235,21 @@ def test_the_convolution_is_saved_and_loaded_with_the_network():
     assert [layer.loss for layer in mine.layers] == [layer.loss for layer in theirs.layers]
 
 
+def test_a_run_is_trained_and_loaded_by_the_name_of_the_loss(tmp_path):
+    from sigprop_snn.training import TrainConfig, load_run, train
+
+    config = TrainConfig(
+        "digits", network="conv", loss="dot-product+similarity", epochs=1, steps=2, batch_size=20,
+        train_samples=40, test_samples=20, device="cpu", out=tmp_path / "run",
+    )  # fmt: skip
+    trained = train(config, say=lambda _: None).network
+    loaded = load_run(tmp_path / "run").network
+    assert loaded.loss == LOSSES["dot-product+similarity"]() == trained.loss
+    assert {"block1", "block2", "block3"} == set(loaded.loss_heads)
+    for name, value in trained.state_dict().items():
+        assert torch.equal(loaded.state_dict()[name], value)
+
+
 def test_a_frozen_block_has_a_frozen_convolution():
     network = pictures(frozen=True)
     assert network.local_parameters()["block2"] == []
