@@ -138,7 +138,7 @@ class _CosineCrossEntropy(torch.autograd.Function):
     @staticmethod
     @once_differentiable  # type: ignore[untyped-decorator]
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        # Multiply also by 1: to read the factor, a GPU would have to finish first.
+        # A product with a tensor: reading the number would make the program wait for a GPU.
         grad_samples, grad_contexts = (grads[1] * grad for grad in ctx.saved_tensors)
         return grad_samples, grad_contexts, None, None, None
 
