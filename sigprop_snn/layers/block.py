@@ -125,6 +125,13 @@ class Block(nn.Module):
         return all(type(module) in _AFFINE for module in modules)
 
     @property
+    def maps(self) -> int | None:
+        """Number of feature maps of the current; None if the synapse is no 2-d convolution."""
+        layers = [m for m in self.synapse.modules() if isinstance(m, nn.Linear | nn.Conv2d)]
+        last = layers[-1] if layers else None
+        return last.out_channels if isinstance(last, nn.Conv2d) else None
+
+    @property
     def engine(self) -> Engine:
         """The engine that runs the block on its device."""
         weights = next(self.parameters(), None)

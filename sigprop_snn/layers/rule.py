@@ -46,6 +46,9 @@ class LearningNetwork(Protocol):
     def loss_of(self, block: Block) -> LocalLoss:
         """Return the local loss of a block."""
 
+    def loss_head(self, name: str) -> nn.Module | None:
+        """Return the module with the weights that the local loss of a block learns, or None."""
+
     def predicted(self, by_layer: Mapping[str, Tensor]) -> Tensor:
         """Return the network's own scores `[B, C]`, given those of its layers by name."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from sigprop_snn.answers import Answers
-from sigprop_snn.losses.base import LocalLoss
+from sigprop_snn.losses.base import LocalLoss, WeightedSum
 from sigprop_snn.losses.binary import BinaryLoss
 from sigprop_snn.losses.contrastive import ContrastiveLoss
 from sigprop_snn.losses.distance import CosineLoss, L2Loss
@@ -13,6 +13,7 @@ from sigprop_snn.losses.dot_product import DotProductLoss
 from sigprop_snn.losses.goodness import Goodness
 from sigprop_snn.losses.hebbian import HebbianLoss
 from sigprop_snn.losses.selection import Maxima, RandomMaximum, TopK
+from sigprop_snn.losses.similarity_matching import Similarity
 
 
 def default_loss(answers: Answers) -> LocalLoss:
@@ -35,6 +36,11 @@ def top_k() -> DotProductLoss:
     return DotProductLoss(select=TopK())
 
 
+def with_similarity() -> WeightedSum:
+    """Dot products on a grid of 4; samples of one class become similar, others dissimilar."""
+    return DotProductLoss(grid=4) + 10 * Similarity()
+
+
 def one_of_many() -> BinaryLoss:
     """Binary cross-entropy of every context; for about ten contexts, one of them right."""
     return BinaryLoss(offset=0.3)
@@ -46,6 +52,7 @@ LOSSES: dict[str, Callable[[], LocalLoss]] = {
     "maxima": maxima,
     "random-maximum": random_maximum,
     "top-k": top_k,
+    "dot-product+similarity": with_similarity,
     "l2": L2Loss,
     "cosine": CosineLoss,
     "contrastive": ContrastiveLoss,

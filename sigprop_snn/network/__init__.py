@@ -10,7 +10,7 @@ from sigprop_snn.layers.readout import Readout
 from sigprop_snn.layers.rule import LearningNetwork, Predict, Rule
 from sigprop_snn.layers.scoring import correct
 from sigprop_snn.layers.sources import Sources
-from sigprop_snn.losses.base import LocalLoss
+from sigprop_snn.losses.base import LocalLoss, WeightedSum
 from sigprop_snn.losses.binary import BinaryLoss
 from sigprop_snn.losses.catalogue import LOSSES
 from sigprop_snn.losses.contrastive import ContrastiveLoss
@@ -19,6 +19,7 @@ from sigprop_snn.losses.dot_product import DotProductLoss
 from sigprop_snn.losses.goodness import Goodness
 from sigprop_snn.losses.hebbian import HebbianLoss
 from sigprop_snn.losses.selection import Label, Maxima, RandomMaximum, TopK
+from sigprop_snn.losses.similarity_matching import Similarity
 from sigprop_snn.network.builders import NETWORKS, conv, mlp, vgg8
 from sigprop_snn.network.network import Network
 from sigprop_snn.network.online import Online, learn_in_parts
@@ -76,6 +77,7 @@ __all__ = [
     "RunningScale",
     "Signal",
     "SignalPropagation",
+    "Similarity",
     "Sources",
     "Stage",
     "SurrogateRule",
@@ -83,6 +85,7 @@ __all__ = [
     "Update",
     "VectorContext",
     "VoltageRule",
+    "WeightedSum",
     "conv",
     "correct",
     "learn_in_parts",

@@ -15,7 +15,7 @@ from sigprop_snn.layers.layer_pass import plain_pass
 from sigprop_snn.layers.readout import Readout
 from sigprop_snn.layers.rule import PREDICTIONS, Predict, Rule
 from sigprop_snn.layers.sources import first_branch, sources_by_name
-from sigprop_snn.losses.base import LocalLoss
+from sigprop_snn.losses.base import LocalLoss, no_scores
 from sigprop_snn.losses.catalogue import default_loss
 from sigprop_snn.rules.signal_propagation import SignalPropagation
 from sigprop_snn.rules.voltage import VoltageRule
@@ -93,6 +93,8 @@ class Network(nn.Module):
         self.loss = loss if loss is not None else default_loss(signal.answers)
         self.predict = predict
         self._check_answers()
+        # Last, so that the term of a loss does not change the weights that a seed gives.
+        self.loss_heads = nn.ModuleDict(self._loss_heads())
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Set an attribute. A layer rule becomes the rule of signal propagation by it."""
@@ -186,12 +188,15 @@ class Network(nn.Module):
     def local_parameters(self) -> dict[str, list[nn.Parameter]]:
         """Return the parameters that learn together, by layer; the signal goes with block1.
 
-        What the rule itself learns goes with the layer that it names.
+        What a local loss learns goes with its block, and what the rule itself learns with the
+        layer that the rule names.
         """
         groups = {
             name: [p for p in block.parameters() if p.requires_grad]
             for name, block in self.named_blocks()
         }
+        for name, head in self.loss_heads.items():
+            groups[name] += [p for p in head.parameters() if p.requires_grad]
         groups["block1"] += [p for p in self.signal.parameters() if p.requires_grad]
         if self.readout is not None:
             groups["readout"] = [p for p in self.readout.parameters() if p.requires_grad]
@@ -230,14 +235,29 @@ class Network(nn.Module):
                 f"but {name} receives {', '.join(received[name])}"
             )
 
+    def loss_head(self, name: str) -> nn.Module | None:
+        """Return the module with the weights that the local loss of a block learns, or None."""
+        return dict(self.loss_heads.items()).get(name)
+
+    def _loss_heads(self) -> dict[str, nn.Module]:
+        """Return the modules of the local losses that have one, by the name of the block."""
+        heads: dict[str, nn.Module] = {}
+        for name, block in self.named_blocks():
+            head = self.loss_of(block).head(block.maps)
+            if head is not None:
+                heads[name] = head.requires_grad_(not block.frozen)
+        return heads
+
     def _check_answers(self) -> None:
         answers, signal = self.signal.answers, type(self.signal).__name__
         for loss in (self.loss, *(block.loss for block in self.each_block())):
             if loss is None:
                 continue
+            if not loss.has_scores:
+                raise no_scores(loss)
             if answers not in loss.takes:
                 raise SigpropError(
-                    f"{type(loss).__name__} can't compare the targets of {signal}, which are "
+                    f"{loss} can't compare the targets of {signal}, which are "
                     f"{answers}; it takes {', '.join(sorted(loss.takes))}"
                 )
             if self.signal.per_sample and loss.compares_contexts:

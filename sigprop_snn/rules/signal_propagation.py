@@ -119,6 +119,14 @@ def compared(network: LearningNetwork, layer: Layer[Spikes], entry: Entry) -> St
         incoming = layer.inputs.rows(entry.samples).dense()
     targets = local.targets(entry.targets, incoming)
     scores, loss = local.compare(samples, contexts, targets)
+    # The columns of separate contexts tell right from wrong, not the classes.
+    separate = entry.contexts_per_sample > 0
+    labels = entry.answers if separate else entry.targets
+    assert labels is not None
+    columns = network.signal.classes if separate else len(contexts)
+    among = local.compare_samples(samples, labels, columns, network.loss_head(name))
+    if among is not None:
+        loss = loss + among
     return Stage(name, scores, loss, response, entry.targets)
 
 
