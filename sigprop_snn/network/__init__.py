@@ -18,7 +18,7 @@ from sigprop_snn.losses.dot_product import DotProductLoss
 from sigprop_snn.losses.goodness import Goodness
 from sigprop_snn.losses.hebbian import HebbianLoss
 from sigprop_snn.losses.selection import Label, Maxima, RandomMaximum, TopK
-from sigprop_snn.network.builders import NETWORKS, conv, mlp, vgg8
+from sigprop_snn.network.builders import NETWORKS, conv, mlp, vgg, vgg8
 from sigprop_snn.network.network import Network
 from sigprop_snn.network.online import Online, learn_in_parts
 from sigprop_snn.neurons.pooling import HalvingPool
@@ -87,6 +87,7 @@ __all__ = [
     "mlp",
     "multi_label_context",
     "vector_context",
+    "vgg",
     "vgg8",
     "wrong_labels",
 ]
