@@ -48,6 +48,8 @@ EVALUATION_BATCH = 250
 SOURCES = 3  # blocks that each block receives
 SIMILARITY = 10.0  # weight of the similarity term
 BACKPROPAGATION = "backpropagation"
+SWITCHES = ("centring", "similarity", "skips")
+LINES = {"all three": "-", "none": ":"}
 
 BUILDERS: dict[str, Callable[..., Network]] = {"six": vgg, "vgg8": vgg8, "conv": conv}
 
@@ -55,6 +57,8 @@ BUILDERS: dict[str, Callable[..., Network]] = {"six": vgg, "vgg8": vgg8, "conv":
 @dataclass(frozen=True)
 class Case:
     """One run.
+
+    Backpropagation uses neither centring nor similarity: its rows have False for both.
 
     Attributes:
         rule: a name in `RULES`.
@@ -290,53 +294,49 @@ def number(value: float | None) -> str:
     return "-" if value is None else f"{value:.2f}"
 
 
-SWITCHES = ("centring", "similarity", "skips")
-
-
 def figure(rows: Sequence[dict[str, Any]], path: Path) -> None:
     """Draw accuracy over depth: nearest context on the left, linear probe on the right."""
     from sigprop_snn import plots
-    from sigprop_snn.plots.style import GREY, PALETTE, dress, label_ends, plain, ticks
+    from sigprop_snn.plots.style import DASHED, GREY, PALETTE, dress, label_ends, ticks
 
-    groups: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+    groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for row in rows:
         groups.setdefault((row["rule"], variant(row)), []).append(row)
     rules = dict.fromkeys(row["rule"] for row in rows if row["rule"] != BACKPROPAGATION)
     colours = dict(zip(rules, PALETTE, strict=False)) | {BACKPROPAGATION: GREY}
     left, right = plots.axes_row(2, size=(11.5, 4.2))
     for ax, name, title in (
-        (left, "context_accuracy", "nearest context (%)"),
+        (left, "context_accuracy", "nearest context (%), and the network of backpropagation"),
         (right, "probe_accuracy", "linear probe (%)"),
     ):
         dress(ax, title=title, x_label="block", grid="y")
         ends = []
         for (rule, which), group in groups.items():
-            values = over_depth(group, name)
-            if rule == BACKPROPAGATION and name == "context_accuracy":
-                # It compares no contexts. Its network's accuracy is the mark to reach.
-                end = 100 * fmean(row["test_accuracy"] for row in group)
-                values = [end] * len(group[0]["blocks"])
-            if not values:
-                continue
+            values, marker = over_depth(group, name), "o"
+            if not values:  # backpropagation compares no contexts: draw the mark to reach
+                marker = ""
+                values = [100 * fmean(row["test_accuracy"] for row in group)]
+                values *= len(group[0]["blocks"])
             after = which == "all three"
             ax.plot(
-                range(1, len(values) + 1), values, color=colours[rule],
-                linestyle=(0, (4, 2)) if rule == BACKPROPAGATION else "-" if after else ":",
-                linewidth=1.8 if after else 1.3, marker="o", markersize=3.8,
-                markerfacecolor=colours[rule] if after else "white",
+                range(1, len(values) + 1), values, color=colours[rule], marker=marker,
+                markersize=3.8, markerfacecolor=colours[rule] if after else "white",
+                linewidth=1.8 if after else 1.3,
+                linestyle=DASHED if rule == BACKPROPAGATION else LINES.get(which, "-."),
             )  # fmt: skip
-            what = "network, " if rule == BACKPROPAGATION and name == "context_accuracy" else ""
-            label = rule if rule == BACKPROPAGATION else f"{rule}, {which}"
-            ends.append((values[-1], f"{plain(what + label)}  {values[-1]:.1f}", colours[rule]))
+            ends.append((values[-1], f"{rule} {which} {values[-1]:.1f}", colours[rule]))
         ax.xaxis.set_major_locator(ticks(8, whole=True))
         label_ends(ax, ends)
     plots.save(left, path)
 
 
 def variant(row: dict[str, Any]) -> str:
-    """Return the name of a row's ingredients."""
+    """Return the name of a row's ingredients. The reference has one, skips."""
+    if row["rule"] == BACKPROPAGATION:
+        return "" if row["skips"] else "no skips"
     used = [name for name in SWITCHES if row[name]]
-    return {3: "all three", 0: "none"}.get(len(used), ", ".join(used))
+    unused = [f"no {name}" for name in SWITCHES if not row[name]]
+    return ("none", used[0] if used else "", unused[0] if unused else "", "all three")[len(used)]
 
 
 def over_depth(group: Sequence[dict[str, Any]], name: str) -> list[float]:
@@ -396,8 +396,10 @@ def main() -> None:
     cases = [
         Case(
             rule, given.neuron, given.network, given.width, seed, given.epochs, len(data.train.y),
-            given.batch_size, given.size, given.steps, not given.no_centring,
-            not given.no_similarity, not given.no_skips,
+            given.batch_size, given.size, given.steps,
+            centring=rule != BACKPROPAGATION and not given.no_centring,
+            similarity=rule != BACKPROPAGATION and not given.no_similarity,
+            skips=not given.no_skips,
         )
         for seed in range(given.seeds)
         for rule in given.rules.split(",")
