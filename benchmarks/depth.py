@@ -324,7 +324,8 @@ def figure(rows: Sequence[dict[str, Any]], path: Path) -> None:
                 linewidth=1.8 if after else 1.3,
                 linestyle=DASHED if rule == BACKPROPAGATION else LINES.get(which, "-."),
             )  # fmt: skip
-            ends.append((values[-1], f"{rule} {which} {values[-1]:.1f}", colours[rule]))
+            short = "backprop" if rule == BACKPROPAGATION else rule
+            ends.append((values[-1], f"{short} {which} {values[-1]:.1f}", colours[rule]))
         ax.xaxis.set_major_locator(ticks(8, whole=True))
         label_ends(ax, ends)
     plots.save(left, path)

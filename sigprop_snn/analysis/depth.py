@@ -167,8 +167,11 @@ def _tallies(network: Network, batches: Batches) -> dict[str, _Tally]:
 
 def _as_compared(loss: LocalLoss, both: Tensor, samples: int) -> Tensor:
     """Return the contexts as rows that the loss compares, `[C, D]`."""
+    # Of a sum of losses, the first one with a grid compares contexts.
+    losses = [loss, *(term.loss for term in getattr(loss, "terms", ()))]
+    grid = next((each.grid for each in losses if hasattr(each, "grid")), _GRID)
     first, contexts = both.tensor_split([samples])
-    return streams(first, contexts, getattr(loss, "grid", _GRID)).contexts
+    return streams(first, contexts, grid).contexts
 
 
 class _Tally:
