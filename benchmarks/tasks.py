@@ -11,17 +11,23 @@ import itertools
 import runpy
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from sigprop_snn.network import Network
 
 BETA = 0.9
 CLASSES = 10
 WIDTH = 800
 CHANNELS = (12, 32)
 PICTURES = ("cifar10", (3, 32, 32), (32, 64, 128))  # examples/cifar10.py's own network
+VGG8 = "vgg8"  # on pictures of the same size
+VGG8_LAYERS = (128, 256, None, 256, 512, None, 512, None, 512, None)  # maps; none is a pool
+VGG8_DENSE = 1024
 WARM_UP = (60, 10)  # short and full steps before ours is timed, for a trained network's rates
 
 
@@ -51,7 +57,7 @@ def inputs_for(case: Case, device: str) -> tuple[Tensor, Tensor]:
     trained one does: our cost depends on the rates, the peers' does not.
     """
     generator = torch.Generator().manual_seed(0)
-    if case.network == PICTURES[0]:
+    if case.network in (PICTURES[0], VGG8):
         # Pictures enter as a current that is constant in time, as the example's do.
         means = torch.rand(CLASSES, *PICTURES[1], generator=generator)
         labels = torch.randint(CLASSES, (case.batch_size,), generator=generator)
@@ -71,6 +77,8 @@ def layers_of(case: Case) -> list[nn.Module]:
         return [nn.Linear(a, b) for a, b in itertools.pairwise(sizes)]
     if case.network == PICTURES[0]:
         return _picture_layers()
+    if case.network == VGG8:
+        return _vgg8_layers()
     channels = [1, *CHANNELS[: case.depth], *CHANNELS[-1:] * (case.depth - 2)]
     layers: list[nn.Module] = []
     side = 28
@@ -96,29 +104,55 @@ def _picture_layers() -> list[nn.Module]:
     return [*layers, nn.Sequential(nn.MaxPool2d(2), nn.Flatten(), head)]
 
 
+def _vgg8_layers() -> list[nn.Module]:
+    layers: list[nn.Module] = []
+    maps, side, before = PICTURES[1][0], PICTURES[1][1], []
+    for more in VGG8_LAYERS:
+        if more is None:
+            before, side = [nn.MaxPool2d(2)], side // 2
+            continue
+        conv = nn.Conv2d(maps, more, 3, padding=1)
+        layers.append(nn.Sequential(*before, conv) if before else conv)
+        maps, before = more, []
+    dense = nn.Linear(maps * side**2, VGG8_DENSE)
+    layers.append(nn.Sequential(*before, nn.Flatten(), dense))
+    return [*layers, nn.Linear(VGG8_DENSE, CLASSES)]
+
+
 def _precision(case: Case, device: str) -> contextlib.AbstractContextManager[Any]:
     if case.precision == "bf16":
         return torch.autocast(device, torch.bfloat16)
     return contextlib.nullcontext()
 
 
-def _ours(case: Case, device: str) -> Task:
-    from sigprop_snn.network import conv, learn_in_parts, mlp
+def network_for(case: Case) -> Network:
+    """Return our network of a case, on the CPU."""
+    from sigprop_snn.network import conv, mlp, vgg8
     from sigprop_snn.rules import RULES
+
+    rule = RULES[case.rule].make if case.rule in RULES else None
+    torch.manual_seed(0)
+    if case.network == "mlp":
+        return mlp((784,), CLASSES, hidden=[WIDTH] * case.depth, rule=rule)
+    if case.network == VGG8:
+        return vgg8(PICTURES[1], CLASSES, rule=rule)
+    if case.network == PICTURES[0]:
+        example = runpy.run_path(str(Path(__file__).parent.parent / "examples" / "cifar10.py"))
+        built: Network = example["build"](
+            PICTURES[1], CLASSES, rule=None if rule is None else rule(None)
+        )
+        return built
+    channels = [*CHANNELS[: case.depth], *CHANNELS[-1:] * (case.depth - 2)]
+    return conv((1, 28, 28), CLASSES, channels=channels, kernel=5, rule=rule)
+
+
+def _ours(case: Case, device: str) -> Task:
+    from sigprop_snn.network import learn_in_parts
     from sigprop_snn.training.optimizers import LocalOptimizers
 
     spikes, labels = inputs_for(case, device)
-    rule = RULES[case.rule].make if case.rule in RULES else None
     every = 1 if case.rule == "online-voltage" else None
-    torch.manual_seed(0)
-    if case.network == "mlp":
-        net = mlp((784,), CLASSES, hidden=[WIDTH] * case.depth, rule=rule)
-    elif case.network == PICTURES[0]:
-        example = runpy.run_path(str(Path(__file__).parent.parent / "examples" / "cifar10.py"))
-        net = example["build"](PICTURES[1], CLASSES, rule=None if rule is None else rule(None))
-    else:
-        channels = [*CHANNELS[: case.depth], *CHANNELS[-1:] * (case.depth - 2)]
-        net = conv((1, 28, 28), CLASSES, channels=channels, kernel=5, rule=rule)
+    net = network_for(case)
     net = net.to(device)
     optimizers = LocalOptimizers(net, lambda group: torch.optim.Adam(group, 1e-3, fused=True))
 

@@ -24,7 +24,8 @@ class Observed(NamedTuple):
         rows: the row of every window, `[R]`.
         windows: its place in time, `[R]`: window w holds the steps 4w to 4w + 3.
         steps: its steps, `[4, R]`; a step behind the last is replaced by the last.
-        inside: which of these steps exist; none where all do.
+        inside: the places of the steps that exist among all of `steps`, one row after the other;
+            none where all exist.
     """
 
     rows: Tensor
@@ -34,11 +35,12 @@ class Observed(NamedTuple):
 
     def existing(self, currents: Tensor) -> Tensor:
         """Return the currents `[4, R, ...]` of the steps that exist, as `[N, ...]`."""
-        return currents.flatten(0, 1) if self.inside is None else currents[self.inside]
+        flat = currents.flatten(0, 1)
+        return flat if self.inside is None else flat[self.inside]
 
 
 @functools.lru_cache(maxsize=64)
-def observed(steps: int, rows: int, *, maps: bool) -> Observed:
+def observed(steps: int, rows: int, *, maps: bool, device: torch.device | None = None) -> Observed:
     """Return all windows where there are few, else whole ones, spread over steps and rows.
 
     The result is shared between calls: do not change it.
@@ -47,6 +49,7 @@ def observed(steps: int, rows: int, *, maps: bool) -> Observed:
         steps: T.
         rows: N.
         maps: whether the currents are feature maps.
+        device: where the currents are; the CPU if not given.
     """
     most = _WINDOWS_OF_MAPS if maps else _WINDOWS
     count, whole = -(-steps // WINDOW), steps // WINDOW
@@ -58,4 +61,5 @@ def observed(steps: int, rows: int, *, maps: bool) -> Observed:
         places = torch.arange(min(rows * count, most))
         row, windows = places % rows, places * count // len(places)
     at = WINDOW * windows + torch.arange(WINDOW)[:, None]
-    return Observed(row, windows, at.clamp(max=steps - 1), None if count == whole else at < steps)
+    inside = None if count == whole else (at < steps).flatten().nonzero().squeeze(1).to(device)
+    return Observed(row.to(device), windows.to(device), at.clamp(max=steps - 1).to(device), inside)

@@ -17,6 +17,7 @@ from sigprop_snn.neurons.engines.engine import (
     Scale,
     Spikes,
 )
+from sigprop_snn.neurons.engines.late import refuse_if
 from sigprop_snn.neurons.engines.observed import observed
 from sigprop_snn.neurons.engines.plain import Weighted
 from sigprop_snn.neurons.filters import filter_matrix, geometric_response, impulse_response
@@ -189,7 +190,7 @@ def observe(normaliser: nn.Module, current: Tensor, rows: int) -> None:
         return
     seen = current[:, :rows]
     if len(seen) > 1:
-        windows = observed(*seen.shape[:2], maps=seen.dim() > 3)
+        windows = observed(*seen.shape[:2], maps=seen.dim() > 3, device=seen.device)
         seen = windows.existing(seen[windows.steps, windows.rows])
     normaliser.observe(seen.flatten(0, seen.dim() - current.dim() + 1))
 
@@ -216,14 +217,18 @@ def check_finite(inputs: Tensor) -> None:
     # NaN never exceeds a threshold: without this check it would pass for silence.
     distinct = inputs[:1] if is_constant(inputs) else inputs
     # A finite sum has finite terms, and takes one pass. Finite terms may have an infinite sum.
-    if torch.isfinite(distinct.sum()):
-        return
-    bad = ~torch.isfinite(distinct)
-    if bad.any():
-        place = bad.nonzero()[0].tolist()
-        raise SigpropError(
-            f"input is {float(distinct[tuple(place)])} at {place}; expected finite numbers"
-        )
+    refuse_if(~torch.isfinite(distinct.sum()), lambda: _not_finite(distinct))
+
+
+def _not_finite(inputs: Tensor) -> Exception | None:
+    """Return the error for the first number that is not finite, if there is one."""
+    bad = ~torch.isfinite(inputs)
+    if not bad.any():
+        return None
+    place = bad.nonzero()[0].tolist()
+    return SigpropError(
+        f"input is {float(inputs[tuple(place)])} at {place}; expected finite numbers"
+    )
 
 
 def entering(current: Tensor, contexts: Tensor | None, scale: Scale | None) -> Tensor:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 from sigprop_snn.neurons.engines import Run
+from sigprop_snn.neurons.engines.late import raise_late
 
 Update = Callable[[str], object]
 """Takes the name of a layer as soon as the layer's gradient exists."""
@@ -67,29 +68,76 @@ class Stage(NamedTuple):
     targets: Tensor | None = None
 
 
-class LayerReport(NamedTuple):
+class LayerReport:
     """How one layer did on a batch.
 
-    Attributes:
+    On a GPU, reading a figure waits for the batch. A program that reads none of them, or not after
+    every batch, lets the GPU work ahead.
+
+    Args:
         name: "block1" for the first block; the readout is "readout".
         loss: its loss, if it has one.
         correct: how many samples it alone would have classified right, if it predicts.
     """
 
-    name: str
-    loss: float | None
-    correct: int | None
+    def __init__(
+        self, name: str, loss: Tensor | float | None = None, correct: Tensor | int | None = None
+    ) -> None:
+        self.name = name
+        self._loss = loss
+        self._correct = correct
+
+    @property
+    def loss(self) -> float | None:
+        """Its loss, if it has one."""
+        return None if self._loss is None else float(read(self._loss))
+
+    @property
+    def correct(self) -> int | None:
+        """How many samples it alone would have classified right, if it predicts."""
+        return None if self._correct is None else int(read(self._correct))
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, LayerReport):
+            return NotImplemented
+        mine, theirs = ((r.name, r.loss, r.correct) for r in (self, other))
+        return mine == theirs
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return f"LayerReport(name={self.name!r}, loss={self.loss}, correct={self.correct})"
 
 
-class Learned(NamedTuple):
-    """What a learning pass reports.
+class Learned:
+    """What a learning pass reports. Reading a count waits for the batch, as in `LayerReport`.
 
-    Attributes:
+    Args:
         layers: every layer in order.
         scores: the network's own, `[B, C]`.
         correct: how many samples the network got right.
     """
 
-    layers: list[LayerReport]
-    scores: Tensor
-    correct: int
+    def __init__(self, layers: list[LayerReport], scores: Tensor, correct: Tensor | int) -> None:
+        self.layers = layers
+        self.scores = scores
+        self._correct = correct
+
+    @property
+    def correct(self) -> int:
+        """How many samples the network got right."""
+        return int(read(self._correct))
+
+    def __repr__(self) -> str:
+        return f"Learned(layers={self.layers}, correct={self.correct})"
+
+
+def read(figure: Tensor | float) -> float:
+    """Return a figure of a batch as a number.
+
+    Raises:
+        SigpropError: if a check of the batch has failed on the GPU meanwhile.
+    """
+    number = float(figure)
+    raise_late()
+    return number

@@ -14,6 +14,7 @@ from sigprop_snn.errors import SigpropError
 from sigprop_snn.layers.block import Block
 from sigprop_snn.layers.contracts import Response
 from sigprop_snn.neurons.engines import Run, Spikes, engine_for
+from sigprop_snn.neurons.engines.late import refuse_if
 from sigprop_snn.signals.base import Signal
 
 Activity = TypeVar("Activity", Spikes, Tensor)
@@ -142,13 +143,18 @@ def check_first(inputs: Sequence[int], ran: Run, signal: Signal) -> None:
     # NaN never exceeds a threshold: without this check it would pass for silence. A finite sum
     # has finite terms, and takes one pass.
     voltage = ran.mean_voltage
-    if not torch.isfinite(voltage.sum()) and not torch.isfinite(voltage).all():
-        raise SigpropError(
-            "the first block's membrane voltage is not finite; expected smaller inputs or weights"
-        )
+    refuse_if(~torch.isfinite(voltage.sum()), lambda: _not_finite(voltage))
     found = tuple(voltage.shape[1:])
     if signal.shape is not None and found != tuple(signal.shape):
         raise SigpropError(
             f"input of shape {list(inputs)} gives the first block a current of shape "
             f"{list(found)}; expected {list(signal.shape)}, the signal's"
         )
+
+
+def _not_finite(voltage: Tensor) -> SigpropError | None:
+    if torch.isfinite(voltage).all():
+        return None
+    return SigpropError(
+        "the first block's membrane voltage is not finite; expected smaller inputs or weights"
+    )

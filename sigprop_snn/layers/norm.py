@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from sigprop_snn.errors import SigpropError
 from sigprop_snn.neurons.engines import Scale
+from sigprop_snn.neurons.engines.late import refuse_if
 
 _FLOOR = 1e-6  # avoids division by zero in a silent layer
 
@@ -47,8 +48,7 @@ class RunningScale(nn.Module):
         wide = torch.promote_types(current.dtype, torch.float32)  # a sum may overflow float16
         norm = torch.linalg.vector_norm(current.detach(), dtype=wide)
         mean_square = (norm.square() / current.numel()).to(self.mean_square)
-        if not math.isfinite(mean_square):
-            raise SigpropError("the current's mean square is not finite; expected smaller inputs")
+        refuse_if(~torch.isfinite(mean_square), lambda: _not_finite("mean square"))
         self.batches += 1
         share = (1.0 / self.batches).clamp(min=self.momentum).to(self.mean_square)
         self.mean_square.lerp_(mean_square, share)
@@ -109,8 +109,7 @@ class RunningNorm(nn.Module):
     def observe(self, current: Tensor) -> None:
         """Update the running statistics with a batch's current `[N, C, ...]`."""
         mean, variance = _channel_figures(current.detach())
-        if not torch.isfinite(variance).all():
-            raise SigpropError("the current's variance is not finite; expected smaller inputs")
+        refuse_if(~torch.isfinite(variance).all(), lambda: _not_finite("variance"))
         self.batches += 1
         share = (1.0 / self.batches).clamp(min=self.momentum).to(self.mean)
         self.mean.lerp_(mean.to(self.mean), share)
@@ -146,6 +145,10 @@ def _channel_figures(current: Tensor) -> tuple[Tensor, Tensor]:
     mean = flat.mean(2, dtype=wide).mean(0)
     square = torch.linalg.vector_norm(flat, dim=2, dtype=wide).square().mean(0) / flat.shape[2]
     return mean, (square - mean.square()).clamp(min=0)
+
+
+def _not_finite(figure: str) -> SigpropError:
+    return SigpropError(f"the current's {figure} is not finite; expected smaller inputs")
 
 
 def _per_channel(values: Tensor, current: Tensor) -> Tensor:

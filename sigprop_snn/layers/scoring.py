@@ -18,8 +18,8 @@ def correct(scores: Tensor, labels: Tensor) -> Tensor:
     return (~(scores < target)).sum(1) == 1
 
 
-def hits(scores: Tensor, targets: Tensor) -> int:
-    """Return how many samples score highest at their target.
+def hits(scores: Tensor, targets: Tensor) -> Tensor:
+    """Return how many samples score highest at their target, a tensor without axes.
 
     Args:
         scores: `[B, C]`.
@@ -27,7 +27,7 @@ def hits(scores: Tensor, targets: Tensor) -> int:
             every column with the largest fraction is right.
     """
     if not targets.is_floating_point():
-        return int(correct(scores, targets).sum())
+        return correct(scores, targets).sum()
     best = scores.argmax(dim=1)
     right = targets.gather(1, best[:, None]).squeeze(1) == targets.amax(dim=1)
-    return int((correct(scores, best) & right).sum())
+    return (correct(scores, best) & right).sum()

@@ -138,10 +138,8 @@ class _CosineCrossEntropy(torch.autograd.Function):
     @staticmethod
     @once_differentiable  # type: ignore[untyped-decorator]
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        factor = float(grads[1])
-        grad_samples, grad_contexts = (
-            grad if factor == 1.0 else factor * grad for grad in ctx.saved_tensors
-        )
+        # A product with a tensor: reading the number would make the program wait for a GPU.
+        grad_samples, grad_contexts = (grads[1] * grad for grad in ctx.saved_tensors)
         return grad_samples, grad_contexts, None, None, None
 
 

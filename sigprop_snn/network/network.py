@@ -133,7 +133,8 @@ class Network(nn.Module):
         """
         self.signal.check(inputs, labels)
         check_shape(inputs)
-        return self.rule.learn(self, inputs.detach(), _as_targets(labels), as_update(update))
+        targets = _as_targets(labels, self.signal.classes)
+        return self.rule.learn(self, inputs.detach(), targets, as_update(update))
 
     def stages(
         self, inputs: Tensor, labels: Tensor | None = None, *, record: tuple[str, ...] = ()
@@ -147,7 +148,7 @@ class Network(nn.Module):
         check_shape(inputs)
         if labels is not None:
             self.signal.check(inputs, labels)
-            labels = _as_targets(labels)
+            labels = _as_targets(labels, self.signal.classes)
         yield from self.rule.stages(self, inputs.detach(), labels, record=record)
 
     def record(self, inputs: Tensor, names: Iterable[str]) -> dict[str, dict[str, Tensor]]:
@@ -266,5 +267,9 @@ def check_shape(inputs: Tensor) -> None:
         )
 
 
-def _as_targets(labels: Tensor) -> Tensor:
-    return labels if labels.is_floating_point() else labels.long()
+def _as_targets(labels: Tensor, classes: int) -> Tensor:
+    if labels.is_floating_point():
+        return labels
+    labels = labels.long()
+    # The error for a wrong label comes later there, and until then the label must not break CUDA.
+    return labels if labels.device.type == "cpu" else labels.clamp(0, classes - 1)

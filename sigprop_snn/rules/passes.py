@@ -167,7 +167,7 @@ def reported(network: LearningNetwork, scores: Tensor, loss: Tensor, labels: Ten
     layers = [
         LayerReport(name, None, None) for name, _ in network.named_layers() if name != "readout"
     ]
-    layers.append(LayerReport("readout", float(loss.detach()), right))
+    layers.append(LayerReport("readout", loss.detach(), right))
     return Learned(layers, network.predicted({"readout": scores.detach()}), right)
 
 

@@ -133,7 +133,7 @@ def learn_by_stages(
         update: called with the name of every layer as soon as its gradient is ready.
     """
     reports: list[LayerReport] = []
-    right: dict[str, int] = {}
+    right: dict[str, Tensor] = {}
     by_layer: dict[str, Tensor] = {}
     targets: dict[str, Tensor] = {}
     for stage in stages:
@@ -145,7 +145,7 @@ def learn_by_stages(
                 update(stage.name)
         scores = by_layer[stage.name] = stage.scores.detach()
         right[stage.name] = hits(scores, stage.targets)
-        reports.append(LayerReport(stage.name, float(stage.loss.detach()), right[stage.name]))
+        reports.append(LayerReport(stage.name, stage.loss.detach(), right[stage.name]))
         targets[stage.name] = stage.targets
         last = stage.name
         del stage  # free the layer's graph before the next layer runs

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from sigprop_snn.answers import Answers
 from sigprop_snn.errors import SigpropError
+from sigprop_snn.neurons.engines.late import refuse_if
 
 # `as_current` normalises the projection, so its initial size is free. Adam's steps have a fixed
 # size, so small weights learn faster.
@@ -93,12 +94,15 @@ class Signal(nn.Module, ABC):
             )
         if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
             raise SigpropError(f"labels are {labels.dtype}; expected integers")
-        wrong = labels[(labels < 0) | (labels >= self.classes)]
-        if len(wrong):
-            raise SigpropError(
-                f"label {int(wrong[0])} is out of range; expected 0 to {self.classes - 1}, "
-                f"for {self.classes} classes"
-            )
+        outside = (labels < 0) | (labels >= self.classes)
+        refuse_if(outside.any(), lambda: _out_of_range(labels[outside], self.classes))
+
+
+def _out_of_range(labels: Tensor, classes: int) -> SigpropError:
+    return SigpropError(
+        f"label {int(labels[0])} is out of range; expected 0 to {classes - 1}, "
+        f"for {classes} classes"
+    )
 
 
 def check_sizes(signal: Signal, classes: int, shape: tuple[int, ...], fewest: int = 2) -> None:

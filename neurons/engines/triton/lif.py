@@ -1,7 +1,8 @@
 """LIF over all time steps in one Triton kernel.
 
 State and sum are float32 for every dtype of current. Multiplications and additions are not fused,
-as in the reference engine, so the spikes are the same.
+as in the reference engine, so the spikes are the same. Rows keep the order of their memory:
+feature maps may be channels-last, as the convolutions of a GPU prefer them.
 """
 
 from __future__ import annotations
@@ -15,10 +16,10 @@ from torch import Tensor
 
 from sigprop_snn.neurons.base import State
 from sigprop_snn.neurons.engines.engine import Scale
-from sigprop_snn.neurons.engines.reference import entering
+from sigprop_snn.neurons.engines.triton.order import Order
 from sigprop_snn.neurons.lif import LIF
 
-_BLOCK = 1024
+_BLOCK = 1024  # neurons of one program
 
 
 class LifRun(NamedTuple):
@@ -27,13 +28,13 @@ class LifRun(NamedTuple):
     Attributes:
         spike: `[T, B + C, ...]`, in the dtype of the current.
         voltage: the voltage before the reset, `[T, B + C, ...]`, if it was recorded.
-        voltage_sum: the same, summed over the steps, `[B + C, ...]`.
+        mean_voltage: the same, averaged over the steps, `[B + C, ...]`.
         last_voltage: the voltage after the last reset, `[B + C, ...]`.
     """
 
     spike: Tensor
     voltage: Tensor | None
-    voltage_sum: Tensor
+    mean_voltage: Tensor
     last_voltage: Tensor
 
 
@@ -47,88 +48,131 @@ def run_lif(
     record_voltage: bool,
 ) -> LifRun:
     """Run LIF through a current `[T, B, ...]`; one program of the kernel runs 1024 neurons."""
-    if state is None:
-        state = neuron.initial_state(entering(current[0], contexts, scale))
-    start = state.voltage.detach().contiguous()
-    shape = (current.shape[0], *start.shape)
-    spike = current.new_empty(shape)
-    voltage = start.new_empty(shape) if record_voltage else None
-    total, last = torch.zeros_like(start), start.clone()
+    steps, rows, *shape = current.shape
+    total = rows + (0 if contexts is None else len(contexts))
+    order = Order.of(current)
+    spike = order.empty((steps, total, *shape), current.dtype, current.device)
+    mean, last = (order.empty((total, *shape), torch.float32, current.device) for _ in range(2))
+    voltage = (
+        order.empty((steps, total, *shape), torch.float32, current.device)
+        if record_voltage
+        else None
+    )
+    start = None if state is None else order.apply(state.voltage.detach())
+    parts = [(order.apply(current.detach()), scale)]
+    if contexts is not None:
+        parts.append((order.apply(contexts.detach().to(current.dtype))[None], None))
     first = 0
-    for rows, scaled in ((current, scale), (_constant(contexts, current), None)):
-        if rows is None:
-            continue
-        distinct = rows.detach()[:1] if rows.stride(0) == 0 else rows.detach()
-        flat = distinct.reshape(distinct.shape[0], -1).contiguous()
-        size = flat.shape[1]
+    for part, scaled in parts:
+        size = part[0].numel()
+        gain, offset, channels, inner = _scale(scaled, torch.Size(shape), order, current.device)
         _lif[(triton.cdiv(size, _BLOCK),)](
-            flat,
-            *_per_neuron(rows[0], scaled),
-            spike,
-            voltage if voltage is not None else last,
-            last,
-            total,
-            current.shape[0],
+            part,
+            gain,
+            offset,
+            order.apply(spike),
+            order.apply(voltage) if voltage is not None else mean,
+            start if start is not None else mean,
+            order.apply(mean),
+            order.apply(last),
+            steps,
             size,
             first,
             last.numel(),
-            size if flat.shape[0] > 1 else 0,
+            0 if len(part) == 1 or part.stride(0) == 0 else part.stride(0),
+            channels,
+            inner,
             float(neuron.beta),
             float(neuron.current_gain),
             float(neuron.threshold),
             float(neuron.threshold) if neuron.reset_mode == "subtract" else 0.0,
+            STARTS=start is not None,
+            SCALES=scaled is not None,
             RESET_TO_ZERO=neuron.reset_mode == "zero",
             RECORD_VOLTAGE=voltage is not None,
+            WIDE=size >= 1 << 31,
             BLOCK=_BLOCK,
             enable_fp_fusion=False,
         )
         first += size
-    return LifRun(spike, voltage, total, last)
+    return LifRun(spike, voltage, mean, last)
 
 
-def _constant(contexts: Tensor | None, current: Tensor) -> Tensor | None:
-    """Return contexts `[C, ...]` as a current that is constant in time, `[T, C, ...]`."""
-    if contexts is None:
-        return None
-    return contexts.to(current).expand(len(current), *contexts.shape)
+def _scale(
+    scale: Scale | None, shape: torch.Size, order: Order, device: torch.device
+) -> tuple[Tensor, Tensor, int, int]:
+    """Return gain and offset by channel, the number of channels, and the neurons between two.
 
-
-def _per_neuron(step: Tensor, scale: Scale | None) -> tuple[Tensor, Tensor]:
-    """Return gain and offset of every neuron of one step `[N, ...]`, flat, float32."""
-    gain = step.new_ones((), dtype=torch.float32) if scale is None else scale.gain
-    offset = None if scale is None else scale.offset
-    if offset is None:
-        offset = step.new_zeros((), dtype=torch.float32)
-    return (
-        gain.detach().float().expand(step.shape).reshape(-1).contiguous(),
-        offset.detach().float().expand(step.shape).reshape(-1).contiguous(),
-    )
+    Neuron i of a row has channel (i // between) % channels.
+    """
+    if scale is None:
+        unused = torch.empty(0, device=device)
+        return unused, unused, 1, 1
+    offset = scale.offset if scale.offset is not None else torch.zeros_like(scale.gain)
+    both = [values.detach().float() for values in (scale.gain, offset)]
+    if all(values.numel() == 1 for values in both):
+        return both[0].reshape(1), both[1].reshape(1), 1, 1
+    by_channel = (shape[0], *[1] * (len(shape) - 1))
+    if all(values.shape == by_channel for values in both):
+        between = 1 if order.channels_last else shape[1:].numel()
+        return both[0].flatten(), both[1].flatten(), shape[0], between
+    each = [order.apply(values.expand(1, *shape)).flatten() for values in both]
+    return each[0], each[1], shape.numel(), 1
 
 
 @triton.jit  # type: ignore[untyped-decorator]
 def _lif(
-    current, gains, offsets, spikes, voltages, last, total,
-    steps, size, first, step_stride, current_stride,
+    current, gains, offsets, spikes, voltages, start, mean, last,
+    steps, size, first, step_stride, current_stride, channels, between,
     beta, current_gain, threshold, reset_amount,
-    RESET_TO_ZERO: tl.constexpr, RECORD_VOLTAGE: tl.constexpr, BLOCK: tl.constexpr,
+    STARTS: tl.constexpr, SCALES: tl.constexpr, RESET_TO_ZERO: tl.constexpr,
+    RECORD_VOLTAGE: tl.constexpr, WIDE: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     """Run one block of the current's neurons; `first` is the place of their first in the output."""
     neuron = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     mask = neuron < size
     place = neuron + first
-    gain = tl.load(gains + neuron, mask=mask, other=0.0)
-    offset = tl.load(offsets + neuron, mask=mask, other=0.0)
-    v = tl.load(last + place, mask=mask, other=0.0)
-    summed = tl.load(total + place, mask=mask, other=0.0)
-    for t in range(steps):
-        step = tl.cast(t, tl.int64)
-        i = tl.load(current + step * current_stride + neuron, mask=mask, other=0.0).to(tl.float32)
-        voltage = beta * v + current_gain * (gain * i + offset)
-        spike = tl.where(voltage > threshold, 1.0, 0.0)
-        summed += voltage
-        v = voltage - (voltage if RESET_TO_ZERO else reset_amount) * spike
-        tl.store(spikes + step * step_stride + place, spike.to(spikes.dtype.element_ty), mask=mask)
-        if RECORD_VOLTAGE:
-            tl.store(voltages + step * step_stride + place, voltage, mask=mask)
+    v = tl.zeros([BLOCK], tl.float32)
+    summed = tl.zeros([BLOCK], tl.float32)
+    gain = tl.full([BLOCK], 1.0, tl.float32)
+    offset = tl.zeros([BLOCK], tl.float32)
+    if STARTS:
+        v = tl.load(start + place, mask=mask, other=0.0)
+    if SCALES:
+        index = neuron if WIDE else neuron.to(tl.int32)  # short numbers divide faster
+        channel = (index // between) % channels
+        gain = tl.load(gains + channel, mask=mask, other=0.0)
+        offset = tl.load(offsets + channel, mask=mask, other=0.0)
+    stride = tl.cast(current_stride, tl.int64)
+    for begin in range(0, steps, 4):
+        # Four loads before the first store: the compiler may not move a load before a store.
+        source = current + tl.cast(begin, tl.int64) * stride + neuron
+        i0 = tl.load(source, mask=mask, other=0.0)
+        i1 = tl.load(source + stride, mask=mask & (begin + 1 < steps), other=0.0)
+        i2 = tl.load(source + 2 * stride, mask=mask & (begin + 2 < steps), other=0.0)
+        i3 = tl.load(source + 3 * stride, mask=mask & (begin + 3 < steps), other=0.0)
+        for ahead in tl.static_range(4):
+            if ahead == 0:
+                i = i0
+            elif ahead == 1:
+                i = i1
+            elif ahead == 2:
+                i = i2
+            else:
+                i = i3
+            step = tl.cast(begin + ahead, tl.int64)
+            exists = step < steps
+            i = i.to(tl.float32)
+            if SCALES:
+                i = gain * i + offset
+            voltage = beta * v + current_gain * i
+            spike = tl.where(voltage > threshold, 1.0, 0.0)
+            after = voltage - (voltage if RESET_TO_ZERO else reset_amount) * spike
+            v = tl.where(exists, after, v)
+            summed += tl.where(exists, voltage, 0.0)
+            at = step * step_stride + place
+            tl.store(spikes + at, spike.to(spikes.dtype.element_ty), mask=mask & exists)
+            if RECORD_VOLTAGE:
+                tl.store(voltages + at, voltage, mask=mask & exists)
     tl.store(last + place, v, mask=mask)
-    tl.store(total + place, summed, mask=mask)
+    tl.store(mean + place, tl.div_rn(summed, tl.cast(steps, tl.float32)), mask=mask)
