@@ -19,7 +19,7 @@ import argparse
 import json
 import platform
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -40,6 +40,7 @@ from sigprop_snn.device import keep_freed_memory
 from sigprop_snn.files import write_text_atomically
 from sigprop_snn.network import DotProductLoss, LocalLoss, Network, conv, vgg, vgg8
 from sigprop_snn.training import LocalOptimizers, LocalSchedules, evaluate
+from sigprop_snn.training.graphed import GraphedStep
 
 RATE = 2e-3  # Adam's learning rate at the start
 VALIDATION = 2_500  # pictures, or a tenth of the training folder if that is fewer
@@ -209,7 +210,29 @@ def to_zero(optimizer: Optimizer, batches: int) -> LRScheduler:
     return LambdaLR(optimizer, lambda batch: 1 - batch / batches)
 
 
-def run(case: Case, data: Data, deadline: float) -> dict[str, Any]:
+def learner(
+    case: Case, network: Network, *, graphed: bool
+) -> tuple[Callable[[Tensor, Tensor], object], LocalOptimizers]:
+    """Return a learning step and its optimizers.
+
+    Args:
+        case: the case.
+        network: its network, on the device.
+        graphed: whether a GPU replays the step as one CUDA graph, for rules that allow it.
+    """
+    if not graphed or case.rule == BACKPROPAGATION:
+        optimizers = LocalOptimizers(network, partial(torch.optim.Adam, lr=RATE, fused=True))
+        return partial(network.learn, update=optimizers), optimizers
+
+    def adam(weights: Iterable[nn.Parameter]) -> Optimizer:
+        rate = torch.tensor(RATE, device="cuda")  # a graph reads it at every step
+        return torch.optim.Adam(weights, lr=rate, fused=True, capturable=True)
+
+    optimizers = LocalOptimizers(network, adam)
+    return GraphedStep(network, optimizers), optimizers
+
+
+def run(case: Case, data: Data, deadline: float, *, graphed: bool = False) -> dict[str, Any]:
     """Train and measure one case; return its row.
 
     Raises:
@@ -218,7 +241,9 @@ def run(case: Case, data: Data, deadline: float) -> dict[str, Any]:
     device = data.train.x.device
     started = time.perf_counter()
     network = build(case, data.classes).to(device)
-    optimizers = LocalOptimizers(network, partial(torch.optim.Adam, lr=RATE, fused=True))
+    if device.type == "cuda":
+        network.to(memory_format=torch.channels_last)
+    learn, optimizers = learner(case, network, graphed=graphed)
     batches = case.epochs * (len(data.train.y) // case.batch_size)
     schedules = LocalSchedules(optimizers, to_zero, batches)
     random = torch.Generator().manual_seed(case.seed)
@@ -228,7 +253,7 @@ def run(case: Case, data: Data, deadline: float) -> dict[str, Any]:
         for inputs, labels in data.train.changed(case.steps, case.batch_size, random):
             if time.perf_counter() > deadline:
                 raise OutOfTimeError
-            network.learn(inputs, labels, optimizers.step)
+            learn(inputs, labels)
             schedules.step()
         found = evaluate(network, data.validation.batches(case.steps))
         blocks = " ".join(percent(layer.accuracy) for layer in found.layers)
@@ -373,6 +398,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--size", type=int, default=32, help="side to which pictures are averaged")
     parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    parser.add_argument(
+        "--graphed", action="store_true", help="on a GPU: replay each step as one CUDA graph"
+    )
     parser.add_argument("--no-centring", action="store_true", help="plain presynaptic traces")
     parser.add_argument("--no-similarity", action="store_true", help="only the contexts' loss")
     parser.add_argument("--no-skips", action="store_true", help="only the block below")
@@ -389,6 +417,8 @@ def main() -> None:
     if given.minutes is not None:
         deadline = time.perf_counter() + 60 * given.minutes
     device = torch.device(given.device)
+    if given.graphed and device.type != "cuda":
+        raise SystemExit(f"--graphed needs --device cuda; it is {given.device}")
     if device.type == "cuda":
         torch.backends.cudnn.benchmark = True
         torch.set_float32_matmul_precision("high")
@@ -420,7 +450,7 @@ def main() -> None:
             f"{case.rule}, {case.neuron}, {case.network}, seed {case.seed}, {variant(asdict(case))}"
         )
         try:
-            rows.append(run(case, data, deadline))
+            rows.append(run(case, data, deadline, graphed=given.graphed))
         except OutOfTimeError:
             names = ", ".join(f"{each.rule} seed {each.seed}" for each in missing)
             say(f"out of time; missing: {names}")
