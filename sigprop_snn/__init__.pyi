@@ -19,6 +19,7 @@ from .network import RunningNorm as RunningNorm
 from .network import RunningScale as RunningScale
 from .network import Signal as Signal
 from .network import SignalPropagation as SignalPropagation
+from .network import Sources as Sources
 from .network import SurrogateRule as SurrogateRule
 from .network import TopK as TopK
 from .network import VoltageRule as VoltageRule

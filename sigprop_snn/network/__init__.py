@@ -9,6 +9,7 @@ from sigprop_snn.layers.norm import LengthNorm, RunningNorm, RunningScale
 from sigprop_snn.layers.readout import Readout
 from sigprop_snn.layers.rule import LearningNetwork, Predict, Rule
 from sigprop_snn.layers.scoring import correct
+from sigprop_snn.layers.sources import Sources
 from sigprop_snn.losses.base import LocalLoss
 from sigprop_snn.losses.binary import BinaryLoss
 from sigprop_snn.losses.catalogue import LOSSES
@@ -75,6 +76,7 @@ __all__ = [
     "RunningScale",
     "Signal",
     "SignalPropagation",
+    "Sources",
     "Stage",
     "SurrogateRule",
     "TopK",

@@ -13,6 +13,7 @@ from sigprop_snn.errors import SigpropError, UnknownNameError
 from sigprop_snn.layers.block import Block
 from sigprop_snn.layers.norm import LengthNorm, RunningNorm, RunningScale
 from sigprop_snn.layers.rule import Predict
+from sigprop_snn.layers.sources import INPUT, AnySources, Sources, joining
 from sigprop_snn.network.network import Network
 from sigprop_snn.network.parts import (
     AnyLoss,
@@ -24,6 +25,7 @@ from sigprop_snn.network.parts import (
     sizes,
 )
 from sigprop_snn.neurons import LIF
+from sigprop_snn.neurons.joining import joined_shape
 from sigprop_snn.neurons.pooling import HalvingPool
 from sigprop_snn.shapes import Layout
 
@@ -44,6 +46,7 @@ def mlp(
     loss: AnyLoss | None = None,
     signal: AnySignal | None = None,
     predict: Predict | None = None,
+    sources: AnySources = 1,
 ) -> Network:
     """Return a fully connected network.
 
@@ -59,6 +62,7 @@ def mlp(
         loss: the local loss; see `NetworkParts`.
         signal: the learning signal; see `NetworkParts`.
         predict: "readout", "context" or "vote"; see `Network`.
+        sources: how many blocks below each block receives, or a `Sources` with such a number.
 
     Raises:
         SigpropError: if an argument can't be used; it names the argument and the value.
@@ -68,8 +72,9 @@ def mlp(
         raise UnknownNameError("norm", norm, NORMS)
     parts = NetworkParts(neuron, rule, loss, signal, predict)
     blocks: list[Block] = []
-    features = math.prod(shape)
+    below = _Below(shape, sources)
     for index, size in enumerate(hidden):
+        features = math.prod(below.received())
         linear = nn.Linear(features, size)
         before: list[nn.Module] = [nn.Flatten()] if index == 0 else []
         scale = RunningScale(size, gain) if norm == "scale" else None
@@ -78,8 +83,10 @@ def mlp(
             with torch.no_grad():  # rows of one length give a current of known size
                 nn.init.normal_(linear.weight, std=gain / math.sqrt(features))
         synapse = nn.Sequential(*before, linear) if before else linear
-        blocks.append(Block(synapse, parts.layer_neuron((size,)), norm=scale))
-        features = size
+        blocks.append(
+            Block(synapse, parts.layer_neuron((size,)), norm=scale, sources=below.sources)
+        )
+        below.sent((size,))
     layout = Layout.of(blocks, shape, classes, gain)
     return parts.network(layout, blocks)
 
@@ -98,6 +105,7 @@ def conv(
     loss: AnyLoss | None = None,
     signal: AnySignal | None = None,
     predict: Predict | None = None,
+    sources: AnySources = 1,
 ) -> Network:
     """Return a convolutional network; maps of at least 8x8 are pooled 2x2 behind their block.
 
@@ -114,6 +122,7 @@ def conv(
         loss: the local loss; see `NetworkParts`.
         signal: the learning signal; see `NetworkParts`.
         predict: "readout", "context" or "vote"; see `Network`.
+        sources: how many blocks below each block receives, or a `Sources` with such a number.
 
     Raises:
         SigpropError: if an argument can't be used; it names the argument and the value.
@@ -126,7 +135,7 @@ def conv(
         side = side // 2 if side >= 8 else side
     return vgg(
         shape, classes, layers=layers, kernel=kernel, neuron=neuron, gain=gain, shift=shift,
-        centred=centred, rule=rule, loss=loss, signal=signal, predict=predict,
+        centred=centred, rule=rule, loss=loss, signal=signal, predict=predict, sources=sources,
     )  # fmt: skip
 
 
@@ -151,6 +160,7 @@ def vgg(
     loss: AnyLoss | None = None,
     signal: AnySignal | None = None,
     predict: Predict | None = None,
+    sources: AnySources = 1,
 ) -> Network:
     """Return a network of convolutions, given layer by layer.
 
@@ -174,19 +184,21 @@ def vgg(
         loss: the local loss; see `NetworkParts`.
         signal: the learning signal; see `NetworkParts`.
         predict: "readout", "context" or "vote"; see `Network`.
+        sources: how many blocks below each block receives, or a `Sources` with such a number.
 
     Raises:
         SigpropError: if an argument can't be used; it names the argument and the value.
     """
     shape = picture_shape(shape)
-    features, height, width = shape
     if not isinstance(kernel, int) or kernel < 1 or kernel % 2 == 0:
         raise SigpropError(f"kernel is {kernel!r}; expected an odd number, so that maps keep size")
     if not 0 <= dropout < 1:
         raise SigpropError(f"dropout {dropout} can't be used; expected 0 <= dropout < 1")
     parts = NetworkParts(neuron, rule, loss, signal, predict)
     blocks: list[Block] = []
+    below = _Below(shape, sources)
     for maps, pooled in _with_pools(layers):
+        features, height, width = below.received()
         pooled = pooled and min(height, width) >= 4
         block = Block(
             nn.Conv2d(features, maps, kernel, padding=kernel // 2),
@@ -194,17 +206,18 @@ def vgg(
             norm=RunningNorm(maps, gain, shift),
             pool=_output_path(pooled, dropout),
             centred=centred and bool(blocks),
+            sources=below.sources,
         )
         blocks.append(block)
-        features = maps
-        height, width = (height // 2, width // 2) if pooled else (height, width)
+        below.sent((maps, height, width), pooled=pooled)
     if dense is not None:
         (neurons,) = sizes("dense", dense)
         block = Block(
-            nn.Sequential(nn.Flatten(), nn.Linear(features * height * width, neurons)),
+            nn.Sequential(nn.Flatten(), nn.Linear(math.prod(below.received()), neurons)),
             parts.layer_neuron((neurons,)),
             norm=RunningNorm(neurons, gain, shift),
             centred=centred,
+            sources=below.sources,
         )
         blocks.append(block)
     layout = Layout.of(blocks, shape, classes, gain)
@@ -248,6 +261,7 @@ def vgg8(
     loss: AnyLoss | None = None,
     signal: AnySignal | None = None,
     predict: Predict | None = None,
+    sources: AnySources = 1,
 ) -> Network:
     """Return the eight layers of arXiv 2204.01723: six convolutions, a dense layer, the readout.
 
@@ -268,6 +282,7 @@ def vgg8(
         loss: the local loss; see `NetworkParts`.
         signal: the learning signal; see `NetworkParts`.
         predict: "readout", "context" or "vote"; see `Network`.
+        sources: how many blocks below each block receives, or a `Sources` with such a number.
 
     Raises:
         SigpropError: if an argument can't be used; it names the argument and the value.
@@ -282,8 +297,42 @@ def vgg8(
     return vgg(
         shape, classes, layers=layers, dense=scaled(_VGG8_DENSE), dropout=dropout, neuron=neuron,
         gain=gain, shift=shift, centred=centred, rule=rule, loss=loss, signal=signal,
-        predict=predict,
+        predict=predict, sources=sources,
     )  # fmt: skip
+
+
+class _Below:
+    """The shapes of what a builder's blocks send, from which the next block's input follows.
+
+    Args:
+        shape: shape of a sample.
+        sources: what every block receives.
+
+    Raises:
+        SigpropError: if the sources are names, which differ from block to block.
+    """
+
+    def __init__(self, shape: tuple[int, ...], sources: AnySources) -> None:
+        self.sources = Sources.of(sources)
+        if not isinstance(self.sources.blocks, int):
+            raise SigpropError(
+                f"sources are {self.sources.blocks!r} for every block; expected a number of blocks "
+                "below each"
+            )
+        self._shapes = {INPUT: shape}
+
+    def received(self) -> tuple[int, ...]:
+        """Return the shape of the next block's input."""
+        name = f"block{len(self._shapes)}"
+        names = self.sources.received(name, list(self._shapes)[1:])
+        with joining(name):
+            return joined_shape([self._shapes[source] for source in names], self.sources.join)
+
+    def sent(self, shape: tuple[int, ...], *, pooled: bool = False) -> None:
+        """Add a block whose neurons have this shape; a 2x2 pool halves its maps."""
+        if pooled:
+            shape = (shape[0], *(size // 2 for size in shape[1:]))
+        self._shapes[f"block{len(self._shapes)}"] = shape
 
 
 def _output_path(pooled: bool, dropout: float) -> nn.Module | None:
