@@ -192,7 +192,7 @@ def loss_of(case: Case) -> LocalLoss:
     compared = DotProductLoss(grid=max(1, round(7 * case.size / 32)))
     if not case.similarity:
         return compared
-    from sigprop_snn.losses import Similarity
+    from sigprop_snn.network import Similarity
 
     return compared + SIMILARITY * Similarity()
 
