@@ -27,6 +27,7 @@ from .network import VoltageRule as VoltageRule
 from .network import conv as conv
 from .network import learn_in_parts as learn_in_parts
 from .network import mlp as mlp
+from .network import vgg as vgg
 from .network import vgg8 as vgg8
 from .neurons import ALIF as ALIF
 from .neurons import IF as IF

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
@@ -23,6 +24,8 @@ from sigprop_snn.network import Network
 Batches = Iterable[tuple[Tensor, Tensor]]
 _INVERSE_PENALTY = 0.01  # of the squared weights; a few thousand samples have as many features
 _ITERATIONS = 200
+_RIDGE_PENALTIES = (1e-3, 1e-2, 1e-1, 1.0)  # fractions of a standardised feature's variance
+_CHOOSES = 5  # one sample in so many chooses the penalty
 
 
 @dataclass(frozen=True)
@@ -70,8 +73,15 @@ def separability(
 
 
 @torch.no_grad()
-def spike_counts(network: Network, batches: Batches) -> tuple[dict[str, Tensor], Tensor]:
+def spike_counts(
+    network: Network, batches: Batches, *, grid: int | None = None
+) -> tuple[dict[str, Tensor], Tensor]:
     """Return the output of the input and of every block, summed over the steps, and the labels.
+
+    Args:
+        network: the network.
+        batches: `(x [T, B, ...], labels [B])`.
+        grid: feature maps are averaged to at most this many positions per side; none keeps all.
 
     Returns:
         `[N, features]` by name, and `[N]`.
@@ -88,9 +98,10 @@ def spike_counts(network: Network, batches: Batches) -> tuple[dict[str, Tensor],
         labels.append(batch_labels.cpu())
         samples = to_device(inputs, device)
         entering = network.signal.plain(samples)
-        counts.setdefault("input", []).append(entering.sum(0).flatten(1).cpu())
+        counts.setdefault("input", []).append(_on_grid(entering.sum(0), grid).flatten(1).cpu())
         for layer in plain_pass(network.named_blocks(), network.signal, samples):
-            counts.setdefault(layer.name, []).append(layer.sent.count().flatten(1).cpu())
+            sent = _on_grid(layer.sent.count(), grid)
+            counts.setdefault(layer.name, []).append(sent.flatten(1).cpu())
     network.train(was_training)
     if not labels:
         raise SigpropError("separability got no batches; expected at least one")
@@ -111,10 +122,7 @@ def linear_probe(
     Raises:
         SigpropError: if the samples to fit have one class.
     """
-    if len(set(labels.tolist())) < 2:
-        raise SigpropError(
-            f"the probe got {len(labels)} samples of one class; expected at least two classes"
-        )
+    _check_classes(labels)
     probe = make_pipeline(
         StandardScaler(), LogisticRegression(C=_INVERSE_PENALTY, max_iter=_ITERATIONS, tol=1e-3)
     )
@@ -123,6 +131,73 @@ def linear_probe(
         probe.fit(_array(features), _array(labels))
     predicted: NDArray[np.int64] = probe.predict(_array(held_features))
     return float((predicted == _array(held_labels)).mean())
+
+
+def ridge_probe(
+    features: Tensor, labels: Tensor, held_features: Tensor, held_labels: Tensor
+) -> float:
+    """Return the accuracy of a ridge regression of the classes on standardised features.
+
+    The solution is in closed form, so it is fast and the same in every run, on the device of the
+    features. A fifth of the samples chooses the penalty; then all samples fit.
+
+    Args:
+        features: samples to fit, `[N, F]`.
+        labels: their classes, `[N]`.
+        held_features: samples to test, `[M, F]`.
+        held_labels: their classes, `[M]`.
+
+    Raises:
+        SigpropError: if the samples to fit have one class.
+    """
+    _check_classes(labels)
+    mean = features.mean(0)
+    deviation = features.std(0, correction=0)
+    deviation = torch.where(deviation > 0, deviation, 1.0)
+    features, held_features = ((x - mean) / deviation for x in (features, held_features))
+    chooses = torch.arange(len(labels), device=labels.device) % _CHOOSES == 0
+    fits = ~chooses
+    penalty = _RIDGE_PENALTIES[0]
+    if len(labels) >= 2 * _CHOOSES:
+        found = _ridge(features[fits], labels[fits], _RIDGE_PENALTIES)
+        right = [
+            float(_matches(weights, features[chooses], labels[chooses]).mean()) for weights in found
+        ]
+        penalty = _RIDGE_PENALTIES[right.index(max(right))]
+    (weights,) = _ridge(features, labels, (penalty,))
+    return float(_matches(weights, held_features, held_labels).mean())
+
+
+def _ridge(features: Tensor, labels: Tensor, penalties: tuple[float, ...]) -> list[Tensor]:
+    """Return the weights `[F + 1, C]`, the bias last, for each penalty."""
+    rows = F.pad(features, (0, 1), value=1.0)
+    targets = F.one_hot(labels.long()).to(rows)
+    gram, products = rows.t() @ rows, rows.t() @ targets
+    found = []
+    for penalty in penalties:
+        added = torch.full_like(gram[0], penalty * len(rows))
+        added[-1] = 1e-6 * len(rows)  # the bias has no penalty
+        factor = torch.linalg.cholesky(gram + added.diag())
+        found.append(torch.cholesky_solve(products, factor))
+    return found
+
+
+def _matches(weights: Tensor, features: Tensor, labels: Tensor) -> Tensor:
+    scores = F.pad(features, (0, 1), value=1.0) @ weights
+    return (scores.argmax(1) == labels).double()
+
+
+def _check_classes(labels: Tensor) -> None:
+    if len(set(labels.tolist())) < 2:
+        raise SigpropError(
+            f"the probe got {len(labels)} samples of one class; expected at least two classes"
+        )
+
+
+def _on_grid(counts: Tensor, grid: int | None) -> Tensor:
+    if grid is None or counts.dim() != 4 or min(counts.shape[-2:]) <= grid:
+        return counts
+    return F.adaptive_avg_pool2d(counts, grid)
 
 
 def _array(values: Tensor) -> NDArray[np.float32]:

@@ -1,16 +1,18 @@
-"""Checks the health of a network: silent, saturated or exploding layers, and absent labels."""
+"""Checks the health of a network: silent, saturated or useless layers, and absent labels."""
 
 from __future__ import annotations
 
+import itertools
+import math
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from sigprop_snn.device import to_device
-from sigprop_snn.network import Network, Stage
+from sigprop_snn.network import Network, Stage, correct
 
 
 class HealthWarning(UserWarning):
@@ -28,6 +30,7 @@ class Limits:
         voltage: root mean square of the distances of the mean voltages from the threshold, in the
             neuron's unit.
         silent: fraction of the samples for which a layer has no output.
+        drop: accuracy that a block loses to the block below it, beyond the noise of the samples.
     """
 
     dead: float = 0.75
@@ -35,6 +38,7 @@ class Limits:
     saturated: float = 0.5
     voltage: float = 1000.0
     silent: float = 0.01
+    drop: float = 0.05
 
 
 @dataclass(frozen=True)
@@ -42,7 +46,8 @@ class Finding:
     """One problem of one layer.
 
     Attributes:
-        problem: "not finite", "dead", "saturated", "exploding", "silent" or "absent labels".
+        problem: "not finite", "dead", "saturated", "exploding", "silent", "no gain" or "absent
+            labels".
         layer: "block1" for the first block, "readout", or "data".
         value: the size of the problem: a fraction, a count, or a voltage in the neuron's unit.
         text: the layer, the value and what usually helps.
@@ -66,6 +71,8 @@ class HealthCheck:
         labels: the labels of the training samples, `[N]`, to find classes that never occur.
         say: takes a line for each new finding; None gives a `HealthWarning` for each.
         limits: the limits from which a value is a problem.
+        patience: number of reports in a row in which a block has no gain, until it is a problem:
+            upper blocks learn later than those below them.
     """
 
     def __init__(
@@ -76,6 +83,7 @@ class HealthCheck:
         labels: Tensor | None = None,
         say: Callable[[str], object] | None = None,
         limits: Limits | None = None,
+        patience: int = 3,
     ) -> None:
         self._blocks = dict(network.named_blocks())
         self._say = say if say is not None else _warn
@@ -84,6 +92,8 @@ class HealthCheck:
         self._reported: set[tuple[str, str]] = set()
         self._tallies: dict[str, _Tally] = {}
         self._no_spikes: Tensor | None = None
+        self._patience = patience
+        self._without_gain: dict[str, int] = {}
 
     @torch.no_grad()
     def watch(self, stage: Stage, labels: Tensor) -> None:
@@ -105,6 +115,9 @@ class HealthCheck:
         if stage.response is None and self._no_spikes is not None:
             silent = silent | self._no_spikes  # these scores come from the readout's bias alone
         tally.silent += int(silent.sum())
+        if stage.response is not None and not labels.is_floating_point():
+            right = int(correct(stage.scores, labels.to(stage.scores.device)).sum())
+            tally.correct = (tally.correct or 0) + right
         tally.not_finite += int((~stage.scores.isfinite()).sum())
 
     def report(self) -> list[Finding]:
@@ -112,12 +125,22 @@ class HealthCheck:
         findings = list(self._absent)
         for name, tally in self._tallies.items():
             findings += _layer_findings(name, tally, self._limits)
+        findings += self._lasting(_gain_findings(self._tallies, self._limits))
         self._tallies.clear()
         for finding in findings:
             if (finding.problem, finding.layer) not in self._reported:
                 self._reported.add((finding.problem, finding.layer))
                 self._say(finding.text)
         return findings
+
+    def _lasting(self, findings: list[Finding]) -> list[Finding]:
+        """Return the findings of layers that had one in each of the last reports."""
+        if self._tallies:
+            before = self._without_gain
+            self._without_gain = {
+                finding.layer: before.get(finding.layer, 0) + 1 for finding in findings
+            }
+        return [each for each in findings if self._without_gain[each.layer] >= self._patience]
 
 
 def examine(
@@ -137,7 +160,9 @@ def examine(
         labels: the labels of the training samples, `[N]`, to find classes that never occur.
         limits: the limits from which a value is a problem.
     """
-    check = HealthCheck(network, classes=classes, labels=labels, say=lambda _: None, limits=limits)
+    check = HealthCheck(
+        network, classes=classes, labels=labels, say=lambda _: None, limits=limits, patience=1
+    )
     was_training = network.training
     network.eval()
     device = next(network.parameters()).device
@@ -173,6 +198,7 @@ class _Tally:
     steps: int = 0
     voltages: int = 0
     squares: float = 0.0
+    correct: int | None = None
     counts: Tensor | None = field(default=None)
 
     def add_run(self, counts: Tensor, above: Tensor, steps: int) -> None:
@@ -198,6 +224,23 @@ def _layer_findings(name: str, tally: _Tally, limits: Limits) -> list[Finding]:
     fraction = tally.silent / tally.samples
     if fraction >= limits.silent:
         found.append(Finding("silent", name, fraction, _silent_text(name, fraction)))
+    return found
+
+
+def _gain_findings(tallies: Mapping[str, _Tally], limits: Limits) -> list[Finding]:
+    """Return a finding for each block that classifies worse than the block below it."""
+    predicting = [(name, tally) for name, tally in tallies.items() if tally.correct is not None]
+    found: list[Finding] = []
+    for (_, below), (name, tally) in itertools.pairwise(predicting):
+        one, other = ((each.correct or 0) / each.samples for each in (below, tally))
+        noise = 1 / math.sqrt(tally.samples)  # at least 1.4 standard errors of the difference
+        if one - other > limits.drop + noise:
+            text = (
+                f"{name}: it alone classifies {_percent(other)} of the samples correctly, the "
+                f"block below it {_percent(one)}. Centred traces, a similarity term in the loss, "
+                "blocks that receive several blocks below them, or more training usually help."
+            )
+            found.append(Finding("no gain", name, one - other, text))
     return found
 
 

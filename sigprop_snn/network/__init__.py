@@ -20,7 +20,7 @@ from sigprop_snn.losses.goodness import Goodness
 from sigprop_snn.losses.hebbian import HebbianLoss
 from sigprop_snn.losses.selection import Label, Maxima, RandomMaximum, TopK
 from sigprop_snn.losses.similarity_matching import Similarity
-from sigprop_snn.network.builders import NETWORKS, conv, mlp, vgg8
+from sigprop_snn.network.builders import NETWORKS, conv, mlp, vgg, vgg8
 from sigprop_snn.network.network import Network
 from sigprop_snn.network.online import Online, learn_in_parts
 from sigprop_snn.neurons.pooling import HalvingPool
@@ -92,6 +92,7 @@ __all__ = [
     "mlp",
     "multi_label_context",
     "vector_context",
+    "vgg",
     "vgg8",
     "wrong_labels",
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -31,6 +31,7 @@ from sigprop_snn.shapes import Layout
 
 Norm = Literal["scale", "length"]
 NORMS: tuple[Norm, ...] = ("scale", "length")
+Layers = Sequence[int | Literal["pool"]]
 
 
 def mlp(
@@ -99,6 +100,7 @@ def conv(
     neuron: AnyNeuron = LIF,
     gain: float = 1.0,
     shift: float = -0.5,
+    centred: bool = True,
     rule: AnyRule | None = None,
     loss: AnyLoss | None = None,
     signal: AnySignal | None = None,
@@ -115,6 +117,69 @@ def conv(
         neuron: the neuron of each block; see `NetworkParts`.
         gain: standard deviation of the current at the start, in units of voltage.
         shift: mean of the current at the start; below zero it keeps the maps sparse.
+        centred: whether the blocks above the first learn from centred traces; see `Block`.
+        rule: the learning rule; see `NetworkParts`.
+        loss: the local loss; see `NetworkParts`.
+        signal: the learning signal; see `NetworkParts`.
+        predict: "readout", "context" or "vote"; see `Network`.
+        sources: how many blocks below each block receives, or a `Sources` with such a number.
+
+    Raises:
+        SigpropError: if an argument can't be used; it names the argument and the value.
+    """
+    channels = sizes("channels", channels)
+    side = min(picture_shape(shape)[1:])
+    layers: list[int | Literal["pool"]] = []
+    for maps in channels:
+        layers += [maps, "pool"] if side >= 8 else [maps]
+        side = side // 2 if side >= 8 else side
+    return vgg(
+        shape, classes, layers=layers, kernel=kernel, neuron=neuron, gain=gain, shift=shift,
+        centred=centred, rule=rule, loss=loss, signal=signal, predict=predict, sources=sources,
+    )  # fmt: skip
+
+
+_SIX: Layers = (32, "pool", 64, 64, "pool", 96, 96, 128)
+_VGG8: Layers = (128, 256, "pool", 256, 512, "pool", 512, "pool", 512, "pool")
+_VGG8_DENSE = 1024
+
+
+def vgg(
+    shape: tuple[int, ...],
+    classes: int,
+    *,
+    layers: Layers = _SIX,
+    kernel: int = 3,
+    dense: int | None = None,
+    dropout: float = 0.0,
+    neuron: AnyNeuron = LIF,
+    gain: float = 1.0,
+    shift: float = -0.5,
+    centred: bool = True,
+    rule: AnyRule | None = None,
+    loss: AnyLoss | None = None,
+    signal: AnySignal | None = None,
+    predict: Predict | None = None,
+    sources: AnySources = 1,
+) -> Network:
+    """Return a network of convolutions, given layer by layer.
+
+    The normalisers use running statistics instead of each picture's, so that the current stays
+    affine in the input and the closed form exact.
+
+    Args:
+        shape: `(C, H, W)` of one step of one sample.
+        classes: C.
+        layers: the feature maps of each block. "pool" behind a block pools its spikes 2x2 by the
+            maximum; maps smaller than 4x4 are not pooled.
+        kernel: side of the kernels, odd.
+        dense: neurons of a fully connected block above the convolutions, or none.
+        dropout: fraction of a block's output maps that are set to zero, drawn for every row and
+            step while training.
+        neuron: the neuron of each block; see `NetworkParts`.
+        gain: standard deviation of the current at the start, in units of voltage.
+        shift: mean of the current at the start; below zero it keeps the maps sparse.
+        centred: whether the blocks above the first learn from centred traces; see `Block`.
         rule: the learning rule; see `NetworkParts`.
         loss: the local loss; see `NetworkParts`.
         signal: the learning signal; see `NetworkParts`.
@@ -127,25 +192,59 @@ def conv(
     shape = picture_shape(shape)
     if not isinstance(kernel, int) or kernel < 1 or kernel % 2 == 0:
         raise SigpropError(f"kernel is {kernel!r}; expected an odd number, so that maps keep size")
+    if not 0 <= dropout < 1:
+        raise SigpropError(f"dropout {dropout} can't be used; expected 0 <= dropout < 1")
     parts = NetworkParts(neuron, rule, loss, signal, predict)
     blocks: list[Block] = []
     below = _Below(shape, sources)
-    for size in sizes("channels", channels):
+    for maps, pooled in _with_pools(layers):
         features, height, width = below.received()
-        synapse = nn.Conv2d(features, size, kernel, padding=kernel // 2)
-        pool = HalvingPool() if min(height, width) >= 8 else None
-        layer = parts.layer_neuron((size, height, width))
-        norm = RunningNorm(size, gain, shift)
-        blocks.append(
-            Block(synapse, layer, norm=norm, pool=pool, centred=bool(blocks), sources=below.sources)
+        pooled = pooled and min(height, width) >= 4
+        block = Block(
+            nn.Conv2d(features, maps, kernel, padding=kernel // 2),
+            parts.layer_neuron((maps, height, width)),
+            norm=RunningNorm(maps, gain, shift),
+            pool=_output_path(pooled, dropout),
+            centred=centred and bool(blocks),
+            sources=below.sources,
         )
-        below.sent((size, height, width), pooled=pool is not None)
+        blocks.append(block)
+        below.sent((maps, height, width), pooled=pooled)
+    if dense is not None:
+        (neurons,) = sizes("dense", dense)
+        block = Block(
+            nn.Sequential(nn.Flatten(), nn.Linear(math.prod(below.received()), neurons)),
+            parts.layer_neuron((neurons,)),
+            norm=RunningNorm(neurons, gain, shift),
+            centred=centred,
+            sources=below.sources,
+        )
+        blocks.append(block)
     layout = Layout.of(blocks, shape, classes, gain)
     return parts.network(layout, blocks)
 
 
-_VGG8: tuple[int | None, ...] = (128, 256, None, 256, 512, None, 512, None, 512, None)
-_VGG8_DENSE = 1024
+def _with_pools(layers: Layers) -> list[tuple[int, bool]]:
+    """Return the maps of every block, and whether a pool follows.
+
+    Raises:
+        SigpropError: if an entry is neither a positive whole number nor "pool" behind one.
+    """
+    entries: Any = [layers] if isinstance(layers, int | str) else layers or ()
+    found: list[tuple[int, bool]] = []
+    for entry in entries:
+        if entry == "pool" and found and not found[-1][1]:
+            found[-1] = found[-1][0], True
+        elif type(entry) is int and entry > 0:
+            found.append((entry, False))
+        else:
+            raise SigpropError(
+                f'layers has {entry!r}; expected positive numbers of maps, and "pool" only behind '
+                "one of them"
+            )
+    if not found:
+        raise SigpropError(f"layers is {layers!r}; expected at least one block")
+    return found
 
 
 def vgg8(
@@ -157,6 +256,7 @@ def vgg8(
     neuron: AnyNeuron = LIF,
     gain: float = 1.0,
     shift: float = -0.5,
+    centred: bool = True,
     rule: AnyRule | None = None,
     loss: AnyLoss | None = None,
     signal: AnySignal | None = None,
@@ -166,9 +266,7 @@ def vgg8(
     """Return the eight layers of arXiv 2204.01723: six convolutions, a dense layer, the readout.
 
     128, 256, pool, 256, 512, pool, 512, pool, 512, pool, 1024 dense; kernels of 3x3, pools of 2x2
-    by the maximum. Maps smaller than 4x4 are not pooled. The normalisers use running statistics
-    instead of each picture's, so that the current stays affine in the input and the closed form
-    exact.
+    by the maximum; see `vgg`.
 
     Args:
         shape: `(C, H, W)` of one step of one sample.
@@ -179,6 +277,7 @@ def vgg8(
         neuron: the neuron of each block; see `NetworkParts`.
         gain: standard deviation of the current at the start, in units of voltage.
         shift: mean of the current at the start; below zero it keeps the maps sparse.
+        centred: whether the blocks above the first learn from centred traces; see `Block`.
         rule: the learning rule; see `NetworkParts`.
         loss: the local loss; see `NetworkParts`.
         signal: the learning signal; see `NetworkParts`.
@@ -188,46 +287,18 @@ def vgg8(
     Raises:
         SigpropError: if an argument can't be used; it names the argument and the value.
     """
-    shape = picture_shape(shape)
-    if not 0 < width < float("inf") or not 0 <= dropout < 1:
-        raise SigpropError(
-            f"vgg8 got width {width} and dropout {dropout}; expected width > 0 and 0 <= dropout < 1"
-        )
-    parts = NetworkParts(neuron, rule, loss, signal, predict)
-    blocks: list[Block] = []
-    below = _Below(shape, sources)
-    for place, size in enumerate(_VGG8):
-        if size is None:
-            continue
-        features, height, side = below.received()
-        maps = max(1, round(width * size))
-        synapse = nn.Conv2d(features, maps, 3, padding=1)
-        pooled = _VGG8[place + 1] is None and min(height, side) >= 4
-        layer = parts.layer_neuron((maps, height, side))
-        norm = RunningNorm(maps, gain, shift)
-        blocks.append(
-            Block(
-                synapse,
-                layer,
-                norm=norm,
-                pool=_output_path(pooled, dropout),
-                centred=bool(blocks),
-                sources=below.sources,
-            )
-        )
-        below.sent((maps, height, side), pooled=pooled)
-    dense = max(1, round(width * _VGG8_DENSE))
-    blocks.append(
-        Block(
-            nn.Sequential(nn.Flatten(), nn.Linear(math.prod(below.received()), dense)),
-            parts.layer_neuron((dense,)),
-            norm=RunningNorm(dense, gain, shift),
-            centred=True,
-            sources=below.sources,
-        )
-    )
-    layout = Layout.of(blocks, shape, classes, gain)
-    return parts.network(layout, blocks)
+    if not 0 < width < float("inf"):
+        raise SigpropError(f"vgg8 got width {width}; expected a positive number")
+
+    def scaled(size: int) -> int:
+        return max(1, round(width * size))
+
+    layers: Layers = [size if size == "pool" else scaled(size) for size in _VGG8]
+    return vgg(
+        shape, classes, layers=layers, dense=scaled(_VGG8_DENSE), dropout=dropout, neuron=neuron,
+        gain=gain, shift=shift, centred=centred, rule=rule, loss=loss, signal=signal,
+        predict=predict, sources=sources,
+    )  # fmt: skip
 
 
 class _Below:
@@ -275,5 +346,6 @@ def _output_path(pooled: bool, dropout: float) -> nn.Module | None:
 NETWORKS: dict[str, Callable[..., Network]] = {
     "mlp": mlp,
     "conv": conv,
+    "vgg": vgg,
     "vgg8": vgg8,
 }

@@ -145,6 +145,32 @@ def test_a_layer_without_scores_is_still_watched():
     assert [finding.problem for finding in check.report()] == ["saturated"]
 
 
+def test_a_block_that_classifies_worse_than_the_one_below_adds_nothing():
+    net = network(0.3)
+    stages = [stage for stage in net.stages(batch()[0]) if stage.response is not None]
+
+    limits = Limits(dead=1.1, silent=1.1)
+
+    def watched(*correct: int, samples: int = 600, check: HealthCheck | None = None) -> list:
+        check = check or HealthCheck(net, say=lambda _: None, limits=limits, patience=1)
+        for stage, right in zip(stages, correct, strict=True):
+            labels = torch.arange(samples) % 3
+            scores = torch.nn.functional.one_hot((labels + (torch.arange(samples) >= right)) % 3, 3)
+            check.watch(stage._replace(scores=scores.double()), labels)
+        return check.report()
+
+    (finding,) = watched(300, 240)
+    assert (finding.problem, finding.layer) == ("no gain", "block2")
+    assert finding.value == pytest.approx(0.1)
+    assert "40 %" in finding.text and "50 %" in finding.text
+    assert watched(300, 280) == []  # 3 points are within the noise of 600 samples
+    assert watched(240, 300) == []
+    assert watched(30, 24, samples=60) == []
+    patient = HealthCheck(net, say=lambda _: None, limits=limits)
+    history = [(300, 240), (300, 240), (300, 290), *[(300, 240)] * 3]
+    assert [len(watched(*each, check=patient)) for each in history] == [0, 0, 0, 0, 0, 1]
+
+
 def test_training_mode_is_left_as_it_was():
     net = network(0.3).train()
     net.blocks[0].norm = RunningNorm(10)

@@ -1,0 +1,470 @@
+"""Measure what every block of a network adds, on pictures: does depth pay?
+
+    python benchmarks/depth.py --folder data --rules voltage,surrogate,backpropagation \
+        --train-samples 20000 --epochs 20 --seeds 2 --json depth.json --figure depth.png
+
+Trains each rule on the same network, pictures and number of batches. Every block then has its
+nearest-context accuracy and the accuracy of a linear probe, on the test pictures. Each finished
+run is written to the JSON file at once. A run that the file holds already is not repeated, so a
+second call continues, and a call with other switches adds its rows: `--no-centring
+--no-similarity --no-skips` trains the same networks without the three ingredients.
+
+Choices are made by the validation pictures, which are taken out of the training folder. The test
+pictures are used once, when a run has ended.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler
+
+from sigprop_snn.analysis import depth_profile
+from sigprop_snn.data.augment import shift_pictures
+from sigprop_snn.data.imagefolder import open_imagefolder
+from sigprop_snn.data.source import Request, Split
+from sigprop_snn.device import keep_freed_memory
+from sigprop_snn.files import write_text_atomically
+from sigprop_snn.network import DotProductLoss, LocalLoss, Network, conv, vgg, vgg8
+from sigprop_snn.training import LocalOptimizers, LocalSchedules, evaluate
+from sigprop_snn.training.graphed import GraphedStep
+
+RATE = 2e-3  # Adam's learning rate at the start
+VALIDATION = 2_500  # pictures, or a tenth of the training folder if that is fewer
+PROBE_SAMPLES = 10_000  # training pictures that fit the probes
+EVALUATION_BATCH = 250
+SOURCES = 3  # blocks that each block receives
+SIMILARITY = 10.0  # weight of the similarity term
+BACKPROPAGATION = "backpropagation"
+SWITCHES = ("centring", "similarity", "skips")
+LINES = {"all three": "-", "none": ":"}
+
+BUILDERS: dict[str, Callable[..., Network]] = {"six": vgg, "vgg8": vgg8, "conv": conv}
+
+
+@dataclass(frozen=True)
+class Case:
+    """One run.
+
+    Backpropagation uses neither centring nor similarity: its rows have False for both.
+
+    Attributes:
+        rule: a name in `RULES`.
+        neuron: a name in `NEURONS`.
+        network: a name in `BUILDERS`.
+        width: factor of the maps of vgg8.
+        seed: of the weights, the order of the pictures and their changes.
+        epochs: passes over the training pictures.
+        train_samples: number of training pictures.
+        batch_size: pictures in a batch.
+        size: side of the pictures.
+        steps: time steps T; the picture is the same at each.
+        centring: whether blocks learn from centred traces.
+        similarity: whether the loss has a similarity term.
+        skips: whether blocks receive the three blocks below.
+    """
+
+    rule: str
+    neuron: str
+    network: str
+    width: float
+    seed: int
+    epochs: int
+    train_samples: int
+    batch_size: int
+    size: int
+    steps: int
+    centring: bool
+    similarity: bool
+    skips: bool
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Pictures on the device, as bytes.
+
+    Attributes:
+        x: `[N, 3, H, W]`, uint8.
+        y: labels, `[N]`.
+        mean: of each channel of the training pictures, `[3, 1, 1]`.
+        deviation: their standard deviations.
+    """
+
+    x: Tensor
+    y: Tensor
+    mean: Tensor
+    deviation: Tensor
+
+    def entering(self, x: Tensor, steps: int) -> Tensor:
+        """Return normalised pictures as a current that is constant in time, `[T, B, 3, H, W]`."""
+        current = (x.float() - self.mean) / self.deviation
+        return current.expand(steps, *current.shape)
+
+    def batches(self, steps: int, count: int | None = None) -> list[tuple[Tensor, Tensor]]:
+        """Return the first `count` pictures, or all, in batches."""
+        parts = zip(
+            self.x[:count].split(EVALUATION_BATCH), self.y[:count].split(EVALUATION_BATCH),
+            strict=True,
+        )  # fmt: skip
+        return [(self.entering(x, steps), y) for x, y in parts]
+
+    def changed(
+        self, steps: int, batch_size: int, random: torch.Generator
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield one epoch of mirrored and shifted pictures in a new order; the rest is dropped."""
+        order = torch.randperm(len(self.x), generator=random).to(self.x.device)
+        for index in order[: len(order) // batch_size * batch_size].split(batch_size):
+            x = shift_pictures(self.x[index], random, self.x.shape[-1] // 8, mirror=True)
+            yield self.entering(x, steps), self.y[index]
+
+
+@dataclass(frozen=True)
+class Data:
+    """The three splits and the number of classes."""
+
+    train: Pictures
+    validation: Pictures
+    test: Pictures
+    classes: int
+
+
+class OutOfTimeError(Exception):
+    """The minutes are over."""
+
+
+def load(folder: Path, samples: int | None, size: int, device: torch.device) -> Data:
+    """Decode the pictures once, average them down to `size`, and put them on the device."""
+    named = folder / "cifar10-jpeg"
+    source = open_imagefolder(Request(named if named.is_dir() else folder))
+    order = torch.randperm(len(source.train.y), generator=torch.Generator().manual_seed(0))
+    kept_back = min(VALIDATION, len(order) // 10)
+    chosen = order[kept_back:][:samples]
+
+    def pictures(split: Split, index: Tensor) -> tuple[Tensor, Tensor]:
+        x = split.read(index)
+        if x.shape[-1] != size:
+            x = F.adaptive_avg_pool2d(x.float(), size).round().to(torch.uint8)
+        return x.to(device), split.y[index].to(device)
+
+    x, y = pictures(source.train, chosen)
+    values = x.float()
+    mean, deviation = values.mean((0, 2, 3)), values.std((0, 2, 3))
+    figures = mean[:, None, None], deviation[:, None, None]
+    return Data(
+        Pictures(x, y, *figures),
+        Pictures(*pictures(source.train, order[:kept_back]), *figures),
+        Pictures(*pictures(source.test, torch.arange(len(source.test.y))), *figures),
+        len(source.classes),
+    )
+
+
+def build(case: Case, classes: int) -> Network:
+    """Return the network of a case, with weights that its seed gives."""
+    torch.manual_seed(case.seed)
+    options: dict[str, Any] = {"neuron": case.neuron, "rule": case.rule}
+    if case.network == "vgg8":
+        options["width"] = case.width
+    if case.skips:
+        options["sources"] = SOURCES
+    make = partial(BUILDERS[case.network], (3, case.size, case.size), classes, **options)
+    if case.rule == BACKPROPAGATION:
+        network = make(shift=0.0, centred=False)
+        normalise_by_batch(network)
+        return network
+    return make(centred=case.centring, loss=loss_of(case))
+
+
+def loss_of(case: Case) -> LocalLoss:
+    """Return the local loss of a case; its grid keeps the density of 7 positions at 32 pixels."""
+    compared = DotProductLoss(grid=max(1, round(7 * case.size / 32)))
+    if not case.similarity:
+        return compared
+    from sigprop_snn.network import Similarity
+
+    return compared + SIMILARITY * Similarity()
+
+
+def normalise_by_batch(network: Network) -> None:
+    """Give every block batch norm, whose gradient passes through the figures of the batch."""
+    for block in network.each_block():
+        maps = isinstance(block.synapse, nn.Conv2d)
+        channels = block.norm.gain.numel()
+        block.norm = nn.BatchNorm2d(channels) if maps else nn.BatchNorm1d(channels)
+
+
+def to_zero(optimizer: Optimizer, batches: int) -> LRScheduler:
+    """Let the learning rate fall by the same amount in every batch, to zero."""
+    return LambdaLR(optimizer, lambda batch: 1 - batch / batches)
+
+
+def learner(
+    case: Case, network: Network, *, graphed: bool
+) -> tuple[Callable[[Tensor, Tensor], object], LocalOptimizers]:
+    """Return a learning step and its optimizers.
+
+    Args:
+        case: the case.
+        network: its network, on the device.
+        graphed: whether a GPU replays the step as one CUDA graph, for rules that allow it.
+    """
+    if not graphed or case.rule == BACKPROPAGATION:
+        optimizers = LocalOptimizers(network, partial(torch.optim.Adam, lr=RATE, fused=True))
+        return partial(network.learn, update=optimizers), optimizers
+
+    def adam(weights: Iterable[nn.Parameter]) -> Optimizer:
+        rate = torch.tensor(RATE, device="cuda")  # a graph reads it at every step
+        return torch.optim.Adam(weights, lr=rate, fused=True, capturable=True)
+
+    optimizers = LocalOptimizers(network, adam)
+    return GraphedStep(network, optimizers), optimizers
+
+
+def run(case: Case, data: Data, deadline: float, *, graphed: bool = False) -> dict[str, Any]:
+    """Train and measure one case; return its row.
+
+    Raises:
+        OutOfTimeError: if the deadline passes before the last batch.
+    """
+    device = data.train.x.device
+    started = time.perf_counter()
+    network = build(case, data.classes).to(device)
+    if device.type == "cuda":
+        network.to(memory_format=torch.channels_last)
+    learn, optimizers = learner(case, network, graphed=graphed)
+    batches = case.epochs * (len(data.train.y) // case.batch_size)
+    schedules = LocalSchedules(optimizers, to_zero, batches)
+    random = torch.Generator().manual_seed(case.seed)
+    found = None
+    for epoch in range(1, case.epochs + 1):
+        network.train()
+        for inputs, labels in data.train.changed(case.steps, case.batch_size, random):
+            if time.perf_counter() > deadline:
+                raise OutOfTimeError
+            learn(inputs, labels)
+            schedules.step()
+        found = evaluate(network, data.validation.batches(case.steps))
+        blocks = " ".join(percent(layer.accuracy) for layer in found.layers)
+        spent = time.perf_counter() - started
+        say(f"  epoch {epoch}: validation {percent(found.accuracy)} ({blocks}), {spent:.0f} s")
+    seconds = time.perf_counter() - started
+    tested = data.test.batches(case.steps)
+    profile = depth_profile(network, data.train.batches(case.steps, PROBE_SAMPLES), tested)
+    return {
+        **asdict(case),
+        "blocks": [asdict(block) for block in profile],
+        "validation_accuracy": found.accuracy if found is not None else None,
+        "test_accuracy": evaluate(network, tested).accuracy,
+        "seconds": seconds,
+        "device": device_name(device),
+    }
+
+
+def device_name(device: torch.device) -> str:
+    """Return the name of a GPU, or the kind of processor and the number of threads."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{platform.machine()}, {torch.get_num_threads()} threads"
+
+
+def key(row: dict[str, Any]) -> tuple[Any, ...]:
+    """Return what tells one run from others."""
+    return tuple(row.get(name) for name in Case.__dataclass_fields__)
+
+
+def percent(fraction: float | None) -> str:
+    """Return a fraction in per cent, or a dash."""
+    return "-" if fraction is None else f"{100 * fraction:.1f}"
+
+
+def table(rows: Sequence[dict[str, Any]]) -> str:
+    """Return the rows as a table: nearest context and probe, block by block."""
+    lines = [
+        "| rule | centring, similarity, skips | seed | nearest context | probe | spike rate "
+        "| contexts' cosine | mean's share | network | seconds |",
+        "|" + "---|" * 10,
+    ]
+    for row in rows:
+        switches = ", ".join("yes" if row[name] else "no" for name in SWITCHES)
+        blocks = row["blocks"]
+        lines.append(
+            f"| {row['rule']}, {row['neuron']} | {switches} | {row['seed']} "
+            + "".join(
+                f"| {' '.join(percent(block[name]) for block in blocks)} "
+                for name in ("context_accuracy", "probe_accuracy", "spike_rate")
+            )
+            + "".join(
+                f"| {' '.join(number(block[name]) for block in blocks)} "
+                for name in ("context_cosine", "mean_input_share")
+            )
+            + f"| {percent(row['test_accuracy'])} | {row['seconds']:.0f} |"
+        )
+    return "\n".join(lines)
+
+
+def number(value: float | None) -> str:
+    """Return a number with two digits, or a dash."""
+    return "-" if value is None else f"{value:.2f}"
+
+
+def figure(rows: Sequence[dict[str, Any]], path: Path) -> None:
+    """Draw accuracy over depth: nearest context on the left, linear probe on the right."""
+    from sigprop_snn import plots
+    from sigprop_snn.plots.style import DASHED, GREY, PALETTE, dress, label_ends, ticks
+
+    groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for row in rows:
+        groups.setdefault((row["rule"], variant(row)), []).append(row)
+    rules = dict.fromkeys(row["rule"] for row in rows if row["rule"] != BACKPROPAGATION)
+    colours = dict(zip(rules, PALETTE, strict=False)) | {BACKPROPAGATION: GREY}
+    left, right = plots.axes_row(2, size=(11.5, 4.2))
+    for ax, name, title in (
+        (left, "context_accuracy", "nearest context (%), and the network of backpropagation"),
+        (right, "probe_accuracy", "linear probe (%)"),
+    ):
+        dress(ax, title=title, x_label="block", grid="y")
+        ends = []
+        for (rule, which), group in groups.items():
+            values, marker = over_depth(group, name), "o"
+            if not values:  # backpropagation compares no contexts: draw the mark to reach
+                marker = ""
+                values = [100 * fmean(row["test_accuracy"] for row in group)]
+                values *= len(group[0]["blocks"])
+            after = which == "all three"
+            ax.plot(
+                range(1, len(values) + 1), values, color=colours[rule], marker=marker,
+                markersize=3.8, markerfacecolor=colours[rule] if after else "white",
+                linewidth=1.8 if after else 1.3,
+                linestyle=DASHED if rule == BACKPROPAGATION else LINES.get(which, "-."),
+            )  # fmt: skip
+            short = "backprop" if rule == BACKPROPAGATION else rule
+            ends.append((values[-1], f"{short} {which} {values[-1]:.1f}", colours[rule]))
+        ax.xaxis.set_major_locator(ticks(8, whole=True))
+        label_ends(ax, ends)
+    plots.save(left, path)
+
+
+def variant(row: dict[str, Any]) -> str:
+    """Return the name of a row's ingredients. The reference has one, skips."""
+    if row["rule"] == BACKPROPAGATION:
+        return "" if row["skips"] else "no skips"
+    used = [name for name in SWITCHES if row[name]]
+    unused = [f"no {name}" for name in SWITCHES if not row[name]]
+    return ("none", used[0] if used else "", unused[0] if unused else "", "all three")[len(used)]
+
+
+def over_depth(group: Sequence[dict[str, Any]], name: str) -> list[float]:
+    """Return the mean over seeds of one figure for each block, in per cent; empty if unknown."""
+    columns = list(zip(*(row["blocks"] for row in group), strict=True))
+    if any(block[name] is None for column in columns for block in column):
+        return []
+    return [100 * fmean(block[name] for block in column) for column in columns]
+
+
+def say(line: str) -> None:
+    """Print a line at once."""
+    print(line, flush=True)
+
+
+def arguments() -> argparse.Namespace:
+    """Return the command line's arguments."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--folder", type=Path, required=True,
+        help="pictures: train/<class>/ and test/<class>/, or a folder with cifar10-jpeg in it",
+    )  # fmt: skip
+    parser.add_argument("--network", choices=BUILDERS, default="six")
+    parser.add_argument("--width", type=float, default=1.0, help="factor of the maps of vgg8")
+    parser.add_argument("--rules", default="voltage,surrogate,backpropagation")
+    parser.add_argument("--neuron", default="lif", help="for rate, one step is enough")
+    parser.add_argument("--train-samples", type=int, help="all but the validation's if not given")
+    parser.add_argument("--epochs", type=int, default=20)
+    parser.add_argument("--seeds", type=int, default=1, help="how many, from 0")
+    parser.add_argument("--steps", type=int, default=4, help="time steps T")
+    parser.add_argument("--size", type=int, default=32, help="side to which pictures are averaged")
+    parser.add_argument("--batch-size", type=int, default=128)
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    parser.add_argument(
+        "--graphed", action="store_true", help="on a GPU: replay each step as one CUDA graph"
+    )
+    parser.add_argument("--no-centring", action="store_true", help="plain presynaptic traces")
+    parser.add_argument("--no-similarity", action="store_true", help="only the contexts' loss")
+    parser.add_argument("--no-skips", action="store_true", help="only the block below")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="rows are added to this file")
+    parser.add_argument("--figure", type=Path, metavar="FILE", help="PNG of accuracy over depth")
+    parser.add_argument("--minutes", type=float, help="stop when they are over")
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Train the cases, write their rows, and draw them."""
+    given = arguments()
+    deadline = float("inf")
+    if given.minutes is not None:
+        deadline = time.perf_counter() + 60 * given.minutes
+    device = torch.device(given.device)
+    if given.graphed and device.type != "cuda":
+        raise SystemExit(f"--graphed needs --device cuda; it is {given.device}")
+    if device.type == "cuda":
+        torch.backends.cudnn.benchmark = True
+        torch.set_float32_matmul_precision("high")
+    keep_freed_memory()
+    data = load(given.folder, given.train_samples, given.size, device)
+    cases = [
+        Case(
+            rule, given.neuron, given.network, given.width, seed, given.epochs, len(data.train.y),
+            given.batch_size, given.size, given.steps,
+            centring=rule != BACKPROPAGATION and not given.no_centring,
+            similarity=rule != BACKPROPAGATION and not given.no_similarity,
+            skips=not given.no_skips,
+        )
+        for seed in range(given.seeds)
+        for rule in given.rules.split(",")
+    ]  # fmt: skip
+    rows: list[dict[str, Any]] = []
+    if given.json is not None and given.json.exists():
+        rows = json.loads(given.json.read_text(encoding="utf-8"))
+    known = {key(row) for row in rows}
+    missing = [case for case in cases if key(asdict(case)) not in known]
+    say(
+        f"{len(data.train.y)} training, {len(data.validation.y)} validation and "
+        f"{len(data.test.y)} test pictures; {len(missing)} of {len(cases)} runs to do"
+    )
+    while missing:
+        case = missing[0]
+        say(
+            f"{case.rule}, {case.neuron}, {case.network}, seed {case.seed}, {variant(asdict(case))}"
+        )
+        try:
+            rows.append(run(case, data, deadline, graphed=given.graphed))
+        except OutOfTimeError:
+            names = ", ".join(f"{each.rule} seed {each.seed}" for each in missing)
+            say(f"out of time; missing: {names}")
+            break
+        missing.pop(0)
+        if given.json is not None:
+            write_text_atomically(given.json, json.dumps(rows, indent=1) + "\n")
+    shown = [
+        row for row in rows if (row["neuron"], row["network"]) == (given.neuron, given.network)
+    ]
+    say(f"\n{table(shown)}")
+    if given.figure is not None and shown:
+        figure(shown, given.figure)
+
+
+if __name__ == "__main__":
+    main()

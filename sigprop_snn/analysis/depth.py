@@ -1,0 +1,235 @@
+"""The figures of every block, from which one sees whether a deeper block adds something."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from sigprop_snn.analysis.separability import ridge_probe, spike_counts
+from sigprop_snn.device import to_device
+from sigprop_snn.errors import SigpropError
+from sigprop_snn.layers.contracts import Response
+from sigprop_snn.layers.scoring import correct
+from sigprop_snn.losses.similarity import streams
+from sigprop_snn.network import LocalLoss, Network
+from sigprop_snn.neurons import Neuron
+
+Batches = Sequence[tuple[Tensor, Tensor]]
+_PROBE_GRID = 4  # positions per side of the maps that a probe reads
+_GRID = 7  # positions per side that a loss compares, if it has no grid
+
+
+@dataclass(frozen=True)
+class BlockProfile:
+    """The figures of one block.
+
+    Attributes:
+        name: "block1" for the first block.
+        context_accuracy: fraction of the held-out samples whose nearest context is that of their
+            class; None if the block compares no contexts.
+        probe_accuracy: accuracy of a linear probe on the block's output, averaged over the steps
+            and to at most 4x4 positions, on the held-out samples.
+        spike_rate: spikes per neuron and step; for graded neurons the fraction that is active.
+        context_cosine: mean cosine of the contexts with each other, as the loss compares them;
+            None without shared contexts.
+        context_rank: effective rank of the contexts less their mean: the exponential of the
+            entropy of the singular values (Roy and Vetterli 2007), at most C - 1; None without
+            shared contexts.
+        mean_input_share: see `mean_input_shares`; None if the block has no local loss.
+    """
+
+    name: str
+    context_accuracy: float | None
+    probe_accuracy: float
+    spike_rate: float
+    context_cosine: float | None
+    context_rank: float | None
+    mean_input_share: float | None
+
+
+def depth_profile(network: Network, fitted: Batches, held_out: Batches) -> tuple[BlockProfile, ...]:
+    """Return the figures of every block.
+
+    The network is in evaluation mode; its state is restored afterwards.
+
+    Args:
+        network: the network.
+        fitted: batches `(x [T, B, ...], labels [B])` of training samples, which fit the probes. The
+            first batch gives the gradients.
+        held_out: batches of other samples, which give the accuracies and the spike rates.
+
+    Raises:
+        SigpropError: if there are no batches, or the samples to fit have one class.
+    """
+    if not fitted or not held_out:
+        raise SigpropError("depth_profile got no batches; expected at least one of each kind")
+    device = next(network.parameters()).device
+    features, labels = spike_counts(network, fitted, grid=_PROBE_GRID)
+    held_features, held_labels = spike_counts(network, held_out, grid=_PROBE_GRID)
+    seen = _tallies(network, held_out)
+    shares = mean_input_shares(network, *fitted[0])
+    profiles = []
+    for name, tally in seen.items():
+        fit, held = features.pop(name).to(device), held_features.pop(name).to(device)
+        probe = ridge_probe(fit, labels.to(device), held, held_labels.to(device))
+        alike = None if tally.contexts is None else context_likeness(tally.contexts)
+        profiles.append(
+            BlockProfile(
+                name,
+                tally.context_accuracy,
+                probe,
+                tally.spike_rate,
+                None if alike is None else alike[0],
+                None if alike is None else alike[1],
+                shares.get(name),
+            )
+        )
+    return tuple(profiles)
+
+
+def mean_input_shares(network: Network, inputs: Tensor, labels: Tensor) -> dict[str, float]:
+    """Return the share of every block's weight gradient that lies along its mean input.
+
+    The gradient G = sum of delta x^T has the part (sum of delta) m^T along the mean input m. The
+    share is the squared length of this part over that of G. Above 1 the rest works against it.
+    A centred block learns without this part; its share is measured as if it were not centred.
+
+    The network is in evaluation mode and its gradients stay as they are. The mean input is over
+    the rows of the batch: samples, and contexts behind the first block.
+
+    Args:
+        network: the network.
+        inputs: `[T, B, ...]`.
+        labels: the class of every sample, `[B]`.
+
+    Returns:
+        By the block's name; blocks without a local loss or without a weight are left out.
+    """
+    device = next(network.parameters()).device
+    inputs, labels = to_device(inputs, device), labels.to(device)
+    whole, centred = (
+        _weight_gradients(network, inputs, labels, centred=centred) for centred in (False, True)
+    )
+    shares = {}
+    for name, gradients in whole.items():
+        pairs = list(zip(gradients, centred[name], strict=True))
+        along = sum(float((a - b).double().square().sum()) for a, b in pairs)
+        total = sum(float(a.double().square().sum()) for a, _ in pairs)
+        if total > 0:
+            shares[name] = along / total
+    return shares
+
+
+def context_likeness(contexts: Tensor) -> tuple[float, float]:
+    """Return the mean cosine between contexts `[C, D]`, and their effective rank without the mean.
+
+    The contexts have length 1 before the mean is taken off.
+    """
+    unit = F.normalize(contexts.double(), dim=1)
+    count = len(unit)
+    cosines = unit @ unit.t()
+    mean = (cosines.sum() - cosines.trace()) / max(count * (count - 1), 1)
+    values = torch.linalg.svdvals(unit - unit.mean(0))
+    fractions = values / values.sum().clamp(min=1e-12)
+    entropy = torch.special.entr(fractions).sum()
+    return float(mean), float(entropy.exp())
+
+
+@torch.no_grad()
+def _tallies(network: Network, batches: Batches) -> dict[str, _Tally]:
+    """Return what every block did on the batches."""
+    device = next(network.parameters()).device
+    blocks = dict(network.named_blocks())
+    found: dict[str, _Tally] = {}
+    with _evaluation(network):
+        for inputs, labels in batches:
+            samples, targets = to_device(inputs, device), labels.to(device)
+            for stage in network.stages(samples):
+                if stage.response is None:
+                    continue
+                block = blocks[stage.name]
+                tally = found.setdefault(stage.name, _Tally(device))
+                tally.add(stage.response, block.neuron, len(targets), len(samples))
+                if stage.scores is None:
+                    continue
+                tally.right = (tally.right or 0) + correct(stage.scores, targets).sum()
+                if tally.contexts is None and not network.signal.per_sample:
+                    both = stage.response.representation
+                    assert both is not None  # its scores compare it
+                    tally.contexts = _as_compared(network.loss_of(block), both, len(targets))
+    return found
+
+
+def _as_compared(loss: LocalLoss, both: Tensor, samples: int) -> Tensor:
+    """Return the contexts as rows that the loss compares, `[C, D]`."""
+    # Of a sum of losses, the first one with a grid compares contexts.
+    losses = [loss, *(term.loss for term in getattr(loss, "terms", ()))]
+    grid = next((each.grid for each in losses if hasattr(each, "grid")), _GRID)
+    first, contexts = both.tensor_split([samples])
+    return streams(first, contexts, grid).contexts
+
+
+class _Tally:
+    """Sums over batches; they stay on the device until they are asked for."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.contexts: Tensor | None = None
+        self.right: Tensor | None = None
+        self.active = torch.zeros((), dtype=torch.float64, device=device)
+        self.samples = 0
+        self.places = 0
+
+    def add(self, response: Response, neuron: Neuron, rows: int, steps: int) -> None:
+        ran = response.run
+        counts = ran.spike_count[:rows]
+        graded = neuron.graded  # its activity is no count
+        self.active += ran.spike[:, :rows].ne(0).sum() if graded else counts.double().sum()
+        self.samples += rows
+        self.places += counts.numel() * steps
+
+    @property
+    def context_accuracy(self) -> float | None:
+        return None if self.right is None else float(self.right) / self.samples
+
+    @property
+    def spike_rate(self) -> float:
+        return float(self.active) / self.places
+
+
+def _weight_gradients(
+    network: Network, inputs: Tensor, labels: Tensor, *, centred: bool
+) -> dict[str, list[Tensor]]:
+    """Return the gradient of every block's weights, with all blocks centred or none."""
+    blocks = dict(network.named_blocks())
+    before = {name: block.centred for name, block in blocks.items()}
+    found: dict[str, list[Tensor]] = {}
+    try:
+        for block in blocks.values():
+            block.centred = centred
+        with _evaluation(network), torch.enable_grad():
+            for stage in network.stages(inputs, labels):
+                if stage.name not in blocks or stage.loss is None or not stage.loss.requires_grad:
+                    continue
+                synapse = blocks[stage.name].synapse
+                weights = [p for p in synapse.parameters() if p.dim() > 1 and p.requires_grad]
+                given = torch.autograd.grad(stage.loss, weights, allow_unused=True)
+                found[stage.name] = [grad for grad in given if grad is not None]
+    finally:
+        for name, block in blocks.items():
+            block.centred = before[name]
+    return found
+
+
+@contextmanager
+def _evaluation(network: Network) -> Iterator[None]:
+    was_training = network.training
+    network.eval()
+    try:
+        yield
+    finally:
+        network.train(was_training)
