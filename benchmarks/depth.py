@@ -17,9 +17,9 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
+import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -27,25 +27,30 @@ from statistics import fmean
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from benchmarks.pictures import Data, device_name, load, percent, say
 from sigprop_snn.analysis import depth_profile
-from sigprop_snn.data.augment import shift_pictures
-from sigprop_snn.data.imagefolder import open_imagefolder
-from sigprop_snn.data.source import Request, Split
 from sigprop_snn.device import keep_freed_memory
 from sigprop_snn.files import write_text_atomically
-from sigprop_snn.network import DotProductLoss, LocalLoss, Network, conv, vgg, vgg8
+from sigprop_snn.network import (
+    DotProductLoss,
+    LocalLoss,
+    Network,
+    Similarity,
+    conv,
+    vgg,
+    vgg8,
+)
 from sigprop_snn.training import LocalOptimizers, LocalSchedules, evaluate
 from sigprop_snn.training.graphed import GraphedStep
 
 RATE = 2e-3  # Adam's learning rate at the start
-VALIDATION = 2_500  # pictures, or a tenth of the training folder if that is fewer
 PROBE_SAMPLES = 10_000  # training pictures that fit the probes
-EVALUATION_BATCH = 250
 SOURCES = 3  # blocks that each block receives
 SIMILARITY = 10.0  # weight of the similarity term
 BACKPROPAGATION = "backpropagation"
@@ -92,83 +97,8 @@ class Case:
     skips: bool
 
 
-@dataclass(frozen=True)
-class Pictures:
-    """Pictures on the device, as bytes.
-
-    Attributes:
-        x: `[N, 3, H, W]`, uint8.
-        y: labels, `[N]`.
-        mean: of each channel of the training pictures, `[3, 1, 1]`.
-        deviation: their standard deviations.
-    """
-
-    x: Tensor
-    y: Tensor
-    mean: Tensor
-    deviation: Tensor
-
-    def entering(self, x: Tensor, steps: int) -> Tensor:
-        """Return normalised pictures as a current that is constant in time, `[T, B, 3, H, W]`."""
-        current = (x.float() - self.mean) / self.deviation
-        return current.expand(steps, *current.shape)
-
-    def batches(self, steps: int, count: int | None = None) -> list[tuple[Tensor, Tensor]]:
-        """Return the first `count` pictures, or all, in batches."""
-        parts = zip(
-            self.x[:count].split(EVALUATION_BATCH), self.y[:count].split(EVALUATION_BATCH),
-            strict=True,
-        )  # fmt: skip
-        return [(self.entering(x, steps), y) for x, y in parts]
-
-    def changed(
-        self, steps: int, batch_size: int, random: torch.Generator
-    ) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield one epoch of mirrored and shifted pictures in a new order; the rest is dropped."""
-        order = torch.randperm(len(self.x), generator=random).to(self.x.device)
-        for index in order[: len(order) // batch_size * batch_size].split(batch_size):
-            x = shift_pictures(self.x[index], random, self.x.shape[-1] // 8, mirror=True)
-            yield self.entering(x, steps), self.y[index]
-
-
-@dataclass(frozen=True)
-class Data:
-    """The three splits and the number of classes."""
-
-    train: Pictures
-    validation: Pictures
-    test: Pictures
-    classes: int
-
-
 class OutOfTimeError(Exception):
     """The minutes are over."""
-
-
-def load(folder: Path, samples: int | None, size: int, device: torch.device) -> Data:
-    """Decode the pictures once, average them down to `size`, and put them on the device."""
-    named = folder / "cifar10-jpeg"
-    source = open_imagefolder(Request(named if named.is_dir() else folder))
-    order = torch.randperm(len(source.train.y), generator=torch.Generator().manual_seed(0))
-    kept_back = min(VALIDATION, len(order) // 10)
-    chosen = order[kept_back:][:samples]
-
-    def pictures(split: Split, index: Tensor) -> tuple[Tensor, Tensor]:
-        x = split.read(index)
-        if x.shape[-1] != size:
-            x = F.adaptive_avg_pool2d(x.float(), size).round().to(torch.uint8)
-        return x.to(device), split.y[index].to(device)
-
-    x, y = pictures(source.train, chosen)
-    values = x.float()
-    mean, deviation = values.mean((0, 2, 3)), values.std((0, 2, 3))
-    figures = mean[:, None, None], deviation[:, None, None]
-    return Data(
-        Pictures(x, y, *figures),
-        Pictures(*pictures(source.train, order[:kept_back]), *figures),
-        Pictures(*pictures(source.test, torch.arange(len(source.test.y))), *figures),
-        len(source.classes),
-    )
 
 
 def build(case: Case, classes: int) -> Network:
@@ -192,8 +122,6 @@ def loss_of(case: Case) -> LocalLoss:
     compared = DotProductLoss(grid=max(1, round(7 * case.size / 32)))
     if not case.similarity:
         return compared
-    from sigprop_snn.network import Similarity
-
     return compared + SIMILARITY * Similarity()
 
 
@@ -272,21 +200,9 @@ def run(case: Case, data: Data, deadline: float, *, graphed: bool = False) -> di
     }
 
 
-def device_name(device: torch.device) -> str:
-    """Return the name of a GPU, or the kind of processor and the number of threads."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return f"{platform.machine()}, {torch.get_num_threads()} threads"
-
-
 def key(row: dict[str, Any]) -> tuple[Any, ...]:
     """Return what tells one run from others."""
     return tuple(row.get(name) for name in Case.__dataclass_fields__)
-
-
-def percent(fraction: float | None) -> str:
-    """Return a fraction in per cent, or a dash."""
-    return "-" if fraction is None else f"{100 * fraction:.1f}"
 
 
 def table(rows: Sequence[dict[str, Any]]) -> str:
@@ -371,11 +287,6 @@ def over_depth(group: Sequence[dict[str, Any]], name: str) -> list[float]:
     if any(block[name] is None for column in columns for block in column):
         return []
     return [100 * fmean(block[name] for block in column) for column in columns]
-
-
-def say(line: str) -> None:
-    """Print a line at once."""
-    print(line, flush=True)
 
 
 def arguments() -> argparse.Namespace:
