@@ -116,7 +116,7 @@ def build(given: argparse.Namespace, classes: int) -> Network:
     """Return VGG8 with the ingredients that the arguments leave in."""
     loss: Any = DotProductLoss(grid=given.grid)
     if not given.no_similarity:
-        loss = loss + given.similarity * Similarity()
+        loss = loss + given.similarity * Similarity(given.similarity_kernel)
     return vgg8(
         (3, SIZE, SIZE), classes, width=given.width, dropout=given.dropout, rule=given.rule,
         loss=loss, sources=1 if given.no_skips else 3, predict=given.predict,
@@ -139,6 +139,7 @@ def arguments() -> argparse.Namespace:
     )
     add = parser.add_argument
     add("--folder", type=Path, help="pictures: train/<class>/ and test/<class>/")
+    add("--cache", type=Path, help="file that keeps the decoded pictures for the next slice")
     add("--out", type=Path, required=True, help="folder of the log and the checkpoint")
     add("--minutes", type=float, default=float("inf"), help="of this slice")
     add("--epochs", type=int, default=100, help="of the whole run")
@@ -149,6 +150,7 @@ def arguments() -> argparse.Namespace:
     add("--dropout", type=float, default=0.0)
     add("--grid", type=int, default=7, help="positions a side that the loss compares")
     add("--similarity", type=float, default=10.0, help="weight of the similarity term")
+    add("--similarity-kernel", type=int, default=3, help="0 for no convolution in it")
     add("--steps", type=int, default=4, help="time steps T")
     add("--batch-size", type=int, default=128)
     add("--seed", type=int, default=0)
@@ -172,7 +174,7 @@ def main() -> None:
     if device.type == "cuda":
         torch.backends.cudnn.benchmark = True
         torch.set_float32_matmul_precision("high")
-    data = drawn(SIZE) if given.dry else load(given.folder, None, SIZE, device)
+    data = drawn(SIZE) if given.dry else load(given.folder, None, SIZE, device, given.cache)
     given.out.mkdir(parents=True, exist_ok=True)
     run = Run(given, data, device)
     run.restore()

@@ -298,6 +298,7 @@ def arguments() -> argparse.Namespace:
         "--folder", type=Path, required=True,
         help="pictures: train/<class>/ and test/<class>/, or a folder with cifar10-jpeg in it",
     )  # fmt: skip
+    parser.add_argument("--cache", type=Path, help="file that keeps the decoded pictures")
     parser.add_argument("--network", choices=BUILDERS, default="six")
     parser.add_argument("--width", type=float, default=1.0, help="factor of the maps of vgg8")
     parser.add_argument("--rules", default="voltage,surrogate,backpropagation")
@@ -334,7 +335,7 @@ def main() -> None:
         torch.backends.cudnn.benchmark = True
         torch.set_float32_matmul_precision("high")
     keep_freed_memory()
-    data = load(given.folder, given.train_samples, given.size, device)
+    data = load(given.folder, given.train_samples, given.size, device, given.cache)
     cases = [
         Case(
             rule, given.neuron, given.network, given.width, seed, given.epochs, len(data.train.y),

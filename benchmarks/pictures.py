@@ -6,6 +6,7 @@ import platform
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -13,7 +14,7 @@ from torch import Tensor
 
 from sigprop_snn.data.augment import shift_pictures
 from sigprop_snn.data.imagefolder import open_imagefolder
-from sigprop_snn.data.source import Request, Split
+from sigprop_snn.data.source import Request
 
 VALIDATION = 2_500  # pictures, or a tenth of the training folder if that is fewer
 EVALUATION_BATCH = 250
@@ -68,29 +69,70 @@ class Data:
     classes: int
 
 
-def load(folder: Path, samples: int | None, size: int, device: torch.device) -> Data:
-    """Decode the pictures once, average them down to `size`, and put them on the device."""
+class Decoded(NamedTuple):
+    """The pictures of a folder, `[N, 3, H, W]`, uint8, their labels, and the number of classes."""
+
+    train_x: Tensor
+    train_y: Tensor
+    test_x: Tensor
+    test_y: Tensor
+    classes: int
+
+
+def decoded(folder: Path, cache: Path | None = None) -> Decoded:
+    """Decode all pictures of `folder/train/<class>/` and `folder/test/<class>/`.
+
+    Args:
+        folder: the folder, or one with a folder cifar10-jpeg in it.
+        cache: a file that keeps them for the next call, or none.
+    """
+    if cache is not None and cache.exists():
+        return Decoded(*torch.load(cache, weights_only=True))
     named = folder / "cifar10-jpeg"
     source = open_imagefolder(Request(named if named.is_dir() else folder))
-    order = torch.randperm(len(source.train.y), generator=torch.Generator().manual_seed(0))
+    train, test = (split.read(torch.arange(len(split.y))) for split in (source.train, source.test))
+    found = Decoded(train, source.train.y, test, source.test.y, len(source.classes))
+    if cache is not None:
+        partial = cache.with_suffix(".partial")
+        torch.save(tuple(found), partial)
+        partial.replace(cache)
+    return found
+
+
+def load(
+    folder: Path, samples: int | None, size: int, device: torch.device, cache: Path | None = None
+) -> Data:
+    """Return the pictures of a folder on a device, averaged down to `size`.
+
+    Args:
+        folder: as in `decoded`.
+        samples: number of training pictures; all but those of the validation split if none.
+        size: side of the pictures.
+        device: where they lie.
+        cache: as in `decoded`.
+    """
+    given = decoded(folder, cache)
+    order = torch.randperm(len(given.train_y), generator=torch.Generator().manual_seed(0))
     kept_back = min(VALIDATION, len(order) // 10)
     chosen = order[kept_back:][:samples]
 
-    def pictures(split: Split, index: Tensor) -> tuple[Tensor, Tensor]:
-        x = split.read(index)
+    def pictures(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         if x.shape[-1] != size:
             x = F.adaptive_avg_pool2d(x.float(), size).round().to(torch.uint8)
-        return x.to(device), split.y[index].to(device)
+        return x.to(device), y.to(device)
 
-    x, y = pictures(source.train, chosen)
+    def of_training(index: Tensor) -> tuple[Tensor, Tensor]:
+        return pictures(given.train_x[index], given.train_y[index])
+
+    x, y = of_training(chosen)
     values = x.float()
     mean, deviation = values.mean((0, 2, 3)), values.std((0, 2, 3))
     figures = mean[:, None, None], deviation[:, None, None]
     return Data(
         Pictures(x, y, *figures),
-        Pictures(*pictures(source.train, order[:kept_back]), *figures),
-        Pictures(*pictures(source.test, torch.arange(len(source.test.y))), *figures),
-        len(source.classes),
+        Pictures(*of_training(order[:kept_back]), *figures),
+        Pictures(*pictures(given.test_x, given.test_y), *figures),
+        given.classes,
     )
 
 
