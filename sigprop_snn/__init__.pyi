@@ -20,6 +20,7 @@ from .network import RunningScale as RunningScale
 from .network import Signal as Signal
 from .network import SignalPropagation as SignalPropagation
 from .network import Similarity as Similarity
+from .network import Sources as Sources
 from .network import SurrogateRule as SurrogateRule
 from .network import TopK as TopK
 from .network import VoltageRule as VoltageRule

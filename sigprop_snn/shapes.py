@@ -9,15 +9,19 @@ from typing import Protocol
 import torch
 from torch import nn
 
+from sigprop_snn.layers.sources import Kept, Sources, joining, sources_by_name
+from sigprop_snn.neurons.joining import joined
+
 
 class _Block(Protocol):
     synapse: nn.Module
     pool: nn.Module
+    sources: Sources
 
 
 @dataclass(frozen=True)
 class Layout:
-    """The shapes along a row of blocks; all without time and batch.
+    """The shapes of a network's blocks; all without time and batch.
 
     Attributes:
         classes: C.
@@ -42,13 +46,18 @@ class Layout:
         """Return the layout of blocks for samples of `shape`, found by passing zeros through."""
         inputs, currents, outputs = [], [], []
         with torch.no_grad():
-            rows = torch.zeros(1, *shape)
-            for block in blocks:
+            named = [(f"block{index + 1}", block) for index, block in enumerate(blocks)]
+            kept = Kept(sources_by_name(named), torch.zeros(1, *shape))
+            for name, block in named:
+                parts = [part.unsqueeze(0) for part in kept.take(name)]
+                with joining(name):
+                    rows = joined(parts, block.sources.join)[0]
                 inputs.append(tuple(rows.shape[1:]))
                 rows = block.synapse(rows)
                 currents.append(tuple(rows.shape[1:]))
                 rows = block.pool(rows)
                 outputs.append(tuple(rows.shape[1:]))
+                kept.put(name, rows)
         weights = tuple(
             tuple(tuple(p.shape) for p in block.synapse.parameters() if p.dim() > 1)
             for block in blocks

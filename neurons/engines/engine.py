@@ -8,6 +8,7 @@ the toolkit sees `Spikes` and `Engine`, and every method of every engine equals 
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -15,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from sigprop_snn.neurons.base import Neuron
+from sigprop_snn.neurons.joining import Join
 
 
 class Spikes(Protocol):
@@ -134,6 +136,17 @@ class Engine(Protocol):
 
         Raises:
             SigpropError: if a number is not finite.
+        """
+
+    def join(self, parts: Sequence[Spikes], join: Join) -> Spikes:
+        """Return the activity of several layers as the input of one, without a gradient.
+
+        Args:
+            parts: what every layer sends, `[T, N, ...]`; see `sigprop_snn.neurons.joining`.
+            join: "side-by-side" or "sum".
+
+        Raises:
+            SigpropError: if a sum has parts with different numbers of maps or neurons.
         """
 
     def currents(self, synapse: nn.Module, spikes: Spikes) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -21,6 +22,8 @@ from sigprop_snn.neurons.engines.late import refuse_if
 from sigprop_snn.neurons.engines.observed import observed
 from sigprop_snn.neurons.engines.plain import Weighted
 from sigprop_snn.neurons.filters import filter_matrix, geometric_response, impulse_response
+from sigprop_snn.neurons.joining import Join, halvings, joined, joined_shape
+from sigprop_snn.neurons.pooling import HalvingPool
 from sigprop_snn.neurons.stepwise import is_constant, stepwise
 
 _TOGETHER = 3  # steps: intermediate values stay in the cache
@@ -44,6 +47,13 @@ class ReferenceEngine:
         """Return activity `[T, N, ...]`, checked to be finite."""
         check_finite(inputs)
         return DenseSpikes(inputs)
+
+    def join(self, parts: Sequence[Spikes], join: Join) -> Spikes:
+        """Return the activity of several layers as the input of one, without a gradient."""
+        if len(parts) == 1:
+            return parts[0]
+        with torch.no_grad():
+            return DenseSpikes(joined([part.dense() for part in halved(parts, join)], join))
 
     def currents(self, synapse: nn.Module, spikes: Spikes) -> Tensor:
         """Return a synapse's output for every step, `[T, N, ...]`; one step for constant input."""
@@ -182,6 +192,25 @@ class ReferenceEngine:
 
     def __repr__(self) -> str:
         return "ReferenceEngine()"
+
+
+def halved(parts: Sequence[Spikes], join: Join) -> list[Spikes]:
+    """Return maps at the smallest size of all where 2x2 pools give it; else as they are.
+
+    Vectors beside maps: the maps are flattened. An engine pools its own spikes.
+
+    Raises:
+        SigpropError: if a sum has parts with different numbers of maps or neurons.
+    """
+    if len({len(part.shape) for part in parts}) > 1:
+        parts = [part.flatten() for part in parts]
+    size = joined_shape([tuple(part.shape[2:]) for part in parts], join)[1:]
+    found: list[Spikes] = []
+    for part in parts:
+        for _ in range(halvings(tuple(part.shape[3:]), size) or 0):
+            part = part.pooled(HalvingPool())
+        found.append(part)
+    return found
 
 
 def observe(normaliser: nn.Module, current: Tensor, rows: int) -> None:

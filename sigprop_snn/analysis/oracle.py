@@ -9,6 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sigprop_snn.errors import SigpropError
+from sigprop_snn.layers.layer_pass import joined_input
+from sigprop_snn.layers.sources import Kept, sources_by_name
 from sigprop_snn.network import Block, Network, Readout
 
 Gradients = dict[str, dict[str, Tensor]]
@@ -42,9 +44,11 @@ def backpropagated(network: Network, inputs: Tensor, labels: Tensor) -> Gradient
     twin.zero_grad(set_to_none=True)
     assert twin.readout is not None
     with torch.enable_grad():
-        spikes = twin.signal.plain(inputs.detach())
-        for _, block in twin.named_blocks():
-            spikes = _run_block(block, spikes)
+        blocks = list(twin.named_blocks())
+        kept = Kept(sources_by_name(blocks), twin.signal.plain(inputs.detach()))
+        for name, block in blocks:
+            spikes = _run_block(block, joined_input(name, block, kept.take(name)))
+            kept.put(name, spikes)
         loss = F.cross_entropy(_scores(twin.readout, spikes), labels)
         named = {
             (layer, name): weights

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from sigprop_snn.errors import SigpropError
 from sigprop_snn.layers.contracts import Response
 from sigprop_snn.layers.norm import RunningNorm, RunningScale
+from sigprop_snn.layers.sources import AnySources, Sources
 from sigprop_snn.losses.base import LocalLoss
 from sigprop_snn.neurons import Neuron
 from sigprop_snn.neurons.engines import Engine, Run, Spikes, engine_for
@@ -79,9 +80,11 @@ class Block(nn.Module):
         centred: whether the weights learn from the covariance of error and presynaptic trace, in
             place of their correlation: sum of delta (x - m)^T, m the mean trace of the batch
             (Sejnowski 1977). It asks for a normaliser that takes the mean off the current.
+        sources: what the block receives: a number of blocks directly below it, or names of lower
+            blocks, side by side; see `Sources`. The first block receives the network's input.
 
     Raises:
-        SigpropError: if the block is centred without a `RunningNorm`.
+        SigpropError: if the block is centred without a `RunningNorm`, or the sources are none.
     """
 
     def __init__(
@@ -95,6 +98,7 @@ class Block(nn.Module):
         loss: LocalLoss | None = None,
         frozen: bool = False,
         centred: bool = False,
+        sources: AnySources = 1,
     ) -> None:
         super().__init__()
         if centred and not isinstance(norm, RunningNorm):
@@ -110,6 +114,7 @@ class Block(nn.Module):
         self.loss = loss
         self.frozen = frozen
         self.centred = centred
+        self.sources = Sources.of(sources)
         if frozen:
             self.requires_grad_(False)
 
@@ -201,4 +206,5 @@ class Block(nn.Module):
         engine = self.engine
         reason = engine.why_not(self.synapse, self.norm, self.neuron)
         shown = engine.name if reason is None else f"reference ({reason})"
-        return f"engine={shown}" + (", frozen=True" if self.frozen else "")
+        sources = "" if self.sources == Sources() else f", sources={self.sources}"
+        return f"engine={shown}" + (", frozen=True" if self.frozen else "") + sources

@@ -13,8 +13,10 @@ from torch import Tensor
 from sigprop_snn.errors import SigpropError
 from sigprop_snn.layers.block import Block
 from sigprop_snn.layers.contracts import Response
+from sigprop_snn.layers.sources import Kept, joining, sources_by_name
 from sigprop_snn.neurons.engines import Run, Spikes, engine_for
 from sigprop_snn.neurons.engines.late import refuse_if
+from sigprop_snn.neurons.joining import joined
 from sigprop_snn.signals.base import Signal
 
 Activity = TypeVar("Activity", Spikes, Tensor)
@@ -51,10 +53,11 @@ def layer_pass(
     inputs: Activity,
     respond: Callable[[str, Block, Activity], tuple[Response, Activity]],
 ) -> Iterator[Layer[Activity]]:
-    """Pass an input through blocks, one after the other.
+    """Pass an input through blocks, from the first to the last.
 
     A block runs when the caller asks for it, so a caller can update each block before the next
-    one runs, and can stop. Nothing of a block is kept here once the next one is asked for.
+    one runs, and can stop. Once the next block is asked for, only outputs that a later block
+    receives are kept here.
 
     Args:
         blocks: the blocks by name, in order.
@@ -63,16 +66,36 @@ def layer_pass(
         respond: runs a block; returns its response, and its output behind its pool.
 
     Raises:
-        SigpropError: if the input does not fit the first block, or drives it out of range.
+        SigpropError: if the input does not fit the first block, or drives it out of range; if
+            the outputs that a block receives can't be joined, or don't fit the block.
     """
+    blocks = list(blocks)
+    kept: Kept[Activity] = Kept(sources_by_name(blocks), inputs)
     for index, (name, block) in enumerate(blocks):
-        with fits(inputs.shape, first=index == 0):
+        parts = kept.take(name)
+        inputs = joined_input(name, block, parts)
+        with fits(inputs.shape, first=index == 0, joins=name if len(parts) > 1 else None):
+            del parts
             response, sent = respond(name, block, inputs)
         if index == 0:
             check_first(inputs.shape, response.run, signal)
         yield Layer(name, block, inputs, response, sent)
-        del response  # the graph of this block ends before the next one runs
-        inputs = sent
+        kept.put(name, sent)
+        del inputs, response, sent  # the graph of this block ends before the next one runs
+
+
+def joined_input(name: str, block: Block, parts: Sequence[Activity]) -> Activity:
+    """Return the input of a block, given what each of its sources sends.
+
+    Raises:
+        SigpropError: if the parts can't be joined; it names the block.
+    """
+    if len(parts) == 1:
+        return parts[0]
+    with joining(name):
+        if isinstance(parts[0], Tensor):
+            return joined(parts, block.sources.join)
+        return block.engine.join(parts, block.sources.join)
 
 
 def plain_pass(
@@ -116,17 +139,27 @@ def observed_rows(block: Block, inputs: Spikes | Tensor) -> int:
 
 
 @contextmanager
-def fits(inputs: Sequence[int], *, first: bool) -> Iterator[None]:
+def fits(inputs: Sequence[int], *, first: bool, joins: str | None = None) -> Iterator[None]:
     """Turn torch's error for an input of the wrong shape into one that names the shape.
 
+    Args:
+        inputs: the shape, `[T, N, ...]`.
+        first: whether it enters the first block.
+        joins: the name of a block that receives several blocks, or none.
+
     Raises:
-        SigpropError: if the input does not fit the first block.
+        SigpropError: if the input does not fit the first block, or joined input does not fit.
     """
     try:
         yield
     except torch.OutOfMemoryError:
         raise
     except RuntimeError as error:
+        if joins is not None:
+            raise SigpropError(
+                f"the joined input of {joins}, of shape {list(inputs)}, does not fit its synapse: "
+                f"{error}"
+            ) from error
         if not first:
             raise
         raise SigpropError(

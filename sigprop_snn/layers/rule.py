@@ -61,9 +61,11 @@ class Rule(ABC):
 
     Attributes:
         needs: what it asks of the machine.
+        row_only: whether it works only where every block receives the one below it alone.
     """
 
     needs: ClassVar[Needs] = Needs()
+    row_only: ClassVar[bool] = False
 
     @abstractmethod
     def learn(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -11,8 +13,16 @@ from torch import Tensor, nn
 
 from sigprop_snn.errors import SigpropError
 from sigprop_snn.layers.layer_pass import plain_pass
-from sigprop_snn.monitors.wiring import normaliser_macs, parts_of, split_at_weights, wiring
+from sigprop_snn.layers.sources import Kept, sources_by_name
+from sigprop_snn.monitors.wiring import (
+    normaliser_macs,
+    parts_of,
+    passed,
+    split_at_weights,
+    wiring,
+)
 from sigprop_snn.network import Block, Network
+from sigprop_snn.neurons.joining import Join, joined, joined_shape
 from sigprop_snn.neurons.stepwise import is_constant
 
 
@@ -52,6 +62,9 @@ def count_operations(network: Network, inputs: Tensor) -> dict[str, Operations]:
       multiply-accumulate for every value, once per sample if the input is constant in time (direct
       current), otherwise at every step. The same holds for weights that follow other weights in one
       synapse, and for weights that follow neurons with a graded activity.
+    * Where a block receives several blocks, each spike is counted at the weights that it meets, and
+      events beside graded values stay events. A sum of spikes is as many events. A max pool to one
+      size lets the spikes that pass it count; behind an average pool it makes graded values.
     * Normalisers with running statistics, and batch normalisation, are part of the weights and cost
       nothing. Layer, group and instance normalisation take two multiply-accumulates per value.
     * Every neuron takes one update per step, which includes the bias.
@@ -67,10 +80,13 @@ def count_operations(network: Network, inputs: Tensor) -> dict[str, Operations]:
     samples = inputs
     inputs = network.signal.plain(samples)
     arriving = _Arriving(inputs, nn.Identity(), constant=len(inputs) > 1 and is_constant(inputs))
+    kept = Kept(sources_by_name(network.named_blocks()), arriving)
     for layer in plain_pass(network.named_blocks(), network.signal, samples):
         block, spike = layer.block, layer.run.spike
+        arriving = _joined(kept.take(layer.name), block.sources.join)
         counted[layer.name] = _count_block(layer.name, block, arriving, spike)
         arriving = _Arriving(spike, block.pool, graded=block.neuron.graded)
+        kept.put(layer.name, arriving)
     if network.readout is not None:
         parts = parts_of(arriving.pool, nn.Flatten(), network.readout.synapse)
         classes = network.readout.synapse.out_features
@@ -85,11 +101,18 @@ def count_operations(network: Network, inputs: Tensor) -> dict[str, Operations]:
 
 
 class _Arriving(NamedTuple):
-    """The input of a layer: values `[T, B, ...]`, and the pool that they pass first."""
+    """The input of a layer.
+
+    Attributes:
+        values: `[T, B, ...]`.
+        pool: the pool that they pass first.
+        graded: whether the values are graded; for joined input, which of them are, `[...]`.
+        constant: whether they are constant in time.
+    """
 
     values: Tensor
     pool: nn.Module
-    graded: bool = False
+    graded: bool | Tensor = False
     constant: bool = False
 
 
@@ -100,6 +123,25 @@ class _Met(NamedTuple):
     macs: Tensor
     connections: int
     times: int
+
+
+def _joined(parts: list[_Arriving], join: Join) -> _Arriving:
+    """Return the input of a layer of the parts that it receives, behind their pools."""
+    if len(parts) == 1:
+        return parts[0]
+    sent = [_through(parts_of(part.pool), part.values) for part in parts]
+    size = joined_shape([tuple(values.shape[2:]) for values in sent], join)[1:]
+    graded = []
+    for index, part in enumerate(parts):
+        if tuple(sent[index].shape[3:]) == size or not size:
+            # No max pool follows: through an average pool, a spike reaches every window.
+            nonlinear, linear = split_at_weights(parts_of(part.pool))
+            sent[index] = _through(
+                [partial(passed, each) for each in linear], _through(nonlinear, part.values)
+            )
+        is_graded = bool(part.graded) or not _is_whole(sent[index])
+        graded.append(torch.full_like(sent[index][:1, :1], float(is_graded)))
+    return _Arriving(joined(sent, join), nn.Identity(), graded=joined(graded, join)[0, 0] > 0)
 
 
 def _count_block(name: str, block: Block, arriving: _Arriving, spike: Tensor) -> Operations:
@@ -122,23 +164,26 @@ def _count_block(name: str, block: Block, arriving: _Arriving, spike: Tensor) ->
 def _met(name: str, arriving: _Arriving, parts: list[nn.Module]) -> _Met:
     nonlinear, linear = split_at_weights(parts)
     values = _through(nonlinear, arriving.values[:1] if arriving.constant else arriving.values)
-    times, rows = values.shape[:2]
-    shape = values.shape[2:]
+    times, shape = len(values), values.shape[2:]
     try:
         wired = wiring(linear, shape)
     except SigpropError as error:
         raise SigpropError(f"{name}: {error}") from error
     measured = sum(normaliser_macs(part, math.prod(shape)) for part in nonlinear)
     macs = (wired.behind + measured) * times
-    additions = torch.zeros(rows, dtype=torch.float64)
-    if arriving.graded or arriving.constant or not bool((values == values.round()).all()):
-        macs += wired.connections * times
-    else:
-        places = values.abs().sum(0, dtype=torch.float64).flatten(1).cpu()
-        additions = places @ wired.fan_out.flatten()
+    graded = torch.as_tensor(arriving.graded)
+    if nonlinear:
+        graded = graded.any()
+    graded = graded.cpu().expand(shape)
+    if arriving.constant or not _is_whole(values[:, :, ~graded] if graded.any() else values):
+        graded = torch.ones_like(graded)
+    places = values.abs().sum(0, dtype=torch.float64).cpu()
+    additions = places.masked_fill(graded, 0.0).flatten(1) @ wired.fan_out.flatten()
+    # The part of the connections that graded values meet.
+    met = wired.fan_out[graded].sum() / wired.fan_out.sum() if graded.any() else 0.0
     return _Met(
         additions,
-        torch.full_like(additions, float(macs)),
+        torch.full_like(additions, macs + wired.connections * times * float(met)),
         wired.connections + wired.behind,
         times,
     )
@@ -148,7 +193,11 @@ def _total(spike: Tensor) -> Tensor:
     return spike.sum(0, dtype=torch.float64).flatten(1).sum(1).cpu()
 
 
-def _through(parts: list[nn.Module], values: Tensor) -> Tensor:
+def _is_whole(values: Tensor) -> bool:
+    return bool((values == values.round()).all())
+
+
+def _through(parts: Sequence[Callable[[Tensor], Tensor]], values: Tensor) -> Tensor:
     """Pass every step through the parts."""
     flat = values.flatten(0, 1)
     for part in parts:

@@ -89,7 +89,7 @@ def wiring(parts: Iterable[nn.Module], shape: Sequence[int]) -> Wiring:
             values = torch.ones_like(out)
         else:
             behind += normaliser_macs(part, values.numel())
-            values = _passed(part, values)
+            values = passed(part, values)
     if fan_out is None:  # no weights: a spike is added to the current
         fan_out, connections = _gradient(values, arriving), values.numel()
     return Wiring(fan_out, connections, behind)
@@ -131,7 +131,7 @@ def _unit_weights(part: nn.Module, values: Tensor) -> Tensor:
     return out
 
 
-def _passed(part: nn.Module, values: Tensor) -> Tensor:
+def passed(part: nn.Module, values: Tensor) -> Tensor:
     """Return the output of a part without counted weights."""
     if isinstance(part, _AVERAGES):
         return _sums(part, values)

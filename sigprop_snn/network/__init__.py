@@ -9,6 +9,7 @@ from sigprop_snn.layers.norm import LengthNorm, RunningNorm, RunningScale
 from sigprop_snn.layers.readout import Readout
 from sigprop_snn.layers.rule import LearningNetwork, Predict, Rule
 from sigprop_snn.layers.scoring import correct
+from sigprop_snn.layers.sources import Sources
 from sigprop_snn.losses.base import LocalLoss, WeightedSum
 from sigprop_snn.losses.binary import BinaryLoss
 from sigprop_snn.losses.catalogue import LOSSES
@@ -77,6 +78,7 @@ __all__ = [
     "Signal",
     "SignalPropagation",
     "Similarity",
+    "Sources",
     "Stage",
     "SurrogateRule",
     "TopK",

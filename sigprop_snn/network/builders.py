@@ -13,6 +13,7 @@ from sigprop_snn.errors import SigpropError, UnknownNameError
 from sigprop_snn.layers.block import Block
 from sigprop_snn.layers.norm import LengthNorm, RunningNorm, RunningScale
 from sigprop_snn.layers.rule import Predict
+from sigprop_snn.layers.sources import INPUT, AnySources, Sources, joining
 from sigprop_snn.network.network import Network
 from sigprop_snn.network.parts import (
     AnyLoss,
@@ -24,6 +25,7 @@ from sigprop_snn.network.parts import (
     sizes,
 )
 from sigprop_snn.neurons import LIF
+from sigprop_snn.neurons.joining import joined_shape
 from sigprop_snn.neurons.pooling import HalvingPool
 from sigprop_snn.shapes import Layout
 
@@ -43,6 +45,7 @@ def mlp(
     loss: AnyLoss | None = None,
     signal: AnySignal | None = None,
     predict: Predict | None = None,
+    sources: AnySources = 1,
 ) -> Network:
     """Return a fully connected network.
 
@@ -58,6 +61,7 @@ def mlp(
         loss: the local loss; see `NetworkParts`.
         signal: the learning signal; see `NetworkParts`.
         predict: "readout", "context" or "vote"; see `Network`.
+        sources: how many blocks below each block receives, or a `Sources` with such a number.
 
     Raises:
         SigpropError: if an argument can't be used; it names the argument and the value.
@@ -67,8 +71,9 @@ def mlp(
         raise UnknownNameError("norm", norm, NORMS)
     parts = NetworkParts(neuron, rule, loss, signal, predict)
     blocks: list[Block] = []
-    features = math.prod(shape)
+    below = _Below(shape, sources)
     for index, size in enumerate(hidden):
+        features = math.prod(below.received())
         linear = nn.Linear(features, size)
         before: list[nn.Module] = [nn.Flatten()] if index == 0 else []
         scale = RunningScale(size, gain) if norm == "scale" else None
@@ -77,8 +82,10 @@ def mlp(
             with torch.no_grad():  # rows of one length give a current of known size
                 nn.init.normal_(linear.weight, std=gain / math.sqrt(features))
         synapse = nn.Sequential(*before, linear) if before else linear
-        blocks.append(Block(synapse, parts.layer_neuron((size,)), norm=scale))
-        features = size
+        blocks.append(
+            Block(synapse, parts.layer_neuron((size,)), norm=scale, sources=below.sources)
+        )
+        below.sent((size,))
     layout = Layout.of(blocks, shape, classes, gain)
     return parts.network(layout, blocks)
 
@@ -96,6 +103,7 @@ def conv(
     loss: AnyLoss | None = None,
     signal: AnySignal | None = None,
     predict: Predict | None = None,
+    sources: AnySources = 1,
 ) -> Network:
     """Return a convolutional network; maps of at least 8x8 are pooled 2x2 behind their block.
 
@@ -111,24 +119,27 @@ def conv(
         loss: the local loss; see `NetworkParts`.
         signal: the learning signal; see `NetworkParts`.
         predict: "readout", "context" or "vote"; see `Network`.
+        sources: how many blocks below each block receives, or a `Sources` with such a number.
 
     Raises:
         SigpropError: if an argument can't be used; it names the argument and the value.
     """
     shape = picture_shape(shape)
-    features, height, width = shape
     if not isinstance(kernel, int) or kernel < 1 or kernel % 2 == 0:
         raise SigpropError(f"kernel is {kernel!r}; expected an odd number, so that maps keep size")
     parts = NetworkParts(neuron, rule, loss, signal, predict)
     blocks: list[Block] = []
+    below = _Below(shape, sources)
     for size in sizes("channels", channels):
+        features, height, width = below.received()
         synapse = nn.Conv2d(features, size, kernel, padding=kernel // 2)
         pool = HalvingPool() if min(height, width) >= 8 else None
         layer = parts.layer_neuron((size, height, width))
         norm = RunningNorm(size, gain, shift)
-        blocks.append(Block(synapse, layer, norm=norm, pool=pool, centred=bool(blocks)))
-        features = size
-        height, width = (height // 2, width // 2) if pool is not None else (height, width)
+        blocks.append(
+            Block(synapse, layer, norm=norm, pool=pool, centred=bool(blocks), sources=below.sources)
+        )
+        below.sent((size, height, width), pooled=pool is not None)
     layout = Layout.of(blocks, shape, classes, gain)
     return parts.network(layout, blocks)
 
@@ -150,6 +161,7 @@ def vgg8(
     loss: AnyLoss | None = None,
     signal: AnySignal | None = None,
     predict: Predict | None = None,
+    sources: AnySources = 1,
 ) -> Network:
     """Return the eight layers of arXiv 2204.01723: six convolutions, a dense layer, the readout.
 
@@ -171,21 +183,23 @@ def vgg8(
         loss: the local loss; see `NetworkParts`.
         signal: the learning signal; see `NetworkParts`.
         predict: "readout", "context" or "vote"; see `Network`.
+        sources: how many blocks below each block receives, or a `Sources` with such a number.
 
     Raises:
         SigpropError: if an argument can't be used; it names the argument and the value.
     """
     shape = picture_shape(shape)
-    features, height, side = shape
     if not 0 < width < float("inf") or not 0 <= dropout < 1:
         raise SigpropError(
             f"vgg8 got width {width} and dropout {dropout}; expected width > 0 and 0 <= dropout < 1"
         )
     parts = NetworkParts(neuron, rule, loss, signal, predict)
     blocks: list[Block] = []
+    below = _Below(shape, sources)
     for place, size in enumerate(_VGG8):
         if size is None:
             continue
+        features, height, side = below.received()
         maps = max(1, round(width * size))
         synapse = nn.Conv2d(features, maps, 3, padding=1)
         pooled = _VGG8[place + 1] is None and min(height, side) >= 4
@@ -193,22 +207,61 @@ def vgg8(
         norm = RunningNorm(maps, gain, shift)
         blocks.append(
             Block(
-                synapse, layer, norm=norm, pool=_output_path(pooled, dropout), centred=bool(blocks)
+                synapse,
+                layer,
+                norm=norm,
+                pool=_output_path(pooled, dropout),
+                centred=bool(blocks),
+                sources=below.sources,
             )
         )
-        features = maps
-        height, side = (height // 2, side // 2) if pooled else (height, side)
+        below.sent((maps, height, side), pooled=pooled)
     dense = max(1, round(width * _VGG8_DENSE))
     blocks.append(
         Block(
-            nn.Sequential(nn.Flatten(), nn.Linear(features * height * side, dense)),
+            nn.Sequential(nn.Flatten(), nn.Linear(math.prod(below.received()), dense)),
             parts.layer_neuron((dense,)),
             norm=RunningNorm(dense, gain, shift),
             centred=True,
+            sources=below.sources,
         )
     )
     layout = Layout.of(blocks, shape, classes, gain)
     return parts.network(layout, blocks)
+
+
+class _Below:
+    """The shapes of what a builder's blocks send, from which the next block's input follows.
+
+    Args:
+        shape: shape of a sample.
+        sources: what every block receives.
+
+    Raises:
+        SigpropError: if the sources are names, which differ from block to block.
+    """
+
+    def __init__(self, shape: tuple[int, ...], sources: AnySources) -> None:
+        self.sources = Sources.of(sources)
+        if not isinstance(self.sources.blocks, int):
+            raise SigpropError(
+                f"sources are {self.sources.blocks!r} for every block; expected a number of blocks "
+                "below each"
+            )
+        self._shapes = {INPUT: shape}
+
+    def received(self) -> tuple[int, ...]:
+        """Return the shape of the next block's input."""
+        name = f"block{len(self._shapes)}"
+        names = self.sources.received(name, list(self._shapes)[1:])
+        with joining(name):
+            return joined_shape([self._shapes[source] for source in names], self.sources.join)
+
+    def sent(self, shape: tuple[int, ...], *, pooled: bool = False) -> None:
+        """Add a block whose neurons have this shape; a 2x2 pool halves its maps."""
+        if pooled:
+            shape = (shape[0], *(size // 2 for size in shape[1:]))
+        self._shapes[f"block{len(self._shapes)}"] = shape
 
 
 def _output_path(pooled: bool, dropout: float) -> nn.Module | None:

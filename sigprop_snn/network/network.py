@@ -14,6 +14,7 @@ from sigprop_snn.layers.contracts import Learned, Stage, Update
 from sigprop_snn.layers.layer_pass import plain_pass
 from sigprop_snn.layers.readout import Readout
 from sigprop_snn.layers.rule import PREDICTIONS, Predict, Rule
+from sigprop_snn.layers.sources import first_branch, sources_by_name
 from sigprop_snn.losses.base import LocalLoss, no_scores
 from sigprop_snn.losses.catalogue import default_loss
 from sigprop_snn.rules.signal_propagation import SignalPropagation
@@ -36,7 +37,7 @@ def as_update(update: Update | Optimizers | None) -> Update | None:
 
 
 class Network(nn.Module):
-    """Blocks in a row, a learning signal at the front, a readout at the end.
+    """Blocks, each above those that it receives; a signal at the front, a readout at the end.
 
     `network(x)` predicts. `network.learn(x, labels)` learns by the network's rule. Under the rules
     of signal propagation it is the same forward pass with the contexts beside the samples: every
@@ -45,7 +46,8 @@ class Network(nn.Module):
 
     Args:
         signal: the learning signal; it enters at the first block.
-        blocks: the blocks, in order.
+        blocks: the blocks, in order. Each receives the block below it, or several lower blocks;
+            see `Block` and `Sources`.
         readout: reads the classes off the last block's spikes; without one, the nearest context
             predicts.
         rule: the learning rule of the network, or the layer rule of every block that has none of
@@ -56,8 +58,9 @@ class Network(nn.Module):
             sum of all layers' log-probabilities.
 
     Raises:
-        SigpropError: if there is no block, the prediction needs a readout that is missing, or
-            the loss or the readout can't use the signal's targets.
+        SigpropError: if there is no block, a block receives one that is not below it or the rule
+            can't take several, the prediction needs a readout that is missing, or the loss or the
+            readout can't use the signal's targets.
     """
 
     rule: Rule
@@ -96,10 +99,11 @@ class Network(nn.Module):
     def __setattr__(self, name: str, value: Any) -> None:
         """Set an attribute. A layer rule becomes the rule of signal propagation by it."""
         if name == "rule":
+            value = _as_rule(value)
+            self._check_row(value)
             # The rule before may be a module and this one not, or the other way round.
             self._modules.pop("rule", None)
             self.__dict__.pop("rule", None)
-            value = _as_rule(value)
         super().__setattr__(name, value)
 
     def forward(self, inputs: Tensor) -> Tensor:
@@ -233,6 +237,16 @@ class Network(nn.Module):
             if head is not None:
                 heads[name] = head.requires_grad_(not block.frozen)
         return heads
+
+    def _check_row(self, rule: Rule) -> None:
+        """Check that a rule for a row of blocks has one."""
+        received = sources_by_name(self.named_blocks())
+        name = first_branch(received) if rule.row_only else None
+        if name is not None:
+            raise SigpropError(
+                f"{type(rule).__name__} works only where every block receives the block below it, "
+                f"but {name} receives {', '.join(received[name])}"
+            )
 
     def _check_answers(self) -> None:
         answers, signal = self.signal.answers, type(self.signal).__name__

@@ -12,10 +12,11 @@ from torch import Tensor, nn
 from sigprop_snn.errors import SigpropError
 from sigprop_snn.layers.block import Block
 from sigprop_snn.layers.contracts import LayerReport, Learned, Needs, Response, Update
-from sigprop_snn.layers.layer_pass import layer_pass, observed_rows
+from sigprop_snn.layers.layer_pass import joined_input, layer_pass, observed_rows
 from sigprop_snn.layers.readout import Readout
 from sigprop_snn.layers.rule import LearningNetwork, Rule
 from sigprop_snn.layers.scoring import hits
+from sigprop_snn.layers.sources import Kept, sources_by_name
 from sigprop_snn.neurons import Neuron, run
 from sigprop_snn.neurons.engines import Run
 from sigprop_snn.neurons.engines.reference import check_finite
@@ -136,18 +137,22 @@ class ErrorForward(nn.Module, Rule):
 
     def _second_pass(self, front: Tensor, passed: list[Passed], error: Tensor) -> Iterator[str]:
         """Pass the error through and yield each block's name when its gradient is ready."""
-        with torch.no_grad():
-            current = front + self.nudge * (error @ self.loop).view_as(front[0])
-            strengthen(self.loop, error.t() @ passed[0].active.flatten(1) / len(error))
-        for index, first in enumerate(passed):
+        blocks = [(f"block{index + 1}", first.block) for index, first in enumerate(passed)]
+        kept = Kept(sources_by_name(blocks), front)
+        for index, ((name, block), first) in enumerate(zip(blocks, passed, strict=True)):
             with torch.no_grad():
-                _, active, sent = _acted(first.block, current)
-                if index + 1 < len(passed):
-                    current = passed[index + 1].block.current(sent)
+                received = joined_input(name, block, kept.take(name))
+                if index == 0:
+                    current = front + self.nudge * (error @ self.loop).view_as(front[0])
+                    strengthen(self.loop, error.t() @ first.active.flatten(1) / len(error))
+                else:
+                    current = block.current(received)
+                _, active, sent = _acted(block, current)
+                kept.put(name, sent)
                 moved = (active - first.active) / self.nudge
-            if any(p.requires_grad for p in first.block.parameters()):
+            if any(p.requires_grad for p in block.parameters()):
                 _hebbian(first, moved)
-            yield f"block{index + 1}"
+            yield name
 
 
 def _learned(block: Block, rule: Rule, name: str) -> bool:

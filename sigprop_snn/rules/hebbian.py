@@ -72,6 +72,7 @@ class Hebbian(nn.Module, Rule):
         SigpropError: if the nudge is not a positive number, or `carries` is unknown.
     """
 
+    row_only: ClassVar[bool] = True
     needs: ClassVar[Needs] = Needs(feedback_weights=True, stored_activations="layers")
 
     def __init__(

@@ -9,8 +9,9 @@ from torch import Tensor
 
 from sigprop_snn.layers.block import Block
 from sigprop_snn.layers.contracts import Learned, Needs, Update
-from sigprop_snn.layers.layer_pass import plain_pass
+from sigprop_snn.layers.layer_pass import joined_input, plain_pass
 from sigprop_snn.layers.rule import LearningNetwork, Rule
+from sigprop_snn.layers.sources import Kept, sources_by_name
 from sigprop_snn.neurons import Neuron
 from sigprop_snn.neurons.state import NeuronState
 from sigprop_snn.rules.passes import (
@@ -51,12 +52,16 @@ class OnlineThroughTime(Rule):
         for _ in plain_pass(network.named_blocks(), network.signal, inputs, observe=True):
             pass  # this pass only updates the normalisers
         inputs = network.signal.plain(inputs)
-        layers = [_OnlineLayer(block) for _, block in network.named_blocks()]
+        blocks = list(network.named_blocks())
+        layers = {name: _OnlineLayer(block) for name, block in blocks}
         trace = _Trace(readout.neuron)
         losses, voltages = [], []
         for values in inputs:
-            for layer in layers:
+            kept = Kept(sources_by_name(blocks), values.unsqueeze(0))
+            for name, layer in layers.items():
+                (values,) = joined_input(name, layer.block, kept.take(name))
                 values = layer.step(values)
+                kept.put(name, values.unsqueeze(0))
             seen, gain = trace.seen(values.flatten(1))
             voltage = gain * readout.synapse(seen)
             loss = readout.loss(voltage, labels) / len(inputs)

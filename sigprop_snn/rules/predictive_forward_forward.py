@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -57,6 +58,8 @@ class PredictiveForwardForward(Rule, nn.Module):
     Raises:
         SigpropError: if a block is not fully connected, or a number is out of range.
     """
+
+    row_only: ClassVar[bool] = True
 
     def __init__(
         self,

@@ -52,6 +52,7 @@ class TargetPropagation(nn.Module, Rule):
             `noise` is negative.
     """
 
+    row_only: ClassVar[bool] = True
     needs: ClassVar[Needs] = Needs(
         backward_pass=True,
         symmetric_weights=True,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import platform
 import subprocess
@@ -123,6 +124,39 @@ def test_spikes_are_the_same_numbers_in_any_form(engine, steps, rate):
     ):
         expected = pool(x.flatten(0, 1)).unflatten(0, (steps, 3))
         torch.testing.assert_close(spikes.pooled(pool).dense(), expected)
+
+
+JOINED = {
+    "one size": [(2, 6, 6), (3, 6, 6), (1, 6, 6)],
+    "halved": [(2, 3, 3), (3, 13, 14), (1, 6, 7)],
+    "pooled to fit": [(2, 4, 3), (3, 6, 6)],
+    "vectors": [(7,), (12,), (3,)],
+    "mixed": [(7,), (2, 3, 3)],
+    "of one axis": [(2, 9), (3, 5)],
+}
+
+
+@pytest.mark.parametrize("join", ["side-by-side", "sum"])
+@pytest.mark.parametrize("shapes", JOINED)
+@pytest.mark.parametrize("steps", [1, 4, 9])
+def test_activity_is_joined_bit_for_bit(engine, reference, steps, shapes, join):
+    shapes = JOINED[shapes]
+    if join == "sum":  # as many maps, or neurons
+        count = max(math.prod(shape) for shape in shapes)
+        maps = len({len(shape) for shape in shapes}) == 1
+        shapes = [(2, *shape[1:]) for shape in shapes] if maps else [(count,)] * 2
+    x = [spikes_of(steps, 3, *shape, seed=seed) for seed, shape in enumerate(shapes)]
+    graded = [each * torch.rand_like(each) for each in x]
+    for parts in (x, graded, [*graded[:1], *x[1:]]):
+        stored = [engine.spikes(part) for part in parts]
+        expected = reference.join([reference.spikes(part) for part in parts], join).dense()
+        assert torch.equal(engine.join(stored, join).dense(), expected)
+        later = engine.join([each.rows(1) for each in stored], join)
+        assert torch.equal(later.dense(), expected[:, 1:])
+        weights = torch.rand(steps)
+        torch.testing.assert_close(
+            later.weighted_sum(weights), torch.einsum("t,t...->...", weights, expected[:, 1:])
+        )
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])

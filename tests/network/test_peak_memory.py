@@ -13,11 +13,11 @@ from sigprop_snn.training import LocalOptimizers
 ROWS, WIDTH = 64, 100
 
 
-def peak(rule, *, depth: int, steps: int, every: int | None = None) -> int:
+def peak(rule, *, depth: int, steps: int, every: int | None = None, sources: int = 1) -> int:
     """Return the bytes allocated at the peak of one step, beyond what was there before it."""
     torch.manual_seed(0)
     x, labels = torch.rand(steps, ROWS, 50).round(), torch.randint(10, (ROWS,))
-    network = mlp((50,), 10, hidden=[WIDTH] * depth, rule=rule)
+    network = mlp((50,), 10, hidden=[WIDTH] * depth, rule=rule, sources=sources)
     optimizers = LocalOptimizers(network, lambda group: torch.optim.Adam(group, 1e-3, fused=True))
 
     def step():
@@ -38,6 +38,12 @@ def test_sixteen_blocks_take_what_two_take():
     for rule in (VoltageRule(), SurrogateRule()):
         two, sixteen = (peak(rule, depth=depth, steps=10) for depth in (2, 16))
         assert 0 < sixteen <= 1.1 * two
+
+
+def test_blocks_that_receive_three_take_the_same_at_any_depth():
+    for rule in (VoltageRule(), SurrogateRule()):
+        five, sixteen = (peak(rule, depth=depth, steps=10, sources=3) for depth in (5, 16))
+        assert 0 < sixteen <= 1.1 * five
 
 
 def test_online_two_hundred_steps_take_what_ten_take():

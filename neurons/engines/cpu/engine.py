@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import warnings
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -26,7 +27,7 @@ from sigprop_snn.neurons.engines.cpu.linear import (
     density,
     linear_weight_gradient,
 )
-from sigprop_snn.neurons.engines.cpu.spikes import PackedSpikes, pack
+from sigprop_snn.neurons.engines.cpu.spikes import PackedSpikes, pack, side_by_side
 from sigprop_snn.neurons.engines.dense import DenseSpikes
 from sigprop_snn.neurons.engines.engine import (
     CosineCrossEntropy,
@@ -43,8 +44,9 @@ from sigprop_snn.neurons.engines.plain import (
     why_not_current,
     why_not_lif,
 )
-from sigprop_snn.neurons.engines.reference import ReferenceEngine, check_contexts
+from sigprop_snn.neurons.engines.reference import ReferenceEngine, check_contexts, halved
 from sigprop_snn.neurons.filters import geometric_response, impulse_response
+from sigprop_snn.neurons.joining import Join
 from sigprop_snn.neurons.lif import LIF
 from sigprop_snn.neurons.stepwise import stepwise
 
@@ -93,6 +95,19 @@ class CpuEngine(ReferenceEngine):
             if packed is not None:
                 return packed
         return super().spikes(inputs)
+
+    def join(self, parts: Sequence[Spikes], join: Join) -> Spikes:
+        """Return the activity of several layers as the input of one; packed where all are."""
+        if len(parts) == 1:
+            return parts[0]
+        parts = halved(parts, join)
+        packed = [part for part in parts if isinstance(part, PackedSpikes)]
+        one_size = len({part.shape[3:] for part in parts}) == 1
+        if join == "side-by-side" and len(packed) == len(parts) and one_size:
+            return side_by_side(packed)
+        whole = super().join(parts, join)
+        found = pack(whole.dense()) if packed and self._packs(whole.dense()) else None
+        return whole if found is None else found
 
     def currents(self, synapse: nn.Module, spikes: Spikes) -> Tensor:
         """Return the synapse's output for every step; by events where that is faster."""

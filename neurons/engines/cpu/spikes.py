@@ -7,6 +7,7 @@ one of sixteen. The same spikes in float32 take sixteen times as much memory, to
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -140,6 +141,16 @@ def pack(inputs: Tensor) -> PackedSpikes | None:
     if refused.any():
         return None
     return PackedSpikes(patterns.view(*patterns.shape[:2], *inputs.shape[2:]), steps)
+
+
+def side_by_side(parts: Sequence[PackedSpikes]) -> PackedSpikes:
+    """Return packed spikes of several layers, whose maps have one size, as those of one."""
+    steps = parts[0].steps
+    if parts[0].patterns.dim() != 5:
+        return PackedSpikes(torch.cat([part.patterns for part in parts], dim=2), steps)
+    # The layer kernels take maps with their channels last.
+    maps = torch.cat([part.patterns.permute(0, 1, 3, 4, 2) for part in parts], dim=-1)
+    return PackedSpikes(maps.permute(0, 1, 4, 2, 3), steps)
 
 
 def _bits(dtype: torch.dtype) -> tuple[torch.dtype | None, float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -16,6 +17,7 @@ from sigprop_snn.neurons.engines.triton import surrogate
 from sigprop_snn.neurons.engines.triton.lif import run_lif
 from sigprop_snn.neurons.engines.triton.spikes import DeviceSpikes
 from sigprop_snn.neurons.filters import geometric_response, impulse_response
+from sigprop_snn.neurons.joining import Join
 from sigprop_snn.neurons.lif import LIF
 
 _DTYPES = (torch.float32, torch.bfloat16, torch.float16)
@@ -44,6 +46,12 @@ class TritonEngine(ReferenceEngine):
         if inputs.requires_grad or inputs.device.type != _device():
             return super().spikes(inputs)
         return DeviceSpikes(inputs)
+
+    def join(self, parts: Sequence[Spikes], join: Join) -> Spikes:
+        """Return the activity of several layers as the input of one, without a gradient."""
+        whole = super().join(parts, join)
+        values = whole.dense()
+        return DeviceSpikes(values) if values.device.type == _device() else whole
 
     def currents(self, synapse: nn.Module, spikes: Spikes) -> Tensor:
         """Return a synapse's output for every step; that of feature maps is channels-last."""
