@@ -328,6 +328,17 @@ def test_selected_targets_do_not_change_what_samples_are_compared_with():
         torch.testing.assert_close(stage.loss, plain.loss + 10 * among)
 
 
+def test_a_block_that_receives_several_blocks_has_one_convolution():
+    network = conv((1, 8, 8), 3, channels=(4, 5, 6), sources=3, loss=LOSS)
+    sizes = [tuple(head["1"].weight.shape) for head in network.loss_heads.values()]
+    assert sizes == [(maps, maps, 3, 3) for maps in (4, 5, 6)]
+    groups = network.local_parameters()
+    for stage in network.stages(torch.rand(2, 6, 1, 8, 8), torch.arange(6) % 3):
+        network.zero_grad()
+        stage.loss.backward()
+        assert {p for p in network.parameters() if p.grad is not None} == set(groups[stage.name])
+
+
 def test_it_learns_online():
     network = conv((1, 8, 8), 3, channels=(4, 5), loss="dot-product+similarity")
     learned = Online(network).learn(torch.rand(2, 6, 1, 8, 8), torch.arange(6) % 3)
