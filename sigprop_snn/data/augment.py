@@ -61,7 +61,8 @@ def shift_pictures(
     Args:
         pictures: `[B, C, H, W]`; for event frames, the time steps may be channels. A picture of
             height 1 is a row, which shifts only along its length.
-        random: generator of the shifts and of the mirroring.
+        random: generator of the shifts and of the mirroring, on the CPU, so that every device
+            gives the same pictures.
         shift: largest shift in pixels in each direction; pixels from outside are 0.
         mirror: whether to mirror half of the pictures, left to right.
 
@@ -69,17 +70,18 @@ def shift_pictures(
         New pictures of the same type and shape.
     """
     count, channels, height, width = pictures.shape
-    top, left = torch.randint(2 * shift + 1, (2, count, 1), generator=random)
+    device = pictures.device
+    top, left = torch.randint(2 * shift + 1, (2, count, 1), generator=random).to(device)
     if height == 1:
         top = torch.full_like(top, shift)
-    rows = top + torch.arange(height)
-    columns = left + torch.arange(width)
+    rows = top + torch.arange(height, device=device)
+    columns = left + torch.arange(width, device=device)
     if mirror:
-        mirrored = torch.randint(2, (count, 1), generator=random).bool()
+        mirrored = torch.randint(2, (count, 1), generator=random).bool().to(device)
         columns = torch.where(mirrored, columns.flip(1), columns)
     padded = pad(pictures, (shift, shift, shift, shift))
-    sample = torch.arange(count).view(-1, 1, 1, 1)
-    channel = torch.arange(channels).view(1, -1, 1, 1)
+    sample = torch.arange(count, device=device).view(-1, 1, 1, 1)
+    channel = torch.arange(channels, device=device).view(1, -1, 1, 1)
     return padded[sample, channel, rows[:, None, :, None], columns[:, None, None, :]]
 
 
