@@ -7,7 +7,8 @@ graph. A slice ends when its minutes are over; the same command goes on from the
 are those of an unbroken run within rounding. The folder gets `log.jsonl`, a line for each epoch as
 it ends, and `checkpoint.pt`.
 
-The learning rate falls to zero over `--epochs`. Choices are made by the 2,500 validation pictures;
+The learning rate falls to zero over `--epochs`, or with `--by-time` over the minutes of one slice.
+Choices are made by the 2,500 validation pictures;
 the test pictures are used once, after the last epoch.
 """
 
@@ -63,6 +64,7 @@ class Run:
         self.random = torch.Generator().manual_seed(given.seed)
         self.epoch = 0
         self.seconds = 0.0
+        self.longest = 0.0  # seconds of the longest epoch but the first, which compiles
         self.checkpoint = given.out / "checkpoint.pt"
 
     def learn_epoch(self) -> None:
@@ -71,13 +73,22 @@ class Run:
         count = len(self.data.train.y) // self.given.batch_size
         batches = self.data.train.changed(self.given.steps, self.given.batch_size, self.random)
         for index, (inputs, labels) in enumerate(batches):
-            done = (self.epoch + index / count) / self.given.epochs
-            self.rate.fill_(self.given.rate * (1.0 - done))
+            self.rate.fill_(self.given.rate * (1.0 - self.done(index / count)))
             if self.step is not None:
                 self.step(inputs, labels)
             else:
                 self.network.learn(inputs, labels, self.optimizers.step)
         self.epoch += 1
+
+    def done(self, part: float = 0.0) -> float:
+        """Return which part of the run is done, `part` of an epoch after the last whole one."""
+        if self.given.by_time:
+            return min(1.0, (self.seconds + part * self.longest) / (60 * self.given.minutes))
+        return (self.epoch + part) / self.given.epochs
+
+    def is_over(self) -> bool:
+        """Return whether no further epoch fits into the run."""
+        return self.done(1.0 if self.given.by_time else 0.0) >= 1.0
 
     def evaluate(self, pictures: Pictures) -> Evaluation:
         """Evaluate the network on pictures."""
@@ -143,6 +154,7 @@ def arguments() -> argparse.Namespace:
     add("--out", type=Path, required=True, help="folder of the log and the checkpoint")
     add("--minutes", type=float, default=float("inf"), help="of this slice")
     add("--epochs", type=int, default=100, help="of the whole run")
+    add("--by-time", action="store_true", help="one slice: the rate falls with its minutes")
     add("--rule", choices=("voltage", "surrogate"), default="voltage")
     add("--predict", choices=("readout", "context", "vote"), default="context")
     add("--rate", type=float, default=2e-3, help="Adam's learning rate at the start")
@@ -161,7 +173,9 @@ def arguments() -> argparse.Namespace:
     given = parser.parse_args()
     if given.dry:
         given.width, given.batch_size = 1 / 32, 4
-    elif given.folder is None:
+    if given.by_time and given.minutes == float("inf"):
+        parser.error("--by-time needs --minutes")
+    if not given.dry and given.folder is None:
         parser.error("--folder is missing; it holds the pictures")
     return given
 
@@ -182,32 +196,30 @@ def main() -> None:
         f"{given.rule} on {device_name(device)}: {len(data.train.y)} training, "
         f"{len(data.validation.y)} validation, {len(data.test.y)} test pictures"
     )
-    slowest = 0.0
     with (given.out / "log.jsonl").open("a", encoding="utf-8") as log:
-        while run.epoch < given.epochs:
-            if time.perf_counter() - start + slowest > 60 * given.minutes:
-                break
+        while not run.is_over():
+            if not given.by_time and time.perf_counter() - start + run.longest > 60 * given.minutes:
+                say(f"the minutes are over after epoch {run.epoch}; the same command continues")
+                return
             begin = time.perf_counter()
             run.learn_epoch()
-            last = run.epoch == given.epochs
             found = run.evaluate(data.validation)
             took = time.perf_counter() - begin
-            slowest, run.seconds = max(slowest, took), run.seconds + took
-            row = {"epoch": run.epoch, "seconds": run.seconds, "validation": shown(found)}
-            if last:
+            run.longest = max(run.longest, took) if run.epoch > 1 else 0.0
+            run.seconds += took
+            row: dict[str, Any] = {"epoch": run.epoch, "seconds": run.seconds}
+            row["validation"] = shown(found)
+            blocks = " ".join(percent(layer.accuracy) for layer in found.layers)
+            say(f"epoch {run.epoch}: validation {percent(found.accuracy)} ({blocks}), {took:.1f} s")
+            if run.is_over():
                 row["test"] = shown(run.evaluate(data.test))
                 row["device"] = device_name(device)
                 row["settings"] = {k: str(v) for k, v in vars(given).items()}
+                blocks = " ".join(percent(each) for each in row["test"]["blocks"])
+                say(f"test {percent(row['test']['accuracy'])} ({blocks})")
             log.write(json.dumps(row) + "\n")
             log.flush()
-            blocks = " ".join(percent(layer.accuracy) for layer in found.layers)
-            say(f"epoch {run.epoch}/{given.epochs}: validation {percent(found.accuracy)} "
-                f"({blocks}), {took:.1f} s")  # fmt: skip
-            if last:
-                say(f"test {percent(row['test']['accuracy'])}")
             run.save()
-    if run.epoch < given.epochs:
-        say(f"the minutes are over after epoch {run.epoch}; the same command continues")
 
 
 if __name__ == "__main__":

@@ -137,7 +137,8 @@ def _scale(
 @triton.jit  # type: ignore[untyped-decorator]
 def _lif(
     current, gains, offsets, spikes, voltages, start, mean, last,
-    steps, size, first, step_stride, current_stride, channels, between,
+    steps, size, first, step_stride, current_stride,
+    channels: tl.constexpr, between: tl.constexpr,
     beta, current_gain, threshold, reset_amount,
     STARTS: tl.constexpr, SCALES: tl.constexpr, RESET_TO_ZERO: tl.constexpr,
     RECORD_VOLTAGE: tl.constexpr, WIDE: tl.constexpr, BLOCK: tl.constexpr,

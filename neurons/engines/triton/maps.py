@@ -1,4 +1,8 @@
-"""Feature maps on a GPU: the 2x2 maximum pool, and means over a grid of positions."""
+"""Feature maps on a GPU: the 2x2 maximum pool, and means over a grid of positions.
+
+The sizes of the maps are constants of a kernel: a division by a constant takes a few instructions,
+one by a variable dozens, and there are more divisions here than anything else.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +13,7 @@ from torch import Tensor
 from sigprop_snn.neurons.engines.triton.order import Order
 
 _BLOCK = 1024  # numbers of one program
+_WIDE = 1 << 31  # numbers from which places need 64 bits
 
 
 def halved(values: Tensor) -> Tensor:
@@ -21,7 +26,8 @@ def halved(values: Tensor) -> Tensor:
         between = values.shape[2] if order.channels_last else 1
         _halve[(triton.cdiv(size, _BLOCK),)](
             order.apply(values), order.apply(found), size,
-            height, width, height // 2, width // 2, between, BLOCK=_BLOCK,
+            height, width, height // 2, width // 2, between,
+            WIDE=values.numel() >= _WIDE, BLOCK=_BLOCK,
         )  # fmt: skip
     return found
 
@@ -36,7 +42,7 @@ def grid_mean(maps: Tensor, grid: int) -> Tensor:
         between = channels if order.channels_last else 1
         _grid_mean[(triton.cdiv(size, _BLOCK),)](
             order.apply(maps), order.apply(found), size, height, width, grid, between,
-            -(-height // grid) + 1, -(-width // grid) + 1, BLOCK=_BLOCK,
+            -(-height // grid) + 1, -(-width // grid) + 1, WIDE=maps.numel() >= _WIDE, BLOCK=_BLOCK,
         )  # fmt: skip
     return found
 
@@ -51,17 +57,20 @@ def grid_mean_gradient(maps: Tensor, grid: int, grad: Tensor) -> Tensor:
         between = channels if order.channels_last else 1
         _grid_mean_gradient[(triton.cdiv(size, _BLOCK),)](
             order.apply(grad), order.apply(found), size, height, width, grid, between,
-            BLOCK=_BLOCK,
+            WIDE=size >= _WIDE, BLOCK=_BLOCK,
         )  # fmt: skip
     return found
 
 
 @triton.jit  # type: ignore[untyped-decorator]
 def _halve(
-    values, found, size, height, width, half_height, half_width, between, BLOCK: tl.constexpr
-):
+    values, found, size,
+    height: tl.constexpr, width: tl.constexpr, half_height: tl.constexpr, half_width: tl.constexpr,
+    between: tl.constexpr, WIDE: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
     """Take the maximum of 2x2 squares; `between` numbers lie between two columns."""
-    place = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    program = tl.program_id(0).to(tl.int64) if WIDE else tl.program_id(0)
+    place = program * BLOCK + tl.arange(0, BLOCK)
     mask = place < size
     within = place % between
     column = (place // between) % half_width
@@ -77,10 +86,14 @@ def _halve(
 
 @triton.jit  # type: ignore[untyped-decorator]
 def _grid_mean(
-    maps, found, size, height, width, grid, between, most_rows, most_columns, BLOCK: tl.constexpr
-):
+    maps, found, size,
+    height: tl.constexpr, width: tl.constexpr, grid: tl.constexpr, between: tl.constexpr,
+    most_rows: tl.constexpr, most_columns: tl.constexpr,
+    WIDE: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
     """Average the windows of one block of positions of the grid."""
-    place = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    program = tl.program_id(0).to(tl.int64) if WIDE else tl.program_id(0)
+    place = program * BLOCK + tl.arange(0, BLOCK)
     mask = place < size
     within = place % between
     column = (place // between) % grid
@@ -99,12 +112,17 @@ def _grid_mean(
 
 
 @triton.jit  # type: ignore[untyped-decorator]
-def _grid_mean_gradient(grad, found, size, height, width, grid, between, BLOCK: tl.constexpr):
+def _grid_mean_gradient(
+    grad, found, size,
+    height: tl.constexpr, width: tl.constexpr, grid: tl.constexpr, between: tl.constexpr,
+    WIDE: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
     """Gather the gradient of one block of numbers from the windows that they are in.
 
     The grid is no finer than the maps, so a row is in one window or in two.
     """
-    place = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    program = tl.program_id(0).to(tl.int64) if WIDE else tl.program_id(0)
+    place = program * BLOCK + tl.arange(0, BLOCK)
     mask = place < size
     within = place % between
     x = (place // between) % width
