@@ -70,8 +70,8 @@ def test_a_run_out_of_time_says_what_is_missing(monkeypatch, folder, capsys):
 
 
 @pytest.mark.parametrize("network", ["vgg8", "conv"])
-def test_other_networks(monkeypatch, folder, network):
+def test_other_networks_take_all_three_ingredients(monkeypatch, folder, network):
     options = ("--network", network, "--width", "0.05", "--neuron", "rate")
-    rows = benchmark(monkeypatch, folder, "--no-similarity", "--rules", "surrogate", *options)
-    assert (rows[0]["network"], rows[0]["skips"]) == (network, True)
+    rows = benchmark(monkeypatch, folder, "--rules", "surrogate", *options)
+    assert (rows[0]["network"], rows[0]["skips"], rows[0]["similarity"]) == (network, True, True)
     assert len(rows[0]["blocks"]) == {"vgg8": 7, "conv": 3}[network]

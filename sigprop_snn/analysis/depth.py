@@ -16,7 +16,7 @@ from sigprop_snn.errors import SigpropError
 from sigprop_snn.layers.contracts import Response
 from sigprop_snn.layers.scoring import correct
 from sigprop_snn.losses.similarity import streams
-from sigprop_snn.network import LocalLoss, Network
+from sigprop_snn.network import LocalLoss, Network, WeightedSum
 from sigprop_snn.neurons import Neuron
 
 Batches = Sequence[tuple[Tensor, Tensor]]
@@ -167,8 +167,7 @@ def _tallies(network: Network, batches: Batches) -> dict[str, _Tally]:
 
 def _as_compared(loss: LocalLoss, both: Tensor, samples: int) -> Tensor:
     """Return the contexts as rows that the loss compares, `[C, D]`."""
-    # Of a sum of losses, the first one with a grid compares contexts.
-    losses = [loss, *(term.loss for term in getattr(loss, "terms", ()))]
+    losses = [term.loss for term in loss.terms] if isinstance(loss, WeightedSum) else [loss]
     grid = next((each.grid for each in losses if hasattr(each, "grid")), _GRID)
     first, contexts = both.tensor_split([samples])
     return streams(first, contexts, grid).contexts

@@ -8,7 +8,7 @@ import torch
 from sigprop_snn.analysis import depth_profile, linear_probe, mean_input_shares, ridge_probe
 from sigprop_snn.analysis.depth import context_likeness
 from sigprop_snn.errors import SigpropError
-from sigprop_snn.network import SurrogateRule, VoltageRule, vgg
+from sigprop_snn.network import DotProductLoss, Similarity, SurrogateRule, VoltageRule, vgg
 from sigprop_snn.training import evaluate
 
 
@@ -78,6 +78,21 @@ def test_a_rule_without_contexts_has_probes_alone():
         first.mean_input_share,
     )
     assert unknown == (None, None, None, None)
+
+
+def test_contexts_are_compared_on_the_grid_of_the_loss():
+    x, labels = pictures()
+    alone = network(loss=DotProductLoss(grid=2)).eval()
+    summed = network(loss=DotProductLoss(grid=2) + 10 * Similarity()).eval()
+    summed.load_state_dict(alone.state_dict(), strict=False)
+    cosines = [
+        [block.context_cosine for block in depth_profile(net, [(x, labels)], [(x, labels)])]
+        for net in (alone, summed)
+    ]
+    assert cosines[0] == cosines[1]
+    stage = next(iter(alone.stages(x)))
+    contexts = torch.nn.functional.adaptive_avg_pool2d(stage.response.representation[60:], 2)
+    assert cosines[0][0] == pytest.approx(context_likeness(contexts.flatten(1))[0], rel=1e-4)
 
 
 def test_likeness_of_contexts():
