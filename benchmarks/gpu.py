@@ -21,7 +21,7 @@ import statistics
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -58,10 +58,22 @@ class Bench:
         dry: whether to run at toy sizes.
         deadline: on the clock of `time.perf_counter`.
         path: the JSON file, or none.
+        networks: of part (c); all if there is none.
+        libraries: the peers of part (c); all if there is none.
     """
 
-    def __init__(self, device: torch.device, dry: bool, deadline: float, path: Path | None) -> None:
+    def __init__(
+        self,
+        device: torch.device,
+        dry: bool,
+        deadline: float,
+        path: Path | None,
+        networks: Sequence[str] = (),
+        libraries: Sequence[str] = (),
+    ) -> None:
         self.device = device
+        self.networks = networks
+        self.libraries = libraries
         self.dry = dry
         self.deadline = deadline
         self.path = path
@@ -429,6 +441,8 @@ def part_c(bench: Bench) -> None:
     if bench.dry:
         sizes = [("mlp", 5, 2, 4)]
     for network, steps, depth, batch in sizes:
+        if bench.networks and network not in bench.networks:
+            continue
         for precision in ("float32",) if bench.dry else ("bf16", "float32"):
             for rule in ("voltage", "surrogate"):
                 case = Case("sigprop_snn", rule, network, steps, depth, batch, precision)
@@ -437,6 +451,8 @@ def part_c(bench: Bench) -> None:
                     step_row(bench, "c", case)
             for library in LIBRARIES:
                 if library in ("sigprop_snn", "matrix products", "sinabs"):
+                    continue
+                if bench.libraries and library not in bench.libraries:
                     continue
                 step_row(bench, "c", Case(library, "bptt", network, steps, depth, batch, precision))
 
@@ -466,18 +482,31 @@ def part_d(bench: Bench) -> None:
             )
         else:
             learn = partial(network.learn, update=LocalOptimizers(network, torch.optim.Adam))
-        seconds = []
-        for _ in range(1 if bench.dry else 2):  # the first compiles and captures
-            _synchronise(bench.device)
-            start = time.perf_counter()
-            order = torch.randperm(count, generator=random, device=bench.device)
-            for index in order[: count // batch * batch].split(batch):
-                x = pictures[index].float().div_(127.5).sub_(1.0)
-                learn(x.expand(4, *x.shape), labels[index])
-            _synchronise(bench.device)
-            seconds.append(time.perf_counter() - start)
-        bench.add("d", rule=rule, pictures=count, steps=4, batch=batch, precision="bf16",
-                  epoch_seconds=seconds)  # fmt: skip
+        # The first batches compile the kernels and capture the graph.
+        pass_through(learn, pictures[: 10 * batch], labels[: 10 * batch], batch, random)
+        _synchronise(bench.device)
+        start = time.perf_counter()
+        pass_through(learn, pictures, labels, batch, random)
+        _synchronise(bench.device)
+        seconds = time.perf_counter() - start
+        bench.add(
+            "d", rule=rule, pictures=count, steps=4, batch=batch, precision="bf16",
+            epoch_seconds=seconds,
+        )  # fmt: skip
+
+
+def pass_through(
+    learn: Callable[..., object],
+    pictures: Tensor,
+    labels: Tensor,
+    batch: int,
+    random: torch.Generator,
+) -> None:
+    """Learn from every picture once, in a new order."""
+    order = torch.randperm(len(labels), generator=random, device=labels.device)
+    for index in order[: len(order) // batch * batch].split(batch):
+        x = pictures[index].float().div_(127.5).sub_(1.0)
+        learn(x.expand(4, *x.shape), labels[index])
 
 
 def _synchronise(device: torch.device) -> None:
@@ -517,6 +546,8 @@ def main() -> int:
     )
     parser.add_argument("--minutes", type=float, default=8.0, help="leave out what does not fit")
     parser.add_argument("--parts", default="abcde", help="which of a, b, c, d and e")
+    parser.add_argument("--networks", default="", help="of part c: vgg8, mlp, conv")
+    parser.add_argument("--libraries", default="", help="peers of part c; all if not given")
     parser.add_argument("--json", type=Path, metavar="FILE", help="where to write the rows")
     parser.add_argument("--dry", action="store_true", help="toy sizes on the CPU")
     given = parser.parse_args()
@@ -527,7 +558,11 @@ def main() -> int:
     device = torch.device("cpu" if given.dry else "cuda")
     torch.backends.cudnn.benchmark = True
     torch.set_float32_matmul_precision("high")  # tf32, for every library alike
-    bench = Bench(device, given.dry, time.perf_counter() + 60 * given.minutes, given.json)
+    bench = Bench(
+        device, given.dry, time.perf_counter() + 60 * given.minutes, given.json,
+        given.networks.split(",") if given.networks else (),
+        given.libraries.split(",") if given.libraries else (),
+    )  # fmt: skip
     try:
         for part in given.parts:
             PARTS[part](bench)
