@@ -22,9 +22,6 @@ from sigprop_snn.neurons.engines.cpu.lif import run_lif
 from sigprop_snn.neurons.engines.cpu.linear import (
     MOST_INPUTS,
     SpikingLinear,
-    count_currents,
-    count_weight_gradient,
-    density,
     linear_weight_gradient,
 )
 from sigprop_snn.neurons.engines.cpu.spikes import PackedSpikes, pack, side_by_side
@@ -50,8 +47,6 @@ from sigprop_snn.neurons.joining import Join
 from sigprop_snn.neurons.lif import LIF
 from sigprop_snn.neurons.stepwise import stepwise
 
-_DENSEST = 0.3  # fraction of inputs that are not zero up to which products by events are faster
-_DENSEST_GRADIENT = 0.2  # the same for the weight gradient of event counts
 _LARGE = 1 << 21  # numbers that enter a layer, from which its way is worth a warning
 _RECORDED = {"spike", "voltage"}
 
@@ -318,43 +313,27 @@ class CpuEngine(ReferenceEngine):
 
     def _linear_currents(self, layer: nn.Linear, spikes: Spikes) -> Tensor | None:
         """Return the currents of a linear layer by events, or none where torch is faster."""
-        steps, rows = spikes.shape[:2]
-        if len(spikes.shape) != 3 or not self._multiplies(layer, steps * rows):
+        packed = self._packed_rows(layer, spikes)
+        if packed is None:
             return None
-        half = torch.is_autocast_enabled("cpu")
-        dtype = torch.bfloat16 if half else torch.float32
-        if isinstance(spikes, PackedSpikes):
-            return SpikingLinear.of(spikes, layer.weight, layer.bias).currents(dtype)
-        inputs = spikes.dense()
-        if not _is_activity(inputs) or density(inputs) > _DENSEST:
-            return None
-        packed = pack(inputs)
-        if packed is not None:
-            return SpikingLinear.of(packed, layer.weight, layer.bias).currents(dtype)
-        if half:
-            return None
-        currents = count_currents(inputs.flatten(0, 1), layer.weight, layer.bias)
-        return currents.view(steps, rows, -1)
+        dtype = torch.bfloat16 if torch.is_autocast_enabled("cpu") else torch.float32
+        return SpikingLinear.of(packed, layer.weight, layer.bias).currents(dtype)
 
     def _linear_gradient(self, layer: nn.Linear, spikes: Spikes, grad: Tensor) -> Tensor | None:
         """Return the gradient of a linear layer's weight by events, or none."""
-        steps, rows = spikes.shape[:2]
-        if not self._multiplies(layer, steps * rows) or grad.dtype not in (
-            torch.float32,
-            torch.bfloat16,
-        ):
+        packed = self._packed_rows(layer, spikes)
+        if packed is None or grad.dtype not in (torch.float32, torch.bfloat16):
+            return None
+        return linear_weight_gradient(packed, grad)
+
+    def _packed_rows(self, layer: nn.Linear, spikes: Spikes) -> PackedSpikes | None:
+        """Return the spikes `[T, N, K]` of a linear layer packed, if its kernels multiply them."""
+        if len(spikes.shape) != 3 or not self._multiplies(layer, spikes.shape[:2].numel()):
             return None
         if isinstance(spikes, PackedSpikes):
-            return linear_weight_gradient(spikes, grad)
+            return spikes
         inputs = spikes.dense()
-        if inputs.dtype != torch.float32 or density(inputs) > _DENSEST_GRADIENT:
-            return None
-        packed = pack(inputs)
-        if packed is not None:
-            return linear_weight_gradient(packed, grad)
-        if grad.dtype != torch.float32:
-            return None
-        return count_weight_gradient(inputs.flatten(0, 1), grad.reshape(-1, grad.shape[-1]))
+        return pack(inputs) if _is_activity(inputs) else None
 
     def __repr__(self) -> str:
         return f"CpuEngine(worth={self._worth}, pack_from={self._pack_from})"

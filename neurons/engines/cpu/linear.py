@@ -35,7 +35,6 @@ _GAIN, _OFFSET, _VOLTAGE, _SUM, _BITS, _WORK = range(WINDOW, WINDOW + 6)
 _ROWS = 32  # rows that pass through one panel before the next
 _MIN_ROWS = 8
 _MOST_TOUCHED = 0.14  # fraction of a weight up to which its gradient is faster by events
-_PROBED = 64  # rows that tell the density of an input
 
 
 class EventLists(NamedTuple):
@@ -190,36 +189,6 @@ def linear_weight_gradient(spikes: PackedSpikes, grad: Tensor) -> Tensor:
     arguments = lists.events, lists.starts, rows, sums
     run_kernel(_gradient_kernel(), arguments, len(sums), min_chunk=1, chunk_multiple=1)
     return sums.transpose(1, 2).reshape(-1, neurons)[:columns]
-
-
-def count_currents(inputs: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """Return `inputs @ weight.T + bias`, `[N, F]`, float32; what is zero is not multiplied.
-
-    Args:
-        inputs: counts of events, mostly zeros, `[N, K]`; K is at most `MOST_INPUTS`.
-        weight: `[F, K]`.
-        bias: `[F]`, or none.
-    """
-    start = weight.new_zeros(len(weight)) if bias is None else bias.detach().contiguous()
-    out = inputs.new_empty(len(inputs), len(weight))
-    arguments = inputs.detach().contiguous(), weight.detach().t().contiguous(), start, out
-    run_kernel(_count_kernel(), arguments, len(out), min_chunk=_COUNT_ROWS)
-    return out
-
-
-def count_weight_gradient(inputs: Tensor, grad: Tensor) -> Tensor:
-    """Return the weight's gradient `grad.T @ inputs`, `[F, K]`, for counts of events `[N, K]`."""
-    out = grad.new_zeros(inputs.shape[1], grad.shape[1])
-    arguments = inputs.detach().contiguous(), grad.contiguous(), out
-    run_kernel(_count_gradient_kernel(), arguments, grad.shape[1], min_chunk=_GRADIENT_PANEL)
-    return out.t()
-
-
-def density(inputs: Tensor) -> float:
-    """Return the fraction of numbers that are not zero, from some rows of `[..., K]`."""
-    rows = inputs.detach().flatten(0, -2)
-    probed = rows[:: max(1, len(rows) // _PROBED)]
-    return float(torch.count_nonzero(probed)) / max(1, probed.numel())
 
 
 def _inputs(bias: Tensor, columns: int, scale: Scale | None) -> Tensor:
@@ -434,80 +403,6 @@ def _weight_gradient(events: Any, starts: Any, grad: Any, sums: Any, first: int,
                 )
 
 
-_COUNT_ROWS = 512  # rows whose counts are listed at a time
-
-
-def _count_product(inputs: Any, weight: Any, bias: Any, out: Any, first: int, last: int) -> None:
-    """Fill rows `first` to `last` of `[N, F]`; `weight` is `[K, F]`."""
-    width, columns = weight.shape
-    active = np.empty((_COUNT_ROWS, width), np.uint16)
-    counts = np.empty(_COUNT_ROWS, np.int64)
-    for start in range(first, last, _COUNT_ROWS):
-        rows = inputs[start : min(start + _COUNT_ROWS, last)]
-        _list_active(rows, active, counts)
-        for left in range(0, columns, _PANEL):
-            right = min(left + _PANEL, columns)
-            for row in range(len(rows)):
-                total = out[start + row, left:right]
-                total[:] = bias[left:right]
-                _add_scaled_rows(
-                    total, weight[:, left:right], rows[row], active[row, : counts[row]]
-                )
-
-
-@jitable
-def _add_scaled_rows(total: Any, weights: Any, factors: Any, events: Any) -> None:
-    """Add the rows of weights of some events times their factors, eight at a time."""
-    width, count = len(total), len(events)
-    i = 0
-    while i + 8 <= count:
-        k0, k1, k2, k3 = events[i], events[i + 1], events[i + 2], events[i + 3]
-        k4, k5, k6, k7 = events[i + 4], events[i + 5], events[i + 6], events[i + 7]
-        x0, x1, x2, x3 = factors[k0], factors[k1], factors[k2], factors[k3]
-        x4, x5, x6, x7 = factors[k4], factors[k5], factors[k6], factors[k7]
-        w0, w1, w2, w3 = weights[k0], weights[k1], weights[k2], weights[k3]
-        w4, w5, w6, w7 = weights[k4], weights[k5], weights[k6], weights[k7]
-        for f in range(width):
-            total[f] += ((x0 * w0[f] + x1 * w1[f]) + (x2 * w2[f] + x3 * w3[f])) + (
-                (x4 * w4[f] + x5 * w5[f]) + (x6 * w6[f] + x7 * w7[f])
-            )
-        i += 8
-    while i < count:
-        factor, row = factors[events[i]], weights[events[i]]
-        for f in range(width):
-            total[f] += factor * row[f]
-        i += 1
-
-
-def _count_gradient(inputs: Any, grad: Any, out: Any, first: int, last: int) -> None:
-    """Add the gradients of all rows to columns `first` to `last` of `[K, F]`."""
-    active = np.empty((_COUNT_ROWS, inputs.shape[1]), np.uint16)
-    counts = np.empty(_COUNT_ROWS, np.int64)
-    for start in range(0, inputs.shape[0], _COUNT_ROWS):
-        rows = inputs[start : start + _COUNT_ROWS]
-        _list_active(rows, active, counts)
-        for left in range(first, last, _GRADIENT_PANEL):
-            right = min(left + _GRADIENT_PANEL, last)
-            for row in range(len(rows)):
-                of_row = grad[start + row, left:right]
-                for i in range(counts[row]):
-                    k = active[row, i]
-                    factor, total = rows[row, k], out[k, left:right]
-                    for f in range(right - left):
-                        total[f] += factor * of_row[f]
-
-
-@jitable
-def _list_active(rows: Any, active: Any, counts: Any) -> None:
-    """List the places of the numbers that are not zero, and count them."""
-    for row in range(rows.shape[0]):
-        found = 0
-        for k in range(rows.shape[1]):
-            active[row, found] = k
-            found += rows[row, k] != np.float32(0.0)
-        counts[row] = found
-
-
 _REAL, _EVENTS, _STARTS = types.float32, types.uint16[:, ::1], types.int32[:, ::1]
 
 
@@ -542,15 +437,3 @@ def _context_kernel() -> Kernel:
 @functools.cache
 def _gradient_kernel() -> Kernel:
     return compile_kernel(_weight_gradient, _EVENTS, _STARTS, _REAL[:, :, :], _REAL[:, :, ::1])
-
-
-@functools.cache
-def _count_kernel() -> Kernel:
-    plane = _REAL[:, ::1]
-    return compile_kernel(_count_product, plane, plane, _REAL[::1], plane, fastmath={"contract"})
-
-
-@functools.cache
-def _count_gradient_kernel() -> Kernel:
-    plane = _REAL[:, ::1]
-    return compile_kernel(_count_gradient, plane, plane, plane, fastmath={"contract"})

@@ -11,9 +11,6 @@ from sigprop_snn.neurons.engines.cpu import linear
 from sigprop_snn.neurons.engines.cpu.linear import (
     EventLists,
     SpikingLinear,
-    count_currents,
-    count_weight_gradient,
-    density,
     linear_weight_gradient,
 )
 from sigprop_snn.neurons.engines.cpu.spikes import pack
@@ -140,29 +137,6 @@ def test_the_weight_gradient_is_that_of_the_dense_product(shape, most, density, 
             torch.testing.assert_close(found.double(), exact, **CLOSE)
 
 
-@pytest.mark.parametrize("density", [0.0, 0.1, 0.9, 1.0])
-@pytest.mark.parametrize("shape", [(1, 1, 1), (3, 17, 5), (64, 9, 1025), (700, 33, 210)], ids=str)
-def test_counts_equal_the_dense_products(shape, density):
-    rows, neurons, columns = shape
-    generator = torch.Generator().manual_seed(rows)
-    x = (torch.rand(rows, neurons, generator=generator) < density).float()
-    x = x * torch.randint(1, 4, x.shape, generator=generator)
-    weight = torch.randn(columns, neurons, generator=generator)
-    bias, grad = torch.randn(columns, generator=generator), torch.randn(rows, columns)
-    exact = F.linear(x.double(), weight.double(), bias.double())
-    torch.testing.assert_close(count_currents(x, weight, bias).double(), exact, **CLOSE)
-    without = count_currents(x, weight, None).double()
-    torch.testing.assert_close(without, exact - bias.double(), **CLOSE)
-    exact = grad.double().t() @ x.double()
-    torch.testing.assert_close(count_weight_gradient(x, grad).double(), exact, **CLOSE)
-    assert density == pytest.approx(linear.density(x), abs=0.5)
-
-
-def test_density_counts_what_is_not_zero():
-    assert density(torch.tensor([[0.0, 2.0], [1.0, 3.0]])) == 0.75
-    assert density(torch.zeros(0, 3)) == 0.0
-
-
 def test_several_threads_give_the_same_bits(monkeypatch):
     x, weight, bias = drawn((9, 70, 33, 210))
     contexts = torch.randn(20, 210, generator=torch.Generator().manual_seed(7))
@@ -171,12 +145,10 @@ def test_several_threads_give_the_same_bits(monkeypatch):
     def everything():
         spiking = layer(x, weight, bias)
         ran = spiking.run(LIF(), contexts=contexts)
-        flat = x.flatten(0, 1)
         grad = spiking.currents()
         return [
             grad, ran.spikes.patterns, ran.last_voltage, ran.voltage_sum,
-            linear_weight_gradient(pack(x), grad), count_currents(flat, weight, bias),
-            count_weight_gradient(flat, grad.flatten(0, 1)),
+            linear_weight_gradient(pack(x), grad),
         ]  # fmt: skip
 
     monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
@@ -190,8 +162,3 @@ def test_memory_in_another_order():
     x, weight, bias = drawn((9, 6, 33, 21))
     found = SpikingLinear.of(pack(x.transpose(0, 1)), weight, bias).currents()
     torch.testing.assert_close(found, F.linear(x.transpose(0, 1), weight, bias), **CLOSE)
-    torch.testing.assert_close(
-        count_currents(x[0].t().contiguous().t(), weight, bias),
-        F.linear(x[0], weight, bias),
-        **CLOSE,
-    )
