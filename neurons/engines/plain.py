@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from sigprop_snn.neurons.base import Neuron, State
+from sigprop_snn.neurons.engines.engine import Run, Spikes
 from sigprop_snn.neurons.lif import LIF
-from sigprop_snn.surrogates import Surrogate
+from sigprop_snn.surrogates import FastSigmoid, Surrogate
 
 Weighted: TypeAlias = nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d
 
@@ -63,6 +64,20 @@ def why_not_lif(neuron: Neuron) -> str | None:
     return None
 
 
+def why_not_fast_sigmoid(neuron: Neuron) -> str | None:
+    """Return why a kernel of the fast sigmoid does not take a neuron's surrogate, or none."""
+    surrogate = neuron.surrogate
+    if type(surrogate) is not FastSigmoid:
+        return f"the surrogate is {type(surrogate).__name__}; the kernel takes FastSigmoid"
+    if not isinstance(surrogate.slope, float | int):
+        return "the surrogate's slope is not a plain number"
+    if not isinstance(neuron.threshold, float | int):
+        return "the threshold is not a plain number"
+    if type(neuron).above is not Neuron.above:
+        return f"{type(neuron).__name__} has its own `above`"
+    return None
+
+
 def _altered(module: nn.Module) -> bool:
     """Return whether something else than its weights shapes the output of a layer."""
     return bool(
@@ -110,3 +125,24 @@ def why_not_current(
         return f"the state is {type(state).__name__} of shape {list(voltage.shape)}"
     beyond = [name for name in record if name not in ("spike", "voltage")]
     return f"it does not record {', '.join(beyond)}" if beyond else None
+
+
+def lif_run(
+    spikes: Spikes,
+    mean_voltage: Tensor,
+    last_voltage: Tensor,
+    voltage: Tensor | None,
+    record: Sequence[str],
+) -> Run:
+    """Return what a kernel of LIF did.
+
+    Args:
+        spikes: `[T, N, ...]`.
+        mean_voltage: the voltage before the reset, averaged over the steps, `[N, ...]`.
+        last_voltage: the voltage after the last reset, `[N, ...]`.
+        voltage: the voltage before the reset, `[T, N, ...]`, if it is to be kept.
+        record: "spike", "voltage", both or none.
+    """
+    kept = {name: spikes.dense() if name == "spike" else voltage for name in record}
+    recorded = {name: found for name, found in kept.items() if found is not None}
+    return Run(spikes, mean_voltage, State(last_voltage), recorded)

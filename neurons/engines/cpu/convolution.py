@@ -7,21 +7,20 @@ The weight's gradient goes the other way: every spike takes the gradients around
 
 from __future__ import annotations
 
-import functools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from numba import types
 from torch import Tensor
 
-from sigprop_snn.neurons.engines.cpu.lif import Constants, LayerRun, lif_step
+from sigprop_snn.neurons.engines.cpu.lif import Constants, LayerArrays, lif_step
 from sigprop_snn.neurons.engines.cpu.rows import LANES, add_rows, add_to_rows
 from sigprop_snn.neurons.engines.cpu.spikes import PackedSpikes
-from sigprop_snn.neurons.engines.cpu.threads import Kernel, compile_kernel, jitable, run_kernel
-from sigprop_snn.neurons.engines.engine import Scale
+from sigprop_snn.neurons.engines.cpu.threads import Array, jitable, kernel, run_kernel
+from sigprop_snn.neurons.engines.engine import Run, Scale
 from sigprop_snn.neurons.engines.observed import WINDOW
 from sigprop_snn.neurons.lif import LIF
 
@@ -35,6 +34,7 @@ _PARTS = 16  # of a batch, at most, whose gradients are summed apart, for any nu
 _MOST_ACTIVE, _MOST_ACTIVE_OF_MANY = 0.8, 0.36
 _MANY = 64  # channels
 _FEWEST_WINDOWS = 400
+_PATTERNS, _TABLE, _CUBES = Array(torch.uint8, 5), Array(torch.float32, 4), Array(torch.float32, 5)
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,7 +87,7 @@ class SpikingConvolution:
         patterns = _channels_last(self.spikes.patterns[rows, windows].unsqueeze(1))
         out = torch.empty(WINDOW, len(rows), *size, channels)
         arguments = patterns, self.table, self.bias, out, *self.padding, self.kernel[1]
-        run_kernel(_currents_kernel(), arguments, len(rows), min_chunk=1, chunk_multiple=1)
+        run_kernel(_currents, arguments, len(rows))
         return out.permute(0, 1, 4, 2, 3)
 
     def run(
@@ -96,37 +96,30 @@ class SpikingConvolution:
         *,
         contexts: Tensor | None = None,
         scale: Scale | None = None,
-        record_voltage: bool = False,
-    ) -> LayerRun:
-        """Run LIF neurons from rest.
+        record: Sequence[str] = (),
+    ) -> Run:
+        """Run LIF neurons from rest, from spikes to spikes; currents are never written out.
 
         Args:
             neuron: a model that `why_not_lif` does not refuse.
             contexts: the constant current of the context rows, `[C, F, H', W']`. No scale applies
                 to them.
             scale: what the current goes through on its way in, channel by channel.
-            record_voltage: whether to keep the voltage of every step.
+            record: "spike", "voltage", both or none.
         """
         channels, *size = self.current_shape
-        patterns = _channels_last(self.spikes.patterns)
+        patterns, steps = _channels_last(self.spikes.patterns), self.spikes.steps
         constant = torch.empty(0, *size, channels)
         if contexts is not None:
-            constant = contexts.detach().float().permute(0, 2, 3, 1).contiguous()
-        rows, steps = len(patterns) + len(constant), self.spikes.steps
-        state = torch.zeros(2, rows, *size, channels)
-        state[0] = neuron.initial_state(state[0]).voltage.detach()
-        spikes = torch.empty(rows, patterns.shape[1], *size, channels, dtype=torch.uint8)
-        voltages = torch.empty(steps if record_voltage else 0, rows, *size, channels)
+            constant = contexts.movedim(1, -1)
+        rows = len(patterns) + len(constant)
+        done = LayerArrays.at_rest(neuron, steps, rows, [*size, channels], record)
         arguments = (
-            patterns, self.table, self._scale(scale), constant, spikes, voltages, state,
+            patterns, self.table, self._scale(scale), done.patterns, done.voltage, done.state,
             torch.tensor(Constants.of(neuron)), *self.padding, self.kernel[1], steps,
         )  # fmt: skip
-        run_kernel(_run_kernel(), arguments, rows, min_chunk=1, chunk_multiple=1)
-        return LayerRun(
-            PackedSpikes(spikes.permute(0, 1, 4, 2, 3), steps),
-            voltages.permute(0, 1, 4, 2, 3),
-            *(values.permute(0, 3, 1, 2) for values in state),
-        )
+        run_kernel(_layer, arguments, len(patterns))
+        return done.run(neuron, constant, record, channel=-3)
 
     def _scale(self, scale: Scale | None) -> Tensor:
         """Return gain and offset of every channel of the panels, `[2, P * panel]`.
@@ -168,8 +161,8 @@ def convolution_weight_gradient(
     channels, inputs = grad.shape[2], patterns.shape[-1]
     panel, parts = _panel(channels), min(_PARTS, len(patterns))
     sums = torch.zeros(parts, -(-channels // panel), inputs, kernel[0], kernel[1] * panel)
-    arguments = patterns, steps_grad, sums, *padding, kernel[1]
-    run_kernel(_gradient_kernel(), arguments, parts, min_chunk=1, chunk_multiple=1)
+    arguments = patterns, steps_grad, sums.flatten(0, 1), parts, *padding, kernel[1]
+    run_kernel(_gradient, arguments, parts)
     total = sums.sum(0).view(-1, inputs, *kernel, panel).permute(0, 4, 1, 2, 3)
     return total.flatten(0, 1)[:channels].flip(2, 3)
 
@@ -249,9 +242,10 @@ def _list_events(step: Any, active: Any, fired: Any, found: Any, events: Any) ->
 
 
 @jitable
-def _scatter_row(
-    patterns: Any, table: Any, part: Any, y: Any, geometry: Any, lists: Any, sheet: Any
-) -> None:
+def _visit_row(
+    patterns: Any, table: Any, part: Any, y: Any, geometry: Any, lists: Any, sheet: Any,
+    gathers: Any,
+) -> None:  # fmt: skip
     """Let the spikes of one row of positions, `[W, K]`, add their kernels to the sheet.
 
     Args:
@@ -262,9 +256,11 @@ def _scatter_row(
         geometry: where the output lies.
         lists: room for channels, patterns and events.
         sheet: `[rows, 4, columns * panel]`.
+        gathers: whether the spikes take the numbers around them into the table instead.
     """
     active, fired, events = lists
     _, inputs, kernel_height, width = table.shape
+    stride = kernel_height * width
     first = max(0, geometry.top - y)
     last = min(kernel_height, geometry.top + geometry.height - y)
     for x in range(patterns.shape[0]):
@@ -278,35 +274,10 @@ def _scatter_row(
             for dy in range(first, last):
                 at = ((y + dy) * WINDOW + step) * sheet.shape[2] + x * geometry.panel
                 start = (part * inputs * kernel_height + dy) * width
-                add_rows(sheet, at, table, start, kernel_height * width, events, 0, count, width)
-
-
-@jitable
-def _gather_row(
-    patterns: Any, sums: Any, place: Any, y: Any, geometry: Any, lists: Any, sheet: Any
-) -> None:
-    """Let the spikes of one row of positions take the gradients around them.
-
-    The arguments are those of `_scatter_row`, with sums `[parts, P, K, kh, kw * panel]` in place
-    of the table, and `place` for the part of the batch and the panel, counted together.
-    """
-    active, fired, events = lists
-    _, _, inputs, kernel_height, width = sums.shape
-    first = max(0, geometry.top - y)
-    last = min(kernel_height, geometry.top + geometry.height - y)
-    for x in range(patterns.shape[0]):
-        found = _list_active(patterns[x], active, fired)
-        if found == 0:
-            continue
-        for step in range(WINDOW):
-            count = _list_events(step, active, fired, found, events)
-            if count == 0:
-                continue
-            for dy in range(first, last):
-                at = ((y + dy) * WINDOW + step) * sheet.shape[2] + x * geometry.panel
-                start = (place * inputs * kernel_height + dy) * width
-                stride = kernel_height * width
-                add_to_rows(sums, start, stride, events, 0, count, sheet, at, width)
+                if gathers:
+                    add_to_rows(table, start, stride, events, 0, count, sheet, at, width)
+                else:
+                    add_rows(sheet, at, table, start, stride, events, 0, count, width)
 
 
 @jitable
@@ -359,19 +330,13 @@ def _step_row(
 
 
 @jitable
-def _copy_channels(out: Any, first: Any, channels: Any, row: Any, panel: Any) -> None:
-    """Copy the channels of a panel from a row `[columns * panel]` to `[columns, F]`."""
-    for x in range(out.shape[0]):
-        into, given = out[x, first : first + channels], row[x * panel : x * panel + channels]
-        for f in range(channels):
-            into[f] = given[f]
-
-
-@jitable
 def _copy_blocks(
     out: Any, first: Any, channels: Any, blocks: Any, rows: Any, which: Any, panel: Any
 ) -> None:
-    """Copy the channels of a panel from one of the rows of all blocks to `[columns, F]`."""
+    """Copy the channels of a panel from one of the rows of all blocks to `[columns, F]`.
+
+    Blocks of one row, one behind the other, are a row `[columns * panel]`.
+    """
     for x in range(out.shape[0]):
         at = x * panel
         source = (at // _BLOCK * rows + which) * _BLOCK + at % _BLOCK
@@ -393,21 +358,16 @@ def _fill_blocks(
             into[f] = source[f]
 
 
-@jitable
-def _spread_channels(row: Any, first: Any, channels: Any, source: Any, panel: Any) -> None:
-    """Copy the channels of a panel from `[columns, F]` to a row `[columns * panel]`."""
-    for x in range(source.shape[0]):
-        into, given = row[x * panel : x * panel + channels], source[x, first : first + channels]
-        for f in range(channels):
-            into[f] = given[f]
-
-
-def _run(
-    patterns: Any, table: Any, scales: Any, contexts: Any, spikes: Any, voltages: Any, state: Any,
-    constants: Any, above: int, beside: int, kernel_width: int, steps: int, start: int, stop: int,
+@kernel(
+    _PATTERNS, _TABLE, Array(torch.float32, 2), _PATTERNS, _CUBES, _CUBES, Array(torch.float32, 1),
+    int, int, int, int,
+)  # fmt: skip
+def _layer(
+    patterns: Any, table: Any, scales: Any, spikes: Any, voltages: Any, state: Any, constants: Any,
+    above: int, beside: int, kernel_width: int, steps: int, start: int, stop: int,
 ) -> None:  # fmt: skip
-    """Run rows `start` to `stop`: samples, and behind them contexts of constant current."""
-    samples, windows, in_height, in_width, inputs = patterns.shape
+    """Run rows `start` to `stop` of a layer."""
+    _, windows, in_height, in_width, inputs = patterns.shape
     _, _, height, width, channels = state.shape
     geometry = _geometry(height, width, table.shape[2], table.shape[3], above, beside, kernel_width)
     panel, left = geometry.panel, geometry.left * geometry.panel
@@ -421,37 +381,30 @@ def _run(
     work = np.zeros(blocks * _WORK * _BLOCK, np.float32)
     lists = _lists(inputs)
     for row in range(start, stop):
-        sample = row < samples
         for part in range(table.shape[0]):
             first = part * panel
             here = min(panel, channels - first)
-            _set_scale(work, scales, first, neurons, panel, sample)
+            _set_scale(work, scales, first, neurons, panel)
             for y in range(height):
                 own[y] = 0
                 _fill_blocks(own[y], _OWN, 0, state[0, row, y], first, here, panel)
             for window in range(windows):
                 length = min(WINDOW, steps - window * WINDOW)
                 for y in range(sheet.shape[0]):
-                    if sample and y < in_height:
-                        _scatter_row(
-                            patterns[row, window, y], table, part, y, geometry, lists, sheet
+                    if y < in_height:
+                        _visit_row(
+                            patterns[row, window, y], table, part, y, geometry, lists, sheet, False
                         )
                     out = y - geometry.top
                     if 0 <= out < height:  # all spikes that reach this row have been added
-                        if not sample:
-                            for step in range(length):
-                                _spread_channels(
-                                    sheet[y, step, left:], first, here,
-                                    contexts[row - samples, out], panel,
-                                )  # fmt: skip
                         _step_row(sheet[y], length, left, neurons, own[out], work, constants)
                         _copy_blocks(
                             spikes[row, window, out], first, here, work, _WORK, _BITS, panel
                         )
                         for step in range(min(length, voltages.shape[0])):
-                            _copy_channels(
+                            _copy_blocks(
                                 voltages[window * WINDOW + step, row, out], first, here,
-                                sheet[y, step, left:], panel,
+                                sheet[y, step, left:], 1, 0, panel,
                             )  # fmt: skip
                     sheet[y] = 0
             for y in range(height):
@@ -460,14 +413,15 @@ def _run(
 
 
 @jitable
-def _set_scale(work: Any, scales: Any, first: Any, neurons: Any, panel: Any, sample: Any) -> None:
-    """Write gain and offset of a row's neurons; contexts go in as they are."""
+def _set_scale(work: Any, scales: Any, first: Any, neurons: Any, panel: Any) -> None:
+    """Write gain and offset of a row's neurons."""
     for i in range(neurons):
         at = i // _BLOCK * _WORK * _BLOCK + i % _BLOCK
-        work[at] = scales[0, first + i % panel] if sample else np.float32(1.0)
-        work[at + _OFFSET * _BLOCK] = scales[1, first + i % panel] if sample else np.float32(0.0)
+        work[at] = scales[0, first + i % panel]
+        work[at + _OFFSET * _BLOCK] = scales[1, first + i % panel]
 
 
+@kernel(_PATTERNS, _TABLE, Array(torch.float32, 1), _CUBES, int, int, int)
 def _currents(
     patterns: Any, table: Any, bias: Any, out: Any, above: int, beside: int, kernel_width: int,
     start: int, stop: int,
@@ -485,70 +439,46 @@ def _currents(
             here = min(panel, channels - first)
             sheet[:] = 0
             for y in range(in_height):
-                _scatter_row(patterns[row, 0, y], table, part, y, geometry, lists, sheet)
+                _visit_row(patterns[row, 0, y], table, part, y, geometry, lists, sheet, False)
             for step in range(WINDOW):
                 for y in range(height):
                     row_currents = sheet[geometry.top + y, step, geometry.left * panel :]
-                    _copy_channels(out[step, row, y], first, here, row_currents, panel)
+                    _copy_blocks(out[step, row, y], first, here, row_currents, 1, 0, panel)
                     for x in range(width):
                         for f in range(here):
                             out[step, row, y, x, first + f] += bias[first + f]
 
 
+@kernel(_PATTERNS, Array(torch.float32, 5, contiguous=False), _TABLE, int, int, int, int)
 def _gradient(
-    patterns: Any, grad: Any, sums: Any, above: int, beside: int, kernel_width: int,
+    patterns: Any, grad: Any, sums: Any, parts: int, above: int, beside: int, kernel_width: int,
     start: int, stop: int,
 ) -> None:  # fmt: skip
-    """Add the gradients of parts `start` to `stop` of the rows, `[parts, P, K, kh, kw * panel]`."""
+    """Add the gradients of parts `start` to `stop` of the rows, `[parts * P, K, kh, kw * panel]`.
+
+    Each part has sums of its own, so that threads do not write to the same numbers.
+    """
     rows, windows, in_height, in_width, inputs = patterns.shape
     steps, _, height, width, channels = grad.shape
-    geometry = _geometry(height, width, sums.shape[3], sums.shape[4], above, beside, kernel_width)
-    panel, top = geometry.panel, geometry.top
+    geometry = _geometry(height, width, sums.shape[2], sums.shape[3], above, beside, kernel_width)
+    panel, top, left = geometry.panel, geometry.top, geometry.left * geometry.panel
     sheet = _sheet(
-        max(in_height + sums.shape[3] - 1, top + height), (in_width + kernel_width - 1) * panel
+        max(in_height + sums.shape[2] - 1, top + height), (in_width + kernel_width - 1) * panel
     )
     lists = _lists(inputs)
-    size = -(-rows // sums.shape[0])
+    size, panels = -(-rows // parts), sums.shape[0] // parts
     for row in range(start * size, min(stop * size, rows)):
-        for part in range(sums.shape[1]):
-            first = part * panel
+        for part in range(panels):
+            first, place = part * panel, row // size * panels + part
             here = min(panel, channels - first)
             sheet[:] = 0  # the panel before may be wider
             for window in range(windows):
-                for step in range(WINDOW):
-                    at = window * WINDOW + step
+                at = window * WINDOW
+                for step in range(min(WINDOW, steps - at)):
                     for y in range(height):
-                        into = sheet[top + y, step, geometry.left * panel :]
-                        if at < steps:
-                            _spread_channels(into, first, here, grad[at, row, y], panel)
+                        into, given = sheet[top + y, step, left:], grad[at + step, row, y]
+                        _fill_blocks(into, 1, 0, given, first, here, panel)
                 for y in range(in_height):
-                    _gather_row(
-                        patterns[row, window, y], sums, row // size * sums.shape[1] + part, y,
-                        geometry, lists, sheet,
-                    )  # fmt: skip
-
-
-_REAL = types.float32
-_PATTERNS, _TABLE = types.uint8[:, :, :, :, ::1], _REAL[:, :, :, ::1]
-
-
-@functools.cache
-def _run_kernel() -> Kernel:
-    cube = _REAL[:, :, :, :, ::1]
-    return compile_kernel(
-        _run, _PATTERNS, _TABLE, _REAL[:, ::1], _TABLE, _PATTERNS, cube, cube, _REAL[::1],
-        *[types.int64] * 4,
-    )  # fmt: skip
-
-
-@functools.cache
-def _currents_kernel() -> Kernel:
-    cube = _REAL[:, :, :, :, ::1]
-    return compile_kernel(_currents, _PATTERNS, _TABLE, _REAL[::1], cube, *[types.int64] * 3)
-
-
-@functools.cache
-def _gradient_kernel() -> Kernel:
-    return compile_kernel(
-        _gradient, _PATTERNS, _REAL[:, :, :, :, :], _REAL[:, :, :, :, ::1], *[types.int64] * 3
-    )
+                    _visit_row(
+                        patterns[row, window, y], sums, place, y, geometry, lists, sheet, True
+                    )

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sigprop_snn.neurons.base import Neuron, State
+from sigprop_snn.neurons.base import Neuron
 from sigprop_snn.neurons.engines.cpu import learning
 from sigprop_snn.neurons.engines.cpu.convolution import (
     SpikingConvolution,
@@ -133,17 +133,7 @@ class CpuEngine(ReferenceEngine):
                 contexts=contexts, scale=scale, record=record, detach_spikes=detach_spikes,
             )  # fmt: skip
         assert isinstance(neuron, LIF)
-        ran = run_lif(
-            neuron, current, state, contexts=contexts, scale=scale,
-            record_voltage="voltage" in record,
-        )  # fmt: skip
-        kept = {"spike": ran.spike, "voltage": ran.voltage}
-        return Run(
-            DenseSpikes(ran.spike),
-            ran.voltage_sum / len(current),
-            State(ran.last_voltage),
-            {name: found for name in record if (found := kept[name]) is not None},
-        )
+        return run_lif(neuron, current, state, contexts=contexts, scale=scale, record=record)
 
     def layer(
         self,
@@ -187,15 +177,7 @@ class CpuEngine(ReferenceEngine):
                     currents = spiking.currents_at(windows.rows, windows.windows)
                     normaliser.observe(windows.existing(currents))
                 scale = normaliser.scale(plain.layer.weight[:1])
-            done = spiking.run(
-                neuron, contexts=contexts, scale=scale, record_voltage="voltage" in record
-            )
-        return Run(
-            done.spikes,
-            done.voltage_sum / done.spikes.steps,
-            State(done.last_voltage),
-            {n: done.voltage if n == "voltage" else done.spikes.dense() for n in record},
-        )
+            return spiking.run(neuron, contexts=contexts, scale=scale, record=record)
 
     def weight_gradient(
         self,

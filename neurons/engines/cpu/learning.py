@@ -9,7 +9,6 @@ Each kernel has a function `why_not_...`: it returns why the kernel does not tak
 
 from __future__ import annotations
 
-import functools
 import math
 from typing import Any
 
@@ -18,8 +17,16 @@ import torch
 from torch import Tensor
 
 from sigprop_snn.neurons.base import Neuron
-from sigprop_snn.neurons.engines.cpu.threads import Kernel, compile_kernel, jitable, run_kernel
+from sigprop_snn.neurons.engines.cpu.threads import (
+    CACHE_LINE,
+    Array,
+    Kernel,
+    jitable,
+    kernel,
+    run_kernel,
+)
 from sigprop_snn.neurons.engines.engine import CosineCrossEntropy
+from sigprop_snn.neurons.engines.plain import why_not_fast_sigmoid
 from sigprop_snn.surrogates import FastSigmoid
 
 # The least work of one chunk: a smaller one would not pay for the hand-over to another thread.
@@ -29,6 +36,7 @@ _MIN_WEIGHTS = 1 << 16
 _FLOOR = np.float32(1e-12)  # the smallest length: a row of zeros stays finite
 _BLOCK = 1024  # neurons at a time: their sums stay in the first-level cache
 _LIMIT = np.float32(torch.finfo(torch.float32).max / 8)  # the bound of slope * u in `surrogates`
+_LINE, _PLANE = Array(torch.float32, 1), Array(torch.float32, 2)
 
 
 def why_not_cosines(rows: Tensor, others: Tensor, columns: Tensor) -> str | None:
@@ -61,16 +69,15 @@ def cosine_cross_entropy(
         smoothing: the part of the target that is spread over all others.
     """
     rows, others = rows.detach().contiguous(), others.detach().contiguous()
-    count, size = len(rows), (len(rows), len(others))
-    scores, grad_products, radial = torch.empty(size), torch.empty(size), torch.empty(size)
-    inverse_lengths, losses = torch.empty(len(others)), torch.empty(count)
+    scores, grad_products, radial = torch.empty(3, len(rows), len(others))
+    inverse_lengths, losses = torch.empty(len(others)), torch.empty(len(rows))
     grad_rows = torch.empty_like(rows)
     arguments = (
         rows, others, columns.detach().contiguous(), scale, smoothing,
         scores, grad_products, radial, inverse_lengths, losses, grad_rows,
     )  # fmt: skip
     min_rows = -(-_MIN_PRODUCTS // max(1, others.numel()))
-    run_kernel(_compiled_cosines(), arguments, count, min_chunk=min_rows, chunk_multiple=1)
+    run_kernel(_cosines, arguments, len(rows), min_chunk=min_rows)
     with torch.autocast("cpu", enabled=False):
         grad_others = grad_products.t() @ rows
     along_others = radial.sum(0).mul_(inverse_lengths).mul_(inverse_lengths)
@@ -80,16 +87,7 @@ def cosine_cross_entropy(
 
 def why_not_surrogate(neuron: Neuron, voltage: Tensor) -> str | None:
     """Return why no kernel here takes a neuron's surrogate and its voltages, or none."""
-    surrogate = neuron.surrogate
-    if type(surrogate) is not FastSigmoid:
-        return f"the surrogate is {type(surrogate).__name__}; the kernel takes FastSigmoid"
-    if not isinstance(surrogate.slope, float | int):
-        return "the surrogate's slope is not a plain number"
-    if not isinstance(neuron.threshold, float | int):
-        return "the threshold is not a plain number"
-    if type(neuron).above is not Neuron.above:
-        return f"{type(neuron).__name__} has its own `above`"
-    return _why_not_float32("voltages", voltage) or _why_not_now()
+    return why_not_fast_sigmoid(neuron) or _why_not_float32("voltages", voltage) or _why_not_now()
 
 
 def surrogate_mean(neuron: Neuron, voltage: Tensor) -> Tensor:
@@ -99,13 +97,10 @@ def surrogate_mean(neuron: Neuron, voltage: Tensor) -> Tensor:
         neuron: its surrogate is the fast sigmoid f.
         voltage: U, `[T, N, ...]`.
     """
-    stored = _in_memory_order(voltage)
-    steps = stored.flatten(1)
-    mean = torch.zeros(steps.shape[1])
-    arguments = steps, mean, *_surrogate_constants(neuron)
-    run_kernel(_compiled_mean(), arguments, steps.shape[1], min_chunk=_MIN_VOLTAGES // len(steps))
-    mean = mean.view(stored.shape[1:])
-    return mean.movedim(-1, 1) if stored.shape != voltage.shape else mean
+    stored, channel = _in_memory_order(voltage)
+    mean = torch.zeros(stored.shape[1:])
+    _run_over_neurons(_mean, stored, mean.flatten(), *_surrogate_constants(neuron))
+    return mean.movedim(-1, channel)
 
 
 def surrogate_current_gradient(
@@ -120,21 +115,22 @@ def surrogate_current_gradient(
         first: the membrane's response to a unit current in the step of that current.
         ratio: the part of the response that is left after each further step.
     """
-    stored = _in_memory_order(voltage)
-    moved = stored.shape != voltage.shape
-    steps = stored.flatten(1)
-    grad_step = grad_mean / (len(voltage) * neuron.unit)
-    if moved:
-        grad_step = grad_step.movedim(1, -1)
-    grad = torch.empty_like(steps)
-    arguments = (
-        steps, grad_step.flatten().contiguous(), grad, *_surrogate_constants(neuron), first, ratio
-    )  # fmt: skip
-    run_kernel(
-        _compiled_gradient(), arguments, steps.shape[1], min_chunk=_MIN_VOLTAGES // len(steps)
+    stored, channel = _in_memory_order(voltage)
+    grad_step = (grad_mean / (len(voltage) * neuron.unit)).movedim(channel, -1)
+    grad = torch.empty_like(stored)
+    constants = (*_surrogate_constants(neuron), first, ratio)
+    _run_over_neurons(
+        _gradient, stored, grad_step.flatten().contiguous(), grad.flatten(1), *constants
     )
-    shaped = grad.view(stored.shape)
-    return shaped.movedim(-1, 2) if moved else shaped
+    return grad.movedim(-1, channel)
+
+
+def _run_over_neurons(kernel: Kernel, voltage: Tensor, *arguments: Any) -> None:
+    steps = voltage.flatten(1)
+    run_kernel(
+        kernel, (steps, *arguments), steps.shape[1],
+        min_chunk=_MIN_VOLTAGES // len(steps), chunk_multiple=CACHE_LINE,
+    )  # fmt: skip
 
 
 def why_not_rows(rows: Tensor, factor: Tensor, other: Tensor) -> str | None:
@@ -163,7 +159,7 @@ def scale_rows(rows: Tensor, factor: Tensor, other: Tensor) -> Tensor:
     dots = torch.empty(len(rows))
     min_rows = -(-_MIN_WEIGHTS // max(1, flat.shape[1]))
     arguments = flat, other.flatten(1), factor.contiguous(), dots
-    run_kernel(_compiled_scale(), arguments, len(rows), min_chunk=min_rows, chunk_multiple=1)
+    run_kernel(_scale, arguments, len(rows), min_chunk=min_rows)
     return dots
 
 
@@ -177,13 +173,16 @@ def _why_not_now() -> str | None:
     return "torch.compile traces eager operations" if torch.compiler.is_compiling() else None
 
 
-def _in_memory_order(voltage: Tensor) -> Tensor:
-    """Return voltages as contiguous memory; `[T, N, H, W, C]` if the channels are stored last."""
+def _in_memory_order(voltage: Tensor) -> tuple[Tensor, int]:
+    """Return voltages as contiguous memory, and where their last axis belongs.
+
+    Feature maps that are stored with their channels last become `[T, N, H, W, C]`.
+    """
     if voltage.dim() == 5 and not voltage.is_contiguous():
         channels_last = voltage.movedim(2, -1)
         if channels_last.is_contiguous():
-            return channels_last
-    return voltage.contiguous()
+            return channels_last, -3
+    return voltage.contiguous(), -1
 
 
 def _surrogate_constants(neuron: Neuron) -> tuple[float, float, float]:
@@ -229,7 +228,12 @@ def _cross_entropy(
     return loss
 
 
-def _cosine_cross_entropy(
+@kernel(
+    _PLANE, _PLANE, Array(torch.int64, 1), float, float,
+    _PLANE, _PLANE, _PLANE, _LINE, _LINE, _PLANE,
+    fastmath={"reassoc", "contract"},  # dot products by vectors
+)  # fmt: skip
+def _cosines(
     rows: Any, others: Any, columns: Any, scale: Any, smoothing: Any,
     scores: Any, grad_products: Any, radial: Any, inverse_lengths: Any, losses: Any,
     grad_rows: Any, start: int, stop: int,
@@ -274,6 +278,7 @@ def _scaled(voltage: Any, threshold: Any, unit: Any, slope: Any) -> Any:
     return min(max(slope * ((voltage - threshold) / unit), -_LIMIT), _LIMIT)
 
 
+@kernel(_PLANE, _LINE, float, float, float)
 def _mean(
     voltage: Any, mean: Any, threshold: Any, unit: Any, slope: Any, start: int, stop: int
 ) -> None:
@@ -292,6 +297,7 @@ def _mean(
             total[n] /= np.float32(steps)
 
 
+@kernel(_PLANE, _LINE, _PLANE, float, float, float, float, float)
 def _gradient(
     voltage: Any, grad_step: Any, grad: Any, threshold: Any, unit: Any, slope: Any,
     response: Any, ratio: Any, start: int, stop: int,
@@ -312,6 +318,7 @@ def _gradient(
                 into[n] = response * filtered[n]
 
 
+@kernel(_PLANE, _PLANE, _LINE, _LINE, fastmath={"reassoc", "contract"})
 def _scale(rows: Any, other: Any, factor: Any, dots: Any, start: int, stop: int) -> None:
     """Scale rows `start` to `stop`."""
     for f in range(start, stop):
@@ -319,44 +326,3 @@ def _scale(rows: Any, other: Any, factor: Any, dots: Any, start: int, stop: int)
         dots[f] = _dot(row, other[f])
         for k in range(row.shape[0]):
             row[k] *= row_factor
-
-
-@functools.cache
-def _compiled_cosines() -> Kernel:
-    from numba import types
-
-    real = types.float32
-    matrix, line = types.Array(real, 2, "C"), types.Array(real, 1, "C")
-    columns = types.Array(types.int64, 1, "C")
-    return compile_kernel(
-        _cosine_cross_entropy,
-        matrix, matrix, columns, real, real, matrix, matrix, matrix, line, line, matrix,
-        fastmath={"reassoc", "contract"},  # dot products by vectors
-    )  # fmt: skip
-
-
-@functools.cache
-def _compiled_mean() -> Kernel:
-    from numba import types
-
-    real = types.float32
-    return compile_kernel(
-        _mean, types.Array(real, 2, "C"), types.Array(real, 1, "C"), real, real, real
-    )
-
-
-@functools.cache
-def _compiled_gradient() -> Kernel:
-    from numba import types
-
-    real = types.float32
-    matrix, line = types.Array(real, 2, "C"), types.Array(real, 1, "C")
-    return compile_kernel(_gradient, matrix, line, matrix, real, real, real, real, real)
-
-
-@functools.cache
-def _compiled_scale() -> Kernel:
-    from numba import types
-
-    matrix, line = (types.Array(types.float32, axes, "C") for axes in (2, 1))
-    return compile_kernel(_scale, matrix, matrix, line, line, fastmath={"reassoc", "contract"})

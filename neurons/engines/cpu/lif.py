@@ -6,8 +6,7 @@ no multiplication and addition into one, so spikes and voltages equal the refere
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,9 +15,19 @@ from numba import types
 from numba.extending import overload
 from torch import Tensor
 
-from sigprop_snn.neurons.engines.cpu.spikes import PackedSpikes
-from sigprop_snn.neurons.engines.cpu.threads import Kernel, compile_kernel, jitable, run_kernel
-from sigprop_snn.neurons.engines.engine import Scale
+from sigprop_snn.neurons.engines.cpu.spikes import PackedSpikes, pack
+from sigprop_snn.neurons.engines.cpu.threads import (
+    CACHE_LINE,
+    Array,
+    Kernel,
+    jitable,
+    kernel,
+    run_kernel,
+)
+from sigprop_snn.neurons.engines.dense import DenseSpikes
+from sigprop_snn.neurons.engines.engine import Run, Scale
+from sigprop_snn.neurons.engines.observed import WINDOW
+from sigprop_snn.neurons.engines.plain import lif_run
 from sigprop_snn.neurons.lif import LIF
 from sigprop_snn.neurons.state import State
 
@@ -77,38 +86,6 @@ class Constants(NamedTuple):
         )
 
 
-class LayerRun(NamedTuple):
-    """What a layer of LIF neurons did over T steps: N rows and the C context rows behind them.
-
-    Attributes:
-        spikes: `[T, N + C, ...]`.
-        voltage: the voltage before the reset, `[T, N + C, ...]`; without a step if not recorded.
-        last_voltage: the voltage after the last reset, `[N + C, ...]`.
-        voltage_sum: the voltage before the reset, summed over the steps, `[N + C, ...]`.
-    """
-
-    spikes: PackedSpikes
-    voltage: Tensor
-    last_voltage: Tensor
-    voltage_sum: Tensor
-
-
-class LifRun(NamedTuple):
-    """What LIF neurons did over T steps: B rows and the C context rows behind them.
-
-    Attributes:
-        spike: `[T, B + C, ...]`, in the current's dtype.
-        voltage: the voltage before the reset, `[T, B + C, ...]`, if it was recorded.
-        last_voltage: the voltage after the last reset, `[B + C, ...]`.
-        voltage_sum: the voltage before the reset, summed over the steps, `[B + C, ...]`.
-    """
-
-    spike: Tensor
-    voltage: Tensor | None
-    last_voltage: Tensor
-    voltage_sum: Tensor
-
-
 def run_lif(
     neuron: LIF,
     current: Tensor,
@@ -116,8 +93,8 @@ def run_lif(
     *,
     contexts: Tensor | None = None,
     scale: Scale | None = None,
-    record_voltage: bool = False,
-) -> LifRun:
+    record: Sequence[str] = (),
+) -> Run:
     """Run LIF through a current on the CPU, in one pass over time.
 
     Args:
@@ -127,49 +104,39 @@ def run_lif(
         state: where the neurons start, float32, `[B + C, ...]`; at rest if not given.
         contexts: the constant current of the context rows, `[C, ...]`. No scale applies to them.
         scale: what the current goes through on its way in.
-        record_voltage: whether to keep the voltage of every step.
+        record: "spike", "voltage", both or none.
     """
+    current = current.detach()
     steps, rows = current.shape[:2]
     shape = (rows + (0 if contexts is None else len(contexts)), *current.shape[2:])
     if state is None:
         state = neuron.initial_state(current.new_empty(shape, dtype=torch.float32))
-    run = LifRun(
-        current.new_empty(steps, *shape),
-        state.voltage.new_empty(steps, *shape) if record_voltage else None,
-        state.voltage.detach().clone(memory_format=torch.contiguous_format),
-        torch.zeros(shape),
-    )
-    given = current.detach()
-    distinct = given[:1] if given.stride(0) == 0 else given
-    _run_rows(neuron, distinct, scale, run, first=0)
+    spike = current.new_empty(steps, *shape)
+    voltage = torch.empty(steps if "voltage" in record else 0, *shape)
+    last = state.voltage.detach().clone(memory_format=torch.contiguous_format)
+    total = torch.zeros(shape)
+
+    def run_rows(first: int, current: Tensor, scale: Scale | None) -> None:
+        """Run the rows from `first` on; a current with one step is constant in time."""
+        bits, one = (torch.uint16, 0x3F80) if current.dtype == torch.bfloat16 else (last.dtype, 1)
+        flat = current.reshape(len(current), -1).contiguous().view(bits)
+        arguments = (
+            flat, *_scale_per_neuron(current[0], scale), spike.view(bits).flatten(1), one,
+            voltage.flatten(1), last.flatten(), total.flatten(), first * last[0].numel(),
+            *Constants.of(neuron),
+        )  # fmt: skip
+        run_kernel(
+            _LIF[bits], arguments, flat.shape[1],
+            min_chunk=_MIN_CHUNK // steps, chunk_multiple=CACHE_LINE,
+        )  # fmt: skip
+
+    run_rows(0, current[:1] if current.stride(0) == 0 else current, scale)
     if contexts is not None:
-        _run_rows(neuron, contexts.detach().to(current).unsqueeze(0), None, run, first=rows)
-    return run
+        run_rows(rows, contexts.detach().to(current).unsqueeze(0), None)
+    return lif_run(DenseSpikes(spike), total / steps, last, voltage, record)
 
 
-def _run_rows(neuron: LIF, current: Tensor, scale: Scale | None, run: LifRun, first: int) -> None:
-    """Run the rows from `first` on; a current with one step is constant in time."""
-    flat = current.reshape(len(current), -1).contiguous()
-    gain, offset = scale_per_neuron(current[0], scale)
-    count, steps = run.last_voltage.numel(), len(run.spike)
-    voltage = torch.empty(0, count) if run.voltage is None else run.voltage.view(steps, count)
-    bits, one = (torch.uint16, 0x3F80) if flat.dtype == torch.bfloat16 else (torch.float32, 1.0)
-    arguments = (
-        flat.view(bits),
-        gain,
-        offset,
-        run.spike.view(bits).view(steps, count),
-        one,
-        voltage,
-        run.last_voltage.view(-1),
-        run.voltage_sum.view(-1),
-        first * run.last_voltage[0].numel(),
-        *Constants.of(neuron),
-    )
-    run_kernel(_lif_kernel(bits), arguments, flat.shape[1], min_chunk=_MIN_CHUNK // steps)
-
-
-def scale_per_neuron(row: Tensor, scale: Scale | None) -> tuple[Tensor, Tensor]:
+def _scale_per_neuron(row: Tensor, scale: Scale | None) -> tuple[Tensor, Tensor]:
     """Return gain and offset of every number in a row or rows of current, flat, float32."""
     gain = torch.ones(()) if scale is None else scale.gain.detach()
     offset = None if scale is None else scale.offset
@@ -180,7 +147,60 @@ def scale_per_neuron(row: Tensor, scale: Scale | None) -> tuple[Tensor, Tensor]:
     )
 
 
-def _lif(
+class LayerArrays(NamedTuple):
+    """What a layer kernel writes: N rows, and behind them room for C context rows.
+
+    Attributes:
+        steps: T.
+        patterns: of the spikes, `[N + C, W, ...]`.
+        voltage: before the reset, `[T, N + C, ...]`; without a step if not recorded.
+        state: the voltage after the last reset, and the sum of the voltages before the resets,
+            `[2, N + C, ...]`.
+    """
+
+    steps: int
+    patterns: Tensor
+    voltage: Tensor
+    state: Tensor
+
+    @classmethod
+    def at_rest(
+        cls, neuron: LIF, steps: int, rows: int, shape: Sequence[int], record: Sequence[str]
+    ) -> LayerArrays:
+        """Return room for all rows, with neurons at rest."""
+        patterns = torch.empty(rows, -(-steps // WINDOW), *shape, dtype=torch.uint8)
+        voltage = torch.empty(steps if "voltage" in record else 0, rows, *shape)
+        state = torch.zeros(2, rows, *shape)
+        state[0] = neuron.initial_state(state[0]).voltage.detach()
+        return cls(steps, patterns, voltage, state)
+
+    def run(self, neuron: LIF, contexts: Tensor, record: Sequence[str], channel: int = -1) -> Run:
+        """Run the context rows behind the rows that are done, and return the run of all.
+
+        Args:
+            neuron: the model.
+            contexts: their constant current, `[C, ...]`.
+            record: "spike", "voltage", both or none.
+            channel: where the last axis of a row belongs, counted from the end.
+        """
+        last, mean = self.state[0], self.state[1] / self.steps
+        if len(contexts):
+            first = len(last) - len(contexts)
+            currents = contexts.detach().float().expand(self.steps, *contexts.shape)
+            ran = run_lif(neuron, currents, record=["voltage"] if len(self.voltage) else [])
+            packed = pack(ran.spike)
+            assert packed is not None
+            self.patterns[first:] = packed.patterns
+            last[first:], mean[first:] = ran.state.voltage, ran.mean_voltage
+            if len(self.voltage):
+                self.voltage[:, first:] = ran.recorded["voltage"]
+        patterns, mean, last, voltage = (
+            each.movedim(-1, channel) for each in (self.patterns, mean, last, self.voltage)
+        )
+        return lif_run(PackedSpikes(patterns, self.steps), mean, last, voltage, record)
+
+
+def _lif_rows(
     currents: Any, gains: Any, offsets: Any, spikes: Any, one: Any, voltages: Any,
     last_voltage: Any, voltage_sum: Any, place: int,
     beta: Any, gain: Any, threshold: Any, reset_amount: Any, reset_to_zero: bool,
@@ -188,7 +208,7 @@ def _lif(
 ) -> None:  # fmt: skip
     """Run the neurons `first` to `last` of `currents`; in all that is written, `place` is added."""
     record = voltages.shape[0] > 0
-    zero = one - one
+    zero, one = spikes.dtype.type(0), spikes.dtype.type(one)
     kept = voltage_sum[:0]
     for start in range(first, last, _NEURONS):
         stop = min(start + _NEURONS, last)
@@ -224,12 +244,12 @@ def _compile_as_float32(number: Any) -> Callable[[Any], Any]:
     return lambda number: np.uint32(np.uint32(number) << np.uint32(16)).view(np.float32)
 
 
-@functools.cache
 def _lif_kernel(bits: torch.dtype) -> Kernel:
-    real = types.float32
-    number = types.uint16 if bits == torch.uint16 else real
-    return compile_kernel(
-        _lif,
-        number[:, ::1], real[::1], real[::1], number[:, ::1], number, real[:, ::1],
-        real[::1], real[::1], types.int64, real, real, real, real, types.boolean,
-    )  # fmt: skip
+    plane, line, real = Array(bits, 2), Array(torch.float32, 1), float
+    return kernel(
+        plane, line, line, plane, int, Array(torch.float32, 2), line, line, int,
+        real, real, real, real, bool,
+    )(_lif_rows)  # fmt: skip
+
+
+_LIF = {bits: _lif_kernel(bits) for bits in (torch.uint16, torch.float32)}

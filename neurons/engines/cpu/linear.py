@@ -8,21 +8,20 @@ it at every spike.
 
 from __future__ import annotations
 
-import functools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from numba import types
 from torch import Tensor
 
-from sigprop_snn.neurons.engines.cpu.lif import Constants, LayerRun, lif_step
+from sigprop_snn.neurons.engines.cpu.lif import Constants, LayerArrays, lif_step
 from sigprop_snn.neurons.engines.cpu.rows import LANES, add_patterns, add_steps_to_rows
 from sigprop_snn.neurons.engines.cpu.spikes import PATTERNS, PackedSpikes
-from sigprop_snn.neurons.engines.cpu.threads import Kernel, compile_kernel, jitable, run_kernel
-from sigprop_snn.neurons.engines.engine import Scale
+from sigprop_snn.neurons.engines.cpu.threads import Array, jitable, kernel, run_kernel
+from sigprop_snn.neurons.engines.engine import Run, Scale
 from sigprop_snn.neurons.engines.observed import WINDOW
 from sigprop_snn.neurons.lif import LIF
 
@@ -35,6 +34,8 @@ _GAIN, _OFFSET, _VOLTAGE, _SUM, _BITS, _WORK = range(WINDOW, WINDOW + 6)
 _ROWS = 32  # rows that pass through one panel before the next
 _MIN_ROWS = 8
 _MOST_TOUCHED = 0.14  # fraction of a weight up to which its gradient is faster by events
+_EVENTS, _STARTS = Array(torch.uint16, 2), Array(torch.int32, 2)
+_CUBE = Array(torch.float32, 3)
 
 
 class EventLists(NamedTuple):
@@ -60,8 +61,7 @@ class EventLists(NamedTuple):
         rows, windows, neurons = patterns.shape
         events = torch.empty(rows * windows, neurons, dtype=torch.uint16)
         starts = torch.empty(rows * windows, PATTERNS + 1, dtype=torch.int32)
-        arguments = patterns, events, starts
-        run_kernel(_list_kernel(), arguments, rows, min_chunk=1, chunk_multiple=1)
+        run_kernel(_list_events, (patterns, events, starts), rows)
         return cls(events, starts, rows, spikes.steps)
 
     def windows(self, rows: Tensor, windows: Tensor) -> EventLists:
@@ -141,35 +141,25 @@ class SpikingLinear:
         *,
         contexts: Tensor | None = None,
         scale: Scale | None = None,
-        record_voltage: bool = False,
-    ) -> LayerRun:
+        record: Sequence[str] = (),
+    ) -> Run:
         """Run LIF neurons from rest, from spikes to spikes; currents are never written out.
 
         Args:
             neuron: a model that `why_not_lif` does not refuse.
             contexts: the constant current of the context rows, `[C, F]`. No scale applies to them.
             scale: what the current goes through on its way in, column by column.
-            record_voltage: whether to keep the voltage of every step.
+            record: "spike", "voltage", both or none.
         """
-        lists, (table, bias, columns) = self.lists, self.panels
-        rows = lists.rows + (0 if contexts is None else len(contexts))
-        patterns = torch.empty(rows, -(-lists.steps // WINDOW), columns, dtype=torch.uint8)
-        voltage = torch.empty(lists.steps if record_voltage else 0, rows, columns)
-        state = torch.zeros(2, rows, columns)
-        state[0] = neuron.initial_state(state[0]).voltage.detach()
-        shared = patterns, voltage, state, torch.tensor(Constants.of(neuron))
-        arguments = lists.events, lists.starts, table, _inputs(bias, columns, scale), *shared
-        run_kernel(
-            _layer_kernel(), (*arguments, lists.steps), lists.rows,
-            min_chunk=_MIN_ROWS, chunk_multiple=1,
+        (events, starts, rows, steps), (table, bias, columns) = self.lists, self.panels
+        contexts = torch.empty(0, columns) if contexts is None else contexts
+        done = LayerArrays.at_rest(neuron, steps, rows + len(contexts), [columns], record)
+        arguments = (
+            events, starts, table, _inputs(bias, columns, scale),
+            done.patterns, done.voltage, done.state, torch.tensor(Constants.of(neuron)), steps,
         )  # fmt: skip
-        if contexts is not None:
-            given = contexts.detach().float().contiguous()
-            run_kernel(
-                _context_kernel(), (given, *shared, lists.steps), len(contexts),
-                min_chunk=_MIN_ROWS, chunk_multiple=1,
-            )  # fmt: skip
-        return LayerRun(PackedSpikes(patterns, lists.steps), voltage, *state)
+        run_kernel(_layer, arguments, rows, min_chunk=_MIN_ROWS)
+        return done.run(neuron, contexts, record)
 
 
 def linear_weight_gradient(spikes: PackedSpikes, grad: Tensor) -> Tensor:
@@ -186,8 +176,7 @@ def linear_weight_gradient(spikes: PackedSpikes, grad: Tensor) -> Tensor:
     neurons, columns = spikes.shape[2], grad.shape[2]
     sums = torch.zeros(-(-columns // _GRADIENT_PANEL), neurons, _GRADIENT_PANEL)
     rows = grad.float() if grad.stride(2) == 1 else grad.float().contiguous()
-    arguments = lists.events, lists.starts, rows, sums
-    run_kernel(_gradient_kernel(), arguments, len(sums), min_chunk=1, chunk_multiple=1)
+    run_kernel(_weight_gradient, (lists.events, lists.starts, rows, sums), len(sums))
     return sums.transpose(1, 2).reshape(-1, neurons)[:columns]
 
 
@@ -206,11 +195,12 @@ def _currents(lists: EventLists, panels: Panels) -> Tensor:
     """Return currents `[T, N, F]`."""
     out = torch.empty(lists.steps, lists.rows, panels.columns)
     arguments = lists.events, lists.starts, panels.table, panels.bias, out
-    run_kernel(_product_kernel(), arguments, lists.rows, min_chunk=_MIN_ROWS, chunk_multiple=1)
+    run_kernel(_product, arguments, lists.rows, min_chunk=_MIN_ROWS)
     return out
 
 
-def _list(patterns: Any, events: Any, starts: Any, first: int, last: int) -> None:
+@kernel(Array(torch.uint8, 3), _EVENTS, _STARTS)
+def _list_events(patterns: Any, events: Any, starts: Any, first: int, last: int) -> None:
     """List the events of rows `first` to `last`: a counting sort of every window."""
     _, windows, width = patterns.shape
     active = np.empty(width + 1, np.uint16)
@@ -238,6 +228,7 @@ def _list(patterns: Any, events: Any, starts: Any, first: int, last: int) -> Non
             place[0] = 0
 
 
+@kernel(_EVENTS, _STARTS, _CUBE, Array(torch.float32, 1), _CUBE)
 def _product(
     events: Any, starts: Any, table: Any, bias: Any, out: Any, first: int, last: int
 ) -> None:
@@ -266,6 +257,10 @@ def _product(
                             out[step, row, left + f] = work[(step - start) * _PANEL + f]
 
 
+@kernel(
+    _EVENTS, _STARTS, _CUBE, Array(torch.float32, 2),
+    Array(torch.uint8, 3), _CUBE, _CUBE, Array(torch.float32, 1), int,
+)  # fmt: skip
 def _layer(
     events: Any, starts: Any, table: Any, inputs: Any,
     patterns: Any, voltages: Any, state: Any, constants: Any, steps: int, first: int, last: int,
@@ -299,28 +294,6 @@ def _layer(
                     _fire_window(work, constants, width, steps - window * WINDOW)
                     _store_window(work, patterns, voltages, row, window, left, here)
                 _store_state(work, state, row, left, here)
-
-
-def _contexts(
-    contexts: Any,
-    patterns: Any, voltages: Any, state: Any, constants: Any, steps: int, first: int, last: int,
-) -> None:  # fmt: skip
-    """Run context rows `first` to `last`: rows of constant current, behind all others."""
-    rows, windows, columns = patterns.shape
-    work = np.zeros(_WORK * _PANEL, np.float32)
-    work[_GAIN * _PANEL : (_GAIN + 1) * _PANEL] = 1
-    for context in range(first, last):
-        row = rows - contexts.shape[0] + context
-        for left in range(0, columns, _PANEL):
-            here = min(_PANEL, columns - left)
-            _load_state(work, state, row, left, here)
-            for window in range(windows):
-                for step in range(WINDOW):
-                    for f in range(here):
-                        work[step * _PANEL + f] = contexts[context, left + f]
-                _fire_window(work, constants, _PANEL, steps - window * WINDOW)
-                _store_window(work, patterns, voltages, row, window, left, here)
-            _store_state(work, state, row, left, here)
 
 
 @jitable
@@ -381,6 +354,7 @@ def _fire_window(work: Any, constants: Any, width: int, left_steps: int) -> None
             work[at + f] = before
 
 
+@kernel(_EVENTS, _STARTS, Array(torch.float32, 3, contiguous=False), _CUBE)
 def _weight_gradient(events: Any, starts: Any, grad: Any, sums: Any, first: int, last: int) -> None:
     """Fill panels `first` to `last` of `[P, K, panel]`."""
     steps, rows, columns = grad.shape
@@ -401,39 +375,3 @@ def _weight_gradient(events: Any, starts: Any, grad: Any, sums: Any, first: int,
                 add_steps_to_rows(
                     sums, panel * neurons * width, width, events[at], starts[at], work, width, width
                 )
-
-
-_REAL, _EVENTS, _STARTS = types.float32, types.uint16[:, ::1], types.int32[:, ::1]
-
-
-@functools.cache
-def _list_kernel() -> Kernel:
-    return compile_kernel(_list, types.uint8[:, :, ::1], _EVENTS, _STARTS)
-
-
-@functools.cache
-def _product_kernel() -> Kernel:
-    cube = _REAL[:, :, ::1]
-    return compile_kernel(_product, _EVENTS, _STARTS, cube, _REAL[::1], cube)
-
-
-@functools.cache
-def _layer_kernel() -> Kernel:
-    cube = _REAL[:, :, ::1]
-    return compile_kernel(
-        _layer, _EVENTS, _STARTS, cube, _REAL[:, ::1],
-        types.uint8[:, :, ::1], cube, cube, _REAL[::1], types.int64,
-    )  # fmt: skip
-
-
-@functools.cache
-def _context_kernel() -> Kernel:
-    cube = _REAL[:, :, ::1]
-    return compile_kernel(
-        _contexts, _REAL[:, ::1], types.uint8[:, :, ::1], cube, cube, _REAL[::1], types.int64
-    )
-
-
-@functools.cache
-def _gradient_kernel() -> Kernel:
-    return compile_kernel(_weight_gradient, _EVENTS, _STARTS, _REAL[:, :, :], _REAL[:, :, ::1])

@@ -6,23 +6,23 @@ one of sixteen. The same spikes in float32 take sixteen times as much memory, to
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from numba import types
 from torch import Tensor, nn
 
-from sigprop_snn.neurons.engines.cpu.threads import Kernel, compile_kernel, jitable, run_kernel
+from sigprop_snn.neurons.engines.cpu.threads import Array, jitable, kernel, run_kernel
 from sigprop_snn.neurons.engines.dense import DenseSpikes
 from sigprop_snn.neurons.engines.observed import WINDOW
 from sigprop_snn.neurons.pooling import halves
 
 PATTERNS = 1 << WINDOW
 _NEURONS = 1024  # their weighted sums stay in the first-level cache
+_ONE_FLOAT32, _ONE_BFLOAT16 = 0x3F800000, 0x3F80  # the bits of a 1
+_CUBE, _MAPS = Array(torch.uint8, 3), Array(torch.uint8, 5)
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,10 +54,9 @@ class PackedSpikes:
         """Return the spikes as numbers, `[T, N, ...]`."""
         flat = self._flat()
         out = torch.empty(self.steps, flat.shape[0], flat.shape[2], dtype=dtype)
-        bits, one = _bits(dtype)
-        if bits is not None:
-            arguments = flat, out.view(bits), one
-            run_kernel(_unpack_kernel(bits), arguments, len(flat), min_chunk=1, chunk_multiple=1)
+        if dtype in _UNPACK:
+            bits, one = (dtype, 1) if dtype == torch.float32 else (torch.uint16, _ONE_BFLOAT16)
+            run_kernel(_UNPACK[dtype], (flat, out.view(bits), one), len(flat))
         else:
             for step, spikes in enumerate(out):
                 spikes.copy_(flat[:, step // WINDOW] >> step % WINDOW & 1)
@@ -73,7 +72,7 @@ class PackedSpikes:
         padded = torch.zeros(flat.shape[1], WINDOW)
         padded.view(-1)[: self.steps] = weights.detach()
         out = torch.empty(flat.shape[0], flat.shape[2])
-        run_kernel(_sum_kernel(), (flat, padded, out), len(out), min_chunk=1, chunk_multiple=1)
+        run_kernel(_weighted_sum, (flat, padded, out), len(out))
         return self._with_axes(out, 1)
 
     def count(self) -> Tensor:
@@ -100,7 +99,7 @@ class PackedSpikes:
         maps = self.patterns.permute(0, 1, 3, 4, 2).contiguous()
         rows, windows, height, width, channels = maps.shape
         out = maps.new_empty(rows, windows, height // 2, width // 2, channels)
-        run_kernel(_pool_kernel(), (maps, out), rows, min_chunk=1, chunk_multiple=1)
+        run_kernel(_pool, (maps, out), rows)
         return PackedSpikes(out.permute(0, 1, 4, 2, 3), self.steps)
 
     @property
@@ -132,12 +131,11 @@ def pack(inputs: Tensor) -> PackedSpikes | None:
     steps, rows = inputs.shape[:2]
     flat = inputs.detach().reshape(steps, rows, -1).contiguous()
     # Compared as bits: integers are compared faster, and NaN needs no care.
-    bits = torch.uint16 if flat.dtype == torch.bfloat16 else torch.uint32
-    one = 0x3F80 if flat.dtype == torch.bfloat16 else 0x3F800000
+    half = flat.dtype == torch.bfloat16
+    bits, one = (torch.uint16, _ONE_BFLOAT16) if half else (torch.uint32, _ONE_FLOAT32)
     patterns = torch.empty(rows, -(-steps // WINDOW), flat.shape[2], dtype=torch.uint8)
     refused = torch.zeros(rows, dtype=torch.bool)
-    arguments = flat.view(bits), patterns, refused, one
-    run_kernel(_pack_kernel(bits), arguments, rows, min_chunk=1, chunk_multiple=1)
+    run_kernel(_PACK[bits], (flat.view(bits), patterns, refused, one), rows)
     if refused.any():
         return None
     return PackedSpikes(patterns.view(*patterns.shape[:2], *inputs.shape[2:]), steps)
@@ -153,17 +151,10 @@ def side_by_side(parts: Sequence[PackedSpikes]) -> PackedSpikes:
     return PackedSpikes(maps.permute(0, 1, 4, 2, 3), steps)
 
 
-def _bits(dtype: torch.dtype) -> tuple[torch.dtype | None, float]:
-    """Return the dtype in which a kernel writes numbers of `dtype`, and a 1 in it."""
-    if dtype == torch.bfloat16:
-        return torch.uint16, 0x3F80
-    return (torch.float32, 1.0) if dtype == torch.float32 else (None, 1.0)
-
-
-def _pack(inputs: Any, patterns: Any, refused: Any, one: Any, first: int, last: int) -> None:
+def _pack_rows(inputs: Any, patterns: Any, refused: Any, one: Any, first: int, last: int) -> None:
     """Pack rows `first` to `last` of `[T, N, K]`, given the bits of the numbers and of a 1."""
     steps, _, width = inputs.shape
-    zero = inputs.dtype.type(0)
+    zero, one = inputs.dtype.type(0), inputs.dtype.type(one)
     # Window by window: the rows of a step are neighbours in memory.
     for window in range(patterns.shape[1]):
         start = window * WINDOW
@@ -183,10 +174,16 @@ def _pack(inputs: Any, patterns: Any, refused: Any, one: Any, first: int, last: 
                 return
 
 
-def _unpack(patterns: Any, out: Any, one: Any, first: int, last: int) -> None:
+_PACK = {
+    bits: kernel(Array(bits, 3), _CUBE, Array(torch.bool, 1), int)(_pack_rows)
+    for bits in (torch.uint16, torch.uint32)
+}
+
+
+def _unpack_rows(patterns: Any, out: Any, one: Any, first: int, last: int) -> None:
     """Write rows `first` to `last` of `[T, N, K]`."""
     steps, _, width = out.shape
-    zero = one - one
+    zero, one = out.dtype.type(0), out.dtype.type(one)
     for row in range(first, last):
         for step in range(steps):
             pattern, numbers = patterns[row, step // WINDOW], out[step, row]
@@ -195,6 +192,13 @@ def _unpack(patterns: Any, out: Any, one: Any, first: int, last: int) -> None:
                 numbers[k] = one if pattern[k] & bit else zero
 
 
+_UNPACK = {
+    dtype: kernel(_CUBE, Array(bits, 3), int)(_unpack_rows)
+    for dtype, bits in ((torch.float32, torch.float32), (torch.bfloat16, torch.uint16))
+}
+
+
+@kernel(_CUBE, Array(torch.float32, 2), Array(torch.float32, 2))
 def _weighted_sum(patterns: Any, weights: Any, out: Any, first: int, last: int) -> None:
     """Fill rows `first` to `last` of `[N, K]`, given the weights of each window's steps."""
     for row in range(first, last):
@@ -219,6 +223,7 @@ def _add_weights(sums: Any, pattern: Any, weights: Any) -> None:
         )
 
 
+@kernel(_MAPS, _MAPS)
 def _pool(maps: Any, out: Any, first: int, last: int) -> None:
     """Pool rows `first` to `last` of `[N, W, H, W', C]`."""
     _, windows, height, width, channels = out.shape
@@ -231,29 +236,3 @@ def _pool(maps: Any, out: Any, first: int, last: int) -> None:
                     pooled = out[row, window, y, x]
                     for channel in range(channels):
                         pooled[channel] = a[channel] | b[channel] | c[channel] | d[channel]
-
-
-@functools.cache
-def _pack_kernel(bits: torch.dtype) -> Kernel:
-    number = types.uint16 if bits == torch.uint16 else types.uint32
-    return compile_kernel(
-        _pack, number[:, :, ::1], types.uint8[:, :, ::1], types.boolean[::1], number
-    )
-
-
-@functools.cache
-def _unpack_kernel(bits: torch.dtype) -> Kernel:
-    number = types.uint16 if bits == torch.uint16 else types.float32
-    return compile_kernel(_unpack, types.uint8[:, :, ::1], number[:, :, ::1], number)
-
-
-@functools.cache
-def _sum_kernel() -> Kernel:
-    real = types.float32
-    return compile_kernel(_weighted_sum, types.uint8[:, :, ::1], real[:, ::1], real[:, ::1])
-
-
-@functools.cache
-def _pool_kernel() -> Kernel:
-    maps = types.uint8[:, :, :, :, ::1]
-    return compile_kernel(_pool, maps, maps)

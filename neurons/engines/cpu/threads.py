@@ -11,13 +11,12 @@ from __future__ import annotations
 import ctypes
 import functools
 import hashlib
-import itertools
 import os
 import struct
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from types import FunctionType
@@ -32,20 +31,10 @@ from numba.extending import intrinsic, register_jitable
 from numba.np import arrayobj
 from torch import Tensor
 
-_CACHE_LINE = 64  # items: with chunks of this multiple, threads write to different cache lines
+CACHE_LINE = 64  # items: with chunks of this multiple, threads write to different cache lines
 _SHARES = 2  # a chunk is this part of a thread's share: other threads can take over from a slow one
 _NEXT, _DONE, _CHUNKS, _HEADER = range(4)  # the first words of a job, and their number
 _WORD = ir.IntType(64)
-
-_DTYPES = {
-    types.float32: torch.float32,
-    types.uint8: torch.uint8,
-    types.uint16: torch.uint16,
-    types.uint32: torch.uint32,
-    types.int32: torch.int32,
-    types.int64: torch.int64,
-    types.boolean: torch.bool,
-}
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
@@ -55,7 +44,7 @@ def jitable(function: _Function) -> _Function:
     return register_jitable(function)  # type: ignore[no-any-return, no-untyped-call]
 
 
-class ArrayParameter(NamedTuple):
+class Array(NamedTuple):
     """An array parameter of a kernel.
 
     Attributes:
@@ -66,24 +55,46 @@ class ArrayParameter(NamedTuple):
 
     dtype: torch.dtype
     axes: int
-    contiguous: bool
+    contiguous: bool = True
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Kernel:
-    """A compiled function that several threads run at once.
+    """A function that several threads run at once, on different items.
+
+    It is compiled on its first run, or loaded from numba's cache.
 
     Attributes:
-        name: the name for messages.
-        parameters: an `ArrayParameter` for every array, `float` or `int` for every number.
-        enter: takes chunks of a job, given its address, until none is left.
-        address: the address of the same function, for other threads.
+        function: takes the arguments, and the first and the last item of a chunk, and writes to
+            the arrays among the arguments. It calls numpy, and functions that are `jitable`.
+        parameters: an `Array` for every array, `float`, `int` or `bool` for every number.
+        options: options of `numba.njit`.
     """
 
-    name: str
-    parameters: tuple[ArrayParameter | type, ...]
-    enter: Callable[[int], None]
-    address: int
+    function: Callable[..., None]
+    parameters: tuple[Array | type, ...]
+    options: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        """The name for messages."""
+        return self.function.__name__.lstrip("_")
+
+    @functools.cached_property
+    def entry(self) -> Any:
+        """The compiled function: it takes chunks of a job, given its address, until none is left.
+
+        Call its `ctypes`, or let another thread enter at its `address`.
+        """
+        options = {"error_model": "numpy", "boundscheck": False, **self.options}
+        kinds = tuple(map(_numba_type, self.parameters))
+        work = _work_of(numba.njit(**options)(self.function), kinds)
+        # numba compares the source of one file alone, and a kernel is made of several: the name
+        # under which numba keeps it holds a digest of all of them.
+        described = f"{self.function.__module__} {kinds} {self.options}"
+        digest = hashlib.sha256(_sources() + described.encode()).hexdigest()
+        work.__qualname__ = f"{self.name}-{digest[:12]}"
+        return _compile(work)
 
     def words(self, arguments: Sequence[Any]) -> list[int]:
         """Return arguments as the 64-bit words of a job.
@@ -93,14 +104,18 @@ class Kernel:
         """
         words: list[int] = []
         for argument, parameter in zip(arguments, self.parameters, strict=True):
-            if parameter is int:
-                words.append(int(argument))
+            if isinstance(parameter, Array):
+                words += _array_words(argument, parameter, self.name)
             elif parameter is float:
                 words.append(struct.unpack("i", struct.pack("f", argument))[0])
             else:
-                assert isinstance(parameter, ArrayParameter)
-                words += _array_words(argument, parameter, self.name)
+                words.append(int(argument))
         return words
+
+
+def kernel(*parameters: Array | type, **options: Any) -> Callable[[Callable[..., None]], Kernel]:
+    """Make a `Kernel` of a function: its parameters and numba's options, without the range."""
+    return lambda function: Kernel(function, parameters, options)
 
 
 def run_kernel(
@@ -108,8 +123,8 @@ def run_kernel(
     arguments: Sequence[Any],
     count: int,
     *,
-    min_chunk: int,
-    chunk_multiple: int = _CACHE_LINE,
+    min_chunk: int = 1,
+    chunk_multiple: int = 1,
 ) -> None:
     """Run a kernel over `count` items, on as many threads as torch uses.
 
@@ -132,9 +147,9 @@ def run_kernel(
     words = [0, 0, len(starts), *kernel.words(arguments), *starts, count]
     job = (ctypes.c_int64 * len(words))(*words)
     if threads == 1:
-        kernel.enter(ctypes.addressof(job))
+        kernel.entry.ctypes(ctypes.addressof(job))
     else:
-        _enter_on_threads(kernel, ctypes.addressof(job), threads)
+        _enter_on_threads(kernel.entry, ctypes.addressof(job), threads)
     if job[_DONE] != len(starts):
         raise MemoryError(f"kernel {kernel.name} ended early; expected memory for its own arrays")
 
@@ -153,7 +168,7 @@ def _chunk_starts(count: int, threads: int, min_chunk: int, multiple: int) -> li
     return starts
 
 
-def _array_words(tensor: Tensor, parameter: ArrayParameter, kernel: str) -> list[int]:
+def _array_words(tensor: Tensor, parameter: Array, kernel: str) -> list[int]:
     """Return the address, the shape and the strides in bytes of a tensor."""
     if (
         tensor.dtype != parameter.dtype
@@ -169,17 +184,18 @@ def _array_words(tensor: Tensor, parameter: ArrayParameter, kernel: str) -> list
     return [tensor.data_ptr(), *tensor.shape, *(size * stride for stride in tensor.stride())]
 
 
-def _enter_on_threads(kernel: Kernel, job: int, threads: int) -> None:
+def _enter_on_threads(entry: Any, job: int, threads: int) -> None:
     """Let some threads take chunks of a job; the current thread is one of them."""
     start = _openmp() if os.getpid() == _PROCESS else None
     if start is not None:
-        start(kernel.address, job, threads, 0)
+        start(entry.address, job, threads, 0)
         return
-    pool = _pool(os.getpid(), threads)
-    others = [pool.submit(kernel.enter, job) for _ in itertools.repeat(None, threads - 1)]
-    kernel.enter(job)
+    others = [threading.Thread(target=entry.ctypes, args=(job,)) for _ in range(threads - 1)]
     for other in others:
-        other.result()
+        other.start()
+    entry.ctypes(job)
+    for other in others:
+        other.join()
 
 
 _PROCESS = os.getpid()  # OpenMP's threads do not survive a fork: the child would wait for them
@@ -200,49 +216,18 @@ def _openmp() -> Callable[..., Any] | None:
     return start  # type: ignore[no-any-return]
 
 
-@functools.cache
-def _pool(process: int, threads: int) -> ThreadPoolExecutor:
-    # One for each process: threads do not survive a fork.
-    return ThreadPoolExecutor(threads, thread_name_prefix="sigprop")
-
-
-def compile_kernel(function: Callable[..., None], *kinds: Any, **options: Any) -> Kernel:
-    """Compile a function for arguments of these types, or load it from numba's cache.
-
-    Args:
-        function: takes the arguments, and the first and the last item of a chunk, and writes to
-            the arrays among the arguments. It calls numpy, and functions that are `jitable`.
-        kinds: numba's types of the arguments.
-        options: options of `numba.njit`.
-    """
-    options = {"error_model": "numpy", "boundscheck": False, **options}
-    work = _work_of(numba.njit(**options)(function), kinds)
-    name = function.__name__.lstrip("_")
-    # numba compares the source of one file alone, and a kernel is made of several: the name under
-    # which numba keeps it holds a digest of all of them.
-    work.__qualname__ = f"{name}-{_digest(function.__module__, *map(str, kinds))}"
-    entered = _compile(work)
-    assert entered.address is not None
-    return Kernel(name, tuple(map(_parameter, kinds)), entered.ctypes, entered.address)
-
-
-def _parameter(kind: Any) -> ArrayParameter | type:
-    if isinstance(kind, types.Array):
-        return ArrayParameter(_DTYPES[kind.dtype], kind.ndim, kind.layout == "C")
-    return float if isinstance(kind, types.Float) else int
-
-
-def _digest(*words: str) -> str:
-    """Return a short name for these words and the sources of all kernels."""
-    return hashlib.sha256("\n".join([_sources(), *words]).encode()).hexdigest()[:12]
+def _numba_type(parameter: Array | type) -> Any:
+    if not isinstance(parameter, Array):
+        return {float: types.float32, int: types.int64, bool: types.boolean}[parameter]
+    numbers = torch.empty(0, dtype=parameter.dtype).numpy().dtype
+    layout = "C" if parameter.contiguous else "A"
+    return types.Array(numba.from_dtype(numbers), parameter.axes, layout)
 
 
 @functools.cache
-def _sources() -> str:
-    digest = hashlib.sha256()
-    for file in sorted(Path(__file__).parent.glob("*.py")):
-        digest.update(file.read_bytes())
-    return digest.hexdigest()
+def _sources() -> bytes:
+    """Return the sources of all kernels."""
+    return b"".join(file.read_bytes() for file in sorted(Path(__file__).parent.glob("*.py")))
 
 
 def _compile(work: Callable[[Any], None]) -> Any:

@@ -9,7 +9,7 @@ from typing import Any, TypeGuard
 import torch
 from torch import Tensor, nn
 
-from sigprop_snn.neurons.base import Neuron, State
+from sigprop_snn.neurons.base import Neuron
 from sigprop_snn.neurons.engines.engine import (
     CosineCrossEntropy,
     Normaliser,
@@ -19,6 +19,7 @@ from sigprop_snn.neurons.engines.engine import (
 )
 from sigprop_snn.neurons.engines.plain import (
     Weighted,
+    lif_run,
     plain_synapse,
     why_not_current,
     why_not_lif,
@@ -165,13 +166,8 @@ class TritonEngine(ReferenceEngine):
             neuron, current, state, contexts=contexts, scale=scale,
             record_voltage="voltage" in record, overwrite=overwrite,
         )  # fmt: skip
-        kept = {"spike": ran.spike, "voltage": ran.voltage}
-        return Run(
-            DeviceSpikes(ran.spike),
-            ran.mean_voltage,
-            State(ran.last_voltage),
-            {name: found for name in record if (found := kept[name]) is not None},
-        )
+        spikes = DeviceSpikes(ran.spike)
+        return lif_run(spikes, ran.mean_voltage, ran.last_voltage, ran.voltage, record)
 
     def weight_gradient(
         self,

@@ -12,6 +12,7 @@ import triton.language as tl
 from torch import Tensor
 
 from sigprop_snn.neurons.base import Neuron
+from sigprop_snn.neurons.engines.plain import why_not_fast_sigmoid
 from sigprop_snn.neurons.engines.triton.order import Order
 from sigprop_snn.surrogates import FastSigmoid
 
@@ -20,15 +21,9 @@ _BLOCK = 1024  # neurons of one program
 
 def why_not_surrogate(neuron: Neuron, voltage: Tensor, device: str) -> str | None:
     """Return why the kernels do not take a neuron's surrogate and its voltages, or none."""
-    surrogate = neuron.surrogate
-    if type(surrogate) is not FastSigmoid:
-        return f"the surrogate is {type(surrogate).__name__}; it knows FastSigmoid"
-    if not isinstance(surrogate.slope, float | int):
-        return "the surrogate's slope is not a plain number"
-    if not isinstance(neuron.threshold, float | int):
-        return "the threshold is not a plain number"
-    if type(neuron).above is not Neuron.above:
-        return f"{type(neuron).__name__} has its own `above`"
+    reason = why_not_fast_sigmoid(neuron)
+    if reason is not None:
+        return reason
     if voltage.dtype != torch.float32 or voltage.device.type != device or not voltage.numel():
         return f"the voltages are {voltage.dtype} {list(voltage.shape)} on {voltage.device}"
     return None

@@ -71,13 +71,10 @@ def assert_equals_reference(ran, neuron, currents, contexts=None, scale=None):
     clear = ((voltage - neuron.threshold).abs() > MARGIN).all(dim=0)
     assert clear.float().mean() > 0.9 or clear.numel() < 20
     assert torch.equal(ran.spikes.dense()[:, clear], expected.spike.float()[:, clear])
-    found = ran.voltage_sum / len(voltage), ran.last_voltage, ran.voltage.movedim(0, -1)
-    wanted = expected.mean_voltage, expected.state.voltage, voltage.movedim(0, -1)
+    found = [ran.mean_voltage, ran.state.voltage, *ran.recorded.values()]
+    wanted = [expected.mean_voltage, expected.state.voltage, *[voltage] * len(ran.recorded)]
     for one, other in zip(found, wanted, strict=True):
-        if one.shape == other.shape:
-            torch.testing.assert_close(one[clear].double(), other[clear], **CLOSE)
-        else:
-            assert one.shape[-1] == 0  # not recorded
+        torch.testing.assert_close(one[..., clear].double(), other[..., clear], **CLOSE)
 
 
 @pytest.mark.parametrize("neuron", NEURONS, ids=str)
@@ -93,12 +90,12 @@ def test_a_layer_equals_the_dense_convolution_and_the_eager_neurons(shape, neuro
     assert tuple(layer.current_shape) == currents.shape[2:]
     for scale in (None, Scale(gain), Scale(gain, gain - 1)):
         for rows in (None, contexts):
-            ran = layer.run(neuron, contexts=rows, scale=scale, record_voltage=True)
+            ran = layer.run(neuron, contexts=rows, scale=scale, record=("voltage",))
             assert_equals_reference(ran, neuron, currents, rows, scale)
             unrecorded = layer.run(neuron, contexts=rows, scale=scale)
-            assert unrecorded.voltage.shape[0] == 0
+            assert ran.recorded.keys() == {"voltage"} and unrecorded.recorded == {}
             assert torch.equal(unrecorded.spikes.patterns, ran.spikes.patterns)
-            assert torch.equal(unrecorded.voltage_sum, ran.voltage_sum)
+            assert torch.equal(unrecorded.mean_voltage, ran.mean_voltage)
 
 
 @pytest.mark.parametrize("steps", range(1, 10))
@@ -107,7 +104,7 @@ def test_any_number_of_steps_and_spikes(steps, rate):
     x, weight, bias = drawn((steps, 2, 5, 6, 7, 17, (3, 3), (1, 1)), rate)
     for given in (bias, None):
         ran = SpikingConvolution.of(pack(x), weight, given, (1, 1)).run(
-            NEURONS[0], record_voltage=True
+            NEURONS[0], record=("voltage",)
         )
         assert_equals_reference(ran, NEURONS[0], dense_currents(x, weight, given, (1, 1)))
 
@@ -159,7 +156,7 @@ def test_the_number_of_threads_changes_no_bit(with_threads):
         with_threads(threads)
         ran = layer.run(NEURONS[0])
         gradient = convolution_weight_gradient(pack(x), grad, (5, 5), (2, 2))
-        found.append((ran.spikes.patterns, ran.voltage_sum, ran.last_voltage, gradient))
+        found.append((ran.spikes.patterns, ran.mean_voltage, ran.state.voltage, gradient))
     for one, other in zip(*found, strict=True):
         assert torch.equal(one, other)
 
@@ -168,7 +165,7 @@ def test_a_layer_takes_the_output_of_the_layer_before():
     x, weight, bias = drawn(SHAPES[2])
     sent = SpikingConvolution.of(pack(x), weight, bias, (2, 2)).run(NEURONS[0]).spikes
     x, weight, bias = sent.dense(), *drawn((6, 2, 40, 8, 8, 5, (3, 3), (1, 1)))[1:]
-    ran = SpikingConvolution.of(sent, weight, bias, (1, 1)).run(NEURONS[0], record_voltage=True)
+    ran = SpikingConvolution.of(sent, weight, bias, (1, 1)).run(NEURONS[0], record=("voltage",))
     assert_equals_reference(ran, NEURONS[0], dense_currents(x, weight, bias, (1, 1)))
 
 

@@ -30,17 +30,16 @@ def random_current(*shape, dtype=torch.float32, seed=0):
 
 
 def compare(neuron, current, state=None, *, record=True, **options):
-    names = ("voltage",) if record else ()
+    names = ("voltage", "spike") if record else ()
     expected = ReferenceEngine().neurons(neuron, current, state, record=names, **options)
-    ran = run_lif(neuron, current, state, record_voltage=record, **options)
-    assert ran.spike.dtype == current.dtype and ran.voltage_sum.dtype == torch.float32
+    ran = run_lif(neuron, current, state, record=names, **options)
+    assert ran.spike.dtype == current.dtype and ran.mean_voltage.dtype == torch.float32
     assert torch.equal(ran.spike, expected.spike)
-    assert torch.equal(ran.voltage_sum / len(current), expected.mean_voltage)
-    assert torch.equal(ran.last_voltage, expected.state.voltage)
-    if record:
-        assert torch.equal(ran.voltage, expected.recorded["voltage"])
-    else:
-        assert ran.voltage is None
+    assert torch.equal(ran.mean_voltage, expected.mean_voltage)
+    assert torch.equal(ran.state.voltage, expected.state.voltage)
+    assert ran.recorded.keys() == expected.recorded.keys()
+    for name, kept in expected.recorded.items():
+        assert torch.equal(ran.recorded[name], kept)
     return ran
 
 
@@ -76,7 +75,7 @@ def test_numbers_that_are_not_finite_stay_so(reset):
     expected = ReferenceEngine().neurons(LIF(reset=reset), current)
     assert torch.equal(ran.spike, expected.spike)
     torch.testing.assert_close(
-        ran.last_voltage, expected.state.voltage, rtol=0, atol=0, equal_nan=True
+        ran.state.voltage, expected.state.voltage, rtol=0, atol=0, equal_nan=True
     )
 
 
@@ -84,11 +83,11 @@ def test_it_goes_on_from_a_state_and_leaves_it_unchanged():
     neuron, current = LIF(), random_current(12, 3, 7)
     whole = run_lif(neuron, current)
     first = run_lif(neuron, current[:5])
-    state = State(first.last_voltage.clone())
+    state = State(first.state.voltage.clone())
     second = compare(neuron, current[5:], state)
     assert torch.equal(torch.cat([first.spike, second.spike]), whole.spike)
-    assert torch.equal(second.last_voltage, whole.last_voltage)
-    assert torch.equal(state.voltage, first.last_voltage)
+    assert torch.equal(second.state.voltage, whole.state.voltage)
+    assert torch.equal(state.voltage, first.state.voltage)
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)

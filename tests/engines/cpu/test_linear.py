@@ -112,14 +112,14 @@ def test_a_layer_is_its_currents_and_the_reference_to_the_bit(shape, neuron, den
         for contexts in (None, rows):
             options = {"contexts": contexts, "scale": scale}
             expected = ReferenceEngine().neurons(neuron, currents, record=("voltage",), **options)
-            ran = spiking.run(neuron, record_voltage=True, **options)
+            ran = spiking.run(neuron, record=("voltage",), **options)
             assert torch.equal(ran.spikes.dense(), expected.spike)
-            assert torch.equal(ran.voltage, expected.recorded["voltage"])
-            assert torch.equal(ran.last_voltage, expected.state.voltage)
-            assert torch.equal(ran.voltage_sum / shape[0], expected.mean_voltage)
+            assert torch.equal(ran.recorded["voltage"], expected.recorded["voltage"])
+            assert torch.equal(ran.state.voltage, expected.state.voltage)
+            assert torch.equal(ran.mean_voltage, expected.mean_voltage)
             alone = spiking.run(neuron, **options)
             assert torch.equal(alone.spikes.patterns, ran.spikes.patterns)
-            assert alone.voltage.shape[0] == 0
+            assert alone.recorded == {}
 
 
 @pytest.mark.parametrize("density", [0.0, 0.3, 1.0])
@@ -147,7 +147,7 @@ def test_several_threads_give_the_same_bits(monkeypatch):
         ran = spiking.run(LIF(), contexts=contexts)
         grad = spiking.currents()
         return [
-            grad, ran.spikes.patterns, ran.last_voltage, ran.voltage_sum,
+            grad, ran.spikes.patterns, ran.state.voltage, ran.mean_voltage,
             linear_weight_gradient(pack(x), grad),
         ]  # fmt: skip
 

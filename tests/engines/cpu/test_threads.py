@@ -9,10 +9,9 @@ import numba
 import numpy as np
 import pytest
 import torch
-from numba import types
 
 from sigprop_snn.neurons.engines.cpu import threads as room
-from sigprop_snn.neurons.engines.cpu.threads import compile_kernel, jitable, run_kernel
+from sigprop_snn.neurons.engines.cpu.threads import Array, jitable, kernel, run_kernel
 
 
 @jitable
@@ -37,15 +36,13 @@ def _fail(out, first, last):
 
 @pytest.fixture(scope="module")
 def count():
-    return compile_kernel(
-        _count,
-        types.float32[:, :], types.float32, types.int64, types.boolean, types.float32[:, ::1],
-    )  # fmt: skip
+    values, out = Array(torch.float32, 2, contiguous=False), Array(torch.float32, 2)
+    return kernel(values, float, int, bool, out)(_count)
 
 
-@pytest.fixture(params=["openmp", "pool"])
+@pytest.fixture(params=["openmp", "python"])
 def set_threads(request, monkeypatch):
-    if request.param == "pool":
+    if request.param == "python":
         monkeypatch.setattr(room, "_openmp", lambda: None)
     return lambda number: monkeypatch.setattr(torch, "get_num_threads", lambda: number)
 
@@ -70,7 +67,7 @@ def test_every_item_runs_once_on_any_number_of_threads(
 def test_no_items_are_no_work(count, set_threads):
     set_threads(2)
     empty = torch.zeros(0, 3)
-    run_kernel(count, (empty, 1.0, 0, False, empty), 0, min_chunk=1)
+    run_kernel(count, (empty, 1.0, 0, False, empty), 0)
 
 
 @pytest.mark.parametrize(("items", "smallest", "multiple"), [(1, 1, 1), (1000, 1, 1), (130, 8, 64)])
@@ -84,12 +81,12 @@ def test_chunks_become_smaller_and_cover_all_items(items, smallest, multiple):
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # Python's own word
 def test_a_kernel_that_ends_early_raises_on_any_thread(set_threads):
-    kernel = compile_kernel(_fail, types.boolean[::1])
+    fail = kernel(Array(torch.bool, 1))(_fail)
     for number in (1, 3):
         set_threads(number)
         out = torch.zeros(1000, dtype=torch.bool)
         with pytest.raises(MemoryError, match="kernel fail"):
-            run_kernel(kernel, (out,), 1000, min_chunk=1)
+            run_kernel(fail, (out,), 1000)
         assert out[:600].all() and not out[600]
 
 
@@ -104,24 +101,25 @@ def test_a_kernel_that_ends_early_raises_on_any_thread(set_threads):
 )
 def test_an_array_that_does_not_fit_its_parameter_is_refused(count, wrong, place):
     with pytest.raises(TypeError, match=re.escape(place)):
-        run_kernel(count, (torch.zeros(9, 3), 1.0, 0, False, wrong), 9, min_chunk=1)
+        run_kernel(count, (torch.zeros(9, 3), 1.0, 0, False, wrong), 9)
 
 
 def test_kernels_of_one_name_and_other_types_are_kept_apart(count):
-    whole = types.int32[:, ::1]
-    other = compile_kernel(_count, whole, types.int64, types.int64, types.boolean, whole)
+    whole = Array(torch.int32, 2)
+    other = kernel(whole, int, int, bool, whole)(_count)
     values, out = torch.ones(4, 2, dtype=torch.int32), torch.zeros(4, 2, dtype=torch.int32)
-    run_kernel(other, (values, 3, 1, False, out), 4, min_chunk=1)
+    run_kernel(other, (values, 3, 1, False, out), 4)
     assert (out == 4).all()
 
 
 def add_one():
+    @kernel(Array(torch.float32, 1))
     def one(out, first, last):
         for item in range(first, last):
             out[item] += np.float32(1.0)
 
     out = torch.zeros(5)
-    run_kernel(compile_kernel(one, types.float32[::1]), (out,), 5, min_chunk=1)
+    run_kernel(one, (out,), 5)
     return out
 
 
