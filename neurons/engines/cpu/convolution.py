@@ -9,14 +9,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sigprop_snn.neurons.engines.cpu.lif import Constants, LayerArrays, lif_step
+from sigprop_snn.neurons.engines.cpu.blocks import (
+    BITS,
+    BLOCK,
+    OWN,
+    WORK,
+    copy_from_blocks,
+    copy_to_blocks,
+    set_scale,
+    step_blocks,
+)
+from sigprop_snn.neurons.engines.cpu.lif import Constants, LayerArrays
 from sigprop_snn.neurons.engines.cpu.rows import LANES, add_rows, add_to_rows
 from sigprop_snn.neurons.engines.cpu.spikes import PackedSpikes
 from sigprop_snn.neurons.engines.cpu.threads import Array, jitable, kernel, run_kernel
@@ -25,9 +35,6 @@ from sigprop_snn.neurons.engines.observed import WINDOW
 from sigprop_snn.neurons.lif import LIF
 
 _PANEL = 32  # output channels at a time
-_BLOCK = 128  # neurons whose numbers lie in one block: rows of this length, for each neuron
-_OWN = 2  # rows of what goes on from window to window: the voltage, and its sum over the steps
-_OFFSET, _BITS, _WORK = 1, 2, 3  # rows of what is needed in a window, behind the gain
 _PARTS = 16  # of a batch, at most, whose gradients are summed apart, for any number of threads
 # A weight gradient is faster by events up to this fraction of windows in which a channel fires
 # (few channels make the dense gradient slow), and from this many windows a channel.
@@ -86,7 +93,7 @@ class SpikingConvolution:
         channels, *size = self.current_shape
         patterns = _channels_last(self.spikes.patterns[rows, windows].unsqueeze(1))
         out = torch.empty(WINDOW, len(rows), *size, channels)
-        arguments = patterns, self.table, self.bias, out, *self.padding, self.kernel[1]
+        arguments = patterns, self.table, self.bias, out, *_output_place(self.kernel, self.padding)
         run_kernel(_currents, arguments, len(rows))
         return out.permute(0, 1, 4, 2, 3)
 
@@ -116,7 +123,7 @@ class SpikingConvolution:
         done = LayerArrays.at_rest(neuron, steps, rows, [*size, channels], record)
         arguments = (
             patterns, self.table, self._scale(scale), done.patterns, done.voltage, done.state,
-            torch.tensor(Constants.of(neuron)), *self.padding, self.kernel[1], steps,
+            torch.tensor(Constants.of(neuron)), *_output_place(self.kernel, self.padding), steps,
         )  # fmt: skip
         run_kernel(_layer, arguments, len(patterns))
         return done.run(neuron, constant, record, channel=-3)
@@ -161,7 +168,7 @@ def convolution_weight_gradient(
     channels, inputs = grad.shape[2], patterns.shape[-1]
     panel, parts = _panel(channels), min(_PARTS, len(patterns))
     sums = torch.zeros(parts, -(-channels // panel), inputs, kernel[0], kernel[1] * panel)
-    arguments = patterns, steps_grad, sums.flatten(0, 1), parts, *padding, kernel[1]
+    arguments = patterns, steps_grad, sums.flatten(0, 1), parts, *_output_place(kernel, padding)
     run_kernel(_gradient, arguments, parts)
     total = sums.sum(0).view(-1, inputs, *kernel, panel).permute(0, 4, 1, 2, 3)
     return total.flatten(0, 1)[:channels].flip(2, 3)
@@ -177,38 +184,13 @@ def _channels_last(patterns: Tensor) -> Tensor:
     return patterns.permute(0, 1, 3, 4, 2).contiguous()
 
 
-class Geometry(NamedTuple):
-    """Where the output lies among the positions that a spike can reach.
+def _output_place(kernel: tuple[int, int], padding: tuple[int, int]) -> tuple[int, int, int]:
+    """Return the first row and column of the output in the sheet, and the width of a kernel.
 
-    The sheet of these positions is larger than the output: what a spike adds outside of it is
-    never read. A spike at (y, x) reaches the rows y to y + kh - 1 of the sheet.
-
-    Attributes:
-        height: rows of the output.
-        width: columns of the output.
-        kernel_height: kh.
-        top: the first row of the output in the sheet.
-        left: the first column.
-        panel: channels of a position.
+    A spike at (y, x) adds its kernel to the rows y to y + kh - 1 of the sheet. The sheet is larger
+    than the output: what a spike adds outside of the output is never read.
     """
-
-    height: Any
-    width: Any
-    kernel_height: Any
-    top: Any
-    left: Any
-    panel: Any
-
-
-@jitable
-def _geometry(
-    height: Any, width: Any, kernel_height: Any, row: Any, above: Any, beside: Any,
-    kernel_width: Any,
-) -> Any:  # fmt: skip
-    return Geometry(
-        height, width, kernel_height, kernel_height - 1 - above, kernel_width - 1 - beside,
-        row // kernel_width,
-    )  # fmt: skip
+    return kernel[0] - 1 - padding[0], kernel[1] - 1 - padding[1], kernel[1]
 
 
 @jitable
@@ -243,8 +225,8 @@ def _list_events(step: Any, active: Any, fired: Any, found: Any, events: Any) ->
 
 @jitable
 def _visit_row(
-    patterns: Any, table: Any, part: Any, y: Any, geometry: Any, lists: Any, sheet: Any,
-    gathers: Any,
+    patterns: Any, table: Any, part: Any, y: Any, top: Any, bottom: Any, panel: Any, lists: Any,
+    sheet: Any, gathers: Any,
 ) -> None:  # fmt: skip
     """Let the spikes of one row of positions, `[W, K]`, add their kernels to the sheet.
 
@@ -253,7 +235,9 @@ def _visit_row(
         table: `[P, K, kh, kw * panel]`.
         part: the panel.
         y: the row.
-        geometry: where the output lies.
+        top: the first row of the sheet that belongs to the output.
+        bottom: the row behind the last.
+        panel: the number of channels.
         lists: room for channels, patterns and events.
         sheet: `[rows, 4, columns * panel]`.
         gathers: whether the spikes take the numbers around them into the table instead.
@@ -261,8 +245,7 @@ def _visit_row(
     active, fired, events = lists
     _, inputs, kernel_height, width = table.shape
     stride = kernel_height * width
-    first = max(0, geometry.top - y)
-    last = min(kernel_height, geometry.top + geometry.height - y)
+    first, last = max(0, top - y), min(kernel_height, bottom - y)
     for x in range(patterns.shape[0]):
         found = _list_active(patterns[x], active, fired)
         if found == 0:
@@ -272,7 +255,7 @@ def _visit_row(
             if count == 0:
                 continue
             for dy in range(first, last):
-                at = ((y + dy) * WINDOW + step) * sheet.shape[2] + x * geometry.panel
+                at = ((y + dy) * WINDOW + step) * sheet.shape[2] + x * panel
                 start = (part * inputs * kernel_height + dy) * width
                 if gathers:
                     add_to_rows(table, start, stride, events, 0, count, sheet, at, width)
@@ -290,147 +273,70 @@ def _lists(channels: int) -> Any:
     )
 
 
-@jitable
-def _step_row(
-    currents: Any, length: Any, left: Any, neurons: Any, own: Any, work: Any, constants: Any
-) -> None:
-    """Run a row of neurons through the steps of a window.
-
-    The neurons are taken in blocks: what belongs to a block lies in one array, at constant
-    distances, so that LLVM sees that nothing overlaps and makes vector code.
-
-    Args:
-        currents: `[4, columns * panel]`; the voltages before the reset replace them.
-        length: the number of steps.
-        left: the first neuron's place in a row of currents.
-        neurons: how many there are.
-        own: the voltage of every neuron, and its sum over the steps; both go on.
-        work: gain and offset of every neuron, and its pattern, which is written.
-        constants: those of the neuron.
-    """
-    beta, current_gain, threshold, reset_amount, reset_to_zero = constants
-    for first in range(0, neurons, _BLOCK):
-        size = min(_BLOCK, neurons - first)
-        state = own[_OWN * first : _OWN * (first + _BLOCK)]
-        mine = work[_WORK * first : _WORK * (first + _BLOCK)]
-        for i in range(size):
-            mine[_BITS * _BLOCK + i] = 0
-        for step in range(length):
-            current, bit = currents[step, left + first :], np.float32(1 << step)
-            for i in range(size):
-                entering = mine[i] * current[i] + mine[_OFFSET * _BLOCK + i]
-                before, fires, after = lif_step(
-                    state[i], entering,
-                    beta, current_gain, threshold, reset_amount, reset_to_zero,
-                )  # fmt: skip
-                state[i] = after
-                state[_BLOCK + i] += before
-                mine[_BITS * _BLOCK + i] += bit if fires else np.float32(0.0)
-                current[i] = before
-
-
-@jitable
-def _copy_blocks(
-    out: Any, first: Any, channels: Any, blocks: Any, rows: Any, which: Any, panel: Any
-) -> None:
-    """Copy the channels of a panel from one of the rows of all blocks to `[columns, F]`.
-
-    Blocks of one row, one behind the other, are a row `[columns * panel]`.
-    """
-    for x in range(out.shape[0]):
-        at = x * panel
-        source = (at // _BLOCK * rows + which) * _BLOCK + at % _BLOCK
-        into, given = out[x, first : first + channels], blocks[source : source + channels]
-        for f in range(channels):
-            into[f] = given[f]
-
-
-@jitable
-def _fill_blocks(
-    blocks: Any, rows: Any, which: Any, given: Any, first: Any, channels: Any, panel: Any
-) -> None:
-    """Copy the channels of a panel from `[columns, F]` to one of the rows of all blocks."""
-    for x in range(given.shape[0]):
-        at = x * panel
-        target = (at // _BLOCK * rows + which) * _BLOCK + at % _BLOCK
-        into, source = blocks[target : target + channels], given[x, first : first + channels]
-        for f in range(channels):
-            into[f] = source[f]
-
-
 @kernel(
     _PATTERNS, _TABLE, Array(torch.float32, 2), _PATTERNS, _CUBES, _CUBES, Array(torch.float32, 1),
     int, int, int, int,
 )  # fmt: skip
 def _layer(
     patterns: Any, table: Any, scales: Any, spikes: Any, voltages: Any, state: Any, constants: Any,
-    above: int, beside: int, kernel_width: int, steps: int, start: int, stop: int,
+    top: int, left: int, kernel_width: int, steps: int, start: int, stop: int,
 ) -> None:  # fmt: skip
     """Run rows `start` to `stop` of a layer."""
     _, windows, in_height, in_width, inputs = patterns.shape
     _, _, height, width, channels = state.shape
-    geometry = _geometry(height, width, table.shape[2], table.shape[3], above, beside, kernel_width)
-    panel, left = geometry.panel, geometry.left * geometry.panel
+    panel, bottom = table.shape[3] // kernel_width, top + height
     sheet = _sheet(
-        max(in_height + table.shape[2] - 1, geometry.top + height),
-        (in_width + kernel_width - 1) * panel,
+        max(in_height + table.shape[2] - 1, bottom), (in_width + kernel_width - 1) * panel
     )
     neurons = width * panel
-    blocks = -(-neurons // _BLOCK)
-    own = np.zeros((height, blocks * _OWN * _BLOCK), np.float32)
-    work = np.zeros(blocks * _WORK * _BLOCK, np.float32)
+    blocks = -(-neurons // BLOCK)
+    own = np.zeros((height, blocks * OWN * BLOCK), np.float32)
+    work = np.zeros(blocks * WORK * BLOCK, np.float32)
     lists = _lists(inputs)
     for row in range(start, stop):
         for part in range(table.shape[0]):
             first = part * panel
             here = min(panel, channels - first)
-            _set_scale(work, scales, first, neurons, panel)
+            set_scale(work, scales, first, neurons, panel)
             for y in range(height):
                 own[y] = 0
-                _fill_blocks(own[y], _OWN, 0, state[0, row, y], first, here, panel)
+                copy_to_blocks(own[y], OWN, 0, state[0, row, y], first, here, panel)
             for window in range(windows):
                 length = min(WINDOW, steps - window * WINDOW)
                 for y in range(sheet.shape[0]):
                     if y < in_height:
                         _visit_row(
-                            patterns[row, window, y], table, part, y, geometry, lists, sheet, False
-                        )
-                    out = y - geometry.top
+                            patterns[row, window, y], table, part, y, top, bottom, panel, lists,
+                            sheet, False,
+                        )  # fmt: skip
+                    out = y - top
                     if 0 <= out < height:  # all spikes that reach this row have been added
-                        _step_row(sheet[y], length, left, neurons, own[out], work, constants)
-                        _copy_blocks(
-                            spikes[row, window, out], first, here, work, _WORK, _BITS, panel
+                        step_blocks(
+                            sheet[y], length, left * panel, neurons, own[out], work, constants
+                        )
+                        copy_from_blocks(
+                            spikes[row, window, out], first, here, work, WORK, BITS, panel
                         )
                         for step in range(min(length, voltages.shape[0])):
-                            _copy_blocks(
+                            copy_from_blocks(
                                 voltages[window * WINDOW + step, row, out], first, here,
-                                sheet[y, step, left:], 1, 0, panel,
+                                sheet[y, step, left * panel :], 1, 0, panel,
                             )  # fmt: skip
                     sheet[y] = 0
             for y in range(height):
-                for which in range(_OWN):
-                    _copy_blocks(state[which, row, y], first, here, own[y], _OWN, which, panel)
-
-
-@jitable
-def _set_scale(work: Any, scales: Any, first: Any, neurons: Any, panel: Any) -> None:
-    """Write gain and offset of a row's neurons."""
-    for i in range(neurons):
-        at = i // _BLOCK * _WORK * _BLOCK + i % _BLOCK
-        work[at] = scales[0, first + i % panel]
-        work[at + _OFFSET * _BLOCK] = scales[1, first + i % panel]
+                for which in range(OWN):
+                    copy_from_blocks(state[which, row, y], first, here, own[y], OWN, which, panel)
 
 
 @kernel(_PATTERNS, _TABLE, Array(torch.float32, 1), _CUBES, int, int, int)
 def _currents(
-    patterns: Any, table: Any, bias: Any, out: Any, above: int, beside: int, kernel_width: int,
+    patterns: Any, table: Any, bias: Any, out: Any, top: int, left: int, kernel_width: int,
     start: int, stop: int,
 ) -> None:  # fmt: skip
     """Write the currents of one window of rows `start` to `stop`, `[4, R, H', W', F]`."""
     _, _, in_height, in_width, inputs = patterns.shape
     _, _, height, width, channels = out.shape
-    geometry = _geometry(height, width, table.shape[2], table.shape[3], above, beside, kernel_width)
-    panel = geometry.panel
+    panel, bottom = table.shape[3] // kernel_width, top + height
     sheet = _sheet(in_height + table.shape[2] - 1, (in_width + kernel_width - 1) * panel)
     lists = _lists(inputs)
     for row in range(start, stop):
@@ -439,11 +345,13 @@ def _currents(
             here = min(panel, channels - first)
             sheet[:] = 0
             for y in range(in_height):
-                _visit_row(patterns[row, 0, y], table, part, y, geometry, lists, sheet, False)
+                _visit_row(
+                    patterns[row, 0, y], table, part, y, top, bottom, panel, lists, sheet, False
+                )
             for step in range(WINDOW):
                 for y in range(height):
-                    row_currents = sheet[geometry.top + y, step, geometry.left * panel :]
-                    _copy_blocks(out[step, row, y], first, here, row_currents, 1, 0, panel)
+                    row_currents = sheet[top + y, step, left * panel :]
+                    copy_from_blocks(out[step, row, y], first, here, row_currents, 1, 0, panel)
                     for x in range(width):
                         for f in range(here):
                             out[step, row, y, x, first + f] += bias[first + f]
@@ -451,7 +359,7 @@ def _currents(
 
 @kernel(_PATTERNS, Array(torch.float32, 5, contiguous=False), _TABLE, int, int, int, int)
 def _gradient(
-    patterns: Any, grad: Any, sums: Any, parts: int, above: int, beside: int, kernel_width: int,
+    patterns: Any, grad: Any, sums: Any, parts: int, top: int, left: int, kernel_width: int,
     start: int, stop: int,
 ) -> None:  # fmt: skip
     """Add the gradients of parts `start` to `stop` of the rows, `[parts * P, K, kh, kw * panel]`.
@@ -459,11 +367,10 @@ def _gradient(
     Each part has sums of its own, so that threads do not write to the same numbers.
     """
     rows, windows, in_height, in_width, inputs = patterns.shape
-    steps, _, height, width, channels = grad.shape
-    geometry = _geometry(height, width, sums.shape[2], sums.shape[3], above, beside, kernel_width)
-    panel, top, left = geometry.panel, geometry.top, geometry.left * geometry.panel
+    steps, _, height, _, channels = grad.shape
+    panel, bottom = sums.shape[3] // kernel_width, top + height
     sheet = _sheet(
-        max(in_height + sums.shape[2] - 1, top + height), (in_width + kernel_width - 1) * panel
+        max(in_height + sums.shape[2] - 1, bottom), (in_width + kernel_width - 1) * panel
     )
     lists = _lists(inputs)
     size, panels = -(-rows // parts), sums.shape[0] // parts
@@ -476,9 +383,10 @@ def _gradient(
                 at = window * WINDOW
                 for step in range(min(WINDOW, steps - at)):
                     for y in range(height):
-                        into, given = sheet[top + y, step, left:], grad[at + step, row, y]
-                        _fill_blocks(into, 1, 0, given, first, here, panel)
+                        into, given = sheet[top + y, step, left * panel :], grad[at + step, row, y]
+                        copy_to_blocks(into, 1, 0, given, first, here, panel)
                 for y in range(in_height):
                     _visit_row(
-                        patterns[row, window, y], sums, place, y, geometry, lists, sheet, True
-                    )
+                        patterns[row, window, y], sums, place, y, top, bottom, panel, lists,
+                        sheet, True,
+                    )  # fmt: skip

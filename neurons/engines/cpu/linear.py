@@ -17,10 +17,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sigprop_snn.neurons.engines.cpu.lif import Constants, LayerArrays, lif_step
+from sigprop_snn.neurons.engines.cpu.blocks import (
+    BITS,
+    BLOCK,
+    OWN,
+    WORK,
+    copy_from_blocks,
+    copy_to_blocks,
+    set_scale,
+    step_blocks,
+)
+from sigprop_snn.neurons.engines.cpu.lif import Constants, LayerArrays
 from sigprop_snn.neurons.engines.cpu.rows import LANES, add_patterns, add_steps_to_rows
 from sigprop_snn.neurons.engines.cpu.spikes import PATTERNS, PackedSpikes
-from sigprop_snn.neurons.engines.cpu.threads import Array, jitable, kernel, run_kernel
+from sigprop_snn.neurons.engines.cpu.threads import Array, kernel, run_kernel
 from sigprop_snn.neurons.engines.engine import Run, Scale
 from sigprop_snn.neurons.engines.observed import WINDOW
 from sigprop_snn.neurons.lif import LIF
@@ -28,9 +38,6 @@ from sigprop_snn.neurons.lif import LIF
 MOST_INPUTS = (1 << 16) - 1  # of a layer: lists hold 16-bit numbers
 _PANEL = 64  # columns at most: the weights that a block of rows reads stay in the cache
 _GRADIENT_PANEL = 64  # columns: the gradient is read and written
-# Rows of `_PANEL` numbers in a kernel's scratch, behind the currents of four steps. One array with
-# rows of a constant length: LLVM sees that they do not overlap, and makes vector code.
-_GAIN, _OFFSET, _VOLTAGE, _SUM, _BITS, _WORK = range(WINDOW, WINDOW + 6)
 _ROWS = 32  # rows that pass through one panel before the next
 _MIN_ROWS = 8
 _MOST_TOUCHED = 0.14  # fraction of a weight up to which its gradient is faster by events
@@ -266,92 +273,41 @@ def _layer(
     patterns: Any, voltages: Any, state: Any, constants: Any, steps: int, first: int, last: int,
 ) -> None:  # fmt: skip
     """Run rows `first` to `last` of a layer; `inputs` are bias, gain and offset."""
-    columns = patterns.shape[2]
+    windows, columns = patterns.shape[1:]
     panels, neurons, width = table.shape
-    windows = patterns.shape[1]
-    work = np.zeros(_WORK * _PANEL, np.float32)
+    currents = np.zeros((WINDOW, _PANEL), np.float32)
+    own, work = np.zeros(OWN * BLOCK, np.float32), np.zeros(WORK * BLOCK, np.float32)
     for group in range(first, last, _ROWS):
         for panel in range(panels):
             left = panel * width
             here = min(width, columns - left)
-            for f in range(width):
-                work[_GAIN * _PANEL + f] = inputs[1, left + f]
-                work[_OFFSET * _PANEL + f] = inputs[2, left + f]
+            set_scale(work, inputs[1:], left, width, width)
             for row in range(group, min(group + _ROWS, last)):
-                _load_state(work, state, row, left, here)
+                own[:] = 0
+                copy_to_blocks(own, OWN, 0, state[0, row : row + 1], left, here, width)
                 for window in range(windows):
-                    at = row * windows + window
-                    for f in range(width):
-                        bias = inputs[0, left + f]
-                        work[f] = bias
-                        work[_PANEL + f] = bias
-                        work[2 * _PANEL + f] = bias
-                        work[3 * _PANEL + f] = bias
+                    at, start = row * windows + window, window * WINDOW
+                    for step in range(WINDOW):
+                        for f in range(width):
+                            currents[step, f] = inputs[0, left + f]
                     add_patterns(
-                        work, _PANEL, table, panel * neurons * width, width, events[at],
+                        currents, _PANEL, table, panel * neurons * width, width, events[at],
                         starts[at], width,
                     )  # fmt: skip
-                    _fire_window(work, constants, width, steps - window * WINDOW)
-                    _store_window(work, patterns, voltages, row, window, left, here)
-                _store_state(work, state, row, left, here)
-
-
-@jitable
-def _load_state(work: Any, state: Any, row: int, left: int, here: int) -> None:
-    """Begin with a row's voltages, and with sums of 0."""
-    for f in range(here):
-        work[_VOLTAGE * _PANEL + f] = state[0, row, left + f]
-        work[_SUM * _PANEL + f] = 0
-
-
-@jitable
-def _store_state(work: Any, state: Any, row: int, left: int, here: int) -> None:
-    """Write a row's voltages after the last reset, and their sums before the resets."""
-    for f in range(here):
-        state[0, row, left + f] = work[_VOLTAGE * _PANEL + f]
-        state[1, row, left + f] = work[_SUM * _PANEL + f]
-
-
-@jitable
-def _store_window(
-    work: Any, patterns: Any, voltages: Any, row: int, window: int, left: int, here: int
-) -> None:
-    """Write the patterns of a window, and its voltages where they are recorded."""
-    for f in range(here):
-        patterns[row, window, left + f] = np.uint8(work[_BITS * _PANEL + f])
-    first = window * WINDOW
-    for step in range(first, min(first + WINDOW, voltages.shape[0])):
-        for f in range(here):
-            voltages[step, row, left + f] = work[(step - first) * _PANEL + f]
-
-
-@jitable
-def _fire_window(work: Any, constants: Any, width: int, left_steps: int) -> None:
-    """Run neurons through the steps of a window.
-
-    Args:
-        work: rows of `_PANEL` numbers, one behind the other: the currents of four steps before
-            their scale, which the voltages before the reset replace; gain and offset; voltage and
-            its sum over the steps, which go on; and the patterns, which are written.
-        constants: those of the neuron.
-        width: the neurons.
-        left_steps: how many steps are left; the window has four at most.
-    """
-    beta, gain, threshold, reset_amount, reset_to_zero = constants
-    for f in range(width):
-        work[_BITS * _PANEL + f] = 0
-    for step in range(min(WINDOW, left_steps)):
-        bit, at = np.float32(1 << step), step * _PANEL
-        for f in range(width):
-            current = work[_GAIN * _PANEL + f] * work[at + f] + work[_OFFSET * _PANEL + f]
-            before, fired, after = lif_step(
-                work[_VOLTAGE * _PANEL + f], current,
-                beta, gain, threshold, reset_amount, reset_to_zero,
-            )  # fmt: skip
-            work[_VOLTAGE * _PANEL + f] = after
-            work[_SUM * _PANEL + f] += before
-            work[_BITS * _PANEL + f] += bit if fired else np.float32(0.0)
-            work[at + f] = before
+                    length = min(WINDOW, steps - start)
+                    step_blocks(currents, length, 0, width, own, work, constants)
+                    copy_from_blocks(
+                        patterns[row : row + 1, window], left, here, work, WORK, BITS, width
+                    )
+                    for step in range(min(length, voltages.shape[0])):
+                        copy_from_blocks(
+                            voltages[start + step, row : row + 1], left, here, currents[step],
+                            1, 0, width,
+                        )  # fmt: skip
+                for which in range(OWN):
+                    copy_from_blocks(
+                        state[which, row : row + 1], left, here, own, OWN, which, width
+                    )
 
 
 @kernel(_EVENTS, _STARTS, Array(torch.float32, 3, contiguous=False), _CUBE)
