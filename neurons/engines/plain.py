@@ -85,7 +85,8 @@ def _altered(module: nn.Module) -> bool:
     )
 
 
-def why_not_current(
+def why_not_neurons(
+    neuron: Neuron,
     current: Tensor,
     state: Any,
     contexts: Tensor | None,
@@ -97,6 +98,7 @@ def why_not_current(
     """Return why a kernel of LIF does not run neurons through this current, or none.
 
     Args:
+        neuron: the model.
         current: `[T, N, ...]`.
         state: where the neurons start, or none.
         contexts: the constant current of context rows, `[C, ...]`, or none.
@@ -104,6 +106,9 @@ def why_not_current(
         dtypes: those of currents that the kernel takes.
         device: the type of the kernel's device.
     """
+    reason = why_not_lif(neuron)
+    if reason is not None:
+        return reason
     voltage = None if state is None else state.voltage
     tensors = [t for t in (current, contexts, voltage) if t is not None]
     rows = current.shape[1] + (0 if contexts is None else contexts.shape[0])

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from sigprop_snn.neurons.base import Neuron
-from sigprop_snn.neurons.engines.cpu import learning
+from sigprop_snn.neurons.engines.cosines import cosine_cross_entropy
+from sigprop_snn.neurons.engines.cpu import surrogate
 from sigprop_snn.neurons.engines.cpu.convolution import (
     SpikingConvolution,
     convolution_weight_gradient,
@@ -38,8 +39,8 @@ from sigprop_snn.neurons.engines.plain import (
     PlainSynapse,
     Weighted,
     plain_synapse,
-    why_not_current,
     why_not_lif,
+    why_not_neurons,
 )
 from sigprop_snn.neurons.engines.reference import ReferenceEngine, check_contexts, halved
 from sigprop_snn.neurons.filters import geometric_response, impulse_response
@@ -49,6 +50,7 @@ from sigprop_snn.neurons.stepwise import stepwise
 
 _LARGE = 1 << 21  # numbers that enter a layer, from which its way is worth a warning
 _RECORDED = {"spike", "voltage"}
+_DTYPES = (torch.float32, torch.bfloat16)
 
 
 class CpuEngine(ReferenceEngine):
@@ -126,7 +128,9 @@ class CpuEngine(ReferenceEngine):
         detach_spikes: bool = False,
     ) -> Run:
         """Run neurons through a current; LIF in one pass over time."""
-        reason = self.why_not_neurons(neuron, current, state, contexts=contexts, record=record)
+        reason = why_not_neurons(
+            neuron, current, state, contexts, record, dtypes=_DTYPES, device="cpu"
+        )
         if detach_spikes or reason is not None:
             return super().neurons(
                 neuron, current, state,
@@ -205,47 +209,24 @@ class CpuEngine(ReferenceEngine):
             return super().weight_gradient(synapse, inputs, grad)
         return found
 
-    def scale_rows(self, rows: Tensor, factor: Tensor, other: Tensor) -> Tensor:
-        """Multiply rows by factors, in place; return their dot products with `other` before."""
-        if learning.why_not_rows(rows, factor, other) is not None:
-            return super().scale_rows(rows, factor, other)
-        return learning.scale_rows(rows, factor, other)
-
     def surrogate_mean(self, neuron: Neuron, voltage: Tensor) -> Tensor:
         """Return the mean over time of f(U[t] - threshold), `[N, ...]`, for `[T, N, ...]`."""
-        if learning.why_not_surrogate(neuron, voltage) is not None:
+        if surrogate.why_not_surrogate(neuron, voltage) is not None:
             return super().surrogate_mean(neuron, voltage)
-        return learning.surrogate_mean(neuron, voltage)
+        return surrogate.surrogate_mean(neuron, voltage)
 
     def surrogate_gradient(self, neuron: Neuron, voltage: Tensor, grad_mean: Tensor) -> Tensor:
         """Return the gradient of the currents `[T, N, ...]`, given that of `surrogate_mean`."""
         geometric = geometric_response(impulse_response(neuron, len(voltage)))
-        if geometric is None or learning.why_not_surrogate(neuron, voltage) is not None:
+        if geometric is None or surrogate.why_not_surrogate(neuron, voltage) is not None:
             return super().surrogate_gradient(neuron, voltage, grad_mean)
-        return learning.surrogate_current_gradient(neuron, voltage, grad_mean, *geometric)
+        return surrogate.surrogate_current_gradient(neuron, voltage, grad_mean, *geometric)
 
     def cosine_cross_entropy(
         self, rows: Tensor, others: Tensor, columns: Tensor, scale: float, smoothing: float
     ) -> CosineCrossEntropy:
-        """Compare rows with others and find the gradient, in one pass."""
-        if learning.why_not_cosines(rows, others, columns) is not None:
-            return super().cosine_cross_entropy(rows, others, columns, scale, smoothing)
-        return learning.cosine_cross_entropy(rows, others, columns, scale, smoothing)
-
-    def why_not_neurons(
-        self,
-        neuron: Neuron,
-        current: Tensor,
-        state: Any = None,
-        *,
-        contexts: Tensor | None = None,
-        record: tuple[str, ...] = (),
-    ) -> str | None:
-        """Return why the kernel does not run neurons through this current, or none."""
-        return why_not_lif(neuron) or why_not_current(
-            current, state, contexts, record,
-            dtypes=(torch.float32, torch.bfloat16), device="cpu",
-        )  # fmt: skip
+        """Compare rows with others; the gradient in closed form."""
+        return cosine_cross_entropy(rows, others, columns, scale, smoothing)
 
     def _with_packed_spikes(self, neuron: Neuron, ran: Run) -> Run:
         """Return a run with its spikes packed for the next layer, where they are many."""

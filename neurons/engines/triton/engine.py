@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from sigprop_snn.neurons.base import Neuron
+from sigprop_snn.neurons.engines.cosines import cosine_cross_entropy
 from sigprop_snn.neurons.engines.engine import (
     CosineCrossEntropy,
     Normaliser,
@@ -21,11 +22,10 @@ from sigprop_snn.neurons.engines.plain import (
     Weighted,
     lif_run,
     plain_synapse,
-    why_not_current,
     why_not_lif,
+    why_not_neurons,
 )
 from sigprop_snn.neurons.engines.reference import (
-    FLOOR,
     ReferenceEngine,
     check_contexts,
     check_finite,
@@ -156,7 +156,9 @@ class TritonEngine(ReferenceEngine):
         record: tuple[str, ...],
         overwrite: bool,
     ) -> Run:
-        reason = self.why_not_neurons(neuron, current, state, contexts=contexts, record=record)
+        reason = why_not_neurons(
+            neuron, current, state, contexts, record, dtypes=_DTYPES, device=_device()
+        )
         if reason is not None:
             return super().neurons(
                 neuron, current, state, contexts=contexts, scale=scale, record=record
@@ -215,46 +217,8 @@ class TritonEngine(ReferenceEngine):
     def cosine_cross_entropy(
         self, rows: Tensor, others: Tensor, columns: Tensor, scale: float, smoothing: float
     ) -> CosineCrossEntropy:
-        """Compare rows with others; the gradient in closed form, with few passes over the rows.
-
-        With c = s t / (|s| |t|), dc/ds = t / (|s| |t|) - c s / |s|^2.
-        """
-        rows, others = rows.detach(), others.detach()
-        with torch.no_grad(), torch.autocast(rows.device.type, enabled=False):
-            own, their = (
-                torch.linalg.vector_norm(x, dim=1).clamp_(min=FLOOR).reciprocal_()
-                for x in (rows, others)
-            )
-            both = own[:, None] * their
-            cosines = (rows @ others.t()).mul_(both)
-            scores = scale * cosines
-            log_odds = scores.log_softmax(dim=1)
-            inside = (columns >= 0) & (columns < len(others))
-            targets = torch.full_like(scores, smoothing / len(others))
-            right = columns.clamp(0, len(others) - 1)[:, None]
-            targets.scatter_add_(1, right, torch.full_like(scores[:, :1], 1.0 - smoothing))
-            losses = torch.where(inside, -(targets * log_odds).sum(1), torch.nan)
-            grad = (log_odds.exp() - targets).mul_(scale / max(1, len(rows)))
-            along = grad * cosines
-            products = grad.mul_(both)
-            grad_rows, grad_others = products @ others, products.t() @ rows
-            grad_rows.addcmul_((along.sum(1) * own.square())[:, None], rows, value=-1.0)
-            grad_others.addcmul_((along.sum(0) * their.square())[:, None], others, value=-1.0)
-        return CosineCrossEntropy(scores, losses, grad_rows, grad_others)
-
-    def why_not_neurons(
-        self,
-        neuron: Neuron,
-        current: Tensor,
-        state: Any = None,
-        *,
-        contexts: Tensor | None = None,
-        record: tuple[str, ...] = (),
-    ) -> str | None:
-        """Return why the kernel does not run neurons through this current, or none."""
-        return why_not_lif(neuron) or why_not_current(
-            current, state, contexts, record, dtypes=_DTYPES, device=_device()
-        )
+        """Compare rows with others; the gradient in closed form."""
+        return cosine_cross_entropy(rows, others, columns, scale, smoothing)
 
 
 def _is_convolution(synapse: nn.Module, spikes: Spikes) -> TypeGuard[nn.Conv2d]:
