@@ -26,7 +26,6 @@ from sigprop_snn.neurons.engines.cpu.linear import (
     linear_weight_gradient,
 )
 from sigprop_snn.neurons.engines.cpu.spikes import PackedSpikes, pack, side_by_side
-from sigprop_snn.neurons.engines.dense import DenseSpikes
 from sigprop_snn.neurons.engines.engine import (
     CosineCrossEntropy,
     Normaliser,
@@ -46,7 +45,6 @@ from sigprop_snn.neurons.engines.reference import ReferenceEngine, check_context
 from sigprop_snn.neurons.filters import geometric_response, impulse_response
 from sigprop_snn.neurons.joining import Join
 from sigprop_snn.neurons.lif import LIF
-from sigprop_snn.neurons.stepwise import stepwise
 
 _LARGE = 1 << 21  # numbers that enter a layer, from which its way is worth a warning
 _RECORDED = {"spike", "voltage"}
@@ -87,11 +85,8 @@ class CpuEngine(ReferenceEngine):
         Raises:
             SigpropError: if a number is not finite.
         """
-        if self._packs(inputs):
-            packed = pack(inputs)  # holds 0 and 1 alone, so it is finite
-            if packed is not None:
-                return packed
-        return super().spikes(inputs)
+        packed = self._packed(inputs)  # holds 0 and 1 alone, so it is finite
+        return super().spikes(inputs) if packed is None else packed
 
     def join(self, parts: Sequence[Spikes], join: Join) -> Spikes:
         """Return the activity of several layers as the input of one; packed where all are."""
@@ -103,18 +98,19 @@ class CpuEngine(ReferenceEngine):
         if join == "side-by-side" and len(packed) == len(parts) and one_size:
             return side_by_side(packed)
         whole = super().join(parts, join)
-        found = pack(whole.dense()) if packed and self._packs(whole.dense()) else None
+        found = self._packed(whole.dense()) if packed else None
         return whole if found is None else found
 
     def currents(self, synapse: nn.Module, spikes: Spikes) -> Tensor:
         """Return the synapse's output for every step; by events where that is faster."""
-        parts = _parts(synapse)
-        if spikes.constant or not any(isinstance(part, nn.Linear) for part in parts):
-            return super().currents(synapse, spikes)
-        for part in parts:
-            current = self._linear_currents(part, spikes) if type(part) is nn.Linear else None
-            spikes = DenseSpikes(stepwise(part, spikes.dense()) if current is None else current)
-        return spikes.dense()
+        plain = plain_synapse(synapse)
+        if plain is not None and isinstance(plain.layer, nn.Linear) and not spikes.constant:
+            layer = plain.layer
+            packed = self._packed_rows(layer, spikes.flatten() if plain.flattens else spikes)
+            if packed is not None:
+                dtype = torch.bfloat16 if torch.is_autocast_enabled("cpu") else torch.float32
+                return SpikingLinear.of(packed, layer.weight, layer.bias).currents(dtype)
+        return super().currents(synapse, spikes)
 
     def neurons(
         self,
@@ -168,7 +164,11 @@ class CpuEngine(ReferenceEngine):
                 synapse, normaliser, neuron, spikes, state,
                 contexts=contexts, observed_rows=observed_rows, record=record,
             )  # fmt: skip
-            return self._with_packed_spikes(neuron, ran)
+            packed = None
+            if not (neuron.graded or isinstance(ran.spikes, PackedSpikes)):
+                dense = ran.spikes.dense()
+                packed = None if dense.requires_grad else self._packed(dense)
+            return ran if packed is None else replace(ran, spikes=packed)
         assert isinstance(neuron, LIF)
         with torch.no_grad():
             spiking = _spiking(plain, spikes)
@@ -193,21 +193,17 @@ class CpuEngine(ReferenceEngine):
         """Return the gradient of a synapse's weight, by events where that is faster."""
         if isinstance(inputs, Tensor) or inputs.constant:
             return super().weight_gradient(synapse, inputs, grad)
-        found = None
         if isinstance(synapse, nn.Linear):
-            found = self._linear_gradient(synapse, inputs.flatten(), grad)
-        elif (
-            isinstance(synapse, nn.Conv2d)
-            and isinstance(inputs, PackedSpikes)
-            and _why_not_synapse(PlainSynapse(synapse, flattens=False)) is None
-            and self._takes(PlainSynapse(synapse, flattens=False), inputs)
-            and gradient_pays(inputs)
-        ):
-            (height, width), padding = synapse.kernel_size, _padding(synapse)
-            found = convolution_weight_gradient(inputs, grad.float(), (height, width), padding)
-        if found is None:
-            return super().weight_gradient(synapse, inputs, grad)
-        return found
+            packed = self._packed_rows(synapse, inputs.flatten())
+            if packed is not None and grad.dtype in _DTYPES:
+                return linear_weight_gradient(packed, grad)
+        elif isinstance(synapse, nn.Conv2d) and isinstance(inputs, PackedSpikes):
+            plain = PlainSynapse(synapse, flattens=False)
+            takes = _why_not_synapse(plain) is None and self._takes(plain, inputs)
+            if takes and gradient_pays(inputs):
+                (height, width), padding = synapse.kernel_size, _padding(synapse)
+                return convolution_weight_gradient(inputs, grad.float(), (height, width), padding)
+        return super().weight_gradient(synapse, inputs, grad)
 
     def surrogate_mean(self, neuron: Neuron, voltage: Tensor) -> Tensor:
         """Return the mean over time of f(U[t] - threshold), `[N, ...]`, for `[T, N, ...]`."""
@@ -228,21 +224,11 @@ class CpuEngine(ReferenceEngine):
         """Compare rows with others; the gradient in closed form."""
         return cosine_cross_entropy(rows, others, columns, scale, smoothing)
 
-    def _with_packed_spikes(self, neuron: Neuron, ran: Run) -> Run:
-        """Return a run with its spikes packed for the next layer, where they are many."""
-        if neuron.graded or not isinstance(ran.spikes, DenseSpikes):
-            return ran
-        dense = ran.spikes.dense()
-        packed = pack(dense) if self._packs(dense) and not dense.requires_grad else None
-        return ran if packed is None else replace(ran, spikes=packed)
-
-    def _packs(self, inputs: Tensor) -> bool:
-        return (
-            inputs.shape[0] >= WINDOW
-            and inputs.stride(0) != 0
-            and inputs.numel() >= self._pack_from
-            and _is_activity(inputs)
-        )
+    def _packed(self, inputs: Tensor) -> PackedSpikes | None:
+        """Return activity packed, or none where it is graded or too little."""
+        large = inputs.shape[0] >= WINDOW and inputs.numel() >= self._pack_from
+        constant = inputs.stride(0) == 0
+        return pack(inputs) if large and not constant and _is_activity(inputs) else None
 
     def _takes(self, plain: PlainSynapse, spikes: Spikes) -> bool:
         """Return whether the layer kernels take a plain synapse behind these spikes."""
@@ -273,21 +259,6 @@ class CpuEngine(ReferenceEngine):
             )
             and not torch.compiler.is_compiling()
         )
-
-    def _linear_currents(self, layer: nn.Linear, spikes: Spikes) -> Tensor | None:
-        """Return the currents of a linear layer by events, or none where torch is faster."""
-        packed = self._packed_rows(layer, spikes)
-        if packed is None:
-            return None
-        dtype = torch.bfloat16 if torch.is_autocast_enabled("cpu") else torch.float32
-        return SpikingLinear.of(packed, layer.weight, layer.bias).currents(dtype)
-
-    def _linear_gradient(self, layer: nn.Linear, spikes: Spikes, grad: Tensor) -> Tensor | None:
-        """Return the gradient of a linear layer's weight by events, or none."""
-        packed = self._packed_rows(layer, spikes)
-        if packed is None or grad.dtype not in (torch.float32, torch.bfloat16):
-            return None
-        return linear_weight_gradient(packed, grad)
 
     def _packed_rows(self, layer: nn.Linear, spikes: Spikes) -> PackedSpikes | None:
         """Return the spikes `[T, N, K]` of a linear layer packed, if its kernels multiply them."""
@@ -336,11 +307,6 @@ def _padding(layer: Weighted) -> tuple[int, int]:
     assert isinstance(layer, nn.Conv2d) and not isinstance(layer.padding, str)
     above, beside = layer.padding
     return above, beside
-
-
-def _parts(synapse: nn.Module) -> list[nn.Module]:
-    hooked = synapse._forward_hooks or synapse._forward_pre_hooks
-    return list(synapse) if type(synapse) is nn.Sequential and not hooked else [synapse]
 
 
 def _is_activity(inputs: Tensor) -> bool:

@@ -8,6 +8,7 @@ times; conv, T = 10: 1.3 times) and by the surrogate rule (mlp, T = 50: 1.6 time
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from llvmlite import ir
@@ -38,22 +39,31 @@ def add_rows(
     contiguous and taken as flat: `total` and `table` float32, `events` unsigned. The width is a
     multiple of `LANES`.
     """
-    kinds = (total, at, table, start, stride, events, first, last, width)
 
-    def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        total, at, table, start, stride, events, first, last, width = _flat(
-            context, builder, kinds, args
-        )
+    def columns(
+        sums: _Sums, column: Any, total: Any, at: Any, table: Any, start: Any, *events: Any
+    ) -> None:
+        sums.add_events(table, sums.place(start, column), *events)
+        sums.add_to(total, sums.place(at, column))
 
-        def columns(column: Any, count: int) -> None:
-            sums = _Sums(builder, count)
-            sums.add_events(table, builder.add(start, column), stride, events, first, last)
-            sums.add_to(total, builder.add(at, column))
+    return _in_columns(columns, total, at, table, start, stride, events, first, last, width)
 
-        _each_column(builder, width, columns)
-        return context.get_dummy_value()
 
-    return types.void(*kinds), emit
+@_intrinsic  # type: ignore[untyped-decorator]
+def add_to_rows(
+    _: Any, table: Any, start: Any, stride: Any, events: Any, first: Any, last: Any, values: Any,
+    at: Any, width: Any,
+) -> Any:  # fmt: skip
+    """Add `values[at + f]`, for f < width, to `table[row + f]` of every event: see `add_rows`."""
+
+    def columns(
+        sums: _Sums, column: Any, table: Any, start: Any, stride: Any, events: Any, first: Any,
+        last: Any, values: Any, at: Any,
+    ) -> None:  # fmt: skip
+        sums.load(values, sums.place(at, column))
+        sums.add_to_events(table, sums.place(start, column), stride, events, first, last)
+
+    return _in_columns(columns, table, start, stride, events, first, last, values, at, width)
 
 
 @_intrinsic  # type: ignore[untyped-decorator]
@@ -67,56 +77,23 @@ def add_patterns(
     place in `starts` and the next: their rows are summed once, and added to every step that the
     pattern contains. The rest is as in `add_rows`.
     """
-    kinds = (total, step_stride, table, start, stride, events, starts, width)
 
-    def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        total, step_stride, table, start, stride, events, starts, width = _flat(
-            context, builder, kinds, args
-        )
-
-        def columns(column: Any, count: int) -> None:
-            steps = [_Sums(builder, count) for _ in range(WINDOW)]
-            row = builder.add(start, column)
-            for pattern in range(1, PATTERNS):
-                first, last = _span(builder, starts, pattern)
-                with builder.if_then(builder.icmp_signed("<", first, last)):
-                    sums = _Sums(builder, count)
-                    sums.add_events(table, row, stride, events, first, last)
-                    for step, of_step in enumerate(steps):
-                        if pattern >> step & 1:
-                            of_step.add(sums)
+    def columns(
+        sums: _Sums, column: Any, total: Any, step_stride: Any, table: Any, start: Any, stride: Any,
+        events: Any, starts: Any,
+    ) -> None:  # fmt: skip
+        steps = [sums.another() for _ in range(WINDOW)]
+        row = sums.place(start, column)
+        for pattern, first, last in _each_pattern(sums.builder, starts):
+            of_pattern = sums.another()
+            of_pattern.add_events(table, row, stride, events, first, last)
             for step, of_step in enumerate(steps):
-                place = builder.mul(_WORD(step), step_stride)
-                of_step.add_to(total, builder.add(place, column))
+                if pattern >> step & 1:
+                    of_step.add(of_pattern)
+        for step, of_step in enumerate(steps):
+            of_step.add_to(total, sums.place(column, step_stride, step))
 
-        _each_column(builder, width, columns)
-        return context.get_dummy_value()
-
-    return types.void(*kinds), emit
-
-
-@_intrinsic  # type: ignore[untyped-decorator]
-def add_to_rows(
-    _: Any, table: Any, start: Any, stride: Any, events: Any, first: Any, last: Any, values: Any,
-    at: Any, width: Any,
-) -> Any:  # fmt: skip
-    """Add `values[at + f]`, for f < width, to `table[row + f]` of every event: see `add_rows`."""
-    kinds = (table, start, stride, events, first, last, values, at, width)
-
-    def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        table, start, stride, events, first, last, values, at, width = _flat(
-            context, builder, kinds, args
-        )
-
-        def columns(column: Any, count: int) -> None:
-            given = _Sums(builder, count)
-            given.load(values, builder.add(at, column))
-            given.add_to_events(table, builder.add(start, column), stride, events, first, last)
-
-        _each_column(builder, width, columns)
-        return context.get_dummy_value()
-
-    return types.void(*kinds), emit
+    return _in_columns(columns, total, step_stride, table, start, stride, events, starts, width)
 
 
 @_intrinsic  # type: ignore[untyped-decorator]
@@ -128,32 +105,23 @@ def add_steps_to_rows(
 
     The values of the steps that a pattern contains are summed once for all its events.
     """
-    kinds = (table, start, stride, events, starts, values, step_stride, width)
 
-    def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        table, start, stride, events, starts, values, step_stride, width = _flat(
-            context, builder, kinds, args
-        )
-
-        def columns(column: Any, count: int) -> None:
-            steps = [_Sums(builder, count) for _ in range(WINDOW)]
+    def columns(
+        sums: _Sums, column: Any, table: Any, start: Any, stride: Any, events: Any, starts: Any,
+        values: Any, step_stride: Any,
+    ) -> None:  # fmt: skip
+        steps = [sums.another() for _ in range(WINDOW)]
+        for step, of_step in enumerate(steps):
+            of_step.load(values, sums.place(column, step_stride, step))
+        row = sums.place(start, column)
+        for pattern, first, last in _each_pattern(sums.builder, starts):
+            of_pattern = sums.another()
             for step, of_step in enumerate(steps):
-                place = builder.mul(_WORD(step), step_stride)
-                of_step.load(values, builder.add(place, column))
-            row = builder.add(start, column)
-            for pattern in range(1, PATTERNS):
-                first, last = _span(builder, starts, pattern)
-                with builder.if_then(builder.icmp_signed("<", first, last)):
-                    sums = _Sums(builder, count)
-                    for step, of_step in enumerate(steps):
-                        if pattern >> step & 1:
-                            sums.add(of_step)
-                    sums.add_to_events(table, row, stride, events, first, last)
+                if pattern >> step & 1:
+                    of_pattern.add(of_step)
+            of_pattern.add_to_events(table, row, stride, events, first, last)
 
-        _each_column(builder, width, columns)
-        return context.get_dummy_value()
-
-    return types.void(*kinds), emit
+    return _in_columns(columns, table, start, stride, events, starts, values, step_stride, width)
 
 
 class _Sums:
@@ -167,6 +135,14 @@ class _Sums:
         ]
         for variable in self.variables:
             builder.store(ir.Constant(_VECTOR, [0.0] * LANES), variable)
+
+    def another(self) -> _Sums:
+        """Return as many sums, from zero."""
+        return _Sums(self.builder, len(self.variables))
+
+    def place(self, start: Any, distance: Any, times: int = 1) -> Any:
+        """Return a place so many times a distance behind a start."""
+        return self.builder.add(start, self.builder.mul(_WORD(times), distance))
 
     def add_events(
         self, table: Any, row: Any, stride: Any, events: Any, first: Any, last: Any
@@ -225,22 +201,41 @@ class _Sums:
             self.builder.store(total, pointer, align=4)
 
 
-def _flat(context: Any, builder: Any, kinds: tuple[Any, ...], args: Any) -> list[Any]:
-    """Return arrays as pointers to their numbers, and whole numbers as 64 bits."""
-    return [
-        context.make_array(kind)(context, builder, value).data
-        if isinstance(kind, types.Array)
-        else context.cast(builder, value, kind, types.intp)
-        for kind, value in zip(kinds, args, strict=True)
-    ]
+def _in_columns(columns: Callable[..., None], *kinds: Any) -> Any:
+    """Return what an intrinsic returns: its types, and a function that writes its code.
+
+    `columns` writes the code of some columns, given their sums, the first column, arrays as
+    pointers to their numbers, and whole numbers as 64 bits. The last argument is the width.
+    """
+
+    def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        *flat, width = (
+            context.make_array(kind)(context, builder, value).data
+            if isinstance(kind, types.Array)
+            else context.cast(builder, value, kind, types.intp)
+            for kind, value in zip(kinds, args, strict=True)
+        )
+        # Some vectors at a time, and the rest one by one.
+        step = _WORD(_TOGETHER * LANES)
+        whole = builder.sub(width, builder.urem(width, step))
+        with cgutils.for_range_slice(builder, _WORD(0), whole, step, _WORD) as (column, _):
+            columns(_Sums(builder, _TOGETHER), column, *flat)
+        with cgutils.for_range_slice(builder, whole, width, _WORD(LANES), _WORD) as (column, _):
+            columns(_Sums(builder, 1), column, *flat)
+        return context.get_dummy_value()
+
+    return types.void(*kinds), emit
 
 
-def _span(builder: Any, starts: Any, pattern: int) -> list[Any]:
-    """Return where the events of a pattern begin and end."""
-    return [
-        builder.sext(builder.load(builder.gep(starts, [_WORD(p)])), _WORD)
-        for p in (pattern, pattern + 1)
-    ]
+def _each_pattern(builder: Any, starts: Any) -> Iterator[tuple[int, Any, Any]]:
+    """Go through the patterns that have events: the first event, and the one behind the last."""
+    for pattern in range(1, PATTERNS):
+        first, last = (
+            builder.sext(builder.load(builder.gep(starts, [_WORD(p)])), _WORD)
+            for p in (pattern, pattern + 1)
+        )
+        with builder.if_then(builder.icmp_signed("<", first, last)):
+            yield pattern, first, last
 
 
 def _row(builder: Any, row: Any, stride: Any, events: Any, i: Any) -> Any:
@@ -253,13 +248,3 @@ def _vector(builder: Any, array: Any, place: Any, index: int) -> Any:
     """Return a pointer to the vector so many vectors behind a place."""
     place = builder.add(place, _WORD(index * LANES))
     return builder.bitcast(builder.gep(array, [place]), _VECTOR.as_pointer())
-
-
-def _each_column(builder: Any, width: Any, columns: Any) -> None:
-    """Go through the columns, some vectors at a time and the rest one by one."""
-    step = _WORD(_TOGETHER * LANES)
-    whole = builder.sub(width, builder.urem(width, step))
-    with cgutils.for_range_slice(builder, _WORD(0), whole, step, _WORD) as (column, _):
-        columns(column, _TOGETHER)
-    with cgutils.for_range_slice(builder, whole, width, _WORD(LANES), _WORD) as (column, _):
-        columns(column, 1)
