@@ -27,8 +27,6 @@ PARTS = {
     "packing the input": ("cpu/spikes.py", "pack"),
     "pools": ("cpu/spikes.py", "pooled"),
     "presynaptic traces": ("cpu/spikes.py", "weighted_sum"),
-    "currents for the normalisers": ("cpu/linear.py", "_currents"),
-    "the same of convolutions": ("cpu/convolution.py", "currents_at"),
     "local losses": ("engines/cosines.py", "cosine_cross_entropy"),
     "weight gradients": ("", "_weight_gradient"),
     "and their scale": ("engines/reference.py", "scale_rows"),

@@ -8,7 +8,7 @@ The weight's gradient goes the other way: every spike takes the gradients around
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -26,7 +26,7 @@ from sigprop_snn.neurons.engines.cpu.blocks import (
     set_scale,
     step_blocks,
 )
-from sigprop_snn.neurons.engines.cpu.lif import Constants, LayerArrays
+from sigprop_snn.neurons.engines.cpu.lif import CURRENTS, Constants, LayerArrays
 from sigprop_snn.neurons.engines.cpu.rows import LANES, add_rows, add_to_rows
 from sigprop_snn.neurons.engines.cpu.spikes import PackedSpikes
 from sigprop_snn.neurons.engines.cpu.threads import Array, jitable, kernel, run_kernel
@@ -90,12 +90,8 @@ class SpikingConvolution:
             rows: the row of every window, `[R]`.
             windows: its place in time, `[R]`.
         """
-        channels, *size = self.current_shape
-        patterns = _channels_last(self.spikes.patterns[rows, windows].unsqueeze(1))
-        out = torch.empty(WINDOW, len(rows), *size, channels)
-        arguments = patterns, self.table, self.bias, out, *_output_place(self.kernel, self.padding)
-        run_kernel(_currents, arguments, len(rows))
-        return out.permute(0, 1, 4, 2, 3)
+        seen = PackedSpikes(self.spikes.patterns[rows, windows].unsqueeze(1), WINDOW)
+        return replace(self, spikes=seen).run(CURRENTS, record=("voltage",)).recorded["voltage"]
 
     def run(
         self,
@@ -126,7 +122,7 @@ class SpikingConvolution:
             torch.tensor(Constants.of(neuron)), *_output_place(self.kernel, self.padding), steps,
         )  # fmt: skip
         run_kernel(_layer, arguments, len(patterns))
-        return done.run(neuron, constant, record, channel=-3)
+        return done.finish(neuron, constant, record, channel=-3)
 
     def _scale(self, scale: Scale | None) -> Tensor:
         """Return gain and offset of every channel of the panels, `[2, P * panel]`.
@@ -326,35 +322,6 @@ def _layer(
             for y in range(height):
                 for which in range(OWN):
                     copy_from_blocks(state[which, row, y], first, here, own[y], OWN, which, panel)
-
-
-@kernel(_PATTERNS, _TABLE, Array(torch.float32, 1), _CUBES, int, int, int)
-def _currents(
-    patterns: Any, table: Any, bias: Any, out: Any, top: int, left: int, kernel_width: int,
-    start: int, stop: int,
-) -> None:  # fmt: skip
-    """Write the currents of one window of rows `start` to `stop`, `[4, R, H', W', F]`."""
-    _, _, in_height, in_width, inputs = patterns.shape
-    _, _, height, width, channels = out.shape
-    panel, bottom = table.shape[3] // kernel_width, top + height
-    sheet = _sheet(in_height + table.shape[2] - 1, (in_width + kernel_width - 1) * panel)
-    lists = _lists(inputs)
-    for row in range(start, stop):
-        for part in range(table.shape[0]):
-            first = part * panel
-            here = min(panel, channels - first)
-            sheet[:] = 0
-            for y in range(in_height):
-                _visit_row(
-                    patterns[row, 0, y], table, part, y, top, bottom, panel, lists, sheet, False
-                )
-            for step in range(WINDOW):
-                for y in range(height):
-                    row_currents = sheet[top + y, step, left * panel :]
-                    copy_from_blocks(out[step, row, y], first, here, row_currents, 1, 0, panel)
-                    for x in range(width):
-                        for f in range(here):
-                            out[step, row, y, x, first + f] += bias[first + f]
 
 
 @kernel(_PATTERNS, Array(torch.float32, 5, contiguous=False), _TABLE, int, int, int, int)

@@ -56,6 +56,10 @@ def lif_step(
     return before, fired, before - amount * spike
 
 
+# The voltage of a neuron that forgets at once and is never reset is its current.
+CURRENTS = LIF(beta=0.0, reset="none")
+
+
 class Constants(NamedTuple):
     """The numbers of a LIF model, in the order in which `lif_step` takes them.
 
@@ -174,7 +178,9 @@ class LayerArrays(NamedTuple):
         state[0] = neuron.initial_state(state[0]).voltage.detach()
         return cls(steps, patterns, voltage, state)
 
-    def run(self, neuron: LIF, contexts: Tensor, record: Sequence[str], channel: int = -1) -> Run:
+    def finish(
+        self, neuron: LIF, contexts: Tensor, record: Sequence[str], channel: int = -1
+    ) -> Run:
         """Run the context rows behind the rows that are done, and return the run of all.
 
         Args:

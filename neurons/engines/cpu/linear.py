@@ -27,7 +27,7 @@ from sigprop_snn.neurons.engines.cpu.blocks import (
     set_scale,
     step_blocks,
 )
-from sigprop_snn.neurons.engines.cpu.lif import Constants, LayerArrays
+from sigprop_snn.neurons.engines.cpu.lif import CURRENTS, Constants, LayerArrays
 from sigprop_snn.neurons.engines.cpu.rows import LANES, add_patterns, add_steps_to_rows
 from sigprop_snn.neurons.engines.cpu.spikes import PATTERNS, PackedSpikes
 from sigprop_snn.neurons.engines.cpu.threads import Array, kernel, run_kernel
@@ -37,7 +37,6 @@ from sigprop_snn.neurons.lif import LIF
 
 MOST_INPUTS = (1 << 16) - 1  # of a layer: lists hold 16-bit numbers
 _PANEL = 64  # columns at most: the weights that a block of rows reads stay in the cache
-_GRADIENT_PANEL = 64  # columns: the gradient is read and written
 _ROWS = 32  # rows that pass through one panel before the next
 _MIN_ROWS = 8
 _MOST_TOUCHED = 0.14  # fraction of a weight up to which its gradient is faster by events
@@ -136,11 +135,11 @@ class SpikingLinear:
             rows: the row of every window, `[R]`.
             windows: its place in time, `[R]`.
         """
-        return _currents(self.lists.windows(rows, windows), self.panels)
+        return SpikingLinear(self.lists.windows(rows, windows), self.panels).currents()
 
     def currents(self, dtype: torch.dtype = torch.float32) -> Tensor:
         """Return the currents, `[T, N, F]`."""
-        return _currents(self.lists, self.panels).to(dtype)
+        return self.run(CURRENTS, record=("voltage",)).recorded["voltage"].to(dtype)
 
     def run(
         self,
@@ -166,7 +165,7 @@ class SpikingLinear:
             done.patterns, done.voltage, done.state, torch.tensor(Constants.of(neuron)), steps,
         )  # fmt: skip
         run_kernel(_layer, arguments, rows, min_chunk=_MIN_ROWS)
-        return done.run(neuron, contexts, record)
+        return done.finish(neuron, contexts, record)
 
 
 def linear_weight_gradient(spikes: PackedSpikes, grad: Tensor) -> Tensor:
@@ -181,7 +180,7 @@ def linear_weight_gradient(spikes: PackedSpikes, grad: Tensor) -> Tensor:
         inputs = spikes.dense(grad.dtype).flatten(0, 1)
         return grad.reshape(len(inputs), -1).t() @ inputs
     neurons, columns = spikes.shape[2], grad.shape[2]
-    sums = torch.zeros(-(-columns // _GRADIENT_PANEL), neurons, _GRADIENT_PANEL)
+    sums = torch.zeros(-(-columns // _PANEL), neurons, _PANEL)
     rows = grad.float() if grad.stride(2) == 1 else grad.float().contiguous()
     run_kernel(_weight_gradient, (lists.events, lists.starts, rows, sums), len(sums))
     return sums.transpose(1, 2).reshape(-1, neurons)[:columns]
@@ -196,14 +195,6 @@ def _inputs(bias: Tensor, columns: int, scale: Scale | None) -> Tensor:
         if scale.offset is not None:
             values[2, :columns] = scale.offset.detach().flatten()
     return values
-
-
-def _currents(lists: EventLists, panels: Panels) -> Tensor:
-    """Return currents `[T, N, F]`."""
-    out = torch.empty(lists.steps, lists.rows, panels.columns)
-    arguments = lists.events, lists.starts, panels.table, panels.bias, out
-    run_kernel(_product, arguments, lists.rows, min_chunk=_MIN_ROWS)
-    return out
 
 
 @kernel(Array(torch.uint8, 3), _EVENTS, _STARTS)
@@ -233,35 +224,6 @@ def _list_events(patterns: Any, events: Any, starts: Any, first: int, last: int)
             for p in range(PATTERNS, 0, -1):
                 place[p] = place[p - 1]
             place[0] = 0
-
-
-@kernel(_EVENTS, _STARTS, _CUBE, Array(torch.float32, 1), _CUBE)
-def _product(
-    events: Any, starts: Any, table: Any, bias: Any, out: Any, first: int, last: int
-) -> None:
-    """Fill rows `first` to `last` of currents `[T, N, F]`."""
-    steps, _, columns = out.shape
-    panels, neurons, width = table.shape
-    windows = -(-steps // WINDOW)
-    work = np.zeros(WINDOW * _PANEL, np.float32)
-    for group in range(first, last, _ROWS):
-        for panel in range(panels):
-            left = panel * width
-            here = min(width, columns - left)
-            for row in range(group, min(group + _ROWS, last)):
-                for window in range(windows):
-                    at = row * windows + window
-                    for step in range(WINDOW):
-                        for f in range(width):
-                            work[step * _PANEL + f] = bias[left + f]
-                    add_patterns(
-                        work, _PANEL, table, panel * neurons * width, width, events[at],
-                        starts[at], width,
-                    )  # fmt: skip
-                    start = window * WINDOW
-                    for step in range(start, min(start + WINDOW, steps)):
-                        for f in range(here):
-                            out[step, row, left + f] = work[(step - start) * _PANEL + f]
 
 
 @kernel(
