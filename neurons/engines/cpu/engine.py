@@ -262,7 +262,8 @@ class CpuEngine(ReferenceEngine):
 
     def _packed_rows(self, layer: nn.Linear, spikes: Spikes) -> PackedSpikes | None:
         """Return the spikes `[T, N, K]` of a linear layer packed, if its kernels multiply them."""
-        if len(spikes.shape) != 3 or not self._multiplies(layer, spikes.shape[:2].numel()):
+        steps, rows, *neurons = spikes.shape
+        if len(neurons) != 1 or not self._multiplies(layer, steps * rows):
             return None
         if isinstance(spikes, PackedSpikes):
             return spikes
