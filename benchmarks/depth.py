@@ -46,8 +46,7 @@ from sigprop_snn.network import (
     vgg,
     vgg8,
 )
-from sigprop_snn.training import LocalOptimizers, LocalSchedules, evaluate
-from sigprop_snn.training.graphed import GraphedStep
+from sigprop_snn.training import GraphedStep, LocalOptimizers, LocalSchedules, evaluate
 
 RATE = 2e-3  # Adam's learning rate at the start
 PROBE_SAMPLES = 10_000  # training pictures that fit the probes

@@ -112,7 +112,7 @@ class TritonEngine(ReferenceEngine):
         assert isinstance(synapse, nn.Conv2d)
         inputs = spikes.dense()
         rows = (inputs[:1] if spikes.constant else inputs).flatten(0, 1)
-        current = synapse._conv_forward(
+        current: Tensor = synapse._conv_forward(
             rows.contiguous(memory_format=torch.channels_last), synapse.weight, bias
         )
         return current.unflatten(0, (-1, spikes.shape[1]))

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-BENCHMARK = Path(__file__).parent.parent / "benchmarks" / "depth.py"
+BENCHMARK = Path(__file__).parents[2] / "benchmarks" / "depth.py"
 
 
 @pytest.fixture
