@@ -77,15 +77,15 @@ def depth_profile(network: Network, fitted: Batches, held_out: Batches) -> tuple
     for name, tally in seen.items():
         fit, held = features.pop(name).to(device), held_features.pop(name).to(device)
         probe = ridge_probe(fit, labels.to(device), held, held_labels.to(device))
-        alike = None if tally.contexts is None else context_likeness(tally.contexts)
+        likeness = None if tally.contexts is None else context_likeness(tally.contexts)
         profiles.append(
             BlockProfile(
                 name,
                 tally.context_accuracy,
                 probe,
                 tally.spike_rate,
-                None if alike is None else alike[0],
-                None if alike is None else alike[1],
+                None if likeness is None else likeness[0],
+                None if likeness is None else likeness[1],
                 shares.get(name),
             )
         )

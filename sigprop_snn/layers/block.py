@@ -205,6 +205,6 @@ class Block(nn.Module):
         """Return the engine that runs the block, and why where it is not the device's own."""
         engine = self.engine
         reason = engine.why_not(self.synapse, self.norm, self.neuron)
-        shown = engine.name if reason is None else f"reference ({reason})"
+        name = engine.name if reason is None else f"reference ({reason})"
         sources = "" if self.sources == Sources() else f", sources={self.sources}"
-        return f"engine={shown}" + (", frozen=True" if self.frozen else "") + sources
+        return f"engine={name}" + (", frozen=True" if self.frozen else "") + sources

@@ -54,8 +54,8 @@ class RunningScale(nn.Module):
             current.device,
         )
         self.batches += 1
-        share = (1.0 / self.batches).clamp(min=self.momentum).to(self.mean_square)
-        self.mean_square.lerp_(mean_square, share)
+        weight = (1.0 / self.batches).clamp(min=self.momentum).to(self.mean_square)
+        self.mean_square.lerp_(mean_square, weight)
 
     def forward(self, current: Tensor) -> Tensor:
         """Return the normalised current, same shape."""
@@ -119,9 +119,9 @@ class RunningNorm(nn.Module):
             current.device,
         )
         self.batches += 1
-        share = (1.0 / self.batches).clamp(min=self.momentum).to(self.mean)
-        self.mean.lerp_(mean.to(self.mean), share)
-        self.variance.lerp_(variance.to(self.variance), share)
+        weight = (1.0 / self.batches).clamp(min=self.momentum).to(self.mean)
+        self.mean.lerp_(mean.to(self.mean), weight)
+        self.variance.lerp_(variance.to(self.variance), weight)
 
     def forward(self, current: Tensor) -> Tensor:
         """Return the normalised current, same shape."""
