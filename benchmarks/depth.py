@@ -76,7 +76,7 @@ class Case:
         batch_size: pictures in a batch.
         size: side of the pictures.
         steps: time steps T; the picture is the same at each.
-        centring: whether blocks learn from centred traces.
+        centring: whether blocks learn from centred traces; "running" subtracts running means.
         similarity: whether the loss has a similarity term.
         skips: whether blocks receive the three blocks below.
     """
@@ -91,7 +91,7 @@ class Case:
     batch_size: int
     size: int
     steps: int
-    centring: bool
+    centring: bool | str
     similarity: bool
     skips: bool
 
@@ -312,6 +312,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--graphed", action="store_true", help="on a GPU: replay each step as one CUDA graph"
     )
+    parser.add_argument(
+        "--running-mean", action="store_true", help="centre by a running mean of each channel"
+    )
     parser.add_argument("--no-centring", action="store_true", help="plain presynaptic traces")
     parser.add_argument("--no-similarity", action="store_true", help="only the contexts' loss")
     parser.add_argument("--no-skips", action="store_true", help="only the block below")
@@ -335,11 +338,12 @@ def main() -> None:
         torch.set_float32_matmul_precision("high")
     keep_freed_memory()
     data = load(given.folder, given.train_samples, given.size, device, given.cache)
+    centring = "running" if given.running_mean else not given.no_centring
     cases = [
         Case(
             rule, given.neuron, given.network, given.width, seed, given.epochs, len(data.train.y),
             given.batch_size, given.size, given.steps,
-            centring=rule != BACKPROPAGATION and not given.no_centring,
+            centring=rule != BACKPROPAGATION and centring,
             similarity=rule != BACKPROPAGATION and not given.no_similarity,
             skips=not given.no_skips,
         )
