@@ -349,6 +349,7 @@ def run_again(select, **environment):
             "pytest",
             "-q",
             "-x",
+            "-n0",
             "-p",
             "no:cacheprovider",
             __file__,
