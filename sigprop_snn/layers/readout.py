@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from sigprop_snn.answers import ANSWERS, Answers
 from sigprop_snn.errors import SigpropError, UnknownNameError
-from sigprop_snn.layers.norm import RunningNorm
+from sigprop_snn.layers.norm import RunningCentre
 from sigprop_snn.layers.sources import AnySources, Sources
 from sigprop_snn.neurons import LeakyIntegrator, Run, impulse_response, mean_trace, run
 from sigprop_snn.neurons.engines import Spikes
@@ -39,9 +39,8 @@ class Readout(nn.Module):
             or names.
         side: larger feature maps are halved, 2x2 by the maximum, until they have at most this many
             positions per side; all maps are read as they are if not given.
-        normalised: whether each feature is less its running mean, over its running deviation;
-            both are part of the weights on a chip. Features with a mean make all weights of a
-            class learn alike, and rare ones learn slowly.
+        normalised: whether each feature is less its running mean, over one running deviation of
+            all; see `RunningCentre`. Both can be part of the weights once they are learned.
 
     Raises:
         UnknownNameError: if `answers` is unknown.
@@ -69,8 +68,7 @@ class Readout(nn.Module):
         self.answers = answers
         self.sources = Sources.of(sources)
         self.side = side
-        # The synapse behind it has a gain and a shift already.
-        self.norm = RunningNorm(features).requires_grad_(False) if normalised else nn.Identity()
+        self.norm = RunningCentre(features) if normalised else nn.Identity()
         if self.sources.join != "side-by-side":
             raise SigpropError(
                 f"the readout joins its sources by {self.sources.join!r}; expected 'side-by-side'"
@@ -112,7 +110,7 @@ class Readout(nn.Module):
             observed_rows: how many of the first rows the normaliser observes.
         """
         whole = traces[0] if len(traces) == 1 else torch.cat(list(traces), dim=1)
-        if observed_rows and isinstance(self.norm, RunningNorm):
+        if observed_rows and isinstance(self.norm, RunningCentre):
             self.norm.observe(whole[:observed_rows])
         return gain * self.current(whole)
 
@@ -124,7 +122,7 @@ class Readout(nn.Module):
     @property
     def plain(self) -> bool:
         """Whether its current is the synapse of the last block's spikes, and nothing else."""
-        normalised = isinstance(self.norm, RunningNorm)
+        normalised = isinstance(self.norm, RunningCentre)
         return self.sources == Sources() and self.side is None and not normalised
 
     def gain(self, steps: int) -> float:
@@ -167,7 +165,7 @@ class Readout(nn.Module):
         """Return the settings for `print(readout)`."""
         sources = "" if self.sources == Sources() else f", sources={self.sources}"
         side = "" if self.side is None else f", side={self.side}"
-        normalised = ", normalised" if isinstance(self.norm, RunningNorm) else ""
+        normalised = ", normalised" if isinstance(self.norm, RunningCentre) else ""
         return f"answers={self.answers}" + sources + side + normalised
 
 
