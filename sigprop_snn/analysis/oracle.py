@@ -85,7 +85,7 @@ def _scores(readout: Readout, inputs: Tensor) -> Tensor:
     state = None
     voltages = []
     for values in inputs:
-        current = readout.current(values)
+        current = readout.synapse(values)
         state = readout.neuron.initial_state(current) if state is None else state
         step = readout.neuron.step(current, state)
         state = step.state

@@ -140,41 +140,6 @@ class RunningNorm(nn.Module):
         return (self.variance + _FLOOR).rsqrt()
 
 
-class RunningCentre(nn.Module):
-    """Subtracts each feature's running mean, and divides all by one running deviation.
-
-    What a readout receives has a mean that all its weights would learn along. With one deviation
-    for all features, those that are seldom active stay small.
-
-    Args:
-        features: K.
-        momentum: weight of a new batch in the running statistics.
-    """
-
-    mean: Tensor
-    variance: Tensor
-    batches: Tensor
-
-    def __init__(self, features: int, momentum: float = 0.1) -> None:
-        super().__init__()
-        self.momentum = momentum
-        self.register_buffer("mean", torch.zeros(features))
-        self.register_buffer("variance", torch.ones(()))
-        self.register_buffer("batches", torch.zeros((), dtype=torch.long))
-
-    def observe(self, rows: Tensor) -> None:
-        """Update the running statistics with the rows of a batch, `[N, K]`."""
-        variances, mean = torch.var_mean(rows.detach().to(self.mean), dim=0, correction=0)
-        self.batches += 1
-        share = (1.0 / self.batches).clamp(min=self.momentum).to(self.mean)
-        self.mean.lerp_(mean, share)
-        self.variance.lerp_(variances.mean(), share)
-
-    def forward(self, rows: Tensor) -> Tensor:
-        """Return the normalised rows, `[N, K]`."""
-        return (rows - self.mean) * (self.variance + _FLOOR).rsqrt()
-
-
 def _channel_figures(current: Tensor) -> tuple[Tensor, Tensor]:
     """Return mean and variance of every channel of `[N, C, ...]`."""
     wide = torch.promote_types(current.dtype, torch.float32)  # a sum may overflow float16

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from sigprop_snn.answers import ANSWERS, Answers
 from sigprop_snn.errors import SigpropError, UnknownNameError
-from sigprop_snn.layers.norm import RunningCentre
 from sigprop_snn.layers.sources import AnySources, Sources
 from sigprop_snn.neurons import LeakyIntegrator, Run, impulse_response, mean_trace, run
 from sigprop_snn.neurons.engines import Spikes
@@ -39,8 +38,6 @@ class Readout(nn.Module):
             or names.
         side: larger feature maps are halved, 2x2 by the maximum, until they have at most this many
             positions per side; all maps are read as they are if not given.
-        normalised: whether each feature is less its running mean, over one running deviation of
-            all; see `RunningCentre`. Both can be part of the weights once they are learned.
 
     Raises:
         UnknownNameError: if `answers` is unknown.
@@ -56,7 +53,6 @@ class Readout(nn.Module):
         answers: Answers = "classes",
         sources: AnySources = 1,
         side: int | None = None,
-        normalised: bool = False,
     ) -> None:
         super().__init__()
         if answers not in ANSWERS:
@@ -68,7 +64,6 @@ class Readout(nn.Module):
         self.answers = answers
         self.sources = Sources.of(sources)
         self.side = side
-        self.norm = RunningCentre(features) if normalised else nn.Identity()
         if self.sources.join != "side-by-side":
             raise SigpropError(
                 f"the readout joins its sources by {self.sources.join!r}; expected 'side-by-side'"
@@ -76,7 +71,7 @@ class Readout(nn.Module):
 
     def forward(self, spikes: Tensor | Spikes) -> Tensor:
         """Return the mean voltages `[B, C]` for the spikes `[T, B, ...]` of one block."""
-        return self.scores([self.read(spikes)], self.gain(spikes.shape[0]))
+        return self.scores([self.read(spikes)], spikes.shape[0])
 
     def names(self, blocks: Iterable[tuple[str, nn.Module]]) -> tuple[str, ...]:
         """Return the names of the blocks that it reads, in the order of its features.
@@ -92,8 +87,7 @@ class Readout(nn.Module):
     def read(self, spikes: Tensor | Spikes) -> Tensor:
         """Return the mean presynaptic trace of one block's spikes `[T, N, ...]`, `[N, K]`."""
         for pool in self.pools(tuple(spikes.shape[2:])):
-            tensor = isinstance(spikes, Tensor)
-            spikes = stepwise(pool, spikes) if tensor else spikes.pooled(pool)
+            spikes = stepwise(pool, spikes) if isinstance(spikes, Tensor) else spikes.pooled(pool)
         trace, _ = mean_trace(spikes, impulse_response(self.neuron, spikes.shape[0]))
         return trace.flatten(1)
 
@@ -101,29 +95,21 @@ class Readout(nn.Module):
         """Return the pools that the output of a block passes, of this shape for one sample."""
         return [HalvingPool() for _ in range(_halvings(shape, self.side))]
 
-    def scores(self, traces: Sequence[Tensor], gain: float, observed_rows: int = 0) -> Tensor:
+    def scores(self, traces: Sequence[Tensor], steps: int) -> Tensor:
         """Return the mean voltages `[N, C]`.
 
         Args:
             traces: what `read` returns for every source, in their order.
-            gain: the mean voltage for a constant current of 1; see `gain`.
-            observed_rows: how many of the first rows the normaliser observes.
+            steps: T.
         """
         whole = traces[0] if len(traces) == 1 else torch.cat(list(traces), dim=1)
-        if observed_rows and isinstance(self.norm, RunningCentre):
-            self.norm.observe(whole[:observed_rows])
-        return gain * self.current(whole)
-
-    def current(self, read: Tensor) -> Tensor:
-        """Return the integrators' current `[N, C]` for what is read of all sources, `[N, K]`."""
-        current: Tensor = self.synapse(self.norm(read))
-        return current
+        voltage: Tensor = self.gain(steps) * self.synapse(whole)
+        return voltage
 
     @property
     def plain(self) -> bool:
-        """Whether its current is the synapse of the last block's spikes, and nothing else."""
-        normalised = isinstance(self.norm, RunningCentre)
-        return self.sources == Sources() and self.side is None and not normalised
+        """Whether it reads the last block as it is."""
+        return self.sources == Sources() and self.side is None
 
     def gain(self, steps: int) -> float:
         """Return the mean voltage over T steps for a constant current of 1."""
@@ -158,15 +144,13 @@ class Readout(nn.Module):
             spikes: those of every source `[T, B, ...]`, in their order.
         """
         with torch.no_grad():
-            current = stepwise(self.current, self.side_by_side(spikes))
-            return run(self.neuron, current, record=("voltage",))
+            return run(self.neuron, self.synapse(self.side_by_side(spikes)), record=("voltage",))
 
     def extra_repr(self) -> str:
         """Return the settings for `print(readout)`."""
         sources = "" if self.sources == Sources() else f", sources={self.sources}"
         side = "" if self.side is None else f", side={self.side}"
-        normalised = ", normalised" if isinstance(self.norm, RunningCentre) else ""
-        return f"answers={self.answers}" + sources + side + normalised
+        return f"answers={self.answers}" + sources + side
 
 
 def features_read(shapes: Iterable[tuple[int, ...]], side: int | None = None) -> int:
@@ -215,12 +199,8 @@ class Reading:
             self._traces[name] = self._readout.read(sent)
             self._steps = sent.shape[0]
 
-    def scores(self, observed_rows: int = 0) -> Tensor:
-        """Return the readout's mean voltages `[N, C]`, at the end of the pass.
-
-        Args:
-            observed_rows: how many of the first rows the readout's normaliser observes.
-        """
+    def scores(self) -> Tensor:
+        """Return the readout's mean voltages `[N, C]`, at the end of the pass."""
         assert self._readout is not None
         traces = [trace for trace in self._traces.values() if trace is not None]
-        return self._readout.scores(traces, self._readout.gain(self._steps), observed_rows)
+        return self._readout.scores(traces, self._steps)

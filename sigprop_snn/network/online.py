@@ -154,9 +154,8 @@ class Online:
         nothing = flat.new_empty(0)
         self._past["readout"] = _Past(None, steps, nothing, nothing, trace, unit, None, nothing)
         gain = float(unit.mean)
+        scores = gain * readout.synapse(trace.mean / gain)
         answers = entry.answers
-        observed = entry.samples if answers is not None and readout.training else 0
-        scores = readout.scores([trace.mean / gain], gain, observed)
         loss = readout.loss(scores, answers) if answers is not None else None
         return Stage("readout", scores, loss, None, answers)
 

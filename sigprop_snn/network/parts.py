@@ -101,7 +101,6 @@ class NetworkParts:
                 answers=signal.answers,
                 sources=len(blocks),
                 side=read_side,
-                normalised=True,
             )
         return Network(
             signal,

@@ -62,15 +62,13 @@ class ForwardForward(Rule):
             yield from plain.stages(network, inputs, labels, record=record)
             return
         seen = self._neutral(network, inputs)
-        readout = network.readout
-        observed = inputs.shape[1] if readout is not None and readout.training else 0
-        scores = seen.scores(observed) if readout is not None else None
+        scores = seen.scores() if network.readout is not None else None
         beliefs = scores.detach().softmax(dim=1) if scores is not None and self.hard else None
         entry = network.signal.enter(inputs, labels, beliefs).without_samples()
         yield from two_streams(network, entry, self.by, learn=True, record=record)
         if scores is not None:
-            assert readout is not None
-            yield Stage(READOUT, scores, readout.loss(scores, labels), None, labels)
+            assert network.readout is not None
+            yield Stage(READOUT, scores, network.readout.loss(scores, labels), None, labels)
 
     def _neutral(self, network: LearningNetwork, inputs: Tensor) -> Reading:
         """Return what the readout receives for samples with the neutral overlay."""

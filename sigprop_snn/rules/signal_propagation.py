@@ -98,8 +98,7 @@ def two_streams(
         del layer  # free its graph before the next layer runs
     if network.readout is not None and entry.samples:
         # Read out all rows, then slice: slicing the batch first would copy every step.
-        observed = entry.samples if learn and network.readout.training else 0
-        scores = reading.scores(observed)[: entry.samples]
+        scores = reading.scores()[: entry.samples]
         answers = entry.answers
         loss = network.readout.loss(scores, answers) if answers is not None else None
         yield Stage(READOUT, scores, loss, None, answers)

@@ -36,7 +36,7 @@ BOTH = [
 def maps(rule=None, **settings) -> Network:
     """Makes `[T, B, 2, 16, 16]` -> 3 maps of 16 -> 5 of 8 -> 6 of 8; its readout reads all."""
     torch.manual_seed(0)
-    settings = {"sources": 3, "side": 4, "normalised": True} | settings
+    settings = {"sources": 3, "side": 4} | settings
     sizes = (2, 3), (3, 5), (5, 6)
     blocks = [
         Block(
@@ -78,7 +78,7 @@ def test_readout_is_its_integrators_run_step_by_step(batch):
     torch.testing.assert_close(readout(x), total / 5)
 
 
-def test_readout_of_all_blocks_integrates_their_pooled_normalised_spikes():
+def test_readout_of_all_blocks_integrates_their_pooled_spikes():
     x, labels = pictures()
     network = settled(maps(), x, labels)
     blocks, readout = dict(network.named_blocks()), network.readout
@@ -91,9 +91,7 @@ def test_readout_of_all_blocks_integrates_their_pooled_normalised_spikes():
     traced = readout.trace(*sent).recorded["voltage"]
     for step, shown in enumerate(traced):
         seen = [nn.functional.adaptive_max_pool2d(each[step], 4).flatten(1) for each in sent]
-        features = torch.cat(seen, dim=1)
-        unit = (features - readout.norm.mean) / (readout.norm.variance + 1e-6).sqrt()
-        voltage = 0.7 * voltage + readout.synapse(unit)
+        voltage = 0.7 * voltage + readout.synapse(torch.cat(seen, dim=1))
         torch.testing.assert_close(shown, voltage)
         total += voltage
     assert all(each.any() for each in sent)
@@ -118,7 +116,7 @@ def test_readout_of_all_blocks_learns_the_gradient_of_its_unrolled_integrators(r
 def test_blocks_learn_the_same_below_either_readout(rule):
     x, labels = pictures()
     grads = []
-    for settings in ({}, {"sources": 1, "side": None, "normalised": False}):
+    for settings in ({}, {"sources": 1, "side": None}):
         network = maps(rule)
         if settings:
             network.readout = Readout(6 * 64, CLASSES).double()
@@ -126,25 +124,6 @@ def test_blocks_learn_the_same_below_either_readout(rule):
         grads.append([weight.grad for weight in network.blocks.parameters()])
     for one, other in zip(*grads, strict=True):
         assert torch.equal(one, other)
-
-
-def test_readout_observes_only_samples_and_only_while_it_learns():
-    x, labels = pictures()
-    network = maps()
-    for _ in network.stages(x):
-        pass
-    network(x)
-    network.eval().learn(x, labels)
-    assert network.readout.norm.batches == 0
-    network.train().learn(x, labels)
-    assert network.readout.norm.batches == 1
-    traces = {}
-    for stage in network.stages(x):
-        if stage.response is not None:
-            block = dict(network.named_blocks())[stage.name]
-            sent = stage.response.run.spikes.pooled(block.pool).rows(0, 6)
-            traces[stage.name] = network.readout.read(sent)
-    assert torch.cat(list(traces.values()), 1).shape == (6, (3 + 5 + 6) * 16)
 
 
 @pytest.mark.parametrize("rule", BOTH)
