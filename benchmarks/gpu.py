@@ -38,7 +38,7 @@ from sigprop_snn.network import conv, mlp, vgg8
 from sigprop_snn.network.network import Network
 from sigprop_snn.neurons import LIF
 from sigprop_snn.neurons.engines import ReferenceEngine, Scale, engine_for, use_engine
-from sigprop_snn.training.graphed import GraphedStep
+from sigprop_snn.training import GraphedStep
 from sigprop_snn.training.optimizers import LocalOptimizers
 
 MARGIN = 1e-3  # in units of voltage: closer to the threshold, rounding may decide on a spike

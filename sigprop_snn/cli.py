@@ -14,7 +14,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
@@ -36,10 +36,7 @@ _DESCRIPTION = """Spiking neural networks that learn in the forward pass.
 
 _Folder = Annotated[Path, tyro.conf.arg(metavar="RUN")]
 _DataRoot = Annotated[Path | None, tyro.conf.arg(metavar="DIR", help_behavior_hint="")]
-_Device = Annotated[
-    Literal["auto", "cpu", "cuda"] | None,
-    tyro.conf.arg(metavar="{auto,cpu,cuda}", help_behavior_hint=""),
-]
+_Device = Annotated[str | None, tyro.conf.arg(metavar="DEVICE", help_behavior_hint="")]
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import tyro
 
@@ -32,7 +32,8 @@ class CompareConfig:
         data_root: the folder that holds the data sets, or that they are downloaded to.
         out: the folder of the comparison; if it exists, the missing runs are added (default: a new
             folder in `runs`).
-        device: the device to compute on; "auto" takes a GPU if there is one.
+        device: the device to compute on, any of torch: cpu, cuda, cuda:1, mps, xpu; "auto" is
+            cuda if there is one, else cpu.
     """
 
     dataset: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="DATASET")]
@@ -46,4 +47,4 @@ class CompareConfig:
     same_recipe: bool = False
     data_root: Annotated[Path, tyro.conf.arg(metavar="DIR")] = Path("data")
     out: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER", help_behavior_hint="")] = None
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    device: Annotated[str, tyro.conf.arg(metavar="DEVICE")] = "auto"

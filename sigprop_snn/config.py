@@ -67,7 +67,8 @@ class TrainConfig:
         patience: stop after this many epochs without a better validation accuracy.
         data_root: the folder that holds the data sets, or that they are downloaded to.
         out: the run folder (default: a new folder in `runs`).
-        device: the device to compute on; "auto" takes a GPU if there is one.
+        device: the device to compute on, any of torch: cpu, cuda, cuda:1, mps, xpu; "auto" is
+            cuda if there is one, else cpu.
         tensorboard: write records for TensorBoard into the run folder.
         save_every: seconds between checkpoints within an epoch; each epoch also ends with one.
     """
@@ -110,7 +111,7 @@ class TrainConfig:
     patience: Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="")] = None
     data_root: Annotated[Path, tyro.conf.arg(metavar="DIR")] = Path("data")
     out: Annotated[Path | None, tyro.conf.arg(metavar="RUN", help_behavior_hint="")] = None
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    device: Annotated[str, tyro.conf.arg(metavar="DEVICE")] = "auto"
     tensorboard: bool = False
     save_every: Annotated[float, tyro.conf.arg(metavar="SECONDS")] = 300.0
 
@@ -150,15 +151,11 @@ class TrainConfig:
         """Return the device to compute on.
 
         Raises:
-            SigpropError: if `device` is "cuda" and there is no GPU.
+            SigpropError: if torch has no such device here.
         """
-        import torch
+        from sigprop_snn.device import chosen_device
 
-        if self.device == "cuda" and not torch.cuda.is_available():
-            raise SigpropError("device is 'cuda' but torch finds no GPU; expected 'cpu' or 'auto'")
-        if self.device == "auto":
-            return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        return torch.device(self.device)
+        return chosen_device(self.device)
 
     @property
     def update_every(self) -> int | None:

@@ -9,8 +9,38 @@ import sys
 import torch
 from torch import Tensor
 
+from sigprop_snn.errors import SigpropError
+
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # parameters of glibc's mallopt
 _KEPT_BYTES = 2**30
+
+
+def chosen_device(name: str) -> torch.device:
+    """Return the device of a name.
+
+    Args:
+        name: any device of torch, such as "cpu", "cuda", "cuda:1", "mps" or "xpu"; "auto" is a GPU
+            of CUDA if there is one, else the CPU.
+
+    Raises:
+        SigpropError: if torch knows no such device, or this machine has none.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    expected = "expected 'auto', 'cpu', 'cuda', 'cuda:1', 'mps' or another device of this machine"
+    try:
+        device = torch.device(name)
+    except (RuntimeError, ValueError) as error:
+        raise SigpropError(f"device {name!r} is unknown to torch; {expected}") from error
+    if device.type == "meta":
+        raise SigpropError(f"device {name!r} holds no numbers; {expected}")
+    try:
+        torch.empty(1, device=device)
+    # Torch raises any of these, depending on how it was built.
+    except (RuntimeError, AssertionError, NotImplementedError, ImportError) as error:
+        reason = str(error).strip().split("\n")[0].split(". ")[0].rstrip(".")
+        raise SigpropError(f"device {name!r} can't be used ({reason}); {expected}") from error
+    return device
 
 
 def to_device(inputs: Tensor, device: torch.device) -> Tensor:

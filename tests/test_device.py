@@ -1,4 +1,4 @@
-"""The memory of the process."""
+"""The device by name, and the memory of the process."""
 
 import subprocess
 import sys
@@ -6,7 +6,20 @@ import sys
 import pytest
 import torch
 
+from sigprop_snn.device import chosen_device
+from sigprop_snn.errors import SigpropError
 from sigprop_snn.training import peak_memory_mb
+
+
+def test_a_device_has_a_name():
+    assert chosen_device("cpu") == torch.device("cpu")
+    assert chosen_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
+
+
+@pytest.mark.parametrize("name", ["gpu", "", "cuda:x", "meta", "cuda:99", "xpu:7"])
+def test_a_device_that_does_not_exist_is_refused_by_its_name(name):
+    with pytest.raises(SigpropError, match=f"device '{name}' .*expected 'auto', 'cpu'"):
+        chosen_device(name)
 
 
 def test_peak_memory_is_at_least_the_memory_in_use():

@@ -48,7 +48,7 @@ def refuse_if(
         return
     on_host = torch.empty((), dtype=torch.bool, pin_memory=True)
     on_host.copy_(failed(), non_blocking=True)
-    known = torch.cuda.Event()
+    known = torch.cuda.Event()  # type: ignore[no-untyped-call]
     known.record()
     _waiting.append(_Check(on_host, known, error))
     raise_late(_MOST)
@@ -60,12 +60,17 @@ def raise_late(most: int = 0) -> None:
     Args:
         most: how many checks may go on waiting.
     """
-    while _waiting and (len(_waiting) > most or _waiting[0].known.query()):
+    while _waiting and (len(_waiting) > most or _is_known(_waiting[0])):
         check = _waiting.popleft()
         check.known.synchronize()
         if bool(check.failed):
             _waiting.clear()
             _raise(check.error)
+
+
+def _is_known(check: _Check) -> bool:
+    known: bool = check.known.query()  # type: ignore[no-untyped-call]
+    return known
 
 
 def _raise(error: Callable[[], Exception | None]) -> None:

@@ -77,15 +77,15 @@ def depth_profile(network: Network, fitted: Batches, held_out: Batches) -> tuple
     for name, tally in seen.items():
         fit, held = features.pop(name).to(device), held_features.pop(name).to(device)
         probe = ridge_probe(fit, labels.to(device), held, held_labels.to(device))
-        alike = None if tally.contexts is None else context_likeness(tally.contexts)
+        likeness = None if tally.contexts is None else context_likeness(tally.contexts)
         profiles.append(
             BlockProfile(
                 name,
                 tally.context_accuracy,
                 probe,
                 tally.spike_rate,
-                None if alike is None else alike[0],
-                None if alike is None else alike[1],
+                None if likeness is None else likeness[0],
+                None if likeness is None else likeness[1],
                 shares.get(name),
             )
         )
@@ -158,9 +158,8 @@ def _tallies(network: Network, batches: Batches) -> dict[str, _Tally]:
                 if stage.scores is None:
                     continue
                 tally.right = (tally.right or 0) + correct(stage.scores, targets).sum()
-                if tally.contexts is None and not network.signal.per_sample:
-                    both = stage.response.representation
-                    assert both is not None  # its scores compare it
+                both = stage.response.representation  # none if a local readout has the scores
+                if tally.contexts is None and both is not None and not network.signal.per_sample:
                     tally.contexts = _as_compared(network.loss_of(block), both, len(targets))
     return found
 

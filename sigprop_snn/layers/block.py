@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Literal, Protocol, get_args
 
 import torch
 from torch import Tensor, nn
 
-from sigprop_snn.errors import SigpropError
+from sigprop_snn.errors import SigpropError, UnknownNameError
 from sigprop_snn.layers.contracts import Response
-from sigprop_snn.layers.norm import RunningNorm, RunningScale
+from sigprop_snn.layers.norm import RunningMean, RunningNorm, RunningScale
 from sigprop_snn.layers.sources import AnySources, Sources
 from sigprop_snn.losses.base import LocalLoss
 from sigprop_snn.neurons import Neuron
-from sigprop_snn.neurons.engines import Engine, Run, Spikes, engine_for
+from sigprop_snn.neurons.engines import Engine, Run, Spikes, engine_for, plain_synapse
 from sigprop_snn.neurons.engines.reference import check_contexts, observe
 from sigprop_snn.neurons.stepwise import is_constant, stepwise
 
@@ -23,6 +23,10 @@ _AFFINE = (
     nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d, nn.Flatten, nn.Unflatten, nn.Identity,
     RunningScale, RunningNorm, nn.Sequential,
 )  # fmt: skip
+
+
+Centring = Literal["batch", "running"]
+CENTRINGS: tuple[Centring, ...] = get_args(Centring)
 
 
 class LayerRule(Protocol):
@@ -78,13 +82,17 @@ class Block(nn.Module):
         loss: this block's local loss, where it differs from the network's.
         frozen: whether the block keeps its weights.
         centred: whether the weights learn from the covariance of error and presynaptic trace, in
-            place of their correlation: sum of delta (x - m)^T, m the mean trace of the batch
-            (Sejnowski 1977). It asks for a normaliser that takes the mean off the current.
+            place of their correlation: sum of delta (x - m)^T (Sejnowski 1977). "batch", or True:
+            m is the mean trace of the batch's rows. "running": m is a running mean, one number a
+            presynaptic channel, so that a row's update needs no other row. Both ask for a
+            normaliser that takes the mean off the current.
         sources: what the block receives: a number of blocks directly below it, or names of lower
             blocks, side by side; see `Sources`. The first block receives the network's input.
 
     Raises:
-        SigpropError: if the block is centred without a `RunningNorm`, or the sources are none.
+        SigpropError: if the block is centred without a `RunningNorm`, or by a running mean without
+            one plain layer of weights, or the sources are none.
+        UnknownNameError: if `centred` is another word.
     """
 
     def __init__(
@@ -97,10 +105,12 @@ class Block(nn.Module):
         rule: LayerRule | None = None,
         loss: LocalLoss | None = None,
         frozen: bool = False,
-        centred: bool = False,
+        centred: bool | Centring = False,
         sources: AnySources = 1,
     ) -> None:
         super().__init__()
+        if not isinstance(centred, bool) and centred not in CENTRINGS:
+            raise UnknownNameError("way to centre", str(centred), CENTRINGS)
         if centred and not isinstance(norm, RunningNorm):
             raise SigpropError(
                 f"a centred block has the normaliser {type(norm).__name__}; expected RunningNorm, "
@@ -113,7 +123,8 @@ class Block(nn.Module):
         self.rule = rule
         self.loss = loss
         self.frozen = frozen
-        self.centred = centred
+        self.centred = bool(centred)
+        self.input_mean = RunningMean(_inputs_of(synapse)) if centred == "running" else None
         self.sources = Sources.of(sources)
         if frozen:
             self.requires_grad_(False)
@@ -130,6 +141,19 @@ class Block(nn.Module):
         layers = [m for m in self.synapse.modules() if isinstance(m, nn.Linear | nn.Conv2d)]
         last = layers[-1] if layers else None
         return last.out_channels if isinstance(last, nn.Conv2d) else None
+
+    def mean_input(self, row: Tensor) -> Tensor | None:
+        """Return what a centred block subtracts from every row; none if it is not centred.
+
+        Args:
+            row: the mean row of the batch's inputs or traces, `[...]`. A running mean takes it in
+                while the block is in training.
+        """
+        if not self.centred or self.input_mean is None:
+            return row if self.centred else None
+        if self.training:
+            self.input_mean.observe(row.detach())
+        return self.input_mean.row(row)
 
     @property
     def engine(self) -> Engine:
@@ -205,6 +229,28 @@ class Block(nn.Module):
         """Return the engine that runs the block, and why where it is not the device's own."""
         engine = self.engine
         reason = engine.why_not(self.synapse, self.norm, self.neuron)
-        shown = engine.name if reason is None else f"reference ({reason})"
-        sources = "" if self.sources == Sources() else f", sources={self.sources}"
-        return f"engine={shown}" + (", frozen=True" if self.frozen else "") + sources
+        name = engine.name if reason is None else f"reference ({reason})"
+        settings = [f"engine={name}"]
+        if self.frozen:
+            settings.append("frozen=True")
+        if self.centred:
+            settings.append(f"centred={'batch' if self.input_mean is None else 'running'!r}")
+        if self.sources != Sources():
+            settings.append(f"sources={self.sources}")
+        return ", ".join(settings)
+
+
+def _inputs_of(synapse: nn.Module) -> int:
+    """Return the number of presynaptic neurons or maps of a synapse.
+
+    Raises:
+        SigpropError: if the synapse is not one linear layer or convolution.
+    """
+    plain = plain_synapse(synapse)
+    if plain is None:
+        raise SigpropError(
+            f"a block centred by a running mean has the synapse {type(synapse).__name__}; expected "
+            "one linear layer or convolution, alone or behind nn.Flatten()"
+        )
+    layer = plain.layer
+    return layer.in_features if isinstance(layer, nn.Linear) else layer.in_channels

@@ -54,8 +54,8 @@ class RunningScale(nn.Module):
             current.device,
         )
         self.batches += 1
-        share = (1.0 / self.batches).clamp(min=self.momentum).to(self.mean_square)
-        self.mean_square.lerp_(mean_square, share)
+        weight = (1.0 / self.batches).clamp(min=self.momentum).to(self.mean_square)
+        self.mean_square.lerp_(mean_square, weight)
 
     def forward(self, current: Tensor) -> Tensor:
         """Return the normalised current, same shape."""
@@ -68,6 +68,41 @@ class RunningScale(nn.Module):
     def unit(self) -> Tensor:
         """Return 1 / the running root mean square."""
         return (self.mean_square + _FLOOR).rsqrt()
+
+
+class RunningMean(nn.Module):
+    """The running mean of a block's input: one number a presynaptic channel.
+
+    It is known before the batch, so a row can learn by itself: m is a slow trace of the presynaptic
+    neuron (or map), and needs no other row.
+
+    Args:
+        channels: number of presynaptic neurons or maps.
+        momentum: weight of a new batch in the mean.
+    """
+
+    mean: Tensor
+    batches: Tensor
+
+    def __init__(self, channels: int, momentum: float = 0.1) -> None:
+        super().__init__()
+        self.momentum = momentum
+        self.register_buffer("mean", torch.zeros(channels))
+        self.register_buffer("batches", torch.zeros((), dtype=torch.long))
+
+    def observe(self, row: Tensor) -> None:
+        """Take the mean row of a batch into the mean, `[C, ...]`, or `[K]` in any shape."""
+        whole = row.numel() == len(self.mean)
+        mean = row.flatten() if whole else row.flatten(1).mean(1)
+        self.batches += 1
+        weight = (1.0 / self.batches).clamp(min=self.momentum).to(self.mean)
+        self.mean.lerp_(mean.to(self.mean), weight)
+
+    def row(self, like: Tensor) -> Tensor:
+        """Return the mean in the shape of a row, `[C, ...]`: the same at every position."""
+        if like.numel() == len(self.mean):
+            return self.mean.view_as(like).to(like)
+        return self.mean.view(-1, *[1] * (like.dim() - 1)).expand_as(like).to(like)
 
 
 class LengthNorm(nn.Module):
@@ -119,9 +154,9 @@ class RunningNorm(nn.Module):
             current.device,
         )
         self.batches += 1
-        share = (1.0 / self.batches).clamp(min=self.momentum).to(self.mean)
-        self.mean.lerp_(mean.to(self.mean), share)
-        self.variance.lerp_(variance.to(self.variance), share)
+        weight = (1.0 / self.batches).clamp(min=self.momentum).to(self.mean)
+        self.mean.lerp_(mean.to(self.mean), weight)
+        self.variance.lerp_(variance.to(self.variance), weight)
 
     def forward(self, current: Tensor) -> Tensor:
         """Return the normalised current, same shape."""

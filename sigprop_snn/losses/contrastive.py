@@ -47,6 +47,6 @@ class ContrastiveLoss(LocalLoss):
         right = as_fractions(labels, scores.shape[1], scores)
         total = right.sum(0)
         sought = total > 0
-        share = torch.where(sought, right / total.clamp(min=torch.finfo(right.dtype).tiny), 0.0)
-        back = -(share * scores.log_softmax(dim=0)).sum(0)
+        fraction = torch.where(sought, right / total.clamp(min=torch.finfo(right.dtype).tiny), 0.0)
+        back = -(fraction * scores.log_softmax(dim=0)).sum(0)
         return 0.5 * (F.cross_entropy(scores, right) + back.sum() / sought.sum())

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from sigprop_snn.errors import SigpropError, UnknownNameError
-from sigprop_snn.layers.block import Block
+from sigprop_snn.layers.block import Block, Centring
 from sigprop_snn.layers.norm import LengthNorm, RunningNorm, RunningScale
 from sigprop_snn.layers.rule import Predict
 from sigprop_snn.layers.sources import INPUT, AnySources, Sources, joining
@@ -100,7 +100,7 @@ def conv(
     neuron: AnyNeuron = LIF,
     gain: float = 1.0,
     shift: float = -0.5,
-    centred: bool = True,
+    centred: bool | Centring = True,
     rule: AnyRule | None = None,
     loss: AnyLoss | None = None,
     signal: AnySignal | None = None,
@@ -117,7 +117,7 @@ def conv(
         neuron: the neuron of each block; see `NetworkParts`.
         gain: standard deviation of the current at the start, in units of voltage.
         shift: mean of the current at the start; below zero it keeps the maps sparse.
-        centred: whether the blocks above the first learn from centred traces; see `Block`.
+        centred: whether and how the blocks above the first learn from centred traces; see `Block`.
         rule: the learning rule; see `NetworkParts`.
         loss: the local loss; see `NetworkParts`.
         signal: the learning signal; see `NetworkParts`.
@@ -156,7 +156,7 @@ def vgg(
     neuron: AnyNeuron = LIF,
     gain: float = 1.0,
     shift: float = -0.5,
-    centred: bool = True,
+    centred: bool | Centring = True,
     rule: AnyRule | None = None,
     loss: AnyLoss | None = None,
     signal: AnySignal | None = None,
@@ -180,7 +180,7 @@ def vgg(
         neuron: the neuron of each block; see `NetworkParts`.
         gain: standard deviation of the current at the start, in units of voltage.
         shift: mean of the current at the start; below zero it keeps the maps sparse.
-        centred: whether the blocks above the first learn from centred traces; see `Block`.
+        centred: whether and how the blocks above the first learn from centred traces; see `Block`.
         rule: the learning rule; see `NetworkParts`.
         loss: the local loss; see `NetworkParts`.
         signal: the learning signal; see `NetworkParts`.
@@ -206,7 +206,7 @@ def vgg(
             parts.layer_neuron((maps, height, width)),
             norm=RunningNorm(maps, gain, shift),
             pool=_output_path(pooled, dropout),
-            centred=centred and bool(blocks),
+            centred=centred if blocks else False,
             sources=below.sources,
         )
         blocks.append(block)
@@ -257,7 +257,7 @@ def vgg8(
     neuron: AnyNeuron = LIF,
     gain: float = 1.0,
     shift: float = -0.5,
-    centred: bool = True,
+    centred: bool | Centring = True,
     rule: AnyRule | None = None,
     loss: AnyLoss | None = None,
     signal: AnySignal | None = None,
@@ -278,7 +278,7 @@ def vgg8(
         neuron: the neuron of each block; see `NetworkParts`.
         gain: standard deviation of the current at the start, in units of voltage.
         shift: mean of the current at the start; below zero it keeps the maps sparse.
-        centred: whether the blocks above the first learn from centred traces; see `Block`.
+        centred: whether and how the blocks above the first learn from centred traces; see `Block`.
         rule: the learning rule; see `NetworkParts`.
         loss: the local loss; see `NetworkParts`.
         signal: the learning signal; see `NetworkParts`.

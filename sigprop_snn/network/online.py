@@ -147,9 +147,9 @@ class Online:
         assert readout is not None
         past = self._past.get("readout")
         flat = readout.side_by_side(sent)
-        share = _share(past, len(flat), self.window)
-        trace = _traced(readout.neuron, flat, past.inputs if past else None, share)
-        unit = _traced(readout.neuron, _ones(flat), past.unit if past else None, share)
+        weight = _newest_weight(past, len(flat), self.window)
+        trace = _traced(readout.neuron, flat, past.inputs if past else None, weight)
+        unit = _traced(readout.neuron, _ones(flat), past.unit if past else None, weight)
         steps = len(flat) + (past.steps if past is not None else 0)
         nothing = flat.new_empty(0)
         self._past["readout"] = _Past(None, steps, nothing, nothing, trace, unit, None, nothing)
@@ -204,21 +204,21 @@ def _go_on(
 ) -> _Past:
     """Return the past, including the newest steps."""
     steps = len(inputs)
-    share = _share(past, steps, window)
-    voltage = _toward(past.voltage if past else None, ran.mean_voltage, share)
+    weight = _newest_weight(past, steps, window)
+    voltage = _toward(past.voltage if past else None, ran.mean_voltage, weight)
     if rule.uses_mean_voltage:
         representation = rule.represent(voltage.unsqueeze(0), block.neuron)
     else:
         newest = rule.represent(ran.recorded["voltage"], block.neuron)
-        representation = _toward(past.representation if past else None, newest, share)
+        representation = _toward(past.representation if past else None, newest, weight)
     trace = unit = before = None
     if closed:
-        trace = _traced(block.neuron, inputs, past.inputs if past else None, share)
-        unit = _traced(block.neuron, _ones(inputs), past.unit if past else None, share)
+        trace = _traced(block.neuron, inputs, past.inputs if past else None, weight)
+        unit = _traced(block.neuron, _ones(inputs), past.unit if past else None, weight)
         if block.neuron.recurrence is not None:
             last = past.spike if past is not None else torch.zeros_like(ran.spike[0])
             delayed = torch.cat([last.unsqueeze(0), ran.spike[:-1]])
-            before = _traced(block.neuron, delayed, past.before if past else None, share)
+            before = _traced(block.neuron, delayed, past.before if past else None, weight)
     state = map_state(torch.detach, ran.state)
     total = steps + (past.steps if past is not None else 0)
     return _Past(state, total, voltage, representation, trace, unit, before, ran.spike[-1])
@@ -261,7 +261,7 @@ def _with_traces(
 
 
 @torch.no_grad()
-def _traced(neuron: Neuron, values: Tensor, past: _Trace | None, share: float) -> _Trace:
+def _traced(neuron: Neuron, values: Tensor, past: _Trace | None, weight: float) -> _Trace:
     """Return the trace of values `[T, ...]` through the neuron's filter."""
     state = past.state if past is not None else neuron.initial_state(values[0])
     newest = []
@@ -269,18 +269,18 @@ def _traced(neuron: Neuron, values: Tensor, past: _Trace | None, share: float) -
         state = neuron.filter(value, state)
         newest.append(state.voltage)
     stacked = torch.stack(newest)
-    return _Trace(state, stacked, _toward(past.mean if past else None, stacked.mean(0), share))
+    return _Trace(state, stacked, _toward(past.mean if past else None, stacked.mean(0), weight))
 
 
-def _share(past: _Past | None, steps: int, window: int | None) -> float:
+def _newest_weight(past: _Past | None, steps: int, window: int | None) -> float:
     """Return the weight of the newest steps in the means."""
     before = past.steps if past is not None else 0
-    share = steps / (before + steps)
-    return share if window is None else max(share, min(1.0, steps / window))
+    weight = steps / (before + steps)
+    return weight if window is None else max(weight, min(1.0, steps / window))
 
 
-def _toward(mean: Tensor | None, newest: Tensor, share: float) -> Tensor:
-    return newest if mean is None else torch.lerp(mean, newest, share)
+def _toward(mean: Tensor | None, newest: Tensor, weight: float) -> Tensor:
+    return newest if mean is None else torch.lerp(mean, newest, weight)
 
 
 def _ones(inputs: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -142,7 +142,7 @@ def gather(
     path: Path,
     *,
     data_root: Path | None,
-    device: Literal["auto", "cpu", "cuda"] | None,
+    device: str | None,
     samples: int,
     model: EnergyModel | None,
 ) -> RunData:

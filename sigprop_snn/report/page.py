@@ -10,7 +10,7 @@ from importlib import resources
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from string import Template
-from typing import Any, Literal
+from typing import Any
 
 from sigprop_snn.errors import SigpropError
 from sigprop_snn.files import write_atomically
@@ -48,7 +48,7 @@ def write_report(
     out: str | os.PathLike[str] | None = None,
     *,
     data_root: Path | None = None,
-    device: Literal["auto", "cpu", "cuda"] | None = None,
+    device: str | None = None,
     samples: int = 500,
     model: EnergyModel | None = None,
 ) -> Path:

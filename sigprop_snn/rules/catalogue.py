@@ -64,7 +64,7 @@ RULES: dict[str, RuleChoice] = {
         SurrogateRule.needs,
     ),
     "forward-forward": RuleChoice(
-        "Forward-Forward: goodness of the sample with a right and with a wrong label in it",
+        "Forward-Forward: the goodness of samples with the right label against a wrong label",
         lambda layout: ForwardForward(),
         ForwardForward.needs,
         signal="label-overlay",
@@ -75,7 +75,7 @@ RULES: dict[str, RuleChoice] = {
         options={"norm": "length", "gain": 1.0},
     ),
     "spiking-forward-forward": RuleChoice(
-        "Forward-Forward on spiking layers, its goodness that of the mean membrane voltage",
+        "Forward-Forward on spiking layers: the goodness of the mean membrane voltage",
         lambda layout: ForwardForward(by=VoltageRule()),
         ForwardForward.needs,
         signal="label-overlay",
@@ -86,7 +86,7 @@ RULES: dict[str, RuleChoice] = {
         options={"norm": "length", "gain": 0.5},
     ),
     "predictive-forward-forward": RuleChoice(
-        "Predictive Forward-Forward: one circuit represents, one generates, learned at once",
+        "Predictive Forward-Forward: a circuit that represents and one that generates",
         PredictiveForwardForward,
         PredictiveForwardForward.needs,
         loss="goodness",
@@ -96,7 +96,7 @@ RULES: dict[str, RuleChoice] = {
         options={"hidden": (500, 500), "norm": "length", "gain": 1.0},
     ),
     "error-forward": RuleChoice(
-        "Error forward-propagation: the output's error looped to the front, a second pass forward",
+        "Error forward-propagation: the output's error enters the front in a second pass",
         ErrorForward,
         ErrorForward.needs,
         neuron="hard-rate",
@@ -104,7 +104,7 @@ RULES: dict[str, RuleChoice] = {
         options={"gain": 1.0},
     ),
     "hebbian": RuleChoice(
-        "Leaky rates relax under a target loop and learn by contrastive Hebb, without a gradient",
+        "Contrastive Hebbian learning of leaky rates, without a gradient",
         Hebbian,
         Hebbian.needs,
         predict="vote",

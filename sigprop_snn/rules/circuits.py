@@ -45,10 +45,10 @@ class Surroundings(nn.Module):
         """
         groups, group, _ = self.lateral.shape
         excites = 2 * torch.eye(group, device=own.device, dtype=own.dtype) - 1
-        heard = torch.einsum(
+        lateral = torch.einsum(
             "ngi,gij->ngj", own.view(-1, groups, group), self.lateral.relu() * excites
         )
-        return above @ self.from_above.t() + heard.reshape(own.shape)
+        return above @ self.from_above.t() + lateral.reshape(own.shape)
 
 
 class Generator(nn.Module):

@@ -157,8 +157,8 @@ class ErrorForward(nn.Module, Rule):
 
 def _learned(block: Block, rule: Rule, name: str) -> bool:
     """Return whether any parameter of a layer, or of the rule at this layer, learns."""
-    own = rule.local_parameters().get(name, [])
-    return any(p.requires_grad for p in [*block.parameters(), *own])
+    rule_parameters = rule.local_parameters().get(name, [])
+    return any(p.requires_grad for p in [*block.parameters(), *rule_parameters])
 
 
 def _acted(block: Block, current: Tensor) -> tuple[Run, Tensor, Tensor]:

@@ -102,11 +102,11 @@ class Hebbian(nn.Module, Rule):
         inputs = network.signal.plain(inputs)
         current = self._front(network, inputs, observe=True)
         rates = target_rates(labels, self.loop.shape[0], current)
-        shown = len(current) // 2
+        neutral_rows = len(current) // 2
         relaxing = partial(relax, network, loop=self.loop, carries=self.carries)
-        before = relaxing(current[:shown]) if shown else None
-        free = relaxing(current[shown:], start=before)
-        pulled = relaxing(current[shown:], start=before, target=Target(rates, self.nudge))
+        before = relaxing(current[:neutral_rows]) if neutral_rows else None
+        free = relaxing(current[neutral_rows:], start=before)
+        pulled = relaxing(current[neutral_rows:], start=before, target=Target(rates, self.nudge))
         self._change(network, inputs, free, pulled)
         self._observe(network, free)
         reports = [LayerReport(name, None, None) for name in self._updated(network, update)]
@@ -183,9 +183,9 @@ class Hebbian(nn.Module, Rule):
         """Call `update` for every layer with a change, and return the names of all layers."""
         assert network.readout is not None  # checked
         layers = dict(network.named_layers())
-        own = self.local_parameters()
+        rule_parameters = self.local_parameters()
         for name, layer in layers.items():
-            learns = [*layer.parameters(), *own.get(name, [])]
+            learns = [*layer.parameters(), *rule_parameters.get(name, [])]
             if update is not None and any(p.grad is not None for p in learns):
                 update(name)
         return list(layers)

@@ -95,11 +95,11 @@ class PredictiveForwardForward(Rule, nn.Module):
 
     def local_parameters(self) -> dict[str, list[nn.Parameter]]:
         """Return each layer's top-down and lateral weights, and those of the generator, by name."""
-        heard = {
+        by_layer = {
             f"block{index + 1}": list(around.parameters())
             for index, around in enumerate(self.surroundings)
         }
-        return {**heard, GENERATOR: list(self.generator.parameters())}
+        return {**by_layer, GENERATOR: list(self.generator.parameters())}
 
     def learn(
         self, network: LearningNetwork, inputs: Tensor, labels: Tensor, update: Update | None
@@ -114,12 +114,12 @@ class PredictiveForwardForward(Rule, nn.Module):
         answers = read.scores.detach()
         drive = self._right_and_wrong(labels, answers, sample)
         activity, latent = _again(activity, 2), self.generator.at_rest(len(sample))
-        shown = inputs.mean(0).flatten(1)
+        mean_input = inputs.mean(0).flatten(1)
         for _ in range(self.steps):
             stages, activity = self._step(network, sample, drive, activity, labels)
             right = [rows[: len(labels)] for rows in activity]
             latent = self.generator.settled(latent, right[-1])
-            error = self.generator.learn([shown, *right], latent, self.noise)
+            error = self.generator.learn([mean_input, *right], latent, self.noise)
             for stage in stages:
                 assert stage.loss is not None  # labels were given
                 stage.loss.backward()  # type: ignore[no-untyped-call]
@@ -244,11 +244,11 @@ class PredictiveForwardForward(Rule, nn.Module):
         drive = self._drive(classes.repeat_interleave(len(sample)), sample)
         activity, kept = _again(activity, self.classes), []
         # The label moves down by one layer per step.
-        heard = min(len(activity), self.steps)
+        first_informed = min(len(activity), self.steps)
         with torch.no_grad():
             for step in range(1, self.steps + 1):
                 stages, activity = self._step(network, sample, drive, activity)
-                if step >= heard:
+                if step >= first_informed:
                     kept.append([stage.scores for stage in stages])
         return [
             stage._replace(scores=torch.stack(list(scores)).mean(0))

@@ -164,7 +164,7 @@ def learn_by_stages(
         del stage  # free the layer's graph before the next layer runs
     name = f"block{len(network.blocks)}" if network.predict == "context" else last
     # Only layers whose columns mean the same as the predicting layer's may vote.
-    alike = [n for n, of in targets.items() if of is targets[name] or of.is_floating_point()]
-    scores = network.predicted({n: by_layer[n] for n in alike})
-    own = scores is by_layer[name]  # its hits are already counted
-    return Learned(reports, scores, right[name] if own else hits(scores, targets[name]))
+    voting = [n for n, of in targets.items() if of is targets[name] or of.is_floating_point()]
+    scores = network.predicted({n: by_layer[n] for n in voting})
+    counted = scores is by_layer[name]
+    return Learned(reports, scores, right[name] if counted else hits(scores, targets[name]))

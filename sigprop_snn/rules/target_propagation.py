@@ -102,13 +102,13 @@ class TargetPropagation(nn.Module, Rule):
         updated(update, "readout", readout)
         for index in reversed(range(len(blocks))):
             learn_from_error(sent[index], 2 * (activity[index] - target) / rows)
-            own: list[nn.Module] = [blocks[index]]
+            learning: list[nn.Module] = [blocks[index]]
             if index > 0:
                 inverse = self.inverses[index - 1]
-                own.append(inverse)
+                learning.append(inverse)
                 target = self._target_below(blocks, index, activity, target)
                 learn_from(self._inverse_loss(blocks, index, activity[index - 1]))
-            updated(update, f"block{index + 1}", *own)
+            updated(update, f"block{index + 1}", *learning)
         return reported(network, scores, loss, labels)
 
     @torch.no_grad()

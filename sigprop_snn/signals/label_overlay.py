@@ -65,11 +65,11 @@ class LabelOverlay(Signal):
         else:
             columns = torch.stack([labels, wrong_labels(labels, self.classes, beliefs)])
             targets = torch.zeros_like(labels)  # the right label comes first
-        own = len(columns)
+        copies = len(columns)
         drawn = F.one_hot(columns.flatten(), self.classes).to(inputs)
         overlays = torch.cat([self._neutral(inputs), drawn])
         entering = self._drawn(inputs, overlays)
-        return Entry(entering, None, rows, entering.shape[1], own, targets, labels)
+        return Entry(entering, None, rows, entering.shape[1], copies, targets, labels)
 
     def plain(self, inputs: Tensor) -> Tensor:
         """Return the samples under the neutral overlay, `[T, B, ...]`."""
@@ -110,5 +110,5 @@ def wrong_labels(labels: Tensor, classes: int, beliefs: Tensor | None = None) ->
     if beliefs is None:
         beliefs = torch.ones(len(labels), classes, device=labels.device)
     # If all other beliefs are 0, all wrong labels are equally likely.
-    shares = (beliefs + _LEAST).scatter(1, labels[:, None], 0.0)
-    return torch.multinomial(shares, 1)[:, 0]
+    weights = (beliefs + _LEAST).scatter(1, labels[:, None], 0.0)
+    return torch.multinomial(weights, 1)[:, 0]

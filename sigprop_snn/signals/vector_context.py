@@ -85,8 +85,10 @@ class VectorContext(Signal):
             return Entry(inputs, None, rows, observed_rows=rows)
         labels = labels.to(self.phase)
         distance = (labels[:, None] - labels).square().sum(2)
-        shares = (-0.5 * distance / self.width**2).softmax(dim=1)
-        return Entry(inputs, self(labels), rows, observed_rows=rows, targets=shares, answers=labels)
+        fractions = (-0.5 * distance / self.width**2).softmax(dim=1)
+        return Entry(
+            inputs, self(labels), rows, observed_rows=rows, targets=fractions, answers=labels
+        )
 
     def check(self, inputs: Tensor, labels: Tensor) -> None:
         """Check the targets of samples `[T, B, ...]`: finite vectors, `[B, K]`.

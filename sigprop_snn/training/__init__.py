@@ -15,6 +15,7 @@ from sigprop_snn.training.evaluation import (
     regression_error,
 )
 from sigprop_snn.training.folder import RunFolder
+from sigprop_snn.training.graphed import GraphedStep
 from sigprop_snn.training.loop import resume, train
 from sigprop_snn.training.optimizers import (
     OPTIMIZERS,
@@ -34,6 +35,7 @@ __all__ = [
     "RECIPES",
     "SCHEDULES",
     "Evaluation",
+    "GraphedStep",
     "LayerFigures",
     "LocalOptimizers",
     "LocalSchedules",

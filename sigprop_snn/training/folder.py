@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from sigprop_snn.config import NOT_OF_THE_RESULT, TrainConfig
 from sigprop_snn.config_file import config_of, read_config, read_json, settings_of
@@ -120,7 +120,7 @@ class RunFolder:
         self,
         *,
         data_root: Path | None = None,
-        device: Literal["auto", "cpu", "cuda"] | None = None,
+        device: str | None = None,
     ) -> tuple[TrainConfig, dict[str, Any] | None]:
         """Return the run's resolved configuration, and its checkpoint if there is one.
 

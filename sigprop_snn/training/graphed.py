@@ -33,6 +33,9 @@ class GraphedStep:
             `partial(torch.optim.Adam, lr=torch.tensor(1e-3, device="cuda"), capturable=True)`. A
             schedule changes the learning rate only if the rate is a tensor.
         precision: the dtype of autocast, or none.
+
+    Raises:
+        SigpropError: if the network is not on a GPU of CUDA.
     """
 
     def __init__(
@@ -42,12 +45,18 @@ class GraphedStep:
         *,
         precision: torch.dtype | None = None,
     ) -> None:
+        device = next(network.parameters()).device
+        if device.type != "cuda":
+            raise SigpropError(
+                f"GraphedStep got a network on {device}; expected one on a GPU of CUDA, such as "
+                'network.to("cuda")'
+            )
         self.network = network
         self.optimizers = optimizers
         self.precision = precision
         self._eager = 0
         self._graph: torch.cuda.CUDAGraph | None = None
-        self._stream = torch.cuda.Stream()
+        self._stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
 
     def __call__(self, inputs: Tensor, labels: Tensor) -> Learned:
         """Learn from a batch.

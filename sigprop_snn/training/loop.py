@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -71,7 +71,7 @@ def resume(
     say: Callable[[str], object] = print,
     *,
     data_root: Path | None = None,
-    device: Literal["auto", "cpu", "cuda"] | None = None,
+    device: str | None = None,
     catch_signals: bool = False,
 ) -> Trained:
     """Continue a run that was stopped or killed.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from sigprop_snn.config import TrainConfig
 from sigprop_snn.data import Data
@@ -46,7 +46,7 @@ def load_run(
     path: Path,
     *,
     data_root: Path | None = None,
-    device: Literal["auto", "cpu", "cuda"] | None = None,
+    device: str | None = None,
 ) -> Trained:
     """Return a run from its folder, as `train` returned it. Nothing in the folder is changed.
 

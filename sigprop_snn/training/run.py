@@ -15,6 +15,7 @@ from sigprop_snn.data import Batches, Data, load
 from sigprop_snn.errors import SigpropError
 from sigprop_snn.network import LOSSES, NETWORKS, SIGNALS, Network
 from sigprop_snn.neurons import NEURONS
+from sigprop_snn.neurons.engines import engine_for
 from sigprop_snn.rules import RULES
 from sigprop_snn.surrogates import SURROGATES
 from sigprop_snn.training import randomness
@@ -112,10 +113,12 @@ class TrainingRun:
         validation = (
             f", {data.validation.samples} validation" if data.validation is not None else ""
         )
+        slow = engine_for(self.device).name == "reference"
+        kernels = " without kernels, step by step in torch" if slow else ""
         return (
             f"{config.dataset}: {data.train.samples} training{validation} and "
             f"{data.test.samples} test samples, {config.steps} steps; network {config.network}, "
-            f"rule {config.rule}, on {self.device}"
+            f"rule {config.rule}, on {self.device}{kernels}"
         )
 
     def position(self) -> str:

@@ -107,3 +107,54 @@ def test_rows_that_are_all_the_same_teach_a_centred_weight_nothing():
 def test_a_block_whose_norm_leaves_the_mean_is_not_centred(norm):
     with pytest.raises(SigpropError, match="RunningNorm"):
         Block(nn.Linear(6, 5), LIF(), norm=norm, centred=True)
+
+
+@pytest.mark.parametrize("rule", [VoltageRule("mean"), SurrogateRule()], ids=["voltage", "other"])
+@pytest.mark.parametrize("synapse", ["linear", "flattened", "conv without"])
+def test_a_running_mean_is_one_number_a_presynaptic_channel(synapse, rule):
+    """Against autograd through the block's static current of x - m, with m known beforehand.
+
+    At a border the zeros count in the mean, as in the batch's form, which the tests above hold.
+    """
+    block, x = case(synapse, steps=4)
+    running = Block(block.synapse, block.neuron, norm=block.norm, centred="running").double().eval()
+    channels = len(running.input_mean.mean)
+    shape = x.shape[2:]
+    assert channels == (shape.numel() if "Linear" in repr(block.synapse) else shape[0])
+    running.input_mean.mean.uniform_(0.1, 0.6)
+    m = running.input_mean.row(x[0, 0])
+    representation = rule.respond(running, DenseSpikes(x), learn=True).representation
+    target = torch.randn_like(representation)
+    weight = next(p for p in block.synapse.parameters() if p.dim() > 1)
+    (mine,) = torch.autograd.grad((representation * target).sum(), weight)
+    voltage, current = torch.zeros_like(representation), []
+    for step in x:  # the membrane with its resets held constant
+        voltage = 0.8 * voltage + running.static_current(step - m)
+        current.append(voltage)
+    ran = running.run(DenseSpikes(x), record=("voltage",))
+    if isinstance(rule, VoltageRule):
+        expected = sum(current) / len(x)
+    else:
+        slope = running.neuron.surrogate.df(running.neuron.above(ran.recorded["voltage"]))
+        expected = sum(slope[t] * u for t, u in enumerate(current)) / len(x)
+    (theirs,) = torch.autograd.grad((expected * target).sum(), weight)
+    torch.testing.assert_close(mine, theirs, rtol=1e-9, atol=1e-11)
+
+
+def test_the_running_mean_follows_the_input_in_training_alone():
+    block = Block(nn.Conv2d(2, 3, 3), LIF(0.8), norm=RunningNorm(3), centred="running")
+    x = torch.tensor([0.25, 0.5]).view(2, 1, 1).expand(4, 5, 2, 6, 6)
+    VoltageRule().respond(block, DenseSpikes(x), learn=True, observed_rows=5)
+    torch.testing.assert_close(block.input_mean.mean, torch.tensor([0.25, 0.5]))
+    block.eval()
+    VoltageRule().respond(block, DenseSpikes(2 * x), learn=True)
+    torch.testing.assert_close(block.input_mean.mean, torch.tensor([0.25, 0.5]))
+    assert "input_mean.mean" in block.state_dict()
+
+
+def test_a_running_mean_needs_one_plain_layer_and_a_known_word():
+    norm = RunningNorm(3)
+    with pytest.raises(SigpropError, match="running mean has the synapse Sequential"):
+        Block(nn.Sequential(nn.Linear(2, 3), nn.ReLU()), LIF(), norm=norm, centred="running")
+    with pytest.raises(SigpropError, match=r"slow.*batch.*running"):
+        Block(nn.Linear(2, 3), LIF(), norm=norm, centred="slow")

@@ -149,6 +149,13 @@ def test_a_run_made_on_a_gpu_is_read_on_a_cpu(run_copy):
     assert resume(run_copy, say=quiet, device="cpu").config.device == "cpu"
 
 
+def test_a_run_on_a_device_that_does_not_exist_is_refused_by_its_name(run_copy):
+    edit_json("config.json", device="gpu")(run_copy)
+    with pytest.raises(SigpropError, match="device 'gpu'"):
+        resume(run_copy, say=quiet)
+    assert load_run(run_copy, device="cpu").config.device == "cpu"
+
+
 class Hostile:
     """A pickle that makes a file when it is loaded."""
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from sigprop_snn.neurons.base import Neuron, State
+from sigprop_snn.neurons.engines.dense import DenseSpikes
 from sigprop_snn.neurons.engines.engine import (
     CosineCrossEntropy,
     Normaliser,
@@ -61,9 +62,8 @@ class TritonEngine(ReferenceEngine):
             SigpropError: if a number is not finite; on a GPU perhaps in a later call.
         """
         check_finite(inputs)
-        if inputs.requires_grad or inputs.device.type != _device():
-            return super().spikes(inputs)
-        return DeviceSpikes(inputs)
+        plain = inputs.requires_grad or inputs.device.type != _device()
+        return DenseSpikes(inputs) if plain else DeviceSpikes(inputs)
 
     def join(self, parts: Sequence[Spikes], join: Join) -> Spikes:
         """Return the activity of several layers as the input of one, without a gradient."""
@@ -112,7 +112,7 @@ class TritonEngine(ReferenceEngine):
         assert isinstance(synapse, nn.Conv2d)
         inputs = spikes.dense()
         rows = (inputs[:1] if spikes.constant else inputs).flatten(0, 1)
-        current = synapse._conv_forward(
+        current: Tensor = synapse._conv_forward(
             rows.contiguous(memory_format=torch.channels_last), synapse.weight, bias
         )
         return current.unflatten(0, (-1, spikes.shape[1]))
