@@ -52,8 +52,12 @@ def observe(network: Network, sample: Tensor) -> Observed:
     recorded = network.record(inputs, ("spike", "voltage"))
     readout = None
     if network.readout is not None:
-        name, block = list(network.named_blocks())[-1]
-        run = network.readout.trace(stepwise(block.pool, recorded[name]["spike"]))
+        blocks = dict(network.named_blocks())
+        sent = (
+            stepwise(blocks[name].pool, recorded[name]["spike"])
+            for name in network.readout.names(blocks.items())
+        )
+        run = network.readout.trace(*sent)
         readout = run.recorded["voltage"][:, 0].cpu()
     network.train(was_training)
     return Observed(

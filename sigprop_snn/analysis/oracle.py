@@ -46,10 +46,13 @@ def backpropagated(network: Network, inputs: Tensor, labels: Tensor) -> Gradient
     with torch.enable_grad():
         blocks = list(twin.named_blocks())
         kept = Kept(sources_by_name(blocks), twin.signal.plain(inputs.detach()))
+        sent: dict[str, Tensor] = {}
         for name, block in blocks:
             spikes = _run_block(block, joined_input(name, block, kept.take(name)))
             kept.put(name, spikes)
-        loss = F.cross_entropy(_scores(twin.readout, spikes), labels)
+            sent[name] = spikes
+        read = [sent[name] for name in twin.readout.names(blocks)]
+        loss = F.cross_entropy(_scores(twin.readout, twin.readout.side_by_side(read)), labels)
         named = {
             (layer, name): weights
             for layer, module in twin.named_layers()
@@ -82,7 +85,7 @@ def _scores(readout: Readout, inputs: Tensor) -> Tensor:
     state = None
     voltages = []
     for values in inputs:
-        current = readout.synapse(values.flatten(1))
+        current = readout.synapse(values)
         state = readout.neuron.initial_state(current) if state is None else state
         step = readout.neuron.step(current, state)
         state = step.state

@@ -1,19 +1,27 @@
-"""The readout: predicts from the last block's spikes, with a separate loss."""
+"""The readout: predicts from the spikes of the last block or of several, with a separate loss."""
 
 from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sigprop_snn.answers import ANSWERS, Answers
-from sigprop_snn.errors import UnknownNameError
+from sigprop_snn.errors import SigpropError, UnknownNameError
+from sigprop_snn.layers.sources import AnySources, Sources
 from sigprop_snn.neurons import LeakyIntegrator, Run, impulse_response, mean_trace, run
 from sigprop_snn.neurons.engines import Spikes
+from sigprop_snn.neurons.pooling import HalvingPool
+from sigprop_snn.neurons.stepwise import stepwise
+
+READOUT = "readout"
 
 
 class Readout(nn.Module):
-    """Leaky integrators of the last block's spikes; their mean voltages are the prediction.
+    """Leaky integrators of blocks' spikes; their mean voltages are the prediction.
 
     The highest voltage gives the class; a voltage above 0 predicts a label; for regression, the
     voltages are the values. Training uses the voltage rule's closed form: integrators neither
@@ -21,31 +29,105 @@ class Readout(nn.Module):
     the gain.
 
     Args:
-        features: size of the last block's output, flattened.
+        features: size of what it reads of one sample; see `features_read`.
         classes: C, or the number of labels or values.
         beta: decay of the integrators per step.
         answers: "classes" trains with cross-entropy, "labels" with binary cross-entropy,
             "values" with mean squared error.
+        sources: the blocks that it reads, side by side: a number counts from the last block down;
+            or names.
+        side: larger feature maps are halved, 2x2 by the maximum, until they have at most this many
+            positions per side; all maps are read as they are if not given.
 
     Raises:
         UnknownNameError: if `answers` is unknown.
+        SigpropError: if the sources are none or are to be added, or the side is below 1.
     """
 
     def __init__(
-        self, features: int, classes: int, beta: float = 0.9, *, answers: Answers = "classes"
+        self,
+        features: int,
+        classes: int,
+        beta: float = 0.9,
+        *,
+        answers: Answers = "classes",
+        sources: AnySources = 1,
+        side: int | None = None,
     ) -> None:
         super().__init__()
         if answers not in ANSWERS:
             raise UnknownNameError("kind of answer", answers, ANSWERS)
+        if side is not None and (type(side) is not int or side < 1):
+            raise SigpropError(f"side of the readout's maps is {side!r}; expected 1 or more")
         self.synapse = nn.Linear(features, classes)
         self.neuron = LeakyIntegrator(beta)
         self.answers = answers
+        self.sources = Sources.of(sources)
+        self.side = side
+        if self.sources.join != "side-by-side":
+            raise SigpropError(
+                f"the readout joins its sources by {self.sources.join!r}; expected 'side-by-side'"
+            )
 
     def forward(self, spikes: Tensor | Spikes) -> Tensor:
-        """Return the mean voltages `[B, C]` for spikes `[T, B, ...]`."""
-        trace, gain = mean_trace(spikes, impulse_response(self.neuron, spikes.shape[0]))
-        voltage: Tensor = gain * self.synapse(trace.flatten(1))
+        """Return the mean voltages `[B, C]` for the spikes `[T, B, ...]` of one block."""
+        return self.scores([self.read(spikes)], spikes.shape[0])
+
+    def names(self, blocks: Iterable[tuple[str, nn.Module]]) -> tuple[str, ...]:
+        """Return the names of the blocks that it reads, in the order of its features.
+
+        Args:
+            blocks: the network's blocks by name, in order.
+
+        Raises:
+            SigpropError: if there is no block of a name.
+        """
+        return self.sources.received(READOUT, [name for name, _ in blocks])
+
+    def read(self, spikes: Tensor | Spikes) -> Tensor:
+        """Return the mean presynaptic trace of one block's spikes `[T, N, ...]`, `[N, K]`."""
+        for pool in self.pools(tuple(spikes.shape[2:])):
+            spikes = stepwise(pool, spikes) if isinstance(spikes, Tensor) else spikes.pooled(pool)
+        trace, _ = mean_trace(spikes, impulse_response(self.neuron, spikes.shape[0]))
+        return trace.flatten(1)
+
+    def pools(self, shape: tuple[int, ...]) -> list[nn.Module]:
+        """Return the pools that the output of a block passes, of this shape for one sample."""
+        return [HalvingPool() for _ in range(_halvings(shape, self.side))]
+
+    def scores(self, traces: Sequence[Tensor], steps: int) -> Tensor:
+        """Return the mean voltages `[N, C]`.
+
+        Args:
+            traces: what `read` returns for every source, in their order.
+            steps: T.
+        """
+        whole = traces[0] if len(traces) == 1 else torch.cat(list(traces), dim=1)
+        voltage: Tensor = self.gain(steps) * self.synapse(whole)
         return voltage
+
+    @property
+    def plain(self) -> bool:
+        """Whether it reads the last block as it is."""
+        return self.sources == Sources() and self.side is None
+
+    def gain(self, steps: int) -> float:
+        """Return the mean voltage over T steps for a constant current of 1."""
+        response = impulse_response(self.neuron, steps)
+        return float((response.cumsum(0).flip(0) / steps).sum())
+
+    def side_by_side(self, parts: Sequence[Tensor]) -> Tensor:
+        """Return what the readout reads of its sources at every step, `[T, N, K]`.
+
+        Args:
+            parts: the spikes of every source `[T, N, ...]`, in their order.
+        """
+        read = []
+        for spikes in parts:
+            for pool in self.pools(tuple(spikes.shape[2:])):
+                spikes = stepwise(pool, spikes)
+            read.append(spikes.flatten(2))
+        return torch.cat(read, dim=2)
 
     def loss(self, scores: Tensor, labels: Tensor) -> Tensor:
         """Return the loss of the mean voltages `[B, C]`; `answers` selects the loss."""
@@ -55,12 +137,70 @@ class Readout(nn.Module):
             return F.mse_loss(scores, labels.to(scores))
         return F.cross_entropy(scores, labels)
 
-    def trace(self, spikes: Tensor) -> Run:
-        """Run the integrators step by step and record the voltages `[T, B, C]`, for plots."""
-        flat = spikes.flatten(2)
+    def trace(self, *spikes: Tensor) -> Run:
+        """Run the integrators step by step and record the voltages `[T, B, C]`, for plots.
+
+        Args:
+            spikes: those of every source `[T, B, ...]`, in their order.
+        """
         with torch.no_grad():
-            return run(self.neuron, self.synapse(flat), record=("voltage",))
+            return run(self.neuron, self.synapse(self.side_by_side(spikes)), record=("voltage",))
 
     def extra_repr(self) -> str:
         """Return the settings for `print(readout)`."""
-        return f"answers={self.answers}"
+        sources = "" if self.sources == Sources() else f", sources={self.sources}"
+        side = "" if self.side is None else f", side={self.side}"
+        return f"answers={self.answers}" + sources + side
+
+
+def features_read(shapes: Iterable[tuple[int, ...]], side: int | None = None) -> int:
+    """Return how many numbers a readout reads of one sample.
+
+    Args:
+        shapes: the shape of every source's output, without time and batch.
+        side: the readout's.
+    """
+    found = 0
+    for channels, *sizes in shapes:
+        halved = 2 ** _halvings((channels, *sizes), side)
+        found += channels * math.prod(size // halved for size in sizes)
+    return found
+
+
+def _halvings(shape: tuple[int, ...], side: int | None) -> int:
+    """Return how many 2x2 pools maps `(C, H, W)` pass; 0 for other shapes."""
+    times = 0
+    while side is not None and len(shape) == 3 and max(shape[1:]) > side and min(shape[1:]) > 1:
+        shape = (shape[0], shape[1] // 2, shape[2] // 2)
+        times += 1
+    return times
+
+
+class Reading:
+    """What a readout receives during a pass, block by block, as mean traces.
+
+    The spikes of a block are not kept.
+
+    Args:
+        readout: the readout, or none, which receives nothing.
+        blocks: the network's blocks by name, in order.
+    """
+
+    def __init__(self, readout: Readout | None, blocks: Iterable[tuple[str, nn.Module]]) -> None:
+        self._readout = readout
+        names = () if readout is None else readout.names(blocks)
+        self._traces: dict[str, Tensor | None] = dict.fromkeys(names)
+        self._steps = 0
+
+    def add(self, name: str, sent: Tensor | Spikes) -> None:
+        """Take what a block sends, `[T, N, ...]`, if the readout reads this block."""
+        if name in self._traces:
+            assert self._readout is not None
+            self._traces[name] = self._readout.read(sent)
+            self._steps = sent.shape[0]
+
+    def scores(self) -> Tensor:
+        """Return the readout's mean voltages `[N, C]`, at the end of the pass."""
+        assert self._readout is not None
+        traces = [trace for trace in self._traces.values() if trace is not None]
+        return self._readout.scores(traces, self._steps)

@@ -62,10 +62,13 @@ class Rule(ABC):
     Attributes:
         needs: what it asks of the machine.
         row_only: whether it works only where every block receives the one below it alone.
+        reads_blocks: whether the readout may read several blocks, and pool their maps. A rule that
+            sends the readout's error to the blocks needs a plain readout of the last block.
     """
 
     needs: ClassVar[Needs] = Needs()
     row_only: ClassVar[bool] = False
+    reads_blocks: ClassVar[bool] = False
 
     @abstractmethod
     def learn(

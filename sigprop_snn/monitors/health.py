@@ -91,7 +91,9 @@ class HealthCheck:
         self._absent = absent_labels(labels, classes) if labels is not None else []
         self._reported: set[tuple[str, str]] = set()
         self._tallies: dict[str, _Tally] = {}
-        self._no_spikes: Tensor | None = None
+        readout = network.readout
+        self._read = () if readout is None else readout.names(network.named_blocks())
+        self._no_spikes: dict[str, Tensor] = {}  # by block that the readout reads
         self._patience = patience
         self._without_gain: dict[str, int] = {}
 
@@ -104,7 +106,8 @@ class HealthCheck:
             run = stage.response.run
             neuron = self._blocks[stage.name].neuron
             counts = run.spike_count[:rows]
-            self._no_spikes = counts.flatten(1).sum(1) == 0
+            if stage.name in self._read:
+                self._no_spikes[stage.name] = counts.flatten(1).sum(1) == 0
             # A graded activity has no spike rate: it can be dead, but not saturated.
             steps = len(run.spike) if not neuron.graded else 0
             tally.add_run(counts, neuron.above(run.mean_voltage[:rows]), steps)
@@ -112,8 +115,9 @@ class HealthCheck:
         if stage.scores is None:
             return
         silent = (stage.scores == stage.scores[:, :1]).all(1)
-        if stage.response is None and self._no_spikes is not None:
-            silent = silent | self._no_spikes  # these scores come from the readout's bias alone
+        if stage.response is None and self._no_spikes:
+            # These scores come from the readout's bias alone.
+            silent = silent | torch.stack(list(self._no_spikes.values())).all(0)
         tally.silent += int(silent.sum())
         if stage.response is not None and not labels.is_floating_point():
             right = int(correct(stage.scores, labels.to(stage.scores.device)).sum())

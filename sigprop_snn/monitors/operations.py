@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from sigprop_snn.errors import SigpropError
 from sigprop_snn.layers.layer_pass import plain_pass
+from sigprop_snn.layers.readout import READOUT, Readout
 from sigprop_snn.layers.sources import Kept, sources_by_name
 from sigprop_snn.monitors.wiring import (
     normaliser_macs,
@@ -81,23 +82,40 @@ def count_operations(network: Network, inputs: Tensor) -> dict[str, Operations]:
     inputs = network.signal.plain(samples)
     arriving = _Arriving(inputs, nn.Identity(), constant=len(inputs) > 1 and is_constant(inputs))
     kept = Kept(sources_by_name(network.named_blocks()), arriving)
+    sent: dict[str, _Arriving] = {}
     for layer in plain_pass(network.named_blocks(), network.signal, samples):
         block, spike = layer.block, layer.run.spike
         arriving = _joined(kept.take(layer.name), block.sources.join)
         counted[layer.name] = _count_block(layer.name, block, arriving, spike)
         arriving = _Arriving(spike, block.pool, graded=block.neuron.graded)
         kept.put(layer.name, arriving)
+        sent[layer.name] = arriving
     if network.readout is not None:
-        parts = parts_of(arriving.pool, nn.Flatten(), network.readout.synapse)
-        classes = network.readout.synapse.out_features
-        rows = torch.zeros(inputs.shape[1], dtype=torch.float64)
-        met = _met("readout", arriving, parts)
-        updates = classes * len(inputs)
-        counted["readout"] = Operations(
-            classes, rows, met.additions, met.macs, updates, met.connections
-        )
+        names = network.readout.names(network.named_blocks())
+        counted["readout"] = _count_readout(network.readout, [sent[name] for name in names])
     network.train(was_training)
     return counted
+
+
+def _count_readout(readout: Readout, sent: Sequence[_Arriving]) -> Operations:
+    """Return the operations of a readout, whose synapse has a part for every source."""
+    classes = readout.synapse.out_features
+    met = []
+    for each in sent:
+        values = _through(parts_of(each.pool), each.values[:1, :1])
+        pools = readout.pools(tuple(values.shape[2:]))
+        features = _through(pools, values).numel()
+        weights = nn.Linear(features, classes, device="meta")  # only its shape counts
+        met.append(_met(READOUT, each, parts_of(each.pool, *pools, nn.Flatten(), weights)))
+    steps, rows = sent[0].values.shape[:2]
+    return Operations(
+        classes,
+        torch.zeros(rows, dtype=torch.float64),
+        torch.stack([each.additions for each in met]).sum(0),
+        torch.stack([each.macs for each in met]).sum(0),
+        classes * steps,
+        sum(each.connections for each in met),
+    )
 
 
 class _Arriving(NamedTuple):

@@ -139,6 +139,7 @@ def conv(
     )  # fmt: skip
 
 
+_READ_SIDE = 8  # positions per side of the maps that the readout reads
 _SIX: Layers = (32, "pool", 64, 64, "pool", 96, 96, 128)
 _VGG8: Layers = (128, 256, "pool", 256, 512, "pool", 512, "pool", 512, "pool")
 _VGG8_DENSE = 1024
@@ -221,7 +222,7 @@ def vgg(
         )
         blocks.append(block)
     layout = Layout.of(blocks, shape, classes, gain)
-    return parts.network(layout, blocks)
+    return parts.network(layout, blocks, read_side=_READ_SIDE)
 
 
 def _with_pools(layers: Layers) -> list[tuple[int, bool]]:

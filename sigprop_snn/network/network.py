@@ -12,7 +12,7 @@ from sigprop_snn.errors import SigpropError, UnknownNameError
 from sigprop_snn.layers.block import Block, LayerRule
 from sigprop_snn.layers.contracts import Learned, Stage, Update
 from sigprop_snn.layers.layer_pass import plain_pass
-from sigprop_snn.layers.readout import Readout
+from sigprop_snn.layers.readout import Reading, Readout
 from sigprop_snn.layers.rule import PREDICTIONS, Predict, Rule
 from sigprop_snn.layers.sources import first_branch, sources_by_name
 from sigprop_snn.losses.base import LocalLoss, no_scores
@@ -48,8 +48,8 @@ class Network(nn.Module):
         signal: the learning signal; it enters at the first block.
         blocks: the blocks, in order. Each receives the block below it, or several lower blocks;
             see `Block` and `Sources`.
-        readout: reads the classes off the last block's spikes; without one, the nearest context
-            predicts.
+        readout: reads the classes off the spikes of the last block, or of several; without one,
+            the nearest context predicts.
         rule: the learning rule of the network, or the layer rule of every block that has none of
             its own; the voltage rule if not given.
         loss: the local loss of every block that has none of its own; if not given, the one that
@@ -58,9 +58,9 @@ class Network(nn.Module):
             sum of all layers' log-probabilities.
 
     Raises:
-        SigpropError: if there is no block, a block receives one that is not below it or the rule
-            can't take several, the prediction needs a readout that is missing, or the loss or the
-            readout can't use the signal's targets.
+        SigpropError: if there is no block, a block receives one that is not below it, the rule
+            can't take several, the readout reads more than the rule allows or is missing where
+            it predicts, or the loss or the readout can't use the signal's targets.
     """
 
     rule: Rule
@@ -89,7 +89,7 @@ class Network(nn.Module):
         self.signal = signal
         self.blocks = nn.ModuleList(blocks)
         self.readout = readout
-        self.rule = _as_rule(rule if rule is not None else VoltageRule())
+        self.rule = as_rule(rule if rule is not None else VoltageRule())
         self.loss = loss if loss is not None else default_loss(signal.answers)
         self.predict = predict
         self._check_answers()
@@ -99,8 +99,9 @@ class Network(nn.Module):
     def __setattr__(self, name: str, value: Any) -> None:
         """Set an attribute. A layer rule becomes the rule of signal propagation by it."""
         if name == "rule":
-            value = _as_rule(value)
+            value = as_rule(value)
             self._check_row(value)
+            self._check_readout(value)
             # The rule before may be a module and this one not, or the other way round.
             self._modules.pop("rule", None)
             self.__dict__.pop("rule", None)
@@ -115,11 +116,11 @@ class Network(nn.Module):
                 )
         check_shape(inputs)
         assert self.readout is not None  # the constructor checks it
+        reading = Reading(self.readout, self.named_blocks())
         for layer in plain_pass(self.named_blocks(), self.signal, inputs):
-            sent = layer.sent
+            reading.add(layer.name, layer.sent)
         with torch.no_grad():
-            scores: Tensor = self.readout(sent)
-        return scores
+            return reading.scores()
 
     def learn(
         self, inputs: Tensor, labels: Tensor, update: Update | Optimizers | None = None
@@ -235,6 +236,17 @@ class Network(nn.Module):
                 f"but {name} receives {', '.join(received[name])}"
             )
 
+    def _check_readout(self, rule: Rule) -> None:
+        """Check that the readout reads blocks of the network, and only those the rule lets it."""
+        if self.readout is None:
+            return
+        self.readout.names(self.named_blocks())
+        if not rule.reads_blocks and not self.readout.plain:
+            raise SigpropError(
+                f"{type(rule).__name__} works only with a plain readout of the last block, but "
+                f"the network has Readout({self.readout.extra_repr()})"
+            )
+
     def loss_head(self, name: str) -> nn.Module | None:
         """Return the module with the weights that the local loss of a block learns, or None."""
         return dict(self.loss_heads.items()).get(name)
@@ -283,7 +295,8 @@ class Network(nn.Module):
             )
 
 
-def _as_rule(rule: Rule | LayerRule) -> Rule:
+def as_rule(rule: Rule | LayerRule) -> Rule:
+    """Return a rule as it is, or signal propagation by a layer rule."""
     return rule if isinstance(rule, Rule) else SignalPropagation(rule)
 
 

@@ -7,7 +7,7 @@ voltage. Memory does not grow with the number of steps.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -100,12 +100,15 @@ class Online:
             return response, response.run.spikes.pooled(block.pool)
 
         spikes = as_spikes(entry.inputs)
+        names = () if network.readout is None else network.readout.names(network.named_blocks())
+        sent: dict[str, Tensor] = {}
         for layer in layer_pass(network.named_blocks(), network.signal, spikes, respond):
             yield compared(network, layer, entry)
-            sent = layer.sent
+            if layer.name in names:
+                sent[layer.name] = layer.sent.rows(0, entry.samples).dense()
             del layer  # free its graph before the next layer runs
         if network.readout is not None and entry.samples:
-            yield self._read(sent.rows(0, entry.samples).dense(), entry)
+            yield self._read([sent[name] for name in names], entry)
 
     def _respond(
         self, name: str, block: Block, inputs: Spikes, entry: Entry, learn: bool
@@ -138,16 +141,16 @@ class Online:
         newest = rule.represent(voltage, neuron)
         return Response(ran, now.representation + (newest - newest.detach()))
 
-    def _read(self, spikes: Tensor, entry: Entry) -> Stage:
+    def _read(self, sent: Sequence[Tensor], entry: Entry) -> Stage:
         """Advance the readout; its score is its mean voltage so far."""
         readout = self.network.readout
         assert readout is not None
         past = self._past.get("readout")
-        weight = _newest_weight(past, len(spikes), self.window)
-        flat = spikes.flatten(2)
+        flat = readout.side_by_side(sent)
+        weight = _newest_weight(past, len(flat), self.window)
         trace = _traced(readout.neuron, flat, past.inputs if past else None, weight)
         unit = _traced(readout.neuron, _ones(flat), past.unit if past else None, weight)
-        steps = len(spikes) + (past.steps if past is not None else 0)
+        steps = len(flat) + (past.steps if past is not None else 0)
         nothing = flat.new_empty(0)
         self._past["readout"] = _Past(None, steps, nothing, nothing, trace, unit, None, nothing)
         gain = float(unit.mean)

@@ -14,11 +14,11 @@ from torch import nn
 
 from sigprop_snn.errors import SigpropError, UnknownNameError
 from sigprop_snn.layers.block import Block, LayerRule
-from sigprop_snn.layers.readout import Readout
+from sigprop_snn.layers.readout import Readout, features_read
 from sigprop_snn.layers.rule import Predict, Rule
 from sigprop_snn.losses.base import LocalLoss
 from sigprop_snn.losses.catalogue import LOSSES
-from sigprop_snn.network.network import Network
+from sigprop_snn.network.network import Network, as_rule
 from sigprop_snn.neurons import NEURONS, Neuron, SnnTorch, make_neuron
 from sigprop_snn.rules.catalogue import RULES, RuleChoice
 from sigprop_snn.shapes import Layout
@@ -78,15 +78,35 @@ class NetworkParts:
             )
         return made
 
-    def network(self, layout: Layout, blocks: Sequence[Block]) -> Network:
-        """Return the network of these blocks, with a signal, a rule and a readout that fit."""
+    def network(
+        self, layout: Layout, blocks: Sequence[Block], *, read_side: int | None = None
+    ) -> Network:
+        """Return the network of these blocks, with a signal, a rule and a readout that fit.
+
+        Args:
+            layout: the shapes of the blocks.
+            blocks: the blocks, in order.
+            read_side: positions per side to which the readout pools the maps of all blocks, under
+                a rule that allows it; if not given, the readout reads the last block.
+        """
         choice = _named("rule", self.rule, RULES) if isinstance(self.rule, str) else None
         signal = self._signal(layout, choice)
+        # Before the rule, whose random weights follow those of the readout.
+        readout = Readout(math.prod(layout.outputs[-1]), layout.classes, answers=signal.answers)
+        rule = self._rule(layout, choice)
+        if read_side is not None and (rule is None or as_rule(rule).reads_blocks):
+            readout = Readout(
+                features_read(layout.outputs, read_side),
+                layout.classes,
+                answers=signal.answers,
+                sources=len(blocks),
+                side=read_side,
+            )
         return Network(
             signal,
             blocks,
-            Readout(math.prod(layout.outputs[-1]), layout.classes, answers=signal.answers),
-            rule=self._rule(layout, choice),
+            readout,
+            rule=rule,
             loss=self._loss(choice),
             predict=self.predict or (choice.predict if choice is not None else None),
         )

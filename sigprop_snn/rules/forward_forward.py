@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from torch import Tensor
 
 from sigprop_snn.layers.block import LayerRule
 from sigprop_snn.layers.contracts import Learned, Stage, Update
 from sigprop_snn.layers.layer_pass import plain_pass
+from sigprop_snn.layers.readout import READOUT, Reading
 from sigprop_snn.layers.rule import LearningNetwork, Rule
-from sigprop_snn.neurons.engines import Spikes
 from sigprop_snn.rules.signal_propagation import (
     SignalPropagation,
     learn_by_stages,
@@ -36,6 +37,8 @@ class ForwardForward(Rule):
         hard: whether to draw wrong labels with the readout's probabilities.
     """
 
+    reads_blocks: ClassVar[bool] = True
+
     by: LayerRule = field(default_factory=SurrogateRule)
     hard: bool = True
 
@@ -59,16 +62,17 @@ class ForwardForward(Rule):
             yield from plain.stages(network, inputs, labels, record=record)
             return
         seen = self._neutral(network, inputs)
-        scores = network.readout(seen) if network.readout is not None else None
+        scores = seen.scores() if network.readout is not None else None
         beliefs = scores.detach().softmax(dim=1) if scores is not None and self.hard else None
         entry = network.signal.enter(inputs, labels, beliefs).without_samples()
         yield from two_streams(network, entry, self.by, learn=True, record=record)
         if scores is not None:
             assert network.readout is not None
-            yield Stage("readout", scores, network.readout.loss(scores, labels), None, labels)
+            yield Stage(READOUT, scores, network.readout.loss(scores, labels), None, labels)
 
-    def _neutral(self, network: LearningNetwork, inputs: Tensor) -> Spikes:
-        """Return the last block's output for samples with the neutral overlay."""
+    def _neutral(self, network: LearningNetwork, inputs: Tensor) -> Reading:
+        """Return what the readout receives for samples with the neutral overlay."""
+        reading = Reading(network.readout, network.named_blocks())
         for layer in plain_pass(network.named_blocks(), network.signal, inputs):
-            sent = layer.sent
-        return sent
+            reading.add(layer.name, layer.sent)
+        return reading

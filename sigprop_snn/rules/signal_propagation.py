@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -16,6 +17,7 @@ from torch import Tensor
 from sigprop_snn.layers.block import Block, LayerRule
 from sigprop_snn.layers.contracts import LayerReport, Learned, Response, Stage, Update
 from sigprop_snn.layers.layer_pass import Layer, as_spikes, layer_pass
+from sigprop_snn.layers.readout import READOUT, Reading
 from sigprop_snn.layers.rule import LearningNetwork, Rule
 from sigprop_snn.layers.scoring import hits
 from sigprop_snn.neurons.engines import Spikes
@@ -32,6 +34,8 @@ class SignalPropagation(Rule):
     Args:
         layer_rule: the rule for blocks without a rule: `VoltageRule()` or `SurrogateRule()`.
     """
+
+    reads_blocks: ClassVar[bool] = True
 
     layer_rule: LayerRule
 
@@ -87,16 +91,17 @@ def two_streams(
         return response, response.run.spikes.pooled(block.pool)
 
     inputs = as_spikes(entry.inputs)
+    reading = Reading(network.readout, network.named_blocks())
     for layer in layer_pass(network.named_blocks(), network.signal, inputs, respond):
         yield compared(network, layer, entry)
-        sent = layer.sent
+        reading.add(layer.name, layer.sent)
         del layer  # free its graph before the next layer runs
     if network.readout is not None and entry.samples:
         # Read out all rows, then slice: slicing the batch first would copy every step.
-        scores = network.readout(sent)[: entry.samples]
+        scores = reading.scores()[: entry.samples]
         answers = entry.answers
         loss = network.readout.loss(scores, answers) if answers is not None else None
-        yield Stage("readout", scores, loss, None, answers)
+        yield Stage(READOUT, scores, loss, None, answers)
 
 
 def compared(network: LearningNetwork, layer: Layer[Spikes], entry: Entry) -> Stage:

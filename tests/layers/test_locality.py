@@ -98,7 +98,7 @@ def test_nothing_that_a_layer_receives_carries_a_gradient(dense, batch, rule, sy
         for block in network.blocks:
             block.norm = nn.LayerNorm(block.synapse.out_features).double()
     calls = []
-    for module in [*(block.synapse for block in network.blocks), network.readout]:
+    for module in [*(block.synapse for block in network.blocks), network.readout.synapse]:
         module.register_forward_pre_hook(lambda _, given: calls.append(_learns(given[0])))
     network.learn(*batch())
     assert len(calls) >= 4

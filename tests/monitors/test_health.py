@@ -57,6 +57,14 @@ def test_a_silent_output_scores_nothing():
     assert evaluate(net, [batch()]).accuracy == 0.0
 
 
+def test_a_readout_that_reads_a_firing_block_is_not_silent_below_a_silent_one():
+    net = network(0.0)
+    net.readout = Readout(18, 3, sources=2)
+    found = problems(net)
+    assert ("silent", "block2") in found
+    assert ("silent", "readout") not in found
+
+
 def test_a_readout_without_input_spikes_is_silent_with_any_bias():
     net = network(0.05)  # below the threshold: voltages to compare, but no spike
     found = problems(net, limits=Limits(dead=1.1))

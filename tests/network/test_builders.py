@@ -50,7 +50,7 @@ def test_the_shapes_of_networks_by_name():
         (8, 4, 4),
         (5, 4, 4),
     ]
-    assert network.readout.synapse.in_features == 5 * 4 * 4
+    assert network.readout.synapse.in_features == 4 * 8 * 8 + (6 + 8 + 5) * 4 * 4
     flat = mlp((3, 4), 5, hidden=(9, 6), gain=3.0)
     assert [b.norm.gain.unique().item() for b in flat.blocks] == [3.0, 3.0]
     assert isinstance(flat.blocks[0].norm, RunningScale)

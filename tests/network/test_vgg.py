@@ -19,7 +19,7 @@ def test_layers_gives_the_maps_and_the_pools():
     assert outputs(network, (3, 32, 32)) == (
         (32, 16, 16), (64, 16, 16), (64, 8, 8), (96, 8, 8), (96, 8, 8), (128, 8, 8),
     )  # fmt: skip
-    assert network.readout.synapse.in_features == 128 * 8 * 8
+    assert network.readout.synapse.in_features == (32 + 64 + 64 + 96 + 96 + 128) * 8 * 8
     small = vgg((1, 9, 6), 4, layers=(5, "pool", 7, "pool"), kernel=5, dense=6)
     assert outputs(small, (1, 9, 6)) == ((5, 4, 3), (7, 4, 3), (6,))
     assert {block.synapse.kernel_size for block in small.blocks[:2]} == {(5, 5)}

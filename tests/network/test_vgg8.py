@@ -28,7 +28,8 @@ def test_the_papers_layers():
     assert maps == [(3, 128), (128, 256), (256, 256), (256, 512), (512, 512), (512, 512)]
     assert {synapse.kernel_size for synapse in convolutions} == {(3, 3)}
     assert (dense[1].in_features, dense[1].out_features) == (512 * 2 * 2, 1024)
-    assert network.readout.synapse.in_features == 1024
+    read = (128 + 256 + 256 + 512) * 8 * 8 + 512 * 4 * 4 + 512 * 2 * 2 + 1024
+    assert network.readout.synapse.in_features == read
     found = layout((3, 32, 32))
     assert found.currents == (
         (2, 32, 32), (4, 32, 32), (4, 16, 16), (8, 16, 16), (8, 8, 8), (8, 4, 4), (16,),
