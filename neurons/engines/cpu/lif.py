@@ -189,7 +189,7 @@ class LayerArrays(NamedTuple):
             record: "spike", "voltage", both or none.
             channel: where the last axis of a row belongs, counted from the end.
         """
-        last, mean = self.state[0], self.state[1] / self.steps
+        last, mean = self.state[0], self.state[1].div_(self.steps)
         if len(contexts):
             first = len(last) - len(contexts)
             currents = contexts.detach().float().expand(self.steps, *contexts.shape)
