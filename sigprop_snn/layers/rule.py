@@ -62,10 +62,13 @@ class Rule(ABC):
     Attributes:
         needs: what it asks of the machine.
         row_only: whether it works only where every block receives the one below it alone.
+        leaves: the parts of the network that it gives no gradient by design, as the names of their
+            attributes: "signal", "norm".
     """
 
     needs: ClassVar[Needs] = Needs()
     row_only: ClassVar[bool] = False
+    leaves: ClassVar[tuple[str, ...]] = ("signal",)
 
     @abstractmethod
     def learn(

@@ -18,7 +18,8 @@ from sigprop_snn.layers.block import Block, LayerRule
 from sigprop_snn.layers.closed_form import unrolled, voltage_from_trace
 from sigprop_snn.layers.contracts import Learned, Response, Stage, Update
 from sigprop_snn.layers.layer_pass import as_spikes, layer_pass
-from sigprop_snn.network.network import Network, Optimizers, as_update, check_shape
+from sigprop_snn.network.checks import as_constant, check_inputs
+from sigprop_snn.network.network import Network, Optimizers
 from sigprop_snn.neurons import Neuron, map_state
 from sigprop_snn.neurons.engines import Run, Spikes
 from sigprop_snn.neurons.stepwise import with_contexts
@@ -71,9 +72,10 @@ class Online:
 
         The network's state advances.
         """
-        check_shape(inputs)
-        with torch.no_grad():
-            stages = list(self._stages(inputs, None))
+        check_inputs(inputs, self.network.sample_shape)
+        # The state that is kept must be able to take part in a later update.
+        with torch.inference_mode(False), torch.no_grad():
+            stages = list(self._stages(as_constant(inputs), None))
         return self.network.predicted({s.name: s.scores for s in stages if s.scores is not None})
 
     def learn(
@@ -86,10 +88,10 @@ class Online:
             labels: the present class of each row, `[B]`.
             update: as in `Network.learn`.
         """
-        self.network.signal.check(inputs, labels)
-        check_shape(inputs)
-        stages = self._stages(inputs.detach(), labels.long())
-        return learn_by_stages(self.network, stages, as_update(update))
+        self.network.check_batch(inputs, labels)
+        with self.network.learning(update) as call:
+            stages = self._stages(as_constant(inputs), as_constant(labels).long())
+            return learn_by_stages(self.network, stages, call)
 
     def _stages(self, inputs: Tensor, labels: Tensor | None) -> Iterator[Stage]:
         network = self.network

@@ -89,6 +89,7 @@ class NetworkParts:
             rule=self._rule(layout, choice),
             loss=self._loss(choice),
             predict=self.predict or (choice.predict if choice is not None else None),
+            sample_shape=layout.inputs[0],
         )
 
     def _signal(self, layout: Layout, choice: RuleChoice | None) -> Signal:

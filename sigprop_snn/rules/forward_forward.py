@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -35,6 +36,8 @@ class ForwardForward(Rule):
             rule this is the mean over time of f(U - threshold), a rate neuron's activity.
         hard: whether to draw wrong labels with the readout's probabilities.
     """
+
+    leaves: ClassVar[tuple[str, ...]] = ()
 
     by: LayerRule = field(default_factory=SurrogateRule)
     hard: bool = True

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -32,6 +33,8 @@ class SignalPropagation(Rule):
     Args:
         layer_rule: the rule for blocks without a rule: `VoltageRule()` or `SurrogateRule()`.
     """
+
+    leaves: ClassVar[tuple[str, ...]] = ()
 
     layer_rule: LayerRule
 
