@@ -45,9 +45,14 @@ def run(
             carries the gradient of the voltages.
 
     Raises:
-        SigpropError: if the current has no time or batch axis, the contexts or the scale do not
-            fit it, or a name can't be recorded.
+        SigpropError: if an argument has the wrong type, the current has no time or batch axis, the
+            contexts or the scale do not fit it, or a name can't be recorded.
     """
+    if not isinstance(neuron, Neuron):
+        raise SigpropError(f"neuron is {neuron!r}; expected a neuron model such as LIF()")
+    _check_tensor("current", current, "[T, B, ...]")
+    if contexts is not None:
+        _check_tensor("contexts", contexts, "[C, ...]")
     if current.dim() < 2 or current.shape[0] < 1:
         raise SigpropError(
             f"current has shape {list(current.shape)}; expected [T, B, ...] with T >= 1"
@@ -70,6 +75,11 @@ def run(
         record=tuple(record),
         detach_spikes=detach_spikes,
     )
+
+
+def _check_tensor(name: str, value: object, expected: str) -> None:
+    if not isinstance(value, Tensor):
+        raise SigpropError(f"{name} is a {type(value).__name__}; expected a tensor {expected}")
 
 
 def _check_scale(scale: Scale | None, current: Tensor) -> None:

@@ -108,6 +108,7 @@ def cost(
     counted: dict[str, list[Operations]] = {}
     lengths: set[int] = set()
     for inputs, *_ in batches:
+        network.check_inputs(inputs)
         lengths.add(len(inputs))
         for name, operations in count_operations(network, to_device(inputs, device)).items():
             counted.setdefault(name, []).append(operations)

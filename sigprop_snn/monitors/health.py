@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from sigprop_snn.device import to_device
 from sigprop_snn.network import Network, Stage, correct
 
 
@@ -165,10 +164,9 @@ def examine(
     )
     was_training = network.training
     network.eval()
-    device = next(network.parameters()).device
     with torch.no_grad():
-        for inputs, targets in batches:
-            for stage in network.stages(to_device(inputs, device)):
+        for inputs, targets in network.checked(batches):
+            for stage in network.stages(inputs):
                 check.watch(stage, targets)
     network.train(was_training)
     return check.report()

@@ -69,6 +69,7 @@ def voltage_histograms(
     blocks = dict(network.named_blocks())
     found: dict[str, VoltageHistogram] = {}
     for inputs, *_ in batches:
+        network.check_inputs(inputs)
         for name, recorded in network.record(to_device(inputs, device), ("voltage",)).items():
             voltage = blocks[name].neuron.above(recorded["voltage"]).flatten().float().cpu()
             edges = found[name].edges if name in found else _edges(voltage, bins)

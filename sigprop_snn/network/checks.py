@@ -57,22 +57,39 @@ def check_inputs(inputs: Any, sample: Sequence[int] | None = None) -> None:
         raise SigpropError(f"input has shape {shape}; expected [T, B, ...], none of them empty")
 
 
-def check_labels(inputs: Tensor, labels: Any) -> None:
+def check_labels(inputs: Any, labels: Any) -> None:
     """Check that labels are a tensor, and that their batch is not the first axis of the inputs.
 
     Raises:
-        SigpropError: if they are no tensor, or the inputs are batch first.
+        SigpropError: if one is no tensor, or the inputs are batch first.
     """
+    check_tensor("inputs are", inputs, "[T, B, ...]")
     check_tensor("labels are", labels, "[B]")
     if labels.dim() < 1 or inputs.dim() < 2:
         return
     rows, (first, second) = len(labels), inputs.shape[:2]
-    if rows == first != second:
+    if 1 < rows == first != second:
         raise SigpropError(
             f"inputs have shape {list(inputs.shape)} and labels {list(labels.shape)}, batch first; "
             "expected inputs [T, B, ...], time first, and labels [B]. For inputs [B, T, ...]: "
             "x.transpose(0, 1); for a static picture: x.expand(T, *x.shape)"
         )
+
+
+def pairs(batches: Any) -> Iterator[tuple[Any, Any]]:
+    """Yield the batches of a loader.
+
+    Raises:
+        SigpropError: if it can't be iterated, or a batch is no pair of inputs and labels.
+    """
+    expected = "pairs (inputs [T, B, ...], labels [B])"
+    if not isinstance(batches, Iterable) or isinstance(batches, Tensor | str):
+        raise SigpropError(f"batches is a {type(batches).__name__}; expected {expected}")
+    for batch in batches:
+        if not isinstance(batch, tuple | list) or len(batch) != 2:
+            size = f" of {len(batch)}" if isinstance(batch, tuple | list) else ""
+            raise SigpropError(f"batches gives a {type(batch).__name__}{size}; expected {expected}")
+        yield batch[0], batch[1]
 
 
 def check_made_outside_inference(network: nn.Module) -> None:

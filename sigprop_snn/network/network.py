@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from sigprop_snn.device import to_device
 from sigprop_snn.errors import SigpropError, UnknownNameError
 from sigprop_snn.layers.block import Block, LayerRule
 from sigprop_snn.layers.contracts import Learned, Stage, Update
@@ -25,6 +26,7 @@ from sigprop_snn.network.checks import (
     check_labels,
     check_made_outside_inference,
     learning_mode,
+    pairs,
 )
 from sigprop_snn.rules.signal_propagation import SignalPropagation
 from sigprop_snn.rules.voltage import VoltageRule
@@ -140,7 +142,7 @@ class Network(nn.Module):
                 return self.predicted(
                     {s.name: s.scores for s in self.stages(inputs) if s.scores is not None}
                 )
-        check_inputs(inputs, self.sample_shape)
+        self.check_inputs(inputs)
         assert self.readout is not None  # the constructor checks it
         for layer in plain_pass(self.named_blocks(), self.signal, inputs):
             sent = layer.sent
@@ -192,6 +194,14 @@ class Network(nn.Module):
             self._gradients_checked = True
             reached.warn(self._rule_name())
 
+    def check_inputs(self, inputs: Tensor) -> None:
+        """Check samples `[T, B, ...]`.
+
+        Raises:
+            SigpropError: if they are no tensor, or an axis is missing or empty.
+        """
+        check_inputs(inputs, self.sample_shape)
+
     def check_batch(self, inputs: Tensor, labels: Tensor) -> None:
         """Check a batch: inputs `[T, B, ...]` and labels as the signal takes them.
 
@@ -199,8 +209,26 @@ class Network(nn.Module):
             SigpropError: if one is no tensor, or has a wrong shape, dtype or value.
         """
         check_labels(inputs, labels)
-        check_inputs(inputs, self.sample_shape)
+        self.check_inputs(inputs)
         self.signal.check(inputs, labels)
+
+    def checked(self, batches: Iterable[tuple[Tensor, Tensor]]) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield batches after a check, on the network's device; labels of classes are int64.
+
+        Args:
+            batches: `(x [T, B, ...], labels)`, with labels as the signal takes them.
+
+        Raises:
+            SigpropError: if `batches` gives no pairs of tensors, or a batch is wrong; see `learn`.
+        """
+        device = next(self.parameters()).device
+        for inputs, labels in pairs(batches):
+            self.check_batch(inputs, labels)
+            labels = labels.to(device)
+            yield (
+                to_device(inputs, device),
+                _as_targets(labels, self.signal.classes),
+            )
 
     def stages(
         self, inputs: Tensor, labels: Tensor | None = None, *, record: tuple[str, ...] = ()
@@ -212,7 +240,7 @@ class Network(nn.Module):
         of every step.
         """
         if labels is None:
-            check_inputs(inputs, self.sample_shape)
+            self.check_inputs(inputs)
             yield from self.rule.stages(self, as_constant(inputs), record=record)
             return
         self.check_batch(inputs, labels)
@@ -238,7 +266,7 @@ class Network(nn.Module):
             By block and name, `[T, B, ...]`, detached, without the contexts.
         """
         names = (names,) if isinstance(names, str) else tuple(names)
-        check_inputs(inputs, self.sample_shape)
+        self.check_inputs(inputs)
         rows = inputs.shape[1]
         kept: dict[str, dict[str, Tensor]] = {}
         with torch.no_grad():

@@ -18,7 +18,7 @@ from sigprop_snn.layers.block import Block, LayerRule
 from sigprop_snn.layers.closed_form import unrolled, voltage_from_trace
 from sigprop_snn.layers.contracts import Learned, Response, Stage, Update
 from sigprop_snn.layers.layer_pass import as_spikes, layer_pass
-from sigprop_snn.network.checks import as_constant, check_inputs
+from sigprop_snn.network.checks import as_constant
 from sigprop_snn.network.network import Network, Optimizers
 from sigprop_snn.neurons import Neuron, map_state
 from sigprop_snn.neurons.engines import Run, Spikes
@@ -72,7 +72,7 @@ class Online:
 
         The network's state advances.
         """
-        check_inputs(inputs, self.network.sample_shape)
+        self.network.check_inputs(inputs)
         # The state that is kept must be able to take part in a later update.
         with torch.inference_mode(False), torch.no_grad():
             stages = list(self._stages(as_constant(inputs), None))
@@ -321,6 +321,7 @@ def learn_in_parts(
     if every < 1:
         raise SigpropError(f"got an update every {every} steps; expected 1 or more")
     online = Online(network)
+    network.check_batch(inputs, labels)
     for start in range(0, len(inputs), every):
         learned = online.learn(inputs[start : start + every], labels, update)
     return learned
