@@ -6,6 +6,7 @@ import copy
 import inspect
 import math
 import operator
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -24,6 +25,7 @@ from sigprop_snn.rules.catalogue import RULES, RuleChoice
 from sigprop_snn.shapes import Layout
 from sigprop_snn.signals.base import Signal
 from sigprop_snn.signals.catalogue import SIGNALS, projected_context
+from sigprop_snn.signals.label_overlay import LabelOverlay
 
 AnyNeuron: TypeAlias = Callable[..., Any] | nn.Module | str
 AnyRule: TypeAlias = Rule | LayerRule | Callable[..., Rule | LayerRule] | str
@@ -82,6 +84,7 @@ class NetworkParts:
         """Return the network of these blocks, with a signal, a rule and a readout that fit."""
         choice = _named("rule", self.rule, RULES) if isinstance(self.rule, str) else None
         signal = self._signal(layout, choice)
+        self._warn_of_ignored(signal, choice)
         return Network(
             signal,
             blocks,
@@ -91,6 +94,18 @@ class NetworkParts:
             predict=self.predict or (choice.predict if choice is not None else None),
             sample_shape=layout.inputs[0],
         )
+
+    def _warn_of_ignored(self, signal: Signal, choice: RuleChoice | None) -> None:
+        """Warn of a signal or a loss without an effect under a rule that is given by name."""
+        if choice is None:
+            return
+        for name in choice.ignores:
+            given = getattr(self, name, None)
+            if given is not None and not (name == "signal" and isinstance(signal, LabelOverlay)):
+                warnings.warn(
+                    f"{name} is {given!r}, which has no effect under the rule {self.rule!r}",
+                    stacklevel=4,
+                )
 
     def _signal(self, layout: Layout, choice: RuleChoice | None) -> Signal:
         signal = self.signal

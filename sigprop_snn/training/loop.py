@@ -26,7 +26,7 @@ from sigprop_snn.training.evaluation import Evaluation, judge
 from sigprop_snn.training.folder import CHECKPOINT, CONFIG, SUMMARY, RunFolder, free_name
 from sigprop_snn.training.metrics import epoch_line, run_summary
 from sigprop_snn.training.result import Trained
-from sigprop_snn.training.run import TrainingRun, rounding_note
+from sigprop_snn.training.run import TrainingRun, rounding_note, warn_of_ignored
 from sigprop_snn.training.stopping import Stop, StopAskedError, stop_on_signals
 from sigprop_snn.training.tensorboard import open_tensorboard, require_tensorboard
 
@@ -53,6 +53,7 @@ def train(
     if config.tensorboard:
         require_tensorboard()
     run = TrainingRun.new(config)
+    warn_of_ignored(config, run.network)
     stem = f"{config.dataset}-{config.network}-{config.rule}-seed{config.seed}"
     folder = RunFolder.create(config.out or free_name(Path("runs"), stem))
     with folder.locked():
