@@ -7,7 +7,8 @@ from typing import Generic, Literal, cast
 import torch
 from torch import Tensor, nn
 
-from sigprop_snn.errors import SigpropError, UnknownNameError
+from sigprop_snn.arguments import one_of
+from sigprop_snn.errors import SigpropError
 from sigprop_snn.neurons.checks import check_number, check_positive
 from sigprop_snn.neurons.state import (
     NeuronState,
@@ -90,8 +91,7 @@ class Neuron(nn.Module, Generic[S]):
         surrogate: Surrogate | None = None,
     ) -> None:
         super().__init__()
-        if reset not in RESETS:
-            raise UnknownNameError("reset", str(reset), RESETS)
+        one_of("reset", reset, RESETS)
         if reset == "none":
             self._threshold = check_number(self, "threshold", threshold)
         else:

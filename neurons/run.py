@@ -7,9 +7,10 @@ from typing import Any
 
 from torch import Tensor
 
+from sigprop_snn.arguments import names_of, truth
 from sigprop_snn.errors import SigpropError
 from sigprop_snn.neurons.base import Neuron
-from sigprop_snn.neurons.engines.choice import engine_for, engine_named
+from sigprop_snn.neurons.engines.choice import as_engine, engine_for
 from sigprop_snn.neurons.engines.engine import Engine, Run, Scale
 
 
@@ -63,16 +64,20 @@ def run(
             f"{list(current.shape)}; expected [C, ...] beside [T, B, ...]"
         )
     _check_scale(scale, current)
-    if isinstance(engine, str):
-        engine = engine_named(engine)
-    chosen = engine if engine is not None else engine_for(current.device)
+    chosen = engine_for(current.device) if engine is None else as_engine(engine)
+    record = names_of("record", record)
+    if state is not None and not hasattr(state, "_fields"):
+        raise SigpropError(
+            f"state is a {type(state).__name__}; expected the `state` of an earlier run"
+        )
+    detach_spikes = truth("detach_spikes", detach_spikes)
     return chosen.neurons(
         neuron,
         current,
         state,
         contexts=contexts,
         scale=scale,
-        record=tuple(record),
+        record=record,
         detach_spikes=detach_spikes,
     )
 
@@ -83,6 +88,8 @@ def _check_tensor(name: str, value: object, expected: str) -> None:
 
 
 def _check_scale(scale: Scale | None, current: Tensor) -> None:
+    if scale is not None and not isinstance(scale, Scale):
+        raise SigpropError(f"scale is a {type(scale).__name__}; expected a Scale(gain, offset)")
     neurons = current.shape[2:]
     for name, factor in zip(Scale._fields, scale or (), strict=False):
         if factor is None:

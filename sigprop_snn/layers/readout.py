@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sigprop_snn.answers import ANSWERS, Answers
-from sigprop_snn.errors import UnknownNameError
+from sigprop_snn.arguments import one_of, whole
 from sigprop_snn.neurons import LeakyIntegrator, Run, impulse_response, mean_trace, run
 from sigprop_snn.neurons.engines import Spikes
 
@@ -35,9 +35,10 @@ class Readout(nn.Module):
         self, features: int, classes: int, beta: float = 0.9, *, answers: Answers = "classes"
     ) -> None:
         super().__init__()
-        if answers not in ANSWERS:
-            raise UnknownNameError("kind of answer", answers, ANSWERS)
-        self.synapse = nn.Linear(features, classes)
+        one_of("answers", answers, ANSWERS)
+        self.synapse = nn.Linear(
+            whole("features of Readout", features), whole("classes of Readout", classes)
+        )
         self.neuron = LeakyIntegrator(beta)
         self.answers = answers
 

@@ -9,8 +9,9 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from sigprop_snn.arguments import axes, instance, names_of, one_of, refused
 from sigprop_snn.device import to_device
-from sigprop_snn.errors import SigpropError, UnknownNameError
+from sigprop_snn.errors import SigpropError
 from sigprop_snn.layers.block import Block, LayerRule
 from sigprop_snn.layers.contracts import Learned, Stage, Update
 from sigprop_snn.layers.layer_pass import plain_pass
@@ -53,7 +54,7 @@ def as_update(update: Update | Optimizers | None) -> Update | None:
             "layer: LocalOptimizers(network, make). Or give no update, and call step() after learn"
         )
     call: Update | None = getattr(given, "step", given)
-    if call is not None and not callable(call):
+    if call is not None and (not callable(call) or isinstance(call, type | nn.Module)):
         raise SigpropError(
             f"update is {update!r}; expected a function of a layer's name, or LocalOptimizers"
         )
@@ -106,11 +107,20 @@ class Network(nn.Module):
         sample_shape: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
+        instance("signal", signal, Signal, "a Signal such as ProjectedContext(...)")
+        blocks = [blocks] if isinstance(blocks, Block) else blocks
+        if not isinstance(blocks, Iterable) or not all(isinstance(b, Block) for b in blocks):
+            raise refused("blocks", blocks, "a sequence of Block")
+        blocks = list(blocks)
         if not blocks:
             raise SigpropError("Network got no blocks; expected at least one")
-        predict = predict or ("readout" if readout is not None else "context")
-        if predict not in PREDICTIONS:
-            raise UnknownNameError("prediction", predict, PREDICTIONS)
+        if readout is not None:
+            instance("readout", readout, Readout, "a Readout")
+        if loss is not None:
+            instance("loss", loss, LocalLoss, "a local loss such as DotProductLoss()")
+        if predict is None:
+            predict = "readout" if readout is not None else "context"
+        one_of("predict", predict, PREDICTIONS)
         if predict == "readout" and readout is None:
             raise SigpropError("Network predicts by readout but got none; expected a Readout")
         self.signal = signal
@@ -119,7 +129,7 @@ class Network(nn.Module):
         self.rule = _as_rule(rule if rule is not None else VoltageRule())
         self.loss = loss if loss is not None else default_loss(signal.answers)
         self.predict = predict
-        self.sample_shape = None if sample_shape is None else tuple(sample_shape)
+        self.sample_shape = None if sample_shape is None else axes("sample_shape", sample_shape)
         self._check_answers()
         # Last, so that the term of a loss does not change the weights that a seed gives.
         self.loss_heads = nn.ModuleDict(self._loss_heads())
@@ -265,7 +275,7 @@ class Network(nn.Module):
         Returns:
             By block and name, `[T, B, ...]`, detached, without the contexts.
         """
-        names = (names,) if isinstance(names, str) else tuple(names)
+        names = names_of("names", names)
         self.check_inputs(inputs)
         rows = inputs.shape[1]
         kept: dict[str, dict[str, Tensor]] = {}
@@ -387,7 +397,11 @@ class Network(nn.Module):
 
 
 def _as_rule(rule: Rule | LayerRule) -> Rule:
-    return rule if isinstance(rule, Rule) else SignalPropagation(rule)
+    if isinstance(rule, Rule):
+        return rule
+    if isinstance(rule, type) or not hasattr(rule, "respond"):
+        raise refused("rule", rule, "a rule such as VoltageRule()")
+    return SignalPropagation(rule)
 
 
 @torch.enable_grad()

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from sigprop_snn.arguments import instance, whole
 from sigprop_snn.errors import SigpropError
 from sigprop_snn.layers.block import Block, LayerRule
 from sigprop_snn.layers.closed_form import unrolled, voltage_from_trace
@@ -47,6 +48,7 @@ class Online:
     """
 
     def __init__(self, network: Network, *, window: int | None = None) -> None:
+        instance("network", network, Network, "a Network")
         if not isinstance(network.rule, SignalPropagation):
             raise SigpropError(
                 f"rule {type(network.rule).__name__} can't learn online; expected a local rule"
@@ -56,8 +58,7 @@ class Online:
                 f"can't learn online with {type(network.signal).__name__}: its contexts change "
                 "from part to part; expected one context per class, shared by all samples"
             )
-        if window is not None and window < 1:
-            raise SigpropError(f"window is {window}; expected 1 step or more")
+        window = None if window is None else whole("window", window)
         self.network = network
         self.layer_rule = network.rule.layer_rule
         self.window = window
@@ -318,8 +319,7 @@ def learn_in_parts(
     Raises:
         SigpropError: if `every` is less than 1, or the rule is not local.
     """
-    if every < 1:
-        raise SigpropError(f"got an update every {every} steps; expected 1 or more")
+    every = whole("every", every)
     online = Online(network)
     network.check_batch(inputs, labels)
     for start in range(0, len(inputs), every):

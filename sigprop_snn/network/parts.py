@@ -6,6 +6,7 @@ import copy
 import inspect
 import math
 import operator
+import types
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,10 +14,11 @@ from typing import Any, TypeAlias
 
 from torch import nn
 
+from sigprop_snn.arguments import one_of, refused
 from sigprop_snn.errors import SigpropError, UnknownNameError
 from sigprop_snn.layers.block import Block, LayerRule
 from sigprop_snn.layers.readout import Readout
-from sigprop_snn.layers.rule import Predict, Rule
+from sigprop_snn.layers.rule import PREDICTIONS, Predict, Rule
 from sigprop_snn.losses.base import LocalLoss
 from sigprop_snn.losses.catalogue import LOSSES
 from sigprop_snn.network.network import Network
@@ -67,21 +69,24 @@ class NetworkParts:
             model = _named("neuron", model, NEURONS)
         if isinstance(model, nn.Module):
             made: Any = copy.deepcopy(model)
-        elif callable(model):
+        elif _can_make(model, Neuron):
             made = make_neuron(model, shape)
         else:
             made = model
         if isinstance(made, nn.Module) and type(made).__module__.startswith("snntorch."):
             made = SnnTorch(made)
         if not isinstance(made, Neuron):
-            raise SigpropError(
-                f"neuron is {made!r}; expected a neuron, a maker of neurons, a snnTorch neuron, "
-                "or a name in NEURONS"
+            raise refused(
+                "neuron",
+                made,
+                "a neuron, a maker of neurons, a snnTorch neuron, or a name in NEURONS",
             )
         return made
 
     def network(self, layout: Layout, blocks: Sequence[Block]) -> Network:
         """Return the network of these blocks, with a signal, a rule and a readout that fit."""
+        if self.predict is not None:
+            one_of("predict", self.predict, PREDICTIONS)
         choice = _named("rule", self.rule, RULES) if isinstance(self.rule, str) else None
         signal = self._signal(layout, choice)
         self._warn_of_ignored(signal, choice)
@@ -115,12 +120,13 @@ class NetworkParts:
             signal = _named("signal", signal, SIGNALS)
         if signal is None:
             return projected_context(layout)
+        made: Any = signal
         # A signal is callable too, as a module.
-        made = signal if isinstance(signal, Signal) or not callable(signal) else signal(layout)
+        if _can_make(signal, Signal) and not isinstance(signal, nn.Module):
+            made = signal(layout)
         if not isinstance(made, Signal):
-            raise SigpropError(
-                f"signal is {made!r}; expected a Signal, a function of the network's Layout, or "
-                "a name in SIGNALS"
+            raise refused(
+                "signal", made, "a Signal, a function of the network's Layout, or a name in SIGNALS"
             )
         return made
 
@@ -129,16 +135,20 @@ class NetworkParts:
             return None
         made: Any = choice.make if choice is not None else self.rule
         if isinstance(made, type):
+            if not issubclass(made, Rule) and not hasattr(made, "respond"):
+                raise self._no_rule(made)
             made = made(layout) if _has_required_argument(made) else made()
-        elif callable(made) and not isinstance(made, Rule):
+        elif _can_make(made, Rule) and not isinstance(made, nn.Module | Rule):
             made = made(layout)
         if not isinstance(made, Rule) and not hasattr(made, "respond"):
-            raise SigpropError(
-                f"rule is {made!r}; expected a rule, a function of the network's Layout, or a "
-                "name in RULES"
-            )
+            raise self._no_rule(made)
         rule: Rule | LayerRule = made
         return rule
+
+    def _no_rule(self, made: object) -> SigpropError:
+        return refused(
+            "rule", made, "a rule, a function of the network's Layout, or a name in RULES"
+        )
 
     def _loss(self, choice: RuleChoice | None) -> LocalLoss | None:
         loss = self.loss
@@ -146,9 +156,11 @@ class NetworkParts:
             loss = choice.loss
         if isinstance(loss, str):
             loss = _named("loss", loss, LOSSES)
-        made = loss() if callable(loss) else loss
+        made: Any = loss
+        if _can_make(loss, LocalLoss) and not isinstance(loss, nn.Module):
+            made = loss()  # type: ignore[operator]
         if made is not None and not isinstance(made, LocalLoss):
-            raise SigpropError(f"loss is {made!r}; expected a LocalLoss or a name in LOSSES")
+            raise refused("loss", made, "a LocalLoss or a name in LOSSES")
         return made
 
 
@@ -184,6 +196,13 @@ def _listed(value: Any) -> Any:
     if isinstance(value, bool | str):
         raise TypeError
     return (value,) if hasattr(value, "__index__") and not hasattr(value, "__len__") else value
+
+
+def _can_make(maker: Any, kind: type) -> bool:
+    """Return whether something is a function of Python, or a class of this kind or of snnTorch."""
+    if isinstance(maker, type):
+        return issubclass(maker, kind) or maker.__module__.startswith("snntorch.")
+    return callable(maker) and not isinstance(maker, types.BuiltinFunctionType)
 
 
 def _named(argument: str, name: str, catalogue: Any) -> Any:

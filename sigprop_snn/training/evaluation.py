@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from sigprop_snn.arguments import instance, refused
 from sigprop_snn.data.source import derive_seed
 from sigprop_snn.errors import SigpropError
 from sigprop_snn.network import Answers, Network, Stage, correct
@@ -67,6 +68,9 @@ def evaluate(
         SigpropError: if the network's targets are not classes, there is no batch, or a batch is
             one that `learn` refuses.
     """
+    instance("network", network, Network, "a Network")
+    if watch is not None and not callable(watch):
+        raise refused("watch", watch, "a function of a stage and labels")
     if network.signal.answers != "classes":
         raise SigpropError(
             f"the targets of {type(network.signal).__name__} are {network.signal.answers}; "
@@ -165,6 +169,7 @@ def _predictions(
     network: Network, batches: Iterable[tuple[Tensor, Tensor]], answers: Answers
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield the scores and the targets of every batch."""
+    instance("network", network, Network, "a Network")
     if network.signal.answers != answers:
         raise SigpropError(
             f"the targets of {type(network.signal).__name__} are {network.signal.answers}; "

@@ -21,6 +21,7 @@ from torch.optim.lr_scheduler import (
     StepLR,
 )
 
+from sigprop_snn.arguments import instance
 from sigprop_snn.errors import SigpropError, UnknownNameError
 from sigprop_snn.network import Network
 
@@ -137,7 +138,9 @@ class LocalOptimizers:
         make: MakeOptimizer,
         by_layer: Mapping[str, MakeOptimizer] | None = None,
     ) -> None:
-        single = by_layer or {}
+        instance("network", network, Network, "a Network")
+        single: Mapping[str, MakeOptimizer] = {} if by_layer is None else by_layer
+        instance("by_layer", single, Mapping, "makers of optimizers by the names of layers")
         groups = {name: group for name, group in network.local_parameters().items() if group}
         for name in single:
             if name not in groups:
