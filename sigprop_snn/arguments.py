@@ -12,7 +12,7 @@ from numbers import Real
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sigprop_snn.errors import SigpropError, UnknownNameError
+from sigprop_snn.errors import SigpropError, UnknownNameError, shown
 
 T = TypeVar("T")
 
@@ -20,15 +20,6 @@ T = TypeVar("T")
 def refused(name: str, value: object, expected: str) -> SigpropError:
     """Return the error for an argument that can't be used."""
     return SigpropError(f"{name} is {shown(value)}; expected {expected}")
-
-
-def shown(value: object) -> str:
-    """Return a value for a message, in one line; an array by its shape."""
-    shape = getattr(value, "shape", None)
-    if isinstance(shape, tuple) and len(shape) > 0:
-        return f"a {type(value).__name__} of shape {list(shape)}"
-    text = " ".join(repr(value).split())
-    return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 def whole(name: str, value: Any, least: int = 1) -> int:
@@ -104,12 +95,9 @@ def one_of(kind: str, value: Any, known: Iterable[str]) -> str:
 
     Raises:
         UnknownNameError: if it is not.
-        SigpropError: if it is no text.
     """
     names = list(known)
-    if not isinstance(value, str):
-        raise refused(kind, value, f"one of {', '.join(map(repr, names))}")
-    if value not in names:
+    if not isinstance(value, str) or value not in names:
         raise UnknownNameError(kind, value, names)
     return value
 

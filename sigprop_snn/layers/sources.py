@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeAlias, TypeVar
 
-from sigprop_snn.arguments import one_of, whole
+from sigprop_snn.arguments import one_of
 from sigprop_snn.errors import SigpropError
 from sigprop_snn.neurons.joining import JOINS, Join
 
@@ -40,7 +41,7 @@ class Sources:
     def __post_init__(self) -> None:
         blocks = self.blocks
         if hasattr(blocks, "__index__") and not hasattr(blocks, "__len__") and blocks is not True:
-            blocks = whole("sources", blocks)
+            blocks = operator.index(blocks) if not isinstance(blocks, type) else 0
             object.__setattr__(self, "blocks", blocks)
         if isinstance(blocks, int):
             valid = not isinstance(blocks, bool) and blocks >= 1

@@ -54,7 +54,7 @@ def check_inputs(inputs: Any, sample: Sequence[int] | None = None) -> None:
             "expected [T, B, ...], time first. For a static picture: x.expand(T, *x.shape)"
         )
     if inputs.dim() < 3 or min(shape) < 1:
-        raise SigpropError(f"input has shape {shape}; expected [T, B, ...], none of them empty")
+        raise SigpropError(f"inputs have shape {shape}; expected [T, B, ...], none of them empty")
 
 
 def check_labels(inputs: Any, labels: Any) -> None:
