@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 
 import torch
@@ -137,8 +138,8 @@ def check_arguments(
 def _draw(y: Tensor, count: int | None, split: str, name: str, seed: int) -> Tensor:
     if count is None:
         return torch.arange(len(y))
-    count = whole(f"{split}_samples", count)
-    if count > len(y):
+    count = whole(f"{split}_samples", count, -sys.maxsize)
+    if not 1 <= count <= len(y):
         raise SigpropError(
             f"{split}_samples is {count}; expected 1 to {len(y)}, the number of {split} samples of "
             f"{name!r}"

@@ -137,7 +137,8 @@ class NetworkParts:
         if isinstance(made, type):
             if not issubclass(made, Rule) and not hasattr(made, "respond"):
                 raise self._no_rule(made)
-            made = made(layout) if _has_required_argument(made) else made()
+            maker: Any = made
+            made = maker(layout) if _has_required_argument(maker) else maker()
         elif _can_make(made, Rule) and not isinstance(made, nn.Module | Rule):
             made = made(layout)
         if not isinstance(made, Rule) and not hasattr(made, "respond"):
@@ -157,8 +158,8 @@ class NetworkParts:
         if isinstance(loss, str):
             loss = _named("loss", loss, LOSSES)
         made: Any = loss
-        if _can_make(loss, LocalLoss) and not isinstance(loss, nn.Module):
-            made = loss()  # type: ignore[operator]
+        if _can_make(made, LocalLoss) and not isinstance(made, nn.Module):
+            made = made()
         if made is not None and not isinstance(made, LocalLoss):
             raise refused("loss", made, "a LocalLoss or a name in LOSSES")
         return made
