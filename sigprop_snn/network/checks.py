@@ -133,7 +133,24 @@ def learning_mode(network: nn.Module, update: Update | None) -> Iterator[Update 
             return update(layer)
 
     with torch.inference_mode(False), torch.enable_grad():
-        yield update if update is None or enabled else without_gradients
+        try:
+            yield update if update is None or enabled else without_gradients
+        except SigpropError as error:
+            _blame_weights(network, error)
+            raise
+
+
+def _blame_weights(network: nn.Module, error: SigpropError) -> None:
+    """Raise an error that names the first parameter that is not finite, if there is one."""
+    for name, parameter in network.named_parameters():
+        if not torch.isfinite(parameter).all():
+            hint = ""
+            if parameter.dtype in (torch.float16, torch.bfloat16):
+                hint = f" or weights in float32, under torch.autocast (these are {parameter.dtype})"
+            raise SigpropError(
+                f"parameter {name!r} is not finite after an earlier update; expected a smaller "
+                f"learning rate{hint}"
+            ) from error
 
 
 def as_constant(values: Tensor) -> Tensor:

@@ -274,6 +274,10 @@ class Network(nn.Module):
 
         Returns:
             By block and name, `[T, B, ...]`, detached, without the contexts.
+
+        Raises:
+            SigpropError: if the inputs or a name can't be used, or a tensor of the state has no
+                axis that is known to be the batch.
         """
         names = names_of("names", names)
         self.check_inputs(inputs)
@@ -282,8 +286,11 @@ class Network(nn.Module):
         with torch.no_grad():
             for stage in self.stages(inputs, record=names):
                 if stage.response is not None:
-                    recorded = stage.response.run.recorded
-                    kept[stage.name] = {name: recorded[name][:, :rows] for name in names}
+                    ran = stage.response.run
+                    kept[stage.name] = {
+                        name: _first_rows(name, ran.recorded[name], rows, ran.mean_voltage.shape)
+                        for name in names
+                    }
         return kept
 
     def predicted(self, by_layer: Mapping[str, Tensor]) -> Tensor:
@@ -402,6 +409,30 @@ def _as_rule(rule: Rule | LayerRule) -> Rule:
     if isinstance(rule, type) or not hasattr(rule, "respond"):
         raise refused("rule", rule, "a rule such as VoltageRule()")
     return SignalPropagation(rule)
+
+
+def _first_rows(name: str, recorded: Tensor, rows: int, layer: Sequence[int]) -> Tensor:
+    """Return the samples of what was recorded of all rows, contexts included.
+
+    Args:
+        name: the name of the recording.
+        recorded: `[T, N, ...]`, or a state with the batch in another axis, such as the delay line
+            `[T, D, N, ...]`.
+        rows: number of samples.
+        layer: the shape of the layer's voltage, `[N, ...]`.
+
+    Raises:
+        SigpropError: if no axis is known to be that of the N rows.
+    """
+    shape = tuple(recorded.shape[1:])
+    if shape[-len(layer) :] == tuple(layer):
+        return recorded.narrow(recorded.dim() - len(layer), 0, rows)
+    if shape[:1] != tuple(layer[:1]):
+        raise SigpropError(
+            f"{name} has shape {list(shape)} at every step; expected {list(layer)}, or [N, ...] or "
+            f"[..., *{list(layer)}] for the N = {layer[0]} samples and contexts"
+        )
+    return recorded[:, :rows]
 
 
 @torch.enable_grad()

@@ -248,3 +248,20 @@ def test_a_block_that_is_frozen_has_no_optimizer():
     frozen = Block(nn.Linear(9, 8), LIF(), frozen=True)
     network.blocks[1] = frozen
     assert set(LocalOptimizers(network, SGD).by_layer) == {"block1", "readout"}
+
+
+def test_weights_that_are_not_finite_are_named_before_the_inputs():
+    network = small()
+    with torch.no_grad():
+        network.blocks[1].synapse.weight[0, 0] = float("nan")
+    with pytest.raises(SigpropError, match=r"'blocks\.1\.synapse\.weight'.*learning rate"):
+        network.learn(*a_batch())
+
+
+def test_half_weights_that_an_optimizer_broke_name_their_dtype():
+    network = small().half()
+    x, labels = a_batch()
+    optimizers = LocalOptimizers(network, partial(torch.optim.Adam, lr=1e-3))
+    with pytest.raises(SigpropError, match=r"'.*'.*torch\.autocast.*float16"):
+        for _ in range(3):
+            network.learn(x.half(), labels, optimizers)
