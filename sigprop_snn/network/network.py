@@ -146,7 +146,11 @@ class Network(nn.Module):
         super().__setattr__(name, value)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Return the class scores `[B, C]` for inputs `[T, B, ...]`."""
+        """Return the class scores `[B, C]` for inputs `[T, B, ...]`, without a gradient.
+
+        The network learns by `learn`, not by a loss of these scores and `backward()`. For
+        backpropagation, give it the rule "backpropagation".
+        """
         if self.predict != "readout":
             with torch.no_grad():
                 return self.predicted(
