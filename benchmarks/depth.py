@@ -46,6 +46,7 @@ from sigprop_snn.network import (
     vgg,
     vgg8,
 )
+from sigprop_snn.rules import LocalReadout
 from sigprop_snn.training import GraphedStep, LocalOptimizers, LocalSchedules, evaluate
 
 RATE = 2e-3  # Adam's learning rate at the start
@@ -53,6 +54,8 @@ PROBE_SAMPLES = 10_000  # training pictures that fit the probes
 SOURCES = 3  # blocks that each block receives
 SIMILARITY = 10.0  # weight of the similarity term
 BACKPROPAGATION = "backpropagation"
+PREDSIM = "predsim"
+REFERENCES = (BACKPROPAGATION, PREDSIM)  # their normaliser is batch norm
 SWITCHES = ("centring", "similarity", "skips")
 LINES = {"all three": "-", "none": ":"}
 
@@ -63,10 +66,11 @@ BUILDERS: dict[str, Callable[..., Network]] = {"six": vgg, "vgg8": vgg8, "conv":
 class Case:
     """One run.
 
-    Backpropagation uses neither centring nor similarity: its rows have False for both.
+    Backpropagation uses neither centring nor similarity: its rows have False for both. Predsim is
+    the local loss of Noekland and Eidnes (2019): a learned readout and similarity at every block.
 
     Attributes:
-        rule: a name in `RULES`.
+        rule: a name in `RULES`, or "predsim".
         neuron: a name in `NEURONS`.
         network: a name in `BUILDERS`.
         width: factor of the maps of vgg8.
@@ -103,14 +107,15 @@ class OutOfTimeError(Exception):
 def build(case: Case, classes: int) -> Network:
     """Return the network of a case, with weights that its seed gives."""
     torch.manual_seed(case.seed)
-    options: dict[str, Any] = {"neuron": case.neuron, "rule": case.rule}
+    rule = partial(LocalReadout, learned=True) if case.rule == PREDSIM else case.rule
+    options: dict[str, Any] = {"neuron": case.neuron, "rule": rule}
     if case.network == "vgg8":
         options["width"] = case.width
     if case.skips:
         options["sources"] = SOURCES
     make = partial(BUILDERS[case.network], (3, case.size, case.size), classes, **options)
-    if case.rule == BACKPROPAGATION:
-        network = make(shift=0.0, centred=False)
+    if case.rule in REFERENCES:
+        network = make(shift=0.0, centred=False, loss=loss_of(case))
         normalise_by_batch(network)
         return network
     return make(centred=case.centring, loss=loss_of(case))
@@ -147,7 +152,7 @@ def learner(
         network: its network, on the device.
         graphed: whether a GPU replays the step as one CUDA graph, for rules that allow it.
     """
-    if not graphed or case.rule == BACKPROPAGATION:
+    if not graphed or case.rule in REFERENCES:
         optimizers = LocalOptimizers(network, partial(torch.optim.Adam, lr=RATE, fused=True))
         return partial(network.learn, update=optimizers), optimizers
 
@@ -272,8 +277,8 @@ def figure(rows: Sequence[dict[str, Any]], path: Path) -> None:
 
 
 def variant(row: dict[str, Any]) -> str:
-    """Return the name of a row's ingredients. The reference has one, skips."""
-    if row["rule"] == BACKPROPAGATION:
+    """Return the name of a row's ingredients. Of the references' only skips is shown."""
+    if row["rule"] in REFERENCES:
         return "" if row["skips"] else "no skips"
     used = [name for name in SWITCHES if row[name]]
     unused = [f"no {name}" for name in SWITCHES if not row[name]]
@@ -343,7 +348,7 @@ def main() -> None:
         Case(
             rule, given.neuron, given.network, given.width, seed, given.epochs, len(data.train.y),
             given.batch_size, given.size, given.steps,
-            centring=rule != BACKPROPAGATION and centring,
+            centring=rule not in REFERENCES and centring,
             similarity=rule != BACKPROPAGATION and not given.no_similarity,
             skips=not given.no_skips,
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Callable
 from itertools import pairwise
@@ -22,6 +23,11 @@ from sigprop_snn.network import (
 )
 from sigprop_snn.neurons import LIF
 from sigprop_snn.surrogates import Surrogate
+
+# One thread, also in the processes that tests start: tensors are small here, several test processes
+# share the cores, and OpenMP's threads wait in busy loops.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
 
 # The same examples in every run, and no limit that a slow machine could exceed.
 settings.register_profile("reproducible", derandomize=True, deadline=None)

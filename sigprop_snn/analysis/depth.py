@@ -155,9 +155,8 @@ def _tallies(network: Network, batches: Batches) -> dict[str, _Tally]:
                 if stage.scores is None:
                     continue
                 tally.right = (tally.right or 0) + correct(stage.scores, targets).sum()
-                if tally.contexts is None and not network.signal.per_sample:
-                    both = stage.response.representation
-                    assert both is not None  # its scores compare it
+                both = stage.response.representation  # none if a local readout has the scores
+                if tally.contexts is None and both is not None and not network.signal.per_sample:
                     tally.contexts = _as_compared(network.loss_of(block), both, len(targets))
     return found
 

@@ -240,8 +240,14 @@ class Block(nn.Module):
         engine = self.engine
         reason = engine.why_not(self.synapse, self.norm, self.neuron)
         name = engine.name if reason is None else f"reference ({reason})"
-        sources = "" if self.sources == Sources() else f", sources={self.sources}"
-        return f"engine={name}" + (", frozen=True" if self.frozen else "") + sources
+        settings = [f"engine={name}"]
+        if self.frozen:
+            settings.append("frozen=True")
+        if self.centred:
+            settings.append(f"centred={'batch' if self.input_mean is None else 'running'!r}")
+        if self.sources != Sources():
+            settings.append(f"sources={self.sources}")
+        return ", ".join(settings)
 
 
 def _check_parts(**modules: object) -> None:

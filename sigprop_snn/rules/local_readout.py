@@ -25,6 +25,10 @@ LOCAL_ERRORS: tuple[LocalError, ...] = ("cross-entropy", "squared")
 class LocalReadout(nn.Module, Rule):
     """A readout at every block; its error at every step changes only that block.
 
+    A similarity term in the network's loss, `DotProductLoss() + 10 * Similarity()`, joins the error
+    of the readout; with learned readouts this is the loss of Noekland and Eidnes (2019), predsim.
+    The other terms of the loss are not used.
+
     With LIF layers this is DECOLLE (Kaiser, Mostafa and Neftci 2020): y[t] = G s[t] with a fixed
     random G, a loss at every step, and the update (G^T dL/dy[t]) df(U[t]) x[t]^T summed over the
     steps, with the presynaptic trace x[t]. One product over the batch computes the sum. With rate
@@ -95,7 +99,9 @@ class LocalReadout(nn.Module, Rule):
             outputs = ((layer.name, layer.response, layer.sent) for layer in graphs)
         for (name, response, sent), local in zip(outputs, self.readouts, strict=True):
             read = local(sent.flatten(2))
-            loss = self._loss(read, labels) if labels is not None else None
+            loss = None
+            if labels is not None:
+                loss = self._loss(read, labels) + similarity(network, name, sent, labels)
             yield Stage(name, read.mean(0), loss, response, labels)
             last = sent.detach()
             del sent, read, loss  # free the layer's graph
@@ -109,3 +115,18 @@ class LocalReadout(nn.Module, Rule):
         if self.error == "squared":
             return (read - one_hot_targets(labels, read.shape[2], read)).square().sum(2).mean()
         return F.cross_entropy(read.flatten(0, 1), every_step(labels, read.shape[0]))
+
+
+def similarity(network: LearningNetwork, name: str, sent: Tensor, labels: Tensor) -> Tensor | float:
+    """Return the similarity terms of a block's loss on its mean output, 0 without any.
+
+    Args:
+        network: the network.
+        name: the block's name.
+        sent: the block's output, `[T, B, ...]`.
+        labels: `[B]`.
+    """
+    loss = network.loss_of(dict(network.named_blocks())[name])
+    classes = network.signal.classes
+    found = loss.compare_samples(sent.mean(0), labels, classes, network.loss_head(name))
+    return 0.0 if found is None else found

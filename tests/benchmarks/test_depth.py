@@ -41,10 +41,11 @@ PLAIN = ("--no-similarity", "--no-skips", "--network", "six")
 
 
 def test_every_run_gives_a_row_and_no_run_is_repeated(monkeypatch, folder, capsys):
-    rules = ("--rules", "voltage,backpropagation")
+    rules = ("--rules", "voltage,backpropagation,predsim")
     rows = benchmark(monkeypatch, folder, *PLAIN, *rules)
-    assert [row["rule"] for row in rows] == ["voltage", "backpropagation"]
-    local, reference = rows
+    assert [row["rule"] for row in rows] == ["voltage", "backpropagation", "predsim"]
+    local, reference, predsim = rows
+    assert (predsim["centring"], predsim["similarity"]) == (False, False)
     assert local.keys() >= {
         "rule", "neuron", "network", "seed", "epochs", "train_samples", "blocks",
         "test_accuracy", "seconds", "centring", "similarity", "skips", "size", "steps", "device",
@@ -57,11 +58,11 @@ def test_every_run_gives_a_row_and_no_run_is_repeated(monkeypatch, folder, capsy
     assert all(block["context_accuracy"] is None for block in reference["blocks"])
     figure = folder / "depth.png"
     again = benchmark(monkeypatch, folder, *PLAIN, *rules, "--no-centring", "--figure", str(figure))
-    assert again[:2] == rows
-    assert [row["centring"] for row in again] == [True, False, False]  # one reference for both
+    assert again[:3] == rows
+    assert [row["centring"] for row in again] == [True, False, False, False]
     assert figure.stat().st_size > 0
     assert benchmark(monkeypatch, folder, *PLAIN, *rules) == again
-    assert "0 of 2 runs to do" in capsys.readouterr().out
+    assert "0 of 3 runs to do" in capsys.readouterr().out
 
 
 def test_a_run_out_of_time_says_what_is_missing(monkeypatch, folder, capsys):

@@ -27,8 +27,10 @@ def engine_of(name):
     if name == "cpu":
         return CpuEngine(worth=0, pack_from=0)  # its kernels take every size
     pytest.importorskip("triton", reason="Triton is not installed")
-    if not torch.cuda.is_available() and os.environ.get("TRITON_INTERPRET") != "1":
-        pytest.skip("there is no GPU; a test of this file runs Triton's interpreter instead")
+    if os.environ.get("TRITON_INTERPRET") != "1":
+        pytest.skip(
+            "a test of this file runs it in Triton's interpreter, benchmarks/gpu.py on a GPU"
+        )
     from sigprop_snn.neurons.engines.triton.engine import TritonEngine
 
     return TritonEngine()
@@ -340,6 +342,45 @@ def test_cosine_cross_entropy(engine, reference, rows, others, width, smoothing,
     torch.testing.assert_close(found.grad_rows[1:], expected.grad_rows[1:], rtol=1e-4, atol=1e-4)
 
 
+def in_order(values, order):
+    """Return maps `[..., C, H, W]` with the same numbers, in an order of memory."""
+    return values if order == "maps" else values.movedim(-3, -1).contiguous().movedim(-1, -3)
+
+
+ORDERS = ("maps", "channels last")
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("grid", [1, 3, 5, 6])
+def test_grid_means_and_their_gradient(engine, grid, order):
+    maps = in_order(torch.randn(3, 4, 7, 6), order)
+    wide = maps.double().requires_grad_()
+    expected = torch.nn.functional.adaptive_avg_pool2d(wide, grid)
+    grad = torch.randn(expected.shape)
+    expected.backward(grad.double())
+    found = engine.grid_mean(maps, grid)
+    torch.testing.assert_close(found, expected.detach().float())
+    gradient = engine.grid_mean_gradient(maps, grid, in_order(grad, order))
+    torch.testing.assert_close(gradient, wide.grad.float())
+
+
+@pytest.mark.parametrize("steps", [1, 4, 6])
+def test_neurons_and_spikes_keep_the_order_of_maps(engine, reference, steps):
+    current = 2 * torch.randn(steps, 3, 5, 7, 6)
+    scale = Scale(torch.rand(5, 1, 1) + 0.5, torch.randn(5, 1, 1))
+    options = {"contexts": torch.randn(2, 5, 7, 6), "scale": scale, "record": ("voltage",)}
+    expected = reference.neurons(LIF(0.9), current, **options)
+    ran = engine.neurons(LIF(0.9), in_order(current, "channels last"), **options)
+    assert torch.equal(ran.spike, expected.spike)
+    assert torch.equal(ran.recorded["voltage"], expected.recorded["voltage"])
+    weights = torch.rand(steps)
+    torch.testing.assert_close(
+        ran.spikes.weighted_sum(weights), expected.spikes.weighted_sum(weights)
+    )
+    pooled = ran.spikes.pooled(nn.MaxPool2d(2))
+    assert torch.equal(pooled.dense(), expected.spikes.pooled(nn.MaxPool2d(2)).dense())
+
+
 def run_again(select, **environment):
     """Run this file in a process of its own, under another environment."""
     done = subprocess.run(
@@ -349,6 +390,7 @@ def run_again(select, **environment):
             "pytest",
             "-q",
             "-x",
+            "-n0",
             "-p",
             "no:cacheprovider",
             __file__,
@@ -371,7 +413,7 @@ once = pytest.mark.skipif("SIGPROP_AGAIN" in os.environ, reason="it runs this fi
 @once
 def test_triton_agrees_in_its_interpreter():
     pytest.importorskip("triton", reason="Triton is not installed")
-    run_again("triton and (neurons or fire or every_reset)", TRITON_INTERPRET="1")
+    run_again("triton", TRITON_INTERPRET="1")
 
 
 @once

@@ -118,7 +118,9 @@ def test_a_time_constant_is_checked_by_name(value):
         decay(tau=1.0, dt=value)
 
 
-@pytest.mark.parametrize("surrogate", ["fast-sigmoid", FastSigmoid, torch.sigmoid], ids=str)
+@pytest.mark.parametrize(
+    "surrogate", ["fast-sigmoid", FastSigmoid, torch.sigmoid], ids=["name", "class", "function"]
+)
 def test_a_surrogate_is_an_object(surrogate):
     with pytest.raises(SigpropError, match="surrogate of LIF is"):
         LIF(surrogate=surrogate)

@@ -9,8 +9,10 @@ import torch
 import torch.nn.functional as F
 
 from sigprop_snn.errors import UnknownNameError
+from sigprop_snn.network import DotProductLoss, Similarity
 from sigprop_snn.neurons import LIF, AllToAll, Recurrent
 from sigprop_snn.rules import LocalReadout
+from sigprop_snn.rules.passes import layer_graphs
 
 CASES = [
     (kind, neuron) for kind in ("dense", "pictures") for neuron in ("lif", "scaled lif", "rate")
@@ -114,3 +116,22 @@ def test_a_recurrent_layer_learns_with_its_spikes_held(dense, batch):
 def test_an_unknown_error_is_refused(dense):
     with pytest.raises(UnknownNameError, match="squared"):
         dense(partial(LocalReadout, error="square"))
+
+
+def test_a_similarity_term_joins_the_error_of_each_readout(network, batch):
+    x, labels = batch("dense", "lif")
+    plain, both = (network("dense", LocalReadout, "lif") for _ in range(2))
+    both.load_state_dict(plain.state_dict())
+    both.loss = DotProductLoss() + 3 * Similarity()
+    gradients = []
+    for net in (plain, both):
+        net.learn(x, labels)
+        gradients.append([next(block.parameters()).grad for block in net.blocks])
+    twin = network("dense", LocalReadout, "lif")
+    twin.load_state_dict(plain.state_dict())
+    classes = twin.signal.classes
+    for layer, one, other in zip(layer_graphs(twin, x), *gradients, strict=True):
+        term = Similarity().compare_samples(layer.sent.mean(0), labels, classes, None)
+        (alone,) = torch.autograd.grad(3 * term, next(layer.block.parameters()))
+        assert alone.abs().max() > 0
+        torch.testing.assert_close(other, one + alone)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from sigprop_snn.neurons.base import Neuron, State
+from sigprop_snn.neurons.engines.dense import DenseSpikes
 from sigprop_snn.neurons.engines.engine import (
     CosineCrossEntropy,
     Normaliser,
@@ -61,9 +62,8 @@ class TritonEngine(ReferenceEngine):
             SigpropError: if a number is not finite; on a GPU perhaps in a later call.
         """
         check_finite(inputs)
-        if inputs.requires_grad or inputs.device.type != _device():
-            return super().spikes(inputs)
-        return DeviceSpikes(inputs)
+        plain = inputs.requires_grad or inputs.device.type != _device()
+        return DenseSpikes(inputs) if plain else DeviceSpikes(inputs)
 
     def join(self, parts: Sequence[Spikes], join: Join) -> Spikes:
         """Return the activity of several layers as the input of one, without a gradient."""
