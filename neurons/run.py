@@ -9,7 +9,7 @@ from torch import Tensor
 
 from sigprop_snn.arguments import names_of, truth
 from sigprop_snn.errors import SigpropError
-from sigprop_snn.neurons.base import Neuron
+from sigprop_snn.neurons.base import Neuron, check_neuron
 from sigprop_snn.neurons.engines.choice import as_engine, engine_for
 from sigprop_snn.neurons.engines.engine import Engine, Run, Scale
 
@@ -49,8 +49,7 @@ def run(
         SigpropError: if an argument has the wrong type, the current has no time or batch axis, the
             contexts or the scale do not fit it, or a name can't be recorded.
     """
-    if not isinstance(neuron, Neuron):
-        raise SigpropError(f"neuron is {neuron!r}; expected a neuron model such as LIF()")
+    check_neuron(neuron)
     _check_tensor("current", current, "[T, B, ...]")
     if contexts is not None:
         _check_tensor("contexts", contexts, "[C, ...]")

@@ -15,6 +15,7 @@ from sigprop_snn.layers.norm import RunningMean, RunningNorm, RunningScale
 from sigprop_snn.layers.sources import AnySources, Sources
 from sigprop_snn.losses.base import LocalLoss
 from sigprop_snn.neurons import Neuron, SnnTorch
+from sigprop_snn.neurons.base import check_neuron
 from sigprop_snn.neurons.engines import Engine, Run, Spikes, engine_for, plain_synapse
 from sigprop_snn.neurons.engines.reference import check_contexts, observe
 from sigprop_snn.neurons.stepwise import is_constant, stepwise
@@ -116,7 +117,7 @@ class Block(nn.Module):
         _check_parts(synapse=synapse, norm=norm, pool=pool)
         if not isinstance(neuron, Neuron) and type(neuron).__module__.startswith("snntorch."):
             neuron = SnnTorch(neuron)
-        instance("neuron", neuron, Neuron, "a neuron such as LIF(), or a snnTorch neuron")
+        check_neuron(neuron)
         if rule is not None and (not hasattr(rule, "respond") or isinstance(rule, type)):
             raise refused("rule", rule, "a layer rule such as VoltageRule()")
         if loss is not None:
