@@ -80,8 +80,8 @@ def state_tensors(state: NeuronState) -> dict[str, Tensor]:
     """Return each tensor of a state by its name, those of inner states first.
 
     Raises:
-        SigpropError: if the state is no NamedTuple with a voltage, or a field is neither a tensor nor
-            a state.
+        SigpropError: if the state is no NamedTuple with a voltage, or a field is neither a tensor
+            nor a state.
     """
     if not hasattr(state, "_asdict"):
         raise SigpropError(
