@@ -7,7 +7,8 @@ from typing import Generic, Literal, cast
 import torch
 from torch import Tensor, nn
 
-from sigprop_snn.errors import SigpropError, UnknownNameError
+from sigprop_snn.arguments import one_of
+from sigprop_snn.errors import SigpropError, shown
 from sigprop_snn.neurons.checks import check_number, check_positive
 from sigprop_snn.neurons.state import (
     NeuronState,
@@ -29,6 +30,7 @@ __all__ = [
     "State",
     "Step",
     "as_like",
+    "check_neuron",
     "map_state",
     "reset_to",
     "state_tensors",
@@ -90,8 +92,7 @@ class Neuron(nn.Module, Generic[S]):
         surrogate: Surrogate | None = None,
     ) -> None:
         super().__init__()
-        if reset not in RESETS:
-            raise UnknownNameError("reset", str(reset), RESETS)
+        one_of("reset", reset, RESETS)
         if reset == "none":
             self._threshold = check_number(self, "threshold", threshold)
         else:
@@ -243,6 +244,21 @@ class Neuron(nn.Module, Generic[S]):
     def extra_repr(self) -> str:
         """Return the settings for `print(neuron)`."""
         return f"threshold={self.threshold}, reset={self.reset_mode!r}, surrogate={self.surrogate}"
+
+
+def check_neuron(neuron: object) -> None:
+    """Check that something is a neuron model, with what the constructor of `Neuron` makes.
+
+    Raises:
+        SigpropError: if it is none, or its `__init__` does not call `super().__init__()`.
+    """
+    if not isinstance(neuron, Neuron):
+        raise SigpropError(f"neuron is {shown(neuron)}; expected a neuron model such as LIF()")
+    if not hasattr(neuron, "surrogate"):
+        raise SigpropError(
+            f"neuron {type(neuron).__name__} has no surrogate; expected super().__init__() in its "
+            "__init__"
+        )
 
 
 def as_like(value: float | Tensor, like: Tensor) -> float | Tensor:

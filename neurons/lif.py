@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from sigprop_snn.arguments import truth
 from sigprop_snn.errors import SigpropError
 from sigprop_snn.neurons.base import Neuron, Reset
 from sigprop_snn.neurons.checks import check_fraction
@@ -42,7 +43,7 @@ class LIF(Neuron[State]):
     ) -> None:
         super().__init__(threshold, reset, surrogate)
         self.beta = check_fraction(self, "beta", beta)
-        if scale_current and self.beta == 1.0:
+        if truth("scale_current of LIF", scale_current) and self.beta == 1.0:
             raise SigpropError("beta of LIF is 1.0 with scale_current; expected less than 1")
         self.current_gain = 1.0 - self.beta if scale_current else 1.0
 

@@ -7,9 +7,10 @@ from typing import Any
 
 from torch import Tensor
 
+from sigprop_snn.arguments import names_of, truth
 from sigprop_snn.errors import SigpropError
-from sigprop_snn.neurons.base import Neuron
-from sigprop_snn.neurons.engines.choice import engine_for, engine_named
+from sigprop_snn.neurons.base import Neuron, check_neuron
+from sigprop_snn.neurons.engines.choice import as_engine, engine_for
 from sigprop_snn.neurons.engines.engine import Engine, Run, Scale
 
 
@@ -45,9 +46,13 @@ def run(
             carries the gradient of the voltages.
 
     Raises:
-        SigpropError: if the current has no time or batch axis, the contexts or the scale do not
-            fit it, or a name can't be recorded.
+        SigpropError: if an argument has the wrong type, the current has no time or batch axis, the
+            contexts or the scale do not fit it, or a name can't be recorded.
     """
+    check_neuron(neuron)
+    _check_tensor("current", current, "[T, B, ...]")
+    if contexts is not None:
+        _check_tensor("contexts", contexts, "[C, ...]")
     if current.dim() < 2 or current.shape[0] < 1:
         raise SigpropError(
             f"current has shape {list(current.shape)}; expected [T, B, ...] with T >= 1"
@@ -58,21 +63,32 @@ def run(
             f"{list(current.shape)}; expected [C, ...] beside [T, B, ...]"
         )
     _check_scale(scale, current)
-    if isinstance(engine, str):
-        engine = engine_named(engine)
-    chosen = engine if engine is not None else engine_for(current.device)
+    chosen = engine_for(current.device) if engine is None else as_engine(engine)
+    record = names_of("record", record)
+    if state is not None and not hasattr(state, "_fields"):
+        raise SigpropError(
+            f"state is a {type(state).__name__}; expected the `state` of an earlier run"
+        )
+    detach_spikes = truth("detach_spikes", detach_spikes)
     return chosen.neurons(
         neuron,
         current,
         state,
         contexts=contexts,
         scale=scale,
-        record=tuple(record),
+        record=record,
         detach_spikes=detach_spikes,
     )
 
 
+def _check_tensor(name: str, value: object, expected: str) -> None:
+    if not isinstance(value, Tensor):
+        raise SigpropError(f"{name} is a {type(value).__name__}; expected a tensor {expected}")
+
+
 def _check_scale(scale: Scale | None, current: Tensor) -> None:
+    if scale is not None and not isinstance(scale, Scale):
+        raise SigpropError(f"scale is a {type(scale).__name__}; expected a Scale(gain, offset)")
     neurons = current.shape[2:]
     for name, factor in zip(Scale._fields, scale or (), strict=False):
         if factor is None:

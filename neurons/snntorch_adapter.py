@@ -82,7 +82,9 @@ class SnnTorch(Neuron[SnnTorchState]):
         kind = type(module)
         if kind not in self._KINDS:
             known = ", ".join(each.__name__ for each in self._KINDS)
-            raise SigpropError(f"got {kind.__name__}; expected a snnTorch neuron of: {known}")
+            raise SigpropError(
+                f"module is a {kind.__name__}; expected a snnTorch neuron of: {known}"
+            )
         self.module: Any = module
         if self.module.init_hidden:
             raise SigpropError(

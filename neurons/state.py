@@ -80,11 +80,17 @@ def state_tensors(state: NeuronState) -> dict[str, Tensor]:
     """Return each tensor of a state by its name, those of inner states first.
 
     Raises:
-        SigpropError: if the state is no NamedTuple, or a field is neither a tensor nor a state.
+        SigpropError: if the state is no NamedTuple with a voltage, or a field is neither a tensor
+            nor a state.
     """
     if not hasattr(state, "_asdict"):
         raise SigpropError(
             f"state is a {type(state).__name__}; expected a NamedTuple of tensors with `voltage`"
+        )
+    if not hasattr(state, "voltage"):
+        fields = ", ".join(state._asdict())
+        raise SigpropError(
+            f"state {type(state).__name__} has {fields}; expected a NamedTuple with `voltage`"
         )
     named: dict[str, Tensor] = {}
     for name, part in state._asdict().items():

@@ -6,13 +6,25 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+import sys
+import types
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import (
+    TYPE_CHECKING,
+    Annotated,
+    Any,
+    Literal,
+    Union,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 import tyro
 
+from sigprop_snn.arguments import instance, names_of, number, one_of, path, truth, whole
 from sigprop_snn.errors import SigpropError, UnknownNameError
 from sigprop_snn.recipe import Predict, Recipe
 
@@ -126,10 +138,11 @@ class TrainConfig:
         from sigprop_snn.data import DATASETS
         from sigprop_snn.rules import RULES
 
-        if self.dataset not in DATASETS:
-            raise UnknownNameError("data set", self.dataset, DATASETS)
-        if self.rule not in RULES:
-            raise UnknownNameError("rule", self.rule, RULES)
+        given = self._with_plain_types()
+        if given is not self:
+            return given.resolved()
+        one_of("data set", self.dataset, DATASETS)
+        one_of("rule", self.rule, RULES)
         recipe, rule = DATASETS[self.dataset].recipe, RULES[self.rule]
         defaults = {f.name: getattr(recipe, f.name) for f in fields(recipe)}
         defaults |= {"signal": rule.signal, "loss": rule.loss, "neuron": rule.neuron or "lif"}
@@ -141,6 +154,20 @@ class TrainConfig:
         config = replace(self, **{k: v for k, v in defaults.items() if getattr(self, k) is None})
         config._check()
         return config
+
+    def _with_plain_types(self) -> TrainConfig:
+        """Return the run with Python's own numbers and paths.
+
+        Raises:
+            SigpropError: if a value has another type than its setting.
+        """
+        hints = get_type_hints(TrainConfig)
+        plain = {f.name: _plain(f.name, getattr(self, f.name), hints[f.name]) for f in fields(self)}
+        for name, value in plain.items():
+            before = getattr(self, name)
+            if type(before) is not type(value) or (before is not value and before != value):
+                return replace(self, **plain)
+        return self
 
     def as_json(self) -> dict[str, Any]:
         """Return the settings as plain values for a file, without `out`."""
@@ -232,6 +259,36 @@ class TrainConfig:
         for name, value in not_negative.items():
             if not (value >= 0 and math.isfinite(value)):
                 raise SigpropError(f"{name} is {value}; expected 0 or more")
+
+
+def _plain(name: str, value: Any, hint: Any) -> Any:
+    """Return the value of a setting in the type of its hint.
+
+    Raises:
+        SigpropError: if it has another type.
+    """
+    kinds = get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
+    if value is None and type(None) in kinds:
+        return None
+    kind = kinds[0]
+    if kind is int:
+        return whole(name, value, least=-sys.maxsize)
+    if kind is float:
+        return number(name, value, valid=lambda x: True)
+    if kind is bool:
+        return truth(name, value)
+    if kind is Path:
+        return path(name, value)
+    if get_origin(kind) is Literal:
+        return one_of(name, value, get_args(kind))
+    if get_origin(kind) is dict:
+        rates = instance(name, value, Mapping, "numbers by the names of layers")
+        names = names_of(name, list(rates))
+        return {
+            layer: number(f"{name} of {layer!r}", rates[layer], valid=lambda x: True)
+            for layer in names
+        }
+    return instance(name, value, str, "text")
 
 
 def __getattr__(name: str) -> Any:

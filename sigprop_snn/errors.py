@@ -14,13 +14,22 @@ class SigpropError(ValueError):
 
 
 class UnknownNameError(SigpropError):
-    """A name that stands in no catalogue; the message gives the nearest one that does."""
+    """A name that no catalogue has; the message gives the nearest one that a catalogue has."""
 
-    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
+    def __init__(self, kind: str, name: object, known: Iterable[str]) -> None:
         names = sorted(known)
-        near = difflib.get_close_matches(name, names, n=1, cutoff=0.4)
+        near = difflib.get_close_matches(name, names, 1, 0.4) if isinstance(name, str) else []
         hint = f" Did you mean {near[0]!r}?" if near else ""
-        super().__init__(f"unknown {kind} {name!r}.{hint} Known: {', '.join(names)}.")
+        super().__init__(f"unknown {kind} {shown(name)}.{hint} Known: {', '.join(names)}.")
+
+
+def shown(value: object) -> str:
+    """Return a value for a message, in one line; an array by its shape."""
+    shape = getattr(value, "shape", None)
+    if isinstance(shape, tuple) and len(shape) > 0:
+        return f"a {type(value).__name__} of shape {list(shape)}"
+    text = " ".join(repr(value).split())
+    return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 class RunStoppedError(Exception):

@@ -10,7 +10,7 @@ from contextvars import ContextVar
 
 import torch
 
-from sigprop_snn.errors import UnknownNameError
+from sigprop_snn.errors import SigpropError, UnknownNameError
 from sigprop_snn.neurons.engines.engine import Engine
 from sigprop_snn.neurons.engines.reference import ReferenceEngine
 
@@ -39,12 +39,26 @@ def use_engine(engine: Engine | str) -> Iterator[Engine]:
     Raises:
         UnknownNameError: if the name is unknown.
     """
-    chosen = engine_named(engine) if isinstance(engine, str) else engine
+    chosen = as_engine(engine)
     token = _asked.set(chosen)
     try:
         yield chosen
     finally:
         _asked.reset(token)
+
+
+def as_engine(engine: Engine | str) -> Engine:
+    """Return an engine, given itself or its name in `ENGINES`.
+
+    Raises:
+        UnknownNameError: if the name is unknown.
+        SigpropError: if it is neither.
+    """
+    if isinstance(engine, str):
+        return engine_named(engine)
+    if isinstance(engine, type) or not hasattr(engine, "neurons"):
+        raise SigpropError(f"engine is {engine!r}; expected an engine or one of {ENGINES}")
+    return engine
 
 
 @functools.cache

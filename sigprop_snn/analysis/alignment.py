@@ -47,8 +47,10 @@ def stream_alignment(
         labels: the class of every sample, `[B]`.
 
     Raises:
-        SigpropError: if no block compares samples with a context of every class.
+        SigpropError: if no block compares samples with a context of every class, or the network
+            can't learn from the batch.
     """
+    network.check_batch(inputs, labels)
     was_training = network.training
     network.eval()
     entry = network.signal.enter(inputs, None)

@@ -11,7 +11,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sigprop_snn.analysis.separability import ridge_probe, spike_counts
-from sigprop_snn.device import to_device
 from sigprop_snn.errors import SigpropError
 from sigprop_snn.layers.contracts import Response
 from sigprop_snn.layers.scoring import correct
@@ -110,8 +109,7 @@ def mean_input_shares(network: Network, inputs: Tensor, labels: Tensor) -> dict[
     Returns:
         By the block's name; blocks without a local loss or without a weight are left out.
     """
-    device = next(network.parameters()).device
-    inputs, labels = to_device(inputs, device), labels.to(device)
+    ((inputs, labels),) = network.checked([(inputs, labels)])
     whole, centred = (
         _weight_gradients(network, inputs, labels, centred=centred) for centred in (False, True)
     )
@@ -147,8 +145,7 @@ def _tallies(network: Network, batches: Batches) -> dict[str, _Tally]:
     blocks = dict(network.named_blocks())
     found: dict[str, _Tally] = {}
     with _evaluation(network):
-        for inputs, labels in batches:
-            samples, targets = to_device(inputs, device), labels.to(device)
+        for samples, targets in network.checked(batches):
             for stage in network.stages(samples):
                 if stage.response is None:
                     continue

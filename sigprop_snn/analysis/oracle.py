@@ -34,12 +34,13 @@ def backpropagated(network: Network, inputs: Tensor, labels: Tensor) -> Gradient
         depend on a parameter.
 
     Raises:
-        SigpropError: if the network has no readout.
+        SigpropError: if the network has no readout, or can't learn from the batch.
     """
     if network.readout is None:
         raise SigpropError(
             "the network has no readout; expected one, because the loss is its cross-entropy"
         )
+    network.check_batch(inputs, labels)
     twin = copy.deepcopy(network).eval()
     twin.zero_grad(set_to_none=True)
     assert twin.readout is not None

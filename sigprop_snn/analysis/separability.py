@@ -16,7 +16,6 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
-from sigprop_snn.device import to_device
 from sigprop_snn.errors import SigpropError
 from sigprop_snn.layers.layer_pass import plain_pass
 from sigprop_snn.network import Network
@@ -91,12 +90,10 @@ def spike_counts(
     """
     was_training = network.training
     network.eval()
-    device = next(network.parameters()).device
     counts: dict[str, list[Tensor]] = {}
     labels: list[Tensor] = []
-    for inputs, batch_labels in batches:
+    for samples, batch_labels in network.checked(batches):
         labels.append(batch_labels.cpu())
-        samples = to_device(inputs, device)
         entering = network.signal.plain(samples)
         counts.setdefault("input", []).append(_on_grid(entering.sum(0), grid).flatten(1).cpu())
         for layer in plain_pass(network.named_blocks(), network.signal, samples):

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from sigprop_snn.arguments import instance, one_of, path, truth
 from sigprop_snn.data import (
     camera,
     cifar10_dvs,
@@ -22,7 +23,7 @@ from sigprop_snn.data.batches import Data
 from sigprop_snn.data.frames import Frames
 from sigprop_snn.data.preparation import check_arguments, prepare
 from sigprop_snn.data.source import Request, Source
-from sigprop_snn.errors import SigpropError, UnknownNameError
+from sigprop_snn.errors import SigpropError
 from sigprop_snn.recipe import DEFAULT_RECIPE, Recipe
 
 
@@ -197,9 +198,12 @@ def load(
         EventFileError: if a recording is damaged.
         SigpropError: if any other value can't be used.
     """
-    if name not in DATASETS:
-        raise UnknownNameError("data set", name, DATASETS)
+    one_of("data set", name, DATASETS)
     # Check every argument before the first file is read or downloaded.
+    root, cache = path("root", root), None if cache is None else path("cache", cache)
+    download = truth("download", download)
+    if frames is not None:
+        instance("frames", frames, Frames, "a Frames")
     check_arguments(
         name,
         steps=steps,

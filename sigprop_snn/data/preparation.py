@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 
 import torch
 from torch import Tensor
 
+from sigprop_snn.arguments import number, one_of, truth, whole
 from sigprop_snn.data.augment import Augment
 from sigprop_snn.data.batches import Batches, BatchOptions, Data
 from sigprop_snn.data.source import Source, Split, derive_seed, draw_balanced
 from sigprop_snn.encoding import ENCODINGS
-from sigprop_snn.errors import SigpropError, UnknownNameError
+from sigprop_snn.errors import SigpropError
 
 IN_MEMORY = 2 * 2**30
 """Largest split in bytes that is kept in memory; a larger one is read batch by batch."""
@@ -124,22 +126,19 @@ def check_arguments(
         UnknownNameError: if the encoding is unknown.
         SigpropError: if a number is out of range.
     """
-    if encoding not in ENCODINGS:
-        raise UnknownNameError("encoding", encoding, ENCODINGS)
+    one_of("encoding", encoding, ENCODINGS)
     place = f"data set {name!r}"
-    if steps < 1:
-        raise SigpropError(f"{place}: steps is {steps}; expected 1 or more")
-    if batch_size < 1:
-        raise SigpropError(f"{place}: batch_size is {batch_size}; expected 1 or more")
-    if not 0 <= validation < 1:
-        raise SigpropError(f"{place}: validation is {validation}; expected a fraction in [0, 1)")
-    if not 0 <= seed < 2**63:
+    whole(f"{place}: steps", steps)
+    whole(f"{place}: batch_size", batch_size)
+    number(f"{place}: validation", validation, "a fraction in [0, 1)", lambda x: 0 <= x < 1)
+    if whole(f"{place}: seed", seed, 0) >= 2**63:
         raise SigpropError(f"{place}: seed is {seed}; expected 0 or more, below 2**63")
 
 
 def _draw(y: Tensor, count: int | None, split: str, name: str, seed: int) -> Tensor:
     if count is None:
         return torch.arange(len(y))
+    count = whole(f"{split}_samples", count, -sys.maxsize)
     if not 1 <= count <= len(y):
         raise SigpropError(
             f"{split}_samples is {count}; expected 1 to {len(y)}, the number of {split} samples of "
@@ -163,6 +162,8 @@ def _hold_out(y: Tensor, drawn: Tensor, fraction: float, seed: int) -> tuple[Ten
 
 def _resolved(source: Source, augment: bool | Augment, shape: tuple[int, ...]) -> Augment | None:
     """Return the augmentation with the source's defaults filled in."""
+    if not isinstance(augment, Augment):
+        augment = truth("augment", augment)
     if augment is False:
         return None
     chosen = Augment() if augment is True else augment

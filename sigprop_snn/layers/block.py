@@ -8,12 +8,14 @@ from typing import Any, ClassVar, Literal, Protocol, get_args
 import torch
 from torch import Tensor, nn
 
-from sigprop_snn.errors import SigpropError, UnknownNameError
+from sigprop_snn.arguments import instance, one_of, refused, truth
+from sigprop_snn.errors import SigpropError
 from sigprop_snn.layers.contracts import Response
 from sigprop_snn.layers.norm import RunningMean, RunningNorm, RunningScale
 from sigprop_snn.layers.sources import AnySources, Sources
 from sigprop_snn.losses.base import LocalLoss
-from sigprop_snn.neurons import Neuron
+from sigprop_snn.neurons import Neuron, SnnTorch
+from sigprop_snn.neurons.base import check_neuron
 from sigprop_snn.neurons.engines import Engine, Run, Spikes, engine_for, plain_synapse
 from sigprop_snn.neurons.engines.reference import check_contexts, observe
 from sigprop_snn.neurons.stepwise import is_constant, stepwise
@@ -109,8 +111,17 @@ class Block(nn.Module):
         sources: AnySources = 1,
     ) -> None:
         super().__init__()
-        if not isinstance(centred, bool) and centred not in CENTRINGS:
-            raise UnknownNameError("way to centre", str(centred), CENTRINGS)
+        if not isinstance(centred, bool):
+            one_of("centred", centred, CENTRINGS)
+        frozen = truth("frozen", frozen)
+        _check_parts(synapse=synapse, norm=norm, pool=pool)
+        if not isinstance(neuron, Neuron) and type(neuron).__module__.startswith("snntorch."):
+            neuron = SnnTorch(neuron)
+        check_neuron(neuron)
+        if rule is not None and (not hasattr(rule, "respond") or isinstance(rule, type)):
+            raise refused("rule", rule, "a layer rule such as VoltageRule()")
+        if loss is not None:
+            instance("loss", loss, LocalLoss, "a local loss such as DotProductLoss()")
         if centred and not isinstance(norm, RunningNorm):
             raise SigpropError(
                 f"a centred block has the normaliser {type(norm).__name__}; expected RunningNorm, "
@@ -238,6 +249,13 @@ class Block(nn.Module):
         if self.sources != Sources():
             settings.append(f"sources={self.sources}")
         return ", ".join(settings)
+
+
+def _check_parts(**modules: object) -> None:
+    """Check that the parts of a block are modules; all but the synapse may be missing."""
+    for name, module in modules.items():
+        if module is not None or name == "synapse":
+            instance(name, module, nn.Module, "a module of torch")
 
 
 def _inputs_of(synapse: nn.Module) -> int:

@@ -215,6 +215,7 @@ def _current(block: Block, inputs: Tensor, contexts: Tensor | None, observed: in
     if not block.centred:
         return current
     mean_input = block.mean_input(inputs[:, : observed or None].detach().mean((0, 1)))
+    assert mean_input is not None  # the block is centred
     return with_gradient_of(stepwise(block.static_current, inputs - mean_input), current.detach())
 
 

@@ -13,11 +13,16 @@ import math
 import torch
 from torch import Tensor, nn
 
+from sigprop_snn.arguments import number, whole
 from sigprop_snn.errors import SigpropError
 from sigprop_snn.neurons.engines import Scale
 from sigprop_snn.neurons.engines.late import refuse_if
 
 _FLOOR = 1e-6  # avoids division by zero in a silent layer
+
+
+def _momentum(value: float) -> float:
+    return number("momentum", value, "a number > 0 and <= 1", lambda x: 0 < x <= 1)
 
 
 class RunningScale(nn.Module):
@@ -38,7 +43,8 @@ class RunningScale(nn.Module):
 
     def __init__(self, channels: int, gain: float = 1.0, momentum: float = 0.1) -> None:
         super().__init__()
-        self.momentum = momentum
+        channels, gain = whole("channels", channels), number("gain", gain)
+        self.momentum = _momentum(momentum)
         self.gain = nn.Parameter(torch.full((channels,), gain))
         self.register_buffer("mean_square", torch.ones(()))
         self.register_buffer("batches", torch.zeros((), dtype=torch.long))
@@ -138,9 +144,10 @@ class RunningNorm(nn.Module):
         self, channels: int, gain: float = 1.0, shift: float = 0.0, momentum: float = 0.1
     ) -> None:
         super().__init__()
-        self.momentum = momentum
+        channels, gain = whole("channels", channels), number("gain", gain)
+        self.momentum = _momentum(momentum)
         self.gain = nn.Parameter(torch.full((channels,), gain))
-        self.shift = nn.Parameter(torch.full((channels,), shift))
+        self.shift = nn.Parameter(torch.full((channels,), number("shift", shift)))
         self.register_buffer("mean", torch.zeros(channels))
         self.register_buffer("variance", torch.ones(channels))
         self.register_buffer("batches", torch.zeros((), dtype=torch.long))

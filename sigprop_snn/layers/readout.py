@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sigprop_snn.answers import ANSWERS, Answers
-from sigprop_snn.errors import SigpropError, UnknownNameError
+from sigprop_snn.arguments import one_of, whole
+from sigprop_snn.errors import SigpropError
 from sigprop_snn.layers.sources import AnySources, Sources
 from sigprop_snn.neurons import LeakyIntegrator, Run, impulse_response, mean_trace, run
 from sigprop_snn.neurons.engines import Spikes
@@ -55,15 +56,14 @@ class Readout(nn.Module):
         side: int | None = None,
     ) -> None:
         super().__init__()
-        if answers not in ANSWERS:
-            raise UnknownNameError("kind of answer", answers, ANSWERS)
-        if side is not None and (type(side) is not int or side < 1):
-            raise SigpropError(f"side of the readout's maps is {side!r}; expected 1 or more")
-        self.synapse = nn.Linear(features, classes)
+        one_of("answers", answers, ANSWERS)
+        self.synapse = nn.Linear(
+            whole("features of Readout", features), whole("classes of Readout", classes)
+        )
         self.neuron = LeakyIntegrator(beta)
         self.answers = answers
         self.sources = Sources.of(sources)
-        self.side = side
+        self.side = None if side is None else whole("side of Readout", side)
         if self.sources.join != "side-by-side":
             raise SigpropError(
                 f"the readout joins its sources by {self.sources.join!r}; expected 'side-by-side'"
@@ -102,8 +102,8 @@ class Readout(nn.Module):
             traces: what `read` returns for every source, in their order.
             steps: T.
         """
-        whole = traces[0] if len(traces) == 1 else torch.cat(list(traces), dim=1)
-        voltage: Tensor = self.gain(steps) * self.synapse(whole)
+        joined = traces[0] if len(traces) == 1 else torch.cat(list(traces), dim=1)
+        voltage: Tensor = self.gain(steps) * self.synapse(joined)
         return voltage
 
     @property

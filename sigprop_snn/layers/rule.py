@@ -64,11 +64,14 @@ class Rule(ABC):
         row_only: whether it works only where every block receives the one below it alone.
         reads_blocks: whether the readout may read several blocks, and pool their maps. A rule that
             sends the readout's error to the blocks needs a plain readout of the last block.
+        leaves: the parts of the network that it gives no gradient by design, as the names of their
+            attributes: "signal", "norm".
     """
 
     needs: ClassVar[Needs] = Needs()
     row_only: ClassVar[bool] = False
     reads_blocks: ClassVar[bool] = False
+    leaves: ClassVar[tuple[str, ...]] = ("signal",)
 
     @abstractmethod
     def learn(

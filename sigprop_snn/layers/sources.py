@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeAlias, TypeVar
 
-from sigprop_snn.errors import SigpropError, UnknownNameError
+from sigprop_snn.arguments import one_of
+from sigprop_snn.errors import SigpropError
 from sigprop_snn.neurons.joining import JOINS, Join
 
 INPUT = "input"
@@ -38,6 +40,9 @@ class Sources:
 
     def __post_init__(self) -> None:
         blocks = self.blocks
+        if hasattr(blocks, "__index__") and not hasattr(blocks, "__len__") and blocks is not True:
+            blocks = operator.index(blocks) if not isinstance(blocks, type) else 0
+            object.__setattr__(self, "blocks", blocks)
         if isinstance(blocks, int):
             valid = not isinstance(blocks, bool) and blocks >= 1
         else:
@@ -48,8 +53,7 @@ class Sources:
                 f"sources are {blocks!r}; expected a number of blocks from 1, or a tuple of "
                 "different names, such as ('block1', 'block2')"
             )
-        if self.join not in JOINS:
-            raise UnknownNameError("join of sources", self.join, JOINS)
+        one_of("join", self.join, JOINS)
 
     @classmethod
     def of(cls, given: AnySources) -> Sources:

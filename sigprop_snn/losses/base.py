@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from sigprop_snn.answers import Answers
+from sigprop_snn.arguments import positive, whole
 from sigprop_snn.errors import SigpropError
 
 
@@ -251,8 +252,6 @@ def check_scale(loss: LocalLoss, scale: float, grid: int) -> None:
     Raises:
         SigpropError: if the scale or the grid is not positive and finite.
     """
-    if not 0 < scale < float("inf") or grid < 1:
-        raise SigpropError(
-            f"{type(loss).__name__} has scale {scale} and grid {grid}; expected a finite "
-            "scale > 0 and grid >= 1"
-        )
+    name = type(loss).__name__
+    positive(f"scale of {name}", scale)
+    whole(f"grid of {name}", grid)

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sigprop_snn.errors import SigpropError, UnknownNameError
+from sigprop_snn.arguments import number, one_of, truth
 from sigprop_snn.losses.base import Compared, LocalLoss, check_scale
 from sigprop_snn.losses.selection import SELECTIONS, Label, Selection
 from sigprop_snn.losses.similarity import (
@@ -56,16 +56,17 @@ class DotProductLoss(LocalLoss):
 
     def __post_init__(self) -> None:
         check_scale(self, self.scale, self.grid)
-        if not 0 <= self.label_smoothing <= 1:
-            raise SigpropError(
-                f"DotProductLoss has label smoothing {self.label_smoothing}; expected 0 to 1"
-            )
-        if self.normalise not in NORMALISATIONS:
-            raise UnknownNameError("normalisation", self.normalise, NORMALISATIONS)
-        if isinstance(self.select, str):
-            if self.select not in SELECTIONS:
-                raise UnknownNameError("selection of targets", self.select, SELECTIONS)
-            object.__setattr__(self, "select", SELECTIONS[self.select]())
+        number(
+            "label_smoothing of DotProductLoss",
+            self.label_smoothing,
+            "a number from 0 to 1",
+            lambda x: 0 <= x <= 1,
+        )
+        truth("centred of DotProductLoss", self.centred)
+        one_of("normalise", self.normalise, NORMALISATIONS)
+        if not hasattr(self.select, "targets") or isinstance(self.select, type):
+            select = one_of("select", self.select, SELECTIONS)
+            object.__setattr__(self, "select", SELECTIONS[select]())
 
     @property
     def compares_contexts(self) -> bool:

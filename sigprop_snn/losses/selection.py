@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sigprop_snn.errors import SigpropError
+from sigprop_snn.arguments import number, whole
 
 _ALIKE = 1e-6  # tolerance of the largest cosine, so that rounding does not choose
 
@@ -75,11 +75,8 @@ class TopK:
     temperature: float = 0.1
 
     def __post_init__(self) -> None:
-        if self.top < 1 or not self.temperature > 0:
-            raise SigpropError(
-                f"TopK has top {self.top} and temperature {self.temperature}; expected top >= 1 "
-                "and temperature > 0"
-            )
+        whole("top of TopK", self.top)
+        number("temperature of TopK", self.temperature, "a number > 0", lambda x: x > 0)
 
     def targets(self, labels: Tensor, incoming: Tensor) -> Tensor:
         """Return the fraction of every context, `[B, M]`."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from sigprop_snn.arguments import first_of, instance, refused
 from sigprop_snn.device import to_device
 from sigprop_snn.errors import SigpropError
 from sigprop_snn.monitors.energy import EnergyModel
@@ -103,11 +104,18 @@ def cost(
         SigpropError: if there is no batch, the batches differ in T, or the operations of a synapse
             can't be counted.
     """
+    instance("network", network, Network, "a Network")
+    if model is not None:
+        instance("model", model, EnergyModel, "an EnergyModel")
+    if not isinstance(batches, Iterable) or isinstance(batches, Tensor | str):
+        raise refused("batches", batches, "pairs (inputs [T, B, ...], labels [B])")
     model = model if model is not None else EnergyModel()
     device = next(network.parameters()).device
     counted: dict[str, list[Operations]] = {}
     lengths: set[int] = set()
-    for inputs, *_ in batches:
+    for batch in batches:
+        inputs = first_of(batch)
+        network.check_inputs(inputs)
         lengths.add(len(inputs))
         for name, operations in count_operations(network, to_device(inputs, device)).items():
             counted.setdefault(name, []).append(operations)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from sigprop_snn.device import to_device
+from sigprop_snn.arguments import instance, names_of, refused, whole
 from sigprop_snn.network import Network, Stage, correct
 
 
@@ -85,7 +85,16 @@ class HealthCheck:
         limits: Limits | None = None,
         patience: int = 3,
     ) -> None:
+        instance("network", network, Network, "a Network")
         self._blocks = dict(network.named_blocks())
+        if say is not None and not callable(say):
+            raise refused("say", say, "a function of one line of text, such as print")
+        if limits is not None:
+            instance("limits", limits, Limits, "a Limits")
+        classes = names_of("classes", classes)
+        if labels is not None:
+            instance("labels", labels, Tensor, "a tensor [N]")
+        patience = whole("patience", patience)
         self._say = say if say is not None else _warn
         self._limits = limits if limits is not None else Limits()
         self._absent = absent_labels(labels, classes) if labels is not None else []
@@ -169,10 +178,9 @@ def examine(
     )
     was_training = network.training
     network.eval()
-    device = next(network.parameters()).device
     with torch.no_grad():
-        for inputs, targets in batches:
-            for stage in network.stages(to_device(inputs, device)):
+        for inputs, targets in network.checked(batches):
+            for stage in network.stages(inputs):
                 check.watch(stage, targets)
     network.train(was_training)
     return check.report()

@@ -75,6 +75,7 @@ def count_operations(network: Network, inputs: Tensor) -> dict[str, Operations]:
     Raises:
         SigpropError: if the operations of a synapse can't be counted, or the input does not fit.
     """
+    network.check_inputs(inputs)
     was_training = network.training
     network.eval()
     counted: dict[str, Operations] = {}

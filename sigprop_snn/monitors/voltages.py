@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from sigprop_snn.arguments import first_of
 from sigprop_snn.device import to_device
 from sigprop_snn.errors import SigpropError
 from sigprop_snn.network import Network
@@ -68,7 +69,9 @@ def voltage_histograms(
     device = next(network.parameters()).device
     blocks = dict(network.named_blocks())
     found: dict[str, VoltageHistogram] = {}
-    for inputs, *_ in batches:
+    for batch in batches:
+        inputs = first_of(batch)
+        network.check_inputs(inputs)
         for name, recorded in network.record(to_device(inputs, device), ("voltage",)).items():
             voltage = blocks[name].neuron.above(recorded["voltage"]).flatten().float().cpu()
             edges = found[name].edges if name in found else _edges(voltage, bins)

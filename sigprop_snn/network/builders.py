@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 import torch
 from torch import nn
 
-from sigprop_snn.errors import SigpropError, UnknownNameError
+from sigprop_snn.arguments import number, one_of, positive, refused, whole
+from sigprop_snn.errors import SigpropError
 from sigprop_snn.layers.block import Block, Centring
 from sigprop_snn.layers.norm import LengthNorm, RunningNorm, RunningScale
 from sigprop_snn.layers.rule import Predict
@@ -68,8 +69,8 @@ def mlp(
         SigpropError: if an argument can't be used; it names the argument and the value.
     """
     shape, hidden = sizes("shape", shape), sizes("hidden", hidden)
-    if norm not in NORMS:
-        raise UnknownNameError("norm", norm, NORMS)
+    one_of("norm", norm, NORMS)
+    classes, gain = whole("classes", classes), positive("gain", gain)
     parts = NetworkParts(neuron, rule, loss, signal, predict)
     blocks: list[Block] = []
     below = _Below(shape, sources)
@@ -191,10 +192,11 @@ def vgg(
         SigpropError: if an argument can't be used; it names the argument and the value.
     """
     shape = picture_shape(shape)
-    if not isinstance(kernel, int) or kernel < 1 or kernel % 2 == 0:
-        raise SigpropError(f"kernel is {kernel!r}; expected an odd number, so that maps keep size")
-    if not 0 <= dropout < 1:
-        raise SigpropError(f"dropout {dropout} can't be used; expected 0 <= dropout < 1")
+    classes, kernel = whole("classes", classes), whole("kernel", kernel)
+    if kernel % 2 == 0:
+        raise SigpropError(f"kernel is {kernel}; expected an odd number, so that maps keep size")
+    gain, shift = positive("gain", gain), number("shift", shift)
+    dropout = number("dropout", dropout, "a number >= 0 and < 1", lambda x: 0 <= x < 1)
     parts = NetworkParts(neuron, rule, loss, signal, predict)
     blocks: list[Block] = []
     below = _Below(shape, sources)
@@ -212,7 +214,7 @@ def vgg(
         blocks.append(block)
         below.sent((maps, height, width), pooled=pooled)
     if dense is not None:
-        (neurons,) = sizes("dense", dense)
+        neurons = whole("dense", dense)
         block = Block(
             nn.Sequential(nn.Flatten(), nn.Linear(math.prod(below.received()), neurons)),
             parts.layer_neuron((neurons,)),
@@ -231,18 +233,22 @@ def _with_pools(layers: Layers) -> list[tuple[int, bool]]:
     Raises:
         SigpropError: if an entry is neither a positive whole number nor "pool" behind one.
     """
-    entries: Any = [layers] if isinstance(layers, int | str) else layers or ()
+    entries: Any = layers
+    if isinstance(layers, str) or (hasattr(layers, "__index__") and not hasattr(layers, "__len__")):
+        entries = [layers]
+    if not isinstance(entries, Iterable) or isinstance(entries, Mapping):
+        raise refused("layers", layers, 'numbers of maps and "pool", such as (32, "pool", 64)')
     found: list[tuple[int, bool]] = []
     for entry in entries:
-        if entry == "pool" and found and not found[-1][1]:
+        if isinstance(entry, str) and entry == "pool" and found and not found[-1][1]:
             found[-1] = found[-1][0], True
-        elif type(entry) is int and entry > 0:
-            found.append((entry, False))
-        else:
+        elif isinstance(entry, str):
             raise SigpropError(
                 f'layers has {entry!r}; expected positive numbers of maps, and "pool" only behind '
                 "one of them"
             )
+        else:
+            found.append((whole("layers", entry), False))
     if not found:
         raise SigpropError(f"layers is {layers!r}; expected at least one block")
     return found
@@ -288,8 +294,7 @@ def vgg8(
     Raises:
         SigpropError: if an argument can't be used; it names the argument and the value.
     """
-    if not 0 < width < float("inf"):
-        raise SigpropError(f"vgg8 got width {width}; expected a positive number")
+    width = positive("width", width)
 
     def scaled(size: int) -> int:
         return max(1, round(width * size))

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
-from sigprop_snn.errors import SigpropError, UnknownNameError
+from sigprop_snn.arguments import axes, instance, names_of, one_of, refused
+from sigprop_snn.device import to_device
+from sigprop_snn.errors import SigpropError
 from sigprop_snn.layers.block import Block, LayerRule
 from sigprop_snn.layers.contracts import Learned, Stage, Update
 from sigprop_snn.layers.layer_pass import plain_pass
@@ -17,6 +20,15 @@ from sigprop_snn.layers.rule import PREDICTIONS, Predict, Rule
 from sigprop_snn.layers.sources import first_branch, sources_by_name
 from sigprop_snn.losses.base import LocalLoss, no_scores
 from sigprop_snn.losses.catalogue import default_loss
+from sigprop_snn.network.checks import (
+    Reached,
+    as_constant,
+    check_inputs,
+    check_labels,
+    check_made_outside_inference,
+    learning_mode,
+    pairs,
+)
 from sigprop_snn.rules.signal_propagation import SignalPropagation
 from sigprop_snn.rules.voltage import VoltageRule
 from sigprop_snn.signals.base import Signal
@@ -30,9 +42,22 @@ class Optimizers(Protocol):
 
 
 def as_update(update: Update | Optimizers | None) -> Update | None:
-    """Return the function to call with a layer's name: an object's `step`, or the function."""
+    """Return the function to call with a layer's name: an object's `step`, or the function.
+
+    Raises:
+        SigpropError: if it is neither, or one optimizer of torch for the whole network.
+    """
     given: Any = update
+    if isinstance(given, torch.optim.Optimizer):
+        raise SigpropError(
+            f"update is one {type(given).__name__} for the whole network; expected one for each "
+            "layer: LocalOptimizers(network, make). Or give no update, and call step() after learn"
+        )
     call: Update | None = getattr(given, "step", given)
+    if call is not None and (not callable(call) or isinstance(call, type | nn.Module)):
+        raise SigpropError(
+            f"update is {update!r}; expected a function of a layer's name, or LocalOptimizers"
+        )
     return call
 
 
@@ -56,6 +81,8 @@ class Network(nn.Module):
             the signal's targets ask for.
         predict: "readout", "context" for the nearest context at the last block, or "vote" for the
             sum of all layers' log-probabilities.
+        sample_shape: shape of one step of one sample, if inputs without a time axis are to be
+            found by it. `mlp` and the other builders give it.
 
     Raises:
         SigpropError: if there is no block, a block receives one that is not below it, the rule
@@ -77,13 +104,23 @@ class Network(nn.Module):
         rule: Rule | LayerRule | None = None,
         loss: LocalLoss | None = None,
         predict: Predict | None = None,
+        sample_shape: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
+        instance("signal", signal, Signal, "a Signal such as ProjectedContext(...)")
+        blocks = [blocks] if isinstance(blocks, Block) else blocks
+        if not isinstance(blocks, Iterable) or not all(isinstance(b, Block) for b in blocks):
+            raise refused("blocks", blocks, "a sequence of Block")
+        blocks = list(blocks)
         if not blocks:
             raise SigpropError("Network got no blocks; expected at least one")
-        predict = predict or ("readout" if readout is not None else "context")
-        if predict not in PREDICTIONS:
-            raise UnknownNameError("prediction", predict, PREDICTIONS)
+        if readout is not None:
+            instance("readout", readout, Readout, "a Readout")
+        if loss is not None:
+            instance("loss", loss, LocalLoss, "a local loss such as DotProductLoss()")
+        if predict is None:
+            predict = "readout" if readout is not None else "context"
+        one_of("predict", predict, PREDICTIONS)
         if predict == "readout" and readout is None:
             raise SigpropError("Network predicts by readout but got none; expected a Readout")
         self.signal = signal
@@ -92,6 +129,7 @@ class Network(nn.Module):
         self.rule = as_rule(rule if rule is not None else VoltageRule())
         self.loss = loss if loss is not None else default_loss(signal.answers)
         self.predict = predict
+        self.sample_shape = None if sample_shape is None else axes("sample_shape", sample_shape)
         self._check_answers()
         # Last, so that the term of a loss does not change the weights that a seed gives.
         self.loss_heads = nn.ModuleDict(self._loss_heads())
@@ -105,16 +143,21 @@ class Network(nn.Module):
             # The rule before may be a module and this one not, or the other way round.
             self._modules.pop("rule", None)
             self.__dict__.pop("rule", None)
+            self._gradients_checked = False
         super().__setattr__(name, value)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Return the class scores `[B, C]` for inputs `[T, B, ...]`."""
+        """Return the class scores `[B, C]` for inputs `[T, B, ...]`, without a gradient.
+
+        The network learns by `learn`, not by a loss of these scores and `backward()`. For
+        backpropagation, give it the rule "backpropagation".
+        """
         if self.predict != "readout":
             with torch.no_grad():
                 return self.predicted(
                     {s.name: s.scores for s in self.stages(inputs) if s.scores is not None}
                 )
-        check_shape(inputs)
+        self.check_inputs(inputs)
         assert self.readout is not None  # the constructor checks it
         reading = Reading(self.readout, self.named_blocks())
         for layer in plain_pass(self.named_blocks(), self.signal, inputs):
@@ -135,13 +178,72 @@ class Network(nn.Module):
                 it. Called as soon as the layer's gradient exists and nothing waits for its
                 weights, under a local rule before the next layer runs; see `local_parameters`.
 
+        It learns under `torch.no_grad()` and `torch.inference_mode()` as well.
+
         Raises:
             SigpropError: if the network can't learn from the shapes, the labels or the values.
         """
+        self.check_batch(inputs, labels)
+        with self.learning(update) as call:
+            targets = _as_targets(as_constant(labels), self.signal.classes)
+            return self.rule.learn(self, as_constant(inputs), targets, call)
+
+    @contextmanager
+    def learning(self, update: Update | Optimizers | None) -> Iterator[Update | None]:
+        """Compute gradients in the `with` block; yield the function to call for each layer.
+
+        At the end of the first block after the rule was set, warn of the parameters that got no
+        gradient.
+
+        Raises:
+            SigpropError: if `update` can't be called, or a parameter was made under
+                `torch.inference_mode()`.
+        """
+        call = as_update(update)
+        with learning_mode(self, call) as call:
+            if self._gradients_checked:
+                yield call
+                return
+            reached = Reached(self, self.rule.leaves)
+            yield reached.watch(call)
+            self._gradients_checked = True
+            reached.warn(self._rule_name())
+
+    def check_inputs(self, inputs: Tensor) -> None:
+        """Check samples `[T, B, ...]`.
+
+        Raises:
+            SigpropError: if they are no tensor, or an axis is missing or empty.
+        """
+        check_inputs(inputs, self.sample_shape)
+
+    def check_batch(self, inputs: Tensor, labels: Tensor) -> None:
+        """Check a batch: inputs `[T, B, ...]` and labels as the signal takes them.
+
+        Raises:
+            SigpropError: if one is no tensor, or has a wrong shape, dtype or value.
+        """
+        check_labels(inputs, labels)
+        self.check_inputs(inputs)
         self.signal.check(inputs, labels)
-        check_shape(inputs)
-        targets = _as_targets(labels, self.signal.classes)
-        return self.rule.learn(self, inputs.detach(), targets, as_update(update))
+
+    def checked(self, batches: Iterable[tuple[Tensor, Tensor]]) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield batches after a check, on the network's device; labels of classes are int64.
+
+        Args:
+            batches: `(x [T, B, ...], labels)`, with labels as the signal takes them.
+
+        Raises:
+            SigpropError: if `batches` gives no pairs of tensors, or a batch is wrong; see `learn`.
+        """
+        device = next(self.parameters()).device
+        for inputs, labels in pairs(batches):
+            self.check_batch(inputs, labels)
+            labels = labels.to(device)
+            yield (
+                to_device(inputs, device),
+                _as_targets(labels, self.signal.classes),
+            )
 
     def stages(
         self, inputs: Tensor, labels: Tensor | None = None, *, record: tuple[str, ...] = ()
@@ -152,11 +254,21 @@ class Network(nn.Module):
         gradient; a caller that stops asking stops the pass. `record` names what each run keeps
         of every step.
         """
-        check_shape(inputs)
-        if labels is not None:
-            self.signal.check(inputs, labels)
-            labels = _as_targets(labels, self.signal.classes)
-        yield from self.rule.stages(self, inputs.detach(), labels, record=record)
+        if labels is None:
+            self.check_inputs(inputs)
+            yield from self.rule.stages(self, as_constant(inputs), record=record)
+            return
+        self.check_batch(inputs, labels)
+        labels = _as_targets(as_constant(labels), self.signal.classes)
+        check_made_outside_inference(self)
+        if torch.is_inference_mode_enabled():
+            raise SigpropError(
+                "stages got labels under torch.inference_mode(), where losses have no gradient; "
+                "expected torch.no_grad() or neither"
+            )
+        yield from _with_gradients(
+            self.rule.stages(self, as_constant(inputs), labels, record=record)
+        )
 
     def record(self, inputs: Tensor, names: Iterable[str]) -> dict[str, dict[str, Tensor]]:
         """Return what every block does at every step.
@@ -167,15 +279,23 @@ class Network(nn.Module):
 
         Returns:
             By block and name, `[T, B, ...]`, detached, without the contexts.
+
+        Raises:
+            SigpropError: if the inputs or a name can't be used, or a tensor of the state has no
+                axis that is known to be the batch.
         """
-        names = tuple(names)
-        rows = inputs.shape[1] if inputs.dim() > 1 else 0
+        names = names_of("names", names)
+        self.check_inputs(inputs)
+        rows = inputs.shape[1]
         kept: dict[str, dict[str, Tensor]] = {}
         with torch.no_grad():
             for stage in self.stages(inputs, record=names):
                 if stage.response is not None:
-                    recorded = stage.response.run.recorded
-                    kept[stage.name] = {name: recorded[name][:, :rows] for name in names}
+                    ran = stage.response.run
+                    kept[stage.name] = {
+                        name: _first_rows(name, ran.recorded[name], rows, ran.mean_voltage.shape)
+                        for name in names
+                    }
         return kept
 
     def predicted(self, by_layer: Mapping[str, Tensor]) -> Tensor:
@@ -225,6 +345,10 @@ class Network(nn.Module):
     def loss_of(self, block: Block) -> LocalLoss:
         """Return the local loss of a block: its own, or the network's."""
         return block.loss if block.loss is not None else self.loss
+
+    def _rule_name(self) -> str:
+        rule = self.rule
+        return type(rule.layer_rule if isinstance(rule, SignalPropagation) else rule).__name__
 
     def _check_row(self, rule: Rule) -> None:
         """Check that a rule for a row of blocks has one."""
@@ -296,22 +420,46 @@ class Network(nn.Module):
 
 
 def as_rule(rule: Rule | LayerRule) -> Rule:
-    """Return a rule as it is, or signal propagation by a layer rule."""
-    return rule if isinstance(rule, Rule) else SignalPropagation(rule)
-
-
-def check_shape(inputs: Tensor) -> None:
-    """Check the axes of samples `[T, B, ...]` at the start of a pass.
+    """Return a rule as it is, or signal propagation by a layer rule.
 
     Raises:
-        SigpropError: if an axis is missing or empty.
+        SigpropError: if it is neither.
     """
-    # Autocast keeps the weights it has cast until its context ends, but layers learn meanwhile.
-    torch.clear_autocast_cache()
-    if inputs.dim() < 3 or min(inputs.shape) < 1:
+    if isinstance(rule, Rule):
+        return rule
+    if isinstance(rule, type) or not hasattr(rule, "respond"):
+        raise refused("rule", rule, "a rule such as VoltageRule()")
+    return SignalPropagation(rule)
+
+
+def _first_rows(name: str, recorded: Tensor, rows: int, layer: Sequence[int]) -> Tensor:
+    """Return the samples of what was recorded of all rows, contexts included.
+
+    Args:
+        name: the name of the recording.
+        recorded: `[T, N, ...]`, or a state with the batch in another axis, such as the delay line
+            `[T, D, N, ...]`.
+        rows: number of samples.
+        layer: the shape of the layer's voltage, `[N, ...]`.
+
+    Raises:
+        SigpropError: if no axis is known to be that of the N rows.
+    """
+    shape = tuple(recorded.shape[1:])
+    if shape[-len(layer) :] == tuple(layer):
+        return recorded.narrow(recorded.dim() - len(layer), 0, rows)
+    if shape[:1] != tuple(layer[:1]):
         raise SigpropError(
-            f"input has shape {list(inputs.shape)}; expected [T, B, ...], none of them empty"
+            f"{name} has shape {list(shape)} at every step; expected {list(layer)}, or [N, ...] or "
+            f"[..., *{list(layer)}] for the N = {layer[0]} samples and contexts"
         )
+    return recorded[:, :rows]
+
+
+@torch.enable_grad()
+def _with_gradients(stages: Iterator[Stage]) -> Iterator[Stage]:
+    """Make every stage with gradients; the caller's mode returns between two stages."""
+    yield from stages
 
 
 def _as_targets(labels: Tensor, classes: int) -> Tensor:

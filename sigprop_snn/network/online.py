@@ -13,12 +13,14 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from sigprop_snn.arguments import instance, whole
 from sigprop_snn.errors import SigpropError
 from sigprop_snn.layers.block import Block, LayerRule
 from sigprop_snn.layers.closed_form import unrolled, voltage_from_trace
 from sigprop_snn.layers.contracts import Learned, Response, Stage, Update
 from sigprop_snn.layers.layer_pass import as_spikes, layer_pass
-from sigprop_snn.network.network import Network, Optimizers, as_update, check_shape
+from sigprop_snn.network.checks import as_constant
+from sigprop_snn.network.network import Network, Optimizers
 from sigprop_snn.neurons import Neuron, map_state
 from sigprop_snn.neurons.engines import Run, Spikes
 from sigprop_snn.neurons.stepwise import with_contexts
@@ -46,6 +48,7 @@ class Online:
     """
 
     def __init__(self, network: Network, *, window: int | None = None) -> None:
+        instance("network", network, Network, "a Network")
         if not isinstance(network.rule, SignalPropagation):
             raise SigpropError(
                 f"rule {type(network.rule).__name__} can't learn online; expected a local rule"
@@ -55,8 +58,7 @@ class Online:
                 f"can't learn online with {type(network.signal).__name__}: its contexts change "
                 "from part to part; expected one context per class, shared by all samples"
             )
-        if window is not None and window < 1:
-            raise SigpropError(f"window is {window}; expected 1 step or more")
+        window = None if window is None else whole("window", window)
         self.network = network
         self.layer_rule = network.rule.layer_rule
         self.window = window
@@ -71,9 +73,10 @@ class Online:
 
         The network's state advances.
         """
-        check_shape(inputs)
-        with torch.no_grad():
-            stages = list(self._stages(inputs, None))
+        self.network.check_inputs(inputs)
+        # The state that is kept must be able to take part in a later update.
+        with torch.inference_mode(False), torch.no_grad():
+            stages = list(self._stages(as_constant(inputs), None))
         return self.network.predicted({s.name: s.scores for s in stages if s.scores is not None})
 
     def learn(
@@ -86,10 +89,10 @@ class Online:
             labels: the present class of each row, `[B]`.
             update: as in `Network.learn`.
         """
-        self.network.signal.check(inputs, labels)
-        check_shape(inputs)
-        stages = self._stages(inputs.detach(), labels.long())
-        return learn_by_stages(self.network, stages, as_update(update))
+        self.network.check_batch(inputs, labels)
+        with self.network.learning(update) as call:
+            stages = self._stages(as_constant(inputs), as_constant(labels).long())
+            return learn_by_stages(self.network, stages, call)
 
     def _stages(self, inputs: Tensor, labels: Tensor | None) -> Iterator[Stage]:
         network = self.network
@@ -319,9 +322,9 @@ def learn_in_parts(
     Raises:
         SigpropError: if `every` is less than 1, or the rule is not local.
     """
-    if every < 1:
-        raise SigpropError(f"got an update every {every} steps; expected 1 or more")
+    every = whole("every", every)
     online = Online(network)
+    network.check_batch(inputs, labels)
     for start in range(0, len(inputs), every):
         learned = online.learn(inputs[start : start + every], labels, update)
     return learned

@@ -6,16 +6,19 @@ import copy
 import inspect
 import math
 import operator
+import types
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from torch import nn
 
+from sigprop_snn.arguments import one_of, refused
 from sigprop_snn.errors import SigpropError, UnknownNameError
 from sigprop_snn.layers.block import Block, LayerRule
 from sigprop_snn.layers.readout import Readout, features_read
-from sigprop_snn.layers.rule import Predict, Rule
+from sigprop_snn.layers.rule import PREDICTIONS, Predict, Rule
 from sigprop_snn.losses.base import LocalLoss
 from sigprop_snn.losses.catalogue import LOSSES
 from sigprop_snn.network.network import Network, as_rule
@@ -24,6 +27,7 @@ from sigprop_snn.rules.catalogue import RULES, RuleChoice
 from sigprop_snn.shapes import Layout
 from sigprop_snn.signals.base import Signal
 from sigprop_snn.signals.catalogue import SIGNALS, projected_context
+from sigprop_snn.signals.label_overlay import LabelOverlay
 
 AnyNeuron: TypeAlias = Callable[..., Any] | nn.Module | str
 AnyRule: TypeAlias = Rule | LayerRule | Callable[..., Rule | LayerRule] | str
@@ -65,16 +69,17 @@ class NetworkParts:
             model = _named("neuron", model, NEURONS)
         if isinstance(model, nn.Module):
             made: Any = copy.deepcopy(model)
-        elif callable(model):
+        elif _can_make(model, Neuron):
             made = make_neuron(model, shape)
         else:
             made = model
         if isinstance(made, nn.Module) and type(made).__module__.startswith("snntorch."):
             made = SnnTorch(made)
         if not isinstance(made, Neuron):
-            raise SigpropError(
-                f"neuron is {made!r}; expected a neuron, a maker of neurons, a snnTorch neuron, "
-                "or a name in NEURONS"
+            raise refused(
+                "neuron",
+                made,
+                "a neuron, a maker of neurons, a snnTorch neuron, or a name in NEURONS",
             )
         return made
 
@@ -89,8 +94,11 @@ class NetworkParts:
             read_side: positions per side to which the readout pools the maps of all blocks, under
                 a rule that allows it; if not given, the readout reads the last block.
         """
+        if self.predict is not None:
+            one_of("predict", self.predict, PREDICTIONS)
         choice = _named("rule", self.rule, RULES) if isinstance(self.rule, str) else None
         signal = self._signal(layout, choice)
+        self._warn_of_ignored(signal, choice)
         # Before the rule, whose random weights follow those of the readout.
         readout = Readout(math.prod(layout.outputs[-1]), layout.classes, answers=signal.answers)
         rule = self._rule(layout, choice)
@@ -109,7 +117,20 @@ class NetworkParts:
             rule=rule,
             loss=self._loss(choice),
             predict=self.predict or (choice.predict if choice is not None else None),
+            sample_shape=layout.inputs[0],
         )
+
+    def _warn_of_ignored(self, signal: Signal, choice: RuleChoice | None) -> None:
+        """Warn of a signal or a loss without an effect under a rule that is given by name."""
+        if choice is None:
+            return
+        for name in choice.ignores:
+            given = getattr(self, name, None)
+            if given is not None and not (name == "signal" and isinstance(signal, LabelOverlay)):
+                warnings.warn(
+                    f"{name} is {given!r}, which has no effect under the rule {self.rule!r}",
+                    stacklevel=4,
+                )
 
     def _signal(self, layout: Layout, choice: RuleChoice | None) -> Signal:
         signal = self.signal
@@ -119,12 +140,13 @@ class NetworkParts:
             signal = _named("signal", signal, SIGNALS)
         if signal is None:
             return projected_context(layout)
+        made: Any = signal
         # A signal is callable too, as a module.
-        made = signal if isinstance(signal, Signal) or not callable(signal) else signal(layout)
+        if _can_make(signal, Signal) and not isinstance(signal, nn.Module):
+            made = signal(layout)
         if not isinstance(made, Signal):
-            raise SigpropError(
-                f"signal is {made!r}; expected a Signal, a function of the network's Layout, or "
-                "a name in SIGNALS"
+            raise refused(
+                "signal", made, "a Signal, a function of the network's Layout, or a name in SIGNALS"
             )
         return made
 
@@ -133,16 +155,21 @@ class NetworkParts:
             return None
         made: Any = choice.make if choice is not None else self.rule
         if isinstance(made, type):
-            made = made(layout) if _has_required_argument(made) else made()
-        elif callable(made) and not isinstance(made, Rule):
+            if not issubclass(made, Rule) and not hasattr(made, "respond"):
+                raise self._no_rule(made)
+            maker: Any = made
+            made = maker(layout) if _has_required_argument(maker) else maker()
+        elif _can_make(made, Rule) and not isinstance(made, nn.Module | Rule):
             made = made(layout)
         if not isinstance(made, Rule) and not hasattr(made, "respond"):
-            raise SigpropError(
-                f"rule is {made!r}; expected a rule, a function of the network's Layout, or a "
-                "name in RULES"
-            )
+            raise self._no_rule(made)
         rule: Rule | LayerRule = made
         return rule
+
+    def _no_rule(self, made: object) -> SigpropError:
+        return refused(
+            "rule", made, "a rule, a function of the network's Layout, or a name in RULES"
+        )
 
     def _loss(self, choice: RuleChoice | None) -> LocalLoss | None:
         loss = self.loss
@@ -150,9 +177,11 @@ class NetworkParts:
             loss = choice.loss
         if isinstance(loss, str):
             loss = _named("loss", loss, LOSSES)
-        made = loss() if callable(loss) else loss
+        made: Any = loss
+        if _can_make(made, LocalLoss) and not isinstance(made, nn.Module):
+            made = made()
         if made is not None and not isinstance(made, LocalLoss):
-            raise SigpropError(f"loss is {made!r}; expected a LocalLoss or a name in LOSSES")
+            raise refused("loss", made, "a LocalLoss or a name in LOSSES")
         return made
 
 
@@ -188,6 +217,13 @@ def _listed(value: Any) -> Any:
     if isinstance(value, bool | str):
         raise TypeError
     return (value,) if hasattr(value, "__index__") and not hasattr(value, "__len__") else value
+
+
+def _can_make(maker: Any, kind: type) -> bool:
+    """Return whether something is a function of Python, or a class of this kind or of snnTorch."""
+    if isinstance(maker, type):
+        return issubclass(maker, kind) or maker.__module__.startswith("snntorch.")
+    return callable(maker) and not isinstance(maker, types.BuiltinFunctionType)
 
 
 def _named(argument: str, name: str, catalogue: Any) -> Any:

@@ -39,6 +39,9 @@ class RuleChoice:
         neuron: the rule's neuron, a name in `NEURONS`; None accepts any.
         recipe: settings that replace the data set's, by their names in `TrainConfig`.
         options: arguments for the function that makes the network, for example the normaliser.
+        ignores: choices of `TrainConfig` without an effect under the rule: "signal" (but a label
+            written over the sample changes the sample), "loss", "surrogate" (but the activity of a
+            rate neuron is its surrogate's).
     """
 
     about: str
@@ -50,13 +53,18 @@ class RuleChoice:
     neuron: str | None = None
     recipe: Mapping[str, Any] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict)
+    ignores: tuple[str, ...] = ()
 
+
+# These rules compare nothing with a context: the target enters at the readout.
+_READOUT_ONLY = ("signal", "loss")
 
 RULES: dict[str, RuleChoice] = {
     "voltage": RuleChoice(
         "Signal propagation from the membrane voltage alone",
         lambda layout: VoltageRule(),
         VoltageRule.needs,
+        ignores=("surrogate",),
     ),
     "surrogate": RuleChoice(
         "Signal propagation through the surrogate, attached before the spike",
@@ -84,6 +92,7 @@ RULES: dict[str, RuleChoice] = {
         neuron="lif",
         recipe={"network": "mlp", "steps": 6, "epochs": 8},
         options={"norm": "length", "gain": 0.5},
+        ignores=("surrogate",),
     ),
     "predictive-forward-forward": RuleChoice(
         "Predictive Forward-Forward: a circuit that represents and one that generates",
@@ -94,6 +103,7 @@ RULES: dict[str, RuleChoice] = {
         neuron="rate",
         recipe={"network": "mlp", "steps": 1, "epochs": 6},
         options={"hidden": (500, 500), "norm": "length", "gain": 1.0},
+        ignores=("signal",),
     ),
     "error-forward": RuleChoice(
         "Error forward-propagation: the output's error enters the front in a second pass",
@@ -102,6 +112,7 @@ RULES: dict[str, RuleChoice] = {
         neuron="hard-rate",
         recipe={"network": "mlp", "steps": 1, "epochs": 12, "batch_size": 64},
         options={"gain": 1.0},
+        ignores=_READOUT_ONLY,
     ),
     "hebbian": RuleChoice(
         "Contrastive Hebbian learning of leaky rates, without a gradient",
@@ -111,6 +122,7 @@ RULES: dict[str, RuleChoice] = {
         neuron="leaky-rate",
         recipe={"network": "mlp", "steps": 8, "epochs": 10, "batch_size": 64},
         options={"gain": 1.0},
+        ignores=_READOUT_ONLY,
     ),
     "error-forward-relaxing": RuleChoice(
         "Error forward-propagation in continuous time: the output always loops to the front",
@@ -120,26 +132,31 @@ RULES: dict[str, RuleChoice] = {
         neuron="leaky-rate",
         recipe={"network": "mlp", "steps": 8, "epochs": 10, "batch_size": 64},
         options={"gain": 1.0},
+        ignores=_READOUT_ONLY,
     ),
     "backpropagation": RuleChoice(
         "Backpropagation (through time), spikes by their surrogate derivative",
         lambda layout: Backpropagation(),
         Backpropagation.needs,
+        ignores=_READOUT_ONLY,
     ),
     "feedback-alignment": RuleChoice(
         "Backpropagation with fixed random weights on the way back",
         FeedbackAlignment,
         FeedbackAlignment.needs,
+        ignores=_READOUT_ONLY,
     ),
     "direct-feedback-alignment": RuleChoice(
         "The output error sent by fixed random weights straight to every block",
         DirectFeedbackAlignment,
         DirectFeedbackAlignment.needs,
+        ignores=_READOUT_ONLY,
     ),
     "direct-random-target": RuleChoice(
         "The target sent by fixed random weights straight to every block (DRTP)",
         DirectRandomTarget,
         DirectRandomTarget.needs,
+        ignores=_READOUT_ONLY,
     ),
     "target-propagation": RuleChoice(
         "Difference target propagation: targets travel back by learned inverses",
@@ -147,20 +164,24 @@ RULES: dict[str, RuleChoice] = {
         TargetPropagation.needs,
         neuron="rate",
         recipe={"steps": 1, "network": "mlp", "learning_rate": 1e-3},
+        ignores=_READOUT_ONLY,
     ),
     "local-readout": RuleChoice(
         "A fixed random readout at every block and its local error (DECOLLE)",
         LocalReadout,
         LocalReadout.needs,
+        ignores=_READOUT_ONLY,
     ),
     "e-prop": RuleChoice(
         "Eligibility traces times a learning signal sent by fixed random weights",
         EProp,
         EProp.needs,
+        ignores=_READOUT_ONLY,
     ),
     "ottt": RuleChoice(
         "Backpropagation within each step, over presynaptic traces (OTTT)",
         lambda layout: OnlineThroughTime(),
         OnlineThroughTime.needs,
+        ignores=_READOUT_ONLY,
     ),
 }

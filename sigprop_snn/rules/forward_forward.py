@@ -38,6 +38,7 @@ class ForwardForward(Rule):
     """
 
     reads_blocks: ClassVar[bool] = True
+    leaves: ClassVar[tuple[str, ...]] = ()
 
     by: LayerRule = field(default_factory=SurrogateRule)
     hard: bool = True

@@ -73,6 +73,7 @@ class Hebbian(nn.Module, Rule):
     """
 
     row_only: ClassVar[bool] = True
+    leaves: ClassVar[tuple[str, ...]] = ("signal", "norm")
     needs: ClassVar[Needs] = Needs(feedback_weights=True, stored_activations="layers")
 
     def __init__(
@@ -142,9 +143,7 @@ class Hebbian(nn.Module, Rule):
     def extra_repr(self) -> str:
         """Return the settings for `print(rule)`."""
         learned = self.loop.requires_grad
-        return (
-            f"carries={self.carries!r}, nudge={self.nudge}, learned={learned}, decay={self.decay}"
-        )
+        return f"carries={self.carries!r}, nudge={self.nudge}, learned={learned}"
 
     def _front(self, network: LearningNetwork, inputs: Tensor, *, observe: bool) -> Tensor:
         """Return the first block's current from the input, `[T, B, ...]`."""

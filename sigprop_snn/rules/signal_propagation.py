@@ -14,6 +14,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from sigprop_snn.arguments import refused
 from sigprop_snn.layers.block import Block, LayerRule
 from sigprop_snn.layers.contracts import LayerReport, Learned, Response, Stage, Update
 from sigprop_snn.layers.layer_pass import Layer, as_spikes, layer_pass
@@ -36,8 +37,13 @@ class SignalPropagation(Rule):
     """
 
     reads_blocks: ClassVar[bool] = True
+    leaves: ClassVar[tuple[str, ...]] = ()
 
     layer_rule: LayerRule
+
+    def __post_init__(self) -> None:
+        if isinstance(self.layer_rule, type) or not hasattr(self.layer_rule, "respond"):
+            raise refused("layer_rule", self.layer_rule, "a layer rule such as VoltageRule()")
 
     def learn(
         self, network: LearningNetwork, inputs: Tensor, labels: Tensor, update: Update | None

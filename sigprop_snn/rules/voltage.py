@@ -8,7 +8,7 @@ from typing import ClassVar, Literal, get_args
 import torch.nn.functional as F
 from torch import Tensor
 
-from sigprop_snn.errors import UnknownNameError
+from sigprop_snn.arguments import one_of
 from sigprop_snn.layers.block import Block
 from sigprop_snn.layers.closed_form import gradient_path
 from sigprop_snn.layers.contracts import Needs, Response
@@ -46,8 +46,7 @@ class VoltageRule:
     statistic: Statistic = "rectified"
 
     def __post_init__(self) -> None:
-        if self.statistic not in STATISTICS:
-            raise UnknownNameError("statistic", self.statistic, STATISTICS)
+        one_of("statistic", self.statistic, STATISTICS)
 
     def respond(
         self,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 from abc import ABC, abstractmethod
 from typing import ClassVar, NamedTuple
 
@@ -11,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sigprop_snn.answers import Answers
+from sigprop_snn.arguments import axes, positive, truth, whole
 from sigprop_snn.errors import SigpropError
 from sigprop_snn.neurons.engines.late import refuse_if
 
@@ -118,7 +120,8 @@ def check_sizes(signal: Signal, classes: int, shape: tuple[int, ...], fewest: in
     Raises:
         SigpropError: if there are too few classes, or the shape is empty.
     """
-    if classes < fewest or not shape or min(shape) < 1:
+    name = type(signal).__name__
+    if whole(f"classes of {name}", classes, 0) < fewest or not shape or min(shape) < 1:
         raise SigpropError(
             f"{type(signal).__name__} got {classes} classes and shape {list(shape)}; expected at "
             f"least {fewest} classes and positive sizes"
@@ -159,11 +162,13 @@ class ProjectedContext(Signal):
         self, classes: int, shape: tuple[int, ...], *, learned: bool = True, gain: float = 1.0
     ) -> None:
         super().__init__()
+        shape = axes("shape of ProjectedContext", shape)
         check_sizes(self, classes, shape)
-        self.classes = classes
-        self.shape = tuple(shape)
-        self.gain = gain
-        self.projection = drawn_weights(classes, shape, learned=learned)
+        self.classes = operator.index(classes)
+        self.shape = shape
+        self.gain = positive("gain of ProjectedContext", gain)
+        learned = truth("learned of ProjectedContext", learned)
+        self.projection = drawn_weights(self.classes, shape, learned=learned)
 
     def forward(self) -> Tensor:
         """Return the current of every context, `[C, *shape]`."""

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from sigprop_snn.arguments import instance, refused
 from sigprop_snn.data.source import derive_seed
-from sigprop_snn.device import to_device
 from sigprop_snn.errors import SigpropError
 from sigprop_snn.network import Answers, Network, Stage, correct
 from sigprop_snn.training import randomness
@@ -65,20 +65,22 @@ def evaluate(
             does.
 
     Raises:
-        SigpropError: if the network's targets are not classes, or there is no batch.
+        SigpropError: if the network's targets are not classes, there is no batch, or a batch is
+            one that `learn` refuses.
     """
+    instance("network", network, Network, "a Network")
+    if watch is not None and not callable(watch):
+        raise refused("watch", watch, "a function of a stage and labels")
     if network.signal.answers != "classes":
         raise SigpropError(
             f"the targets of {type(network.signal).__name__} are {network.signal.answers}; "
             "expected classes. For others use regression_error or multi_label_accuracy"
         )
-    device = next(network.parameters()).device
     right: dict[str, int] = {}
     spikes: dict[str, _SpikeCounts] = {}
     samples = predicted = 0
     with _evaluation_mode(network):
-        for inputs, labels in batches:
-            inputs, labels = to_device(inputs, device), labels.to(device)
+        for inputs, labels in network.checked(batches):
             samples += len(labels)
             by_layer: dict[str, Tensor] = {}
             for stage in network.stages(inputs):
@@ -167,16 +169,15 @@ def _predictions(
     network: Network, batches: Iterable[tuple[Tensor, Tensor]], answers: Answers
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield the scores and the targets of every batch."""
+    instance("network", network, Network, "a Network")
     if network.signal.answers != answers:
         raise SigpropError(
             f"the targets of {type(network.signal).__name__} are {network.signal.answers}; "
             f"expected a network whose targets are {answers}"
         )
-    device = next(network.parameters()).device
     with _evaluation_mode(network):
-        for inputs, targets in batches:
-            network.signal.check(inputs, targets)
-            yield network(to_device(inputs, device)), targets.to(device)
+        for inputs, targets in network.checked(batches):
+            yield network(inputs), targets
 
 
 @contextmanager

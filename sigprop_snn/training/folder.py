@@ -15,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from sigprop_snn.arguments import path as as_path
 from sigprop_snn.config import NOT_OF_THE_RESULT, TrainConfig
 from sigprop_snn.config_file import config_of, read_config, read_json, settings_of
 from sigprop_snn.errors import SigpropError
@@ -41,12 +42,13 @@ class RunFolder:
         self._saved_at = time.monotonic()
 
     @classmethod
-    def create(cls, path: Path) -> RunFolder:
+    def create(cls, path: Path | str) -> RunFolder:
         """Make the folder of a new run.
 
         Raises:
             SigpropError: if the folder is not empty or can't be written to.
         """
+        path = as_path("out", path)
         try:
             if path.exists() and (not path.is_dir() or any(path.iterdir())):
                 hint = "choose another with --out"
@@ -67,12 +69,13 @@ class RunFolder:
         return cls(path)
 
     @classmethod
-    def existing(cls, path: Path) -> RunFolder:
+    def existing(cls, path: Path | str) -> RunFolder:
         """Return the folder of an earlier run.
 
         Raises:
             SigpropError: if the folder holds no run.
         """
+        path = as_path("path", path)
         try:
             found = (path / CONFIG).is_file()
         except OSError as error:
@@ -119,7 +122,7 @@ class RunFolder:
     def load(
         self,
         *,
-        data_root: Path | None = None,
+        data_root: Path | str | None = None,
         device: str | None = None,
     ) -> tuple[TrainConfig, dict[str, Any] | None]:
         """Return the run's resolved configuration, and its checkpoint if there is one.
@@ -135,7 +138,7 @@ class RunFolder:
         """
         config = self.config()
         if data_root is not None:
-            config = replace(config, data_root=data_root)
+            config = replace(config, data_root=as_path("data_root", data_root))
         if device is not None:
             config = replace(config, device=device)
         config = config.resolved()

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from sigprop_snn.arguments import instance, refused
 from sigprop_snn.config import TrainConfig
 from sigprop_snn.data.source import derive_seed
 from sigprop_snn.device import peak_memory_mb, to_device
@@ -26,7 +27,7 @@ from sigprop_snn.training.evaluation import Evaluation, judge
 from sigprop_snn.training.folder import CHECKPOINT, CONFIG, SUMMARY, RunFolder, free_name
 from sigprop_snn.training.metrics import epoch_line, run_summary
 from sigprop_snn.training.result import Trained
-from sigprop_snn.training.run import TrainingRun, rounding_note
+from sigprop_snn.training.run import TrainingRun, rounding_note, warn_of_ignored
 from sigprop_snn.training.stopping import Stop, StopAskedError, stop_on_signals
 from sigprop_snn.training.tensorboard import open_tensorboard, require_tensorboard
 
@@ -49,10 +50,13 @@ def train(
             happens before the first checkpoint, the run folder is deleted.
         RunStoppedError: if a signal stopped the run.
     """
+    instance("config", config, TrainConfig, "a TrainConfig")
+    _check_say(say)
     config = config.resolved()
     if config.tensorboard:
         require_tensorboard()
     run = TrainingRun.new(config)
+    warn_of_ignored(config, run.network)
     stem = f"{config.dataset}-{config.network}-{config.rule}-seed{config.seed}"
     folder = RunFolder.create(config.out or free_name(Path("runs"), stem))
     with folder.locked():
@@ -67,10 +71,10 @@ def train(
 
 
 def resume(
-    path: Path,
+    path: Path | str,
     say: Callable[[str], object] = print,
     *,
-    data_root: Path | None = None,
+    data_root: Path | str | None = None,
     device: str | None = None,
     catch_signals: bool = False,
 ) -> Trained:
@@ -91,6 +95,7 @@ def resume(
             the data are others than those of the run. Nothing is written then.
         RunStoppedError: if a signal stopped the run.
     """
+    _check_say(say)
     folder = RunFolder.existing(path)
     with folder.locked():
         config, checkpoint = folder.load(data_root=data_root, device=device)
@@ -109,6 +114,11 @@ def resume(
         if folder.metrics() != run.history:
             folder.write_metrics(run.history)
         return _finish(run, folder, say, catch_signals=catch_signals)
+
+
+def _check_say(say: object) -> None:
+    if not callable(say):
+        raise refused("say", say, "a function of one line of text, such as print")
 
 
 def _finish(

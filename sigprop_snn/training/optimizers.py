@@ -21,7 +21,8 @@ from torch.optim.lr_scheduler import (
     StepLR,
 )
 
-from sigprop_snn.errors import UnknownNameError
+from sigprop_snn.arguments import instance
+from sigprop_snn.errors import SigpropError, UnknownNameError
 from sigprop_snn.network import Network
 
 MakeOptimizer = Callable[[Iterable[nn.Parameter]], Optimizer]
@@ -128,6 +129,7 @@ class LocalOptimizers:
     Raises:
         UnknownNameError: if `by_layer` names a layer that the network does not have or that does
             not learn.
+        SigpropError: if nothing in the network learns, or a maker makes no optimizer.
     """
 
     def __init__(
@@ -136,12 +138,21 @@ class LocalOptimizers:
         make: MakeOptimizer,
         by_layer: Mapping[str, MakeOptimizer] | None = None,
     ) -> None:
-        single = by_layer or {}
+        instance("network", network, Network, "a Network")
+        single: Mapping[str, MakeOptimizer] = {} if by_layer is None else by_layer
+        instance("by_layer", single, Mapping, "makers of optimizers by the names of layers")
         groups = {name: group for name, group in network.local_parameters().items() if group}
         for name in single:
             if name not in groups:
                 raise UnknownNameError("layer that learns", name, groups)
-        self.by_layer = {name: single.get(name, make)(group) for name, group in groups.items()}
+        if not groups:
+            raise SigpropError(
+                "the network has no parameter that learns; expected at least one with "
+                "requires_grad=True"
+            )
+        self.by_layer = {
+            name: _optimizer(name, single.get(name, make), group) for name, group in groups.items()
+        }
 
     def __call__(self, layer: str) -> None:
         """Update one layer, as `step` does."""
@@ -152,8 +163,19 @@ class LocalOptimizers:
 
         Args:
             layer: the layer's name, such as "block1".
+
+        Raises:
+            UnknownNameError: if the layer has no optimizer.
+            SigpropError: if no parameter of the layer has a gradient.
         """
+        if layer not in self.by_layer:
+            raise UnknownNameError("layer with an optimizer", str(layer), self.by_layer)
         optimizer = self.by_layer[layer]
+        if all(p.grad is None for group in optimizer.param_groups for p in group["params"]):
+            raise SigpropError(
+                f"{layer} has no gradient to learn from; expected a call by network.learn, or "
+                "after it, once for each gradient"
+            )
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
 
@@ -165,6 +187,22 @@ class LocalOptimizers:
         """Load what `state_dict` returned."""
         for name, optimizer in self.by_layer.items():
             optimizer.load_state_dict(state[name])
+
+
+def _optimizer(layer: str, make: MakeOptimizer, parameters: list[nn.Parameter]) -> Optimizer:
+    """Return the optimizer of a layer, after a check that its maker makes one.
+
+    Raises:
+        SigpropError: if it does not.
+    """
+    made: Any = make(parameters) if callable(make) else None
+    if not isinstance(made, Optimizer):
+        raise SigpropError(
+            f"make is {make!r}, which gives {layer} {made!r}; expected a function of its "
+            "parameters that returns an optimizer of torch, such as "
+            "partial(torch.optim.Adam, lr=1e-3)"
+        )
+    return made
 
 
 class LocalSchedules:

@@ -43,9 +43,9 @@ class Trained:
 
 
 def load_run(
-    path: Path,
+    path: Path | str,
     *,
-    data_root: Path | None = None,
+    data_root: Path | str | None = None,
     device: str | None = None,
 ) -> Trained:
     """Return a run from its folder, as `train` returned it. Nothing in the folder is changed.
@@ -63,6 +63,7 @@ def load_run(
     folder = RunFolder.existing(path)
     config, checkpoint = folder.load(data_root=data_root, device=device)
     if checkpoint is None:
+        path = folder.path
         raise SigpropError(
             f"run folder {str(path)!r} has no {CHECKPOINT} yet; expected one. To continue the run: "
             f"sigprop-snn resume {shlex.quote(str(path))}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import warnings
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import Any
@@ -279,6 +280,29 @@ def build_network(config: TrainConfig, shape: tuple[int, ...], classes: int) -> 
             signal=SIGNALS[config.signal],
             predict=config.predict,
             **(rule.options if rules_network else {}),
+        )
+
+
+def warn_of_ignored(config: TrainConfig, network: Network) -> None:
+    """Warn of every choice that has no effect under the rule of a run.
+
+    Args:
+        config: the resolved configuration. The rule's defaults are no choice.
+        network: the network of the run.
+    """
+    rule = RULES[config.rule]
+    defaults = {"signal": rule.signal, "loss": rule.loss, "surrogate": None}
+    graded = any(block.neuron.graded for block in network.each_block())
+    for name in rule.ignores:
+        chosen = getattr(config, name)
+        has_effect = graded if name == "surrogate" else chosen == "label-overlay"
+        if chosen == defaults[name] or has_effect:
+            continue
+        users = ", ".join(other for other, choice in RULES.items() if name not in choice.ignores)
+        warnings.warn(
+            f"{name} is {chosen!r}, which has no effect under the rule {config.rule!r}; rules that "
+            f"use it: {users}",
+            stacklevel=3,
         )
 
 

@@ -124,11 +124,11 @@ def test_without_a_gradient_nothing_is_made_ready_for_one():
 @pytest.mark.parametrize(
     ("settings", "found"),
     [
-        ({"scale": 0.0}, "scale 0.0"),
-        ({"scale": -1.0}, "scale -1.0"),
+        ({"scale": 0.0}, "scale of DotProductLoss is 0.0"),
+        ({"scale": -1.0}, "scale of DotProductLoss is -1.0"),
         ({"scale": float("nan")}, "nan"),
         ({"scale": float("inf")}, "inf"),
-        ({"grid": 0}, "grid 0"),
+        ({"grid": 0}, "grid of DotProductLoss is 0"),
         ({"label_smoothing": -0.1}, "-0.1"),
         ({"label_smoothing": 1.5}, "1.5"),
     ],

@@ -240,14 +240,14 @@ def test_going_down_the_gradient_tells_the_samples_apart(name):
 @pytest.mark.parametrize(
     ("make", "found"),
     [
-        (lambda: L2Loss(scale=-1.0), "scale -1.0"),
-        (lambda: ContrastiveLoss(grid=0), "grid 0"),
-        (lambda: HebbianLoss(scale=0.0), "HebbianLoss has scale 0.0"),
+        (lambda: L2Loss(scale=-1.0), "scale of L2Loss is -1.0"),
+        (lambda: ContrastiveLoss(grid=0), "grid of ContrastiveLoss is 0"),
+        (lambda: HebbianLoss(scale=0.0), "scale of HebbianLoss is 0.0"),
         (lambda: BinaryLoss(scale=float("nan")), "nan"),
         (lambda: CosineLoss(margin=1.0), "margin 1.0"),
         (lambda: CosineLoss(repulsion=-1.0), "repulsion -1.0"),
-        (lambda: TopK(top=0), "top 0"),
-        (lambda: TopK(temperature=0.0), "temperature 0.0"),
+        (lambda: TopK(top=0), "top of TopK is 0"),
+        (lambda: TopK(temperature=0.0), "temperature of TopK is 0.0"),
     ],
 )
 def test_settings_out_of_range_are_refused_by_value(make, found):

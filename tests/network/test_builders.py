@@ -130,7 +130,7 @@ def test_one_number_is_one_layer_or_one_axis():
         ({"loss": 3}, "loss is 3"),
         ({"signal": "contexts"}, "signal 'contexts'"),
         ({"signal": 3}, "signal is 3"),
-        ({"predict": "guess"}, "prediction 'guess'"),
+        ({"predict": "guess"}, "predict 'guess'"),
     ],
 )
 def test_parts_that_can_not_be_used_are_refused_by_name(build, settings, found):
@@ -150,5 +150,5 @@ def test_sizes_that_can_not_be_used_are_refused_by_name(wrong):
 
 @pytest.mark.parametrize("kernel", [4, 0, -1, 3.0])
 def test_a_kernel_that_changes_the_size_of_maps_is_refused(kernel):
-    with pytest.raises(SigpropError, match=f"kernel is {kernel}; expected an odd number"):
+    with pytest.raises(SigpropError, match=f"kernel is {kernel}; expected an? (odd|whole) number"):
         conv((1, 9, 9), 3, kernel=kernel)

@@ -172,5 +172,5 @@ def test_numbers_that_make_no_sense_are_refused(dense, batch):
     x, labels = batch()
     with pytest.raises(SigpropError, match="window is 0"):
         Online(dense(), window=0)
-    with pytest.raises(SigpropError, match="every 0 steps"):
+    with pytest.raises(SigpropError, match="every is 0"):
         learn_in_parts(dense(), x, labels, None, every=0)

@@ -70,11 +70,11 @@ def test_dropout_follows_every_convolution_and_not_the_dense_block():
         ({"layers": ("pool", 4)}, "layers has 'pool'"),
         ({"layers": (4, "pool", "pool")}, "layers has 'pool'"),
         ({"layers": (4, "pol")}, "layers has 'pol'"),
-        ({"layers": (4, 0)}, "layers has 0"),
-        ({"layers": (4, 2.5)}, r"layers has 2\.5"),
+        ({"layers": (4, 0)}, "layers is 0"),
+        ({"layers": (4, 2.5)}, r"layers is 2\.5"),
         ({"kernel": 4}, "kernel is 4"),
         ({"dense": 0}, "dense is 0"),
-        ({"dropout": 1.0}, r"dropout 1\.0"),
+        ({"dropout": 1.0}, r"dropout is 1\.0"),
     ],
 )
 def test_what_can_not_be_built_is_refused_by_value(settings, found):

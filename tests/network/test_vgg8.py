@@ -96,8 +96,8 @@ def test_dropout_silences_whole_maps_while_training_alone():
     ("shape", "settings", "found"),
     [
         ((64,), {}, r"\[64\]; expected \(C, H, W\)"),
-        ((3, 8, 8), {"width": 0.0}, "width 0.0"),
-        ((3, 8, 8), {"dropout": 1.0}, "dropout 1.0"),
+        ((3, 8, 8), {"width": 0.0}, "width is 0.0"),
+        ((3, 8, 8), {"dropout": 1.0}, "dropout is 1.0"),
     ],
 )
 def test_what_can_not_be_built_is_refused_by_value(shape, settings, found):

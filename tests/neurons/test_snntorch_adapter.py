@@ -140,7 +140,7 @@ def test_it_is_not_declared_linear():
 @pytest.mark.parametrize(
     ("module", "match"),
     [
-        (lambda: nn.ReLU(), "got ReLU; expected a snnTorch neuron of: Leaky"),
+        (lambda: nn.ReLU(), "module is a ReLU; expected a snnTorch neuron of: Leaky"),
         (lambda: snntorch.Leaky(beta=0.9, init_hidden=True), "init_hidden=True"),
         (lambda: snntorch.Leaky(beta=0.9, reset_delay=False), "reset_delay=False"),
     ],

@@ -45,7 +45,8 @@ def small_network():
 
 def rates_of(name, batches=BATCHES, rate=0.5):
     """The learning rate at every batch of a run."""
-    optimizers = LocalOptimizers(small_network(), optimizer_of("sgd", rate))
+    network = small_network()
+    optimizers = LocalOptimizers(network, optimizer_of("sgd", rate))
     schedules = LocalSchedules(optimizers, SCHEDULES[name], batches)
     found = []
     for _ in range(batches):
@@ -55,6 +56,8 @@ def rates_of(name, batches=BATCHES, rate=0.5):
             for group in optimizer.param_groups
         }
         found.append(at_once)
+        for weights in network.parameters():
+            weights.grad = torch.zeros_like(weights)
         for layer in optimizers.by_layer:
             optimizers.step(layer)
         schedules.step()

@@ -116,7 +116,8 @@ class TritonEngine(ReferenceEngine):
         current: Tensor = synapse._conv_forward(
             rows.contiguous(memory_format=torch.channels_last), synapse.weight, bias
         )
-        return current.unflatten(0, (-1, spikes.shape[1]))
+        steps: Tensor = current.unflatten(0, (-1, spikes.shape[1]))  # type: ignore[no-untyped-call]
+        return steps
 
     def currents(self, synapse: nn.Module, spikes: Spikes) -> Tensor:
         """Return a synapse's output for every step; that of feature maps is channels-last."""
