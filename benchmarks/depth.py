@@ -115,7 +115,8 @@ def build(case: Case, classes: int) -> Network:
         options["sources"] = SOURCES
     make = partial(BUILDERS[case.network], (3, case.size, case.size), classes, **options)
     if case.rule in REFERENCES:
-        network = make(shift=0.0, centred=False, loss=loss_of(case))
+        loss = loss_of(case) if case.rule == PREDSIM else None
+        network = make(shift=0.0, centred=False, loss=loss)
         normalise_by_batch(network)
         return network
     return make(centred=case.centring, loss=loss_of(case))
