@@ -53,6 +53,7 @@ class TrainConfig:
         dataset: the data set (`sigprop-snn list` names all).
         rule: the learning rule.
         network: the network.
+        sources: how many blocks below each block receives.
         epochs: passes over the training samples.
         steps: time steps T of a sample.
         batch_size: samples in a batch.
@@ -88,6 +89,7 @@ class TrainConfig:
     dataset: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="DATASET")]
     rule: _Name = "voltage"
     network: Annotated[str | None, tyro.conf.arg(metavar="NAME", help_behavior_hint=_RECIPE)] = None
+    sources: _Count = None
     epochs: _Count = None
     steps: _Count = None
     batch_size: _Count = None
@@ -145,7 +147,8 @@ class TrainConfig:
         one_of("rule", self.rule, RULES)
         recipe, rule = DATASETS[self.dataset].recipe, RULES[self.rule]
         defaults = {f.name: getattr(recipe, f.name) for f in fields(recipe)}
-        defaults |= {"signal": rule.signal, "loss": rule.loss, "neuron": rule.neuron or "lif"}
+        defaults |= {"signal": rule.signal, "loss": rule.loss_of(recipe)}
+        defaults["neuron"] = rule.neuron or "lif"
         defaults["predict"] = rule.predict or recipe.predict
         # A static picture gives a rate neuron the same activity at every step: one is enough.
         if (self.neuron or rule.neuron) == "rate" and not DATASETS[self.dataset].events:
@@ -243,7 +246,7 @@ class TrainConfig:
             validation=self.validation,
             seed=self.seed,
         )
-        for name in ("epochs", "patience"):
+        for name in ("epochs", "sources", "patience"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise SigpropError(f"{name} is {value}; expected 1 or more")

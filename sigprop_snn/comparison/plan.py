@@ -64,6 +64,7 @@ def _training(config: CompareConfig, name: str, seed: int) -> TrainConfig:
         network=config.network or recipe.network,
         epochs=epochs if epochs is not None else _EPOCHS.get(config.dataset, recipe.epochs),
         steps=steps,
+        sources=1,  # some rules need a row of blocks
         augment=recipe.augment,
         seed=seed,
         train_samples=config.train_samples,

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from sigprop_snn.config import TrainConfig
-from sigprop_snn.data import Batches, Data, load
+from sigprop_snn.data import DATASETS, Batches, Data, load
 from sigprop_snn.errors import SigpropError
 from sigprop_snn.network import LOSSES, NETWORKS, SIGNALS, Network
 from sigprop_snn.neurons import NEURONS
@@ -263,7 +263,7 @@ def build_network(config: TrainConfig, shape: tuple[int, ...], classes: int) -> 
         classes: number of classes C.
     """
     assert config.network is not None and config.neuron is not None  # resolved
-    assert config.loss is not None and config.signal is not None
+    assert config.loss is not None and config.signal is not None and config.sources is not None
     neuron, rule = NEURONS[config.neuron], RULES[config.rule]
     # The rule's options apply only to the network that the rule names.
     rules_network = config.network == rule.recipe.get("network", config.network)
@@ -279,6 +279,7 @@ def build_network(config: TrainConfig, shape: tuple[int, ...], classes: int) -> 
             loss=LOSSES[config.loss](),
             signal=SIGNALS[config.signal],
             predict=config.predict,
+            sources=config.sources,
             **(rule.options if rules_network else {}),
         )
 
@@ -291,7 +292,8 @@ def warn_of_ignored(config: TrainConfig, network: Network) -> None:
         network: the network of the run.
     """
     rule = RULES[config.rule]
-    defaults = {"signal": rule.signal, "loss": rule.loss, "surrogate": None}
+    loss = rule.loss_of(DATASETS[config.dataset].recipe)
+    defaults = {"signal": rule.signal, "loss": loss, "surrogate": None}
     graded = any(block.neuron.graded for block in network.each_block())
     for name in rule.ignores:
         chosen = getattr(config, name)
