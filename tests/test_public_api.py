@@ -124,6 +124,13 @@ CALLS = {
     "cost": (sp.cost, {"network": network(), "batches": [(X, Y)], "model": None}),
     "decay": (sp.decay, {"tau": 20.0, "dt": 1.0}),
     "evaluate": (sp.evaluate, {"network": network(), "batches": [(X, Y)], "watch": None}),
+    "from_snntorch": (
+        sp.from_snntorch,
+        defaults_of(
+            sp.from_snntorch,
+            model=nn.Sequential(nn.Linear(6, 5), snntorch.Leaky(beta=0.9), nn.Linear(5, 3)),
+        ),
+    ),
     "learn_in_parts": (
         sp.learn_in_parts,
         {"network": network(), "inputs": X, "labels": Y, "update": None, "every": 2},

@@ -18,6 +18,7 @@ from sigprop_snn.neurons import Neuron, SnnTorch
 from sigprop_snn.neurons.base import check_neuron
 from sigprop_snn.neurons.engines import Engine, Run, Spikes, engine_for, plain_synapse
 from sigprop_snn.neurons.engines.reference import check_contexts, observe
+from sigprop_snn.neurons.snntorch_adapter import is_snntorch
 from sigprop_snn.neurons.stepwise import is_constant, stepwise
 
 _AFFINE = (
@@ -115,7 +116,7 @@ class Block(nn.Module):
             one_of("centred", centred, CENTRINGS)
         frozen = truth("frozen", frozen)
         _check_parts(synapse=synapse, norm=norm, pool=pool)
-        if not isinstance(neuron, Neuron) and type(neuron).__module__.startswith("snntorch."):
+        if is_snntorch(neuron):
             neuron = SnnTorch(neuron)
         check_neuron(neuron)
         if rule is not None and (not hasattr(rule, "respond") or isinstance(rule, type)):
