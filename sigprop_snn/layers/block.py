@@ -75,6 +75,15 @@ class LayerRule(Protocol):
 class Block(nn.Module):
     """One layer that learns on its own: its synapse makes a current, its neuron makes spikes.
 
+    A forward hook (`register_forward_hook`) on a block fires once for every pass through it. It
+    sees the block's input and its output behind the pool, both `[T, N, ...]` and without a
+    gradient; N are the samples, and behind them the contexts where they pass too. A hook on
+    `block.neuron` sees no input, because engines do not keep the current, and the spikes before the
+    pool; a hook on the readout, in prediction and under signal propagation, the mean traces
+    `[N, K]` and the scores `[N, C]`. A hook on another part, such as the synapse, fires where the
+    engine calls that part. Rules that relax (hebbian, error-forward-relaxing,
+    predictive-forward-forward) fire no hooks while they learn.
+
     Args:
         synapse: any module from `[N, ...]` to `[N, ...]`, applied to every step: `nn.Linear`,
             `nn.Conv2d`, or a sequence.
@@ -140,6 +149,17 @@ class Block(nn.Module):
         self.sources = Sources.of(sources)
         if frozen:
             self.requires_grad_(False)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Return the block's output `[T, N, ...]` for inputs `[T, N, ...]`, without a gradient.
+
+        Raises:
+            SigpropError: if the inputs are no tensor, or not finite, or an axis is missing.
+        """
+        instance("inputs", inputs, Tensor, "a tensor [T, N, ...]")
+        if inputs.dim() < 3:
+            raise SigpropError(f"inputs have shape {list(inputs.shape)}; expected [T, N, ...]")
+        return self.run(self.engine.spikes(inputs.detach())).spikes.pooled(self.pool).dense()
 
     @property
     def is_affine(self) -> bool:
