@@ -10,6 +10,14 @@ from typing_extensions import NamedTuple, Self, TypeVar
 
 from sigprop_snn.errors import SigpropError
 
+RECORDED_ELSEWHERE = {
+    **dict.fromkeys(("spk", "spk_rec", "spikes", "s", "z", "output", "out"), "spike"),
+    **dict.fromkeys(("mem", "mem_rec", "membrane", "membrane_potential"), "voltage"),
+    **dict.fromkeys(("v", "u", "v_m", "vmem", "v_mem", "potential"), "voltage"),
+    **dict.fromkeys(("h", "v_seq", "v_reset"), "reset_voltage"),
+}
+"""What other libraries call the activity that a run records."""
+
 
 class NeuronState(Protocol):
     """A state: a NamedTuple of tensors, with the membrane voltage as `voltage`.

@@ -100,7 +100,7 @@ CALLS = {
     ),
     "Network.record": (
         lambda **given: network().record(**given),
-        {"inputs": X, "names": ["spike"]},
+        {"inputs": X, "names": ["spike"], "layers": None},
     ),
     "Neuron": (sp.Neuron, defaults_of(sp.Neuron)),
     "Online": (sp.Online, {"network": network(), "window": None}),
@@ -180,6 +180,7 @@ ALSO_NAMED = {
     "dataset": ("data set",),
     "blocks": ("sources",),
     "names": ("recording",),
+    "layers": ("layer",),
     "record": ("recording",),
     "path": ("run at",),
     "config": ("data set",),

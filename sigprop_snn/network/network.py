@@ -15,9 +15,9 @@ from sigprop_snn.errors import SigpropError
 from sigprop_snn.layers.block import Block, LayerRule
 from sigprop_snn.layers.contracts import Learned, Stage, Update
 from sigprop_snn.layers.layer_pass import plain_pass
-from sigprop_snn.layers.readout import Reading, Readout
+from sigprop_snn.layers.readout import READOUT, Reading, Readout
 from sigprop_snn.layers.rule import PREDICTIONS, Predict, Rule
-from sigprop_snn.layers.sources import first_branch, sources_by_name
+from sigprop_snn.layers.sources import INPUT, first_branch, sources_by_name
 from sigprop_snn.losses.base import LocalLoss, no_scores
 from sigprop_snn.losses.catalogue import default_loss
 from sigprop_snn.network.checks import (
@@ -270,33 +270,57 @@ class Network(nn.Module):
             self.rule.stages(self, as_constant(inputs), labels, record=record)
         )
 
-    def record(self, inputs: Tensor, names: Iterable[str]) -> dict[str, dict[str, Tensor]]:
-        """Return what every block does at every step.
+    def record(
+        self,
+        inputs: Tensor,
+        names: Iterable[str] | str,
+        layers: Iterable[str] | str | None = None,
+    ) -> dict[str, dict[str, Tensor]]:
+        """Return what layers do at every step.
 
         Args:
             inputs: `[T, B, ...]`.
-            names: "spike", "voltage" (before the reset), or a tensor of the neuron's state.
+            names: one or several of "spike", "voltage" (before the reset), and the tensors of the
+                neuron's state.
+            layers: one or several of the blocks' names, "input" (its "spike" is the inputs) and
+                "readout" (its "voltage", before the mean over time); all blocks if not given.
 
         Returns:
-            By block and name, `[T, B, ...]`, detached, without the contexts.
+            By layer and name, `[T, B, ...]`, detached, without the contexts.
 
         Raises:
             SigpropError: if the inputs or a name can't be used, or a tensor of the state has no
                 axis that is known to be the batch.
         """
         names = names_of("names", names)
+        for name in (INPUT, READOUT):
+            if name in names:
+                raise SigpropError(f"recording {name!r} is a layer; expected layers={name!r}")
+        blocks = [name for name, _ in self.named_blocks()]
+        chosen = blocks if layers is None else names_of("layers", layers)
+        for layer in chosen:
+            one_of("layer", layer, [INPUT, *(name for name, _ in self.named_layers())])
         self.check_inputs(inputs)
+        found: dict[str, dict[str, Tensor]] = {INPUT: {"spike": inputs.detach()}}
+        sent: dict[str, Tensor] = {}
+        read = self.readout.names(self.named_blocks()) if self.readout and READOUT in chosen else ()
         rows = inputs.shape[1]
-        kept: dict[str, dict[str, Tensor]] = {}
         with torch.no_grad():
             for stage in self.stages(inputs, record=names):
-                if stage.response is not None:
-                    ran = stage.response.run
-                    kept[stage.name] = {
-                        name: _first_rows(name, ran.recorded[name], rows, ran.mean_voltage.shape)
-                        for name in names
-                    }
-        return kept
+                if stage.response is None:
+                    continue
+                ran = stage.response.run
+                found[stage.name] = {
+                    name: _first_rows(name, ran.recorded[name], rows, ran.mean_voltage.shape)
+                    for name in names
+                }
+                if stage.name in read:
+                    pool = self.block(stage.name).pool
+                    sent[stage.name] = ran.spikes.rows(0, rows).pooled(pool).dense()
+        if self.readout is not None and read:
+            voltage = self.readout.trace(*(sent[name] for name in read)).recorded["voltage"]
+            found[READOUT] = {"voltage": voltage}
+        return {layer: _chosen(layer, found[layer], names) for layer in chosen}
 
     def predicted(self, by_layer: Mapping[str, Tensor]) -> Tensor:
         """Return the network's own scores `[B, C]`, given those of its layers by name."""
@@ -335,6 +359,15 @@ class Network(nn.Module):
         """Yield every block with its name, "block1" for the first, in order."""
         for index, block in enumerate(self.each_block()):
             yield f"block{index + 1}", block
+
+    def block(self, name: str) -> Block:
+        """Return the block of a name, "block1" for the first.
+
+        Raises:
+            UnknownNameError: if there is none.
+        """
+        blocks = dict(self.named_blocks())
+        return blocks[one_of("block", name, blocks)]
 
     def named_layers(self) -> Iterator[tuple[str, nn.Module]]:
         """Yield the blocks and the readout with their names, in order."""
@@ -454,6 +487,20 @@ def _first_rows(name: str, recorded: Tensor, rows: int, layer: Sequence[int]) ->
             f"[..., *{list(layer)}] for the N = {layer[0]} samples and contexts"
         )
     return recorded[:, :rows]
+
+
+def _chosen(layer: str, found: Mapping[str, Tensor], names: tuple[str, ...]) -> dict[str, Tensor]:
+    """Return what is recorded of a layer under names; the input and the readout have one each.
+
+    Raises:
+        SigpropError: if the layer has nothing under these names.
+    """
+    chosen = {name: found[name] for name in names if name in found}
+    if names and found and not chosen:
+        raise SigpropError(
+            f"{layer} has no recording of {', '.join(names)}; expected {', '.join(found)}"
+        )
+    return chosen
 
 
 @torch.enable_grad()
