@@ -48,7 +48,7 @@ def as_update(update: Update | Optimizers | None) -> Update | None:
         SigpropError: if it is neither, or one optimizer of torch for the whole network.
     """
     given: Any = update
-    if isinstance(given, torch.optim.Optimizer):
+    if isinstance(given, torch.optim.Optimizer) and not callable(given):
         raise SigpropError(
             f"update is one {type(given).__name__} for the whole network; expected one for each "
             "layer: LocalOptimizers(network, make). Or give no update, and call step() after learn"
