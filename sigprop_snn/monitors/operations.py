@@ -79,7 +79,7 @@ def count_operations(network: Network, inputs: Tensor) -> dict[str, Operations]:
     was_training = network.training
     network.eval()
     counted: dict[str, Operations] = {}
-    samples = inputs
+    samples = inputs = network.entering(inputs)
     inputs = network.signal.plain(samples)
     arriving = _Arriving(inputs, nn.Identity(), constant=len(inputs) > 1 and is_constant(inputs))
     kept = Kept(sources_by_name(network.named_blocks()), arriving)

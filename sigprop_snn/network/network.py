@@ -23,12 +23,14 @@ from sigprop_snn.losses.catalogue import default_loss
 from sigprop_snn.network.checks import (
     Reached,
     as_constant,
+    as_weights,
     check_inputs,
     check_labels,
     check_made_outside_inference,
     learning_mode,
     pairs,
 )
+from sigprop_snn.network.scores import Scores
 from sigprop_snn.rules.signal_propagation import SignalPropagation
 from sigprop_snn.rules.voltage import VoltageRule
 from sigprop_snn.signals.base import Signal
@@ -152,6 +154,10 @@ class Network(nn.Module):
         The network learns by `learn`, not by a loss of these scores and `backward()`. For
         backpropagation, give it the rule "backpropagation".
         """
+        scores = self._scores(inputs)
+        return Scores.of(scores) if self.training else scores
+
+    def _scores(self, inputs: Tensor) -> Tensor:
         if self.predict != "readout":
             with torch.no_grad():
                 return self.predicted(
@@ -160,7 +166,7 @@ class Network(nn.Module):
         self.check_inputs(inputs)
         assert self.readout is not None  # the constructor checks it
         reading = Reading(self.readout, self.named_blocks())
-        for layer in plain_pass(self.named_blocks(), self.signal, inputs):
+        for layer in plain_pass(self.named_blocks(), self.signal, as_weights(self, inputs)):
             reading.add(layer.name, layer.sent)
         with torch.no_grad():
             return reading.scores()
@@ -186,7 +192,7 @@ class Network(nn.Module):
         self.check_batch(inputs, labels)
         with self.learning(update) as call:
             targets = _as_targets(as_constant(labels), self.signal.classes)
-            return self.rule.learn(self, as_constant(inputs), targets, call)
+            return self.rule.learn(self, self.entering(inputs), targets, call)
 
     @contextmanager
     def learning(self, update: Update | Optimizers | None) -> Iterator[Update | None]:
@@ -217,6 +223,10 @@ class Network(nn.Module):
         """
         check_inputs(inputs, self.sample_shape)
 
+    def entering(self, inputs: Tensor) -> Tensor:
+        """Return checked inputs in the dtype of the weights, without a gradient."""
+        return as_weights(self, as_constant(inputs))
+
     def check_batch(self, inputs: Tensor, labels: Tensor) -> None:
         """Check a batch: inputs `[T, B, ...]` and labels as the signal takes them.
 
@@ -241,7 +251,7 @@ class Network(nn.Module):
             self.check_batch(inputs, labels)
             labels = labels.to(device)
             yield (
-                to_device(inputs, device),
+                as_weights(self, to_device(inputs, device)),
                 _as_targets(labels, self.signal.classes),
             )
 
@@ -256,7 +266,7 @@ class Network(nn.Module):
         """
         if labels is None:
             self.check_inputs(inputs)
-            yield from self.rule.stages(self, as_constant(inputs), record=record)
+            yield from self.rule.stages(self, self.entering(inputs), record=record)
             return
         self.check_batch(inputs, labels)
         labels = _as_targets(as_constant(labels), self.signal.classes)
@@ -267,7 +277,7 @@ class Network(nn.Module):
                 "expected torch.no_grad() or neither"
             )
         yield from _with_gradients(
-            self.rule.stages(self, as_constant(inputs), labels, record=record)
+            self.rule.stages(self, self.entering(inputs), labels, record=record)
         )
 
     def record(

@@ -77,7 +77,7 @@ class Online:
         self.network.check_inputs(inputs)
         # The state that is kept must be able to take part in a later update.
         with torch.inference_mode(False), torch.no_grad():
-            stages = list(self._stages(as_constant(inputs), None))
+            stages = list(self._stages(self.network.entering(inputs), None))
         return self.network.predicted({s.name: s.scores for s in stages if s.scores is not None})
 
     def learn(
@@ -92,7 +92,7 @@ class Online:
         """
         self.network.check_batch(inputs, labels)
         with self.network.learning(update) as call:
-            stages = self._stages(as_constant(inputs), as_constant(labels).long())
+            stages = self._stages(self.network.entering(inputs), as_constant(labels).long())
             return learn_by_stages(self.network, stages, call)
 
     def _stages(self, inputs: Tensor, labels: Tensor | None) -> Iterator[Stage]:
