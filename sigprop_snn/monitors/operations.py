@@ -11,6 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from sigprop_snn.arguments import instance
 from sigprop_snn.errors import SigpropError
 from sigprop_snn.layers.layer_pass import plain_pass
 from sigprop_snn.layers.readout import READOUT, Readout
@@ -75,6 +76,7 @@ def count_operations(network: Network, inputs: Tensor) -> dict[str, Operations]:
     Raises:
         SigpropError: if the operations of a synapse can't be counted, or the input does not fit.
     """
+    instance("network", network, Network, "a Network")
     network.check_inputs(inputs)
     was_training = network.training
     network.eval()
