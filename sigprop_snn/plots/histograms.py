@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from sigprop_snn.errors import SigpropError
-from sigprop_snn.plots.arrays import Array, ArrayInput, checked
+from sigprop_snn.plots.arrays import Array, ArrayInput, by_name, checked
 from sigprop_snn.plots.style import (
     DASHED,
     GREY,
@@ -48,6 +48,7 @@ def voltage_histogram(
     Raises:
         SigpropError: On an empty, NaN or wrongly shaped input, or borders that don't rise.
     """
+    by_name(layers, "layers", "edges and counts")
     if not layers:
         raise SigpropError("layers is empty; expected edges and counts for at least one layer.")
     read = {name: _checked_bins(name, *bins) for name, bins in layers.items()}
