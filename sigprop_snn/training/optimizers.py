@@ -21,7 +21,7 @@ from torch.optim.lr_scheduler import (
     StepLR,
 )
 
-from sigprop_snn.arguments import instance
+from sigprop_snn.arguments import function, instance, one_of, whole
 from sigprop_snn.errors import SigpropError, UnknownNameError
 from sigprop_snn.network import Network
 
@@ -105,8 +105,7 @@ def optimizer_of(name: str, rate: float, weight_decay: float | None = None) -> M
     Raises:
         UnknownNameError: if `OPTIMIZERS` has no such name.
     """
-    if name not in OPTIMIZERS:
-        raise UnknownNameError("optimizer", name, OPTIMIZERS)
+    one_of("optimizer", name, OPTIMIZERS)
     decay = {} if weight_decay is None else {"weight_decay": weight_decay}
     return partial(OPTIMIZERS[name], lr=rate, **decay)
 
@@ -297,6 +296,9 @@ class LocalSchedules:
     """
 
     def __init__(self, optimizers: LocalOptimizers, make: MakeSchedule, batches: int) -> None:
+        instance("optimizers", optimizers, LocalOptimizers, "LocalOptimizers")
+        function("make", make, "a function of an optimizer and a number of batches")
+        batches = whole("batches", batches)
         self.by_layer = {
             name: make(optimizer, batches) for name, optimizer in optimizers.by_layer.items()
         }
