@@ -259,8 +259,9 @@ def called() -> dict[str, object]:
     for package, module in PACKAGES.items():
         for name in module.__all__:
             value = getattr(module, name)
-            if callable(value) and name not in RECORDS | TYPES | TORCH:
-                found.setdefault(f"{package}.{name}", value)
+            known = name in RECORDS | TYPES | TORCH or any(value is each for each in found.values())
+            if callable(value) and not known:
+                found[f"{package}.{name}"] = value
     return found
 
 

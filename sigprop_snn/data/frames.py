@@ -76,9 +76,9 @@ class Frames:
         for name in ("bin_width", "denoise"):
             value = getattr(self, name)
             if value is not None:
-                whole(f"{name} in microseconds", value)
-        whole("start in microseconds", self.start, 0)
-        if self.end is not None and whole("end in microseconds", self.end) <= self.start:
+                whole(name, value)
+        whole("start", self.start, 0)
+        if self.end is not None and whole("end", self.end) <= self.start:
             raise SigpropError(f"end is {self.end}; expected more than start, {self.start}")
         if self.end is not None and self.bin_width is not None:
             raise SigpropError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -116,6 +116,12 @@ def checked_pairs(
 def by_name(values: object, argument: str, expected: str) -> None:
     """Raise a SigpropError unless an argument is a mapping from names."""
     instance(argument, values, Mapping, f"{expected} by name")
+
+
+def records(argument: str, values: object) -> None:
+    """Raise a SigpropError unless an argument is a list of mappings."""
+    for record in instance(argument, values, Sequence, "a list of records"):
+        instance(f"a record of {argument}", record, Mapping, "values by name")
 
 
 def same_shape(array: Array, name: str, like: Array, like_name: str) -> None:

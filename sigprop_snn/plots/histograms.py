@@ -54,7 +54,9 @@ def voltage_histogram(
     read = {name: _checked_bins(name, *bins) for name, bins in layers.items()}
     colours = layer_colours(layers)
     host = axes_for(ax, (6.4, 0.95 * len(layers) + 0.9))
-    set_title(host, title or "membrane voltages relative to the threshold", pad=12)
+    set_title(
+        host, "membrane voltages relative to the threshold" if title is None else title, pad=12
+    )
     strips = stack(host, [1.0] * len(layers), gap=0.3)
     low = min(float(edges[0]) for edges, _ in read.values())
     high = max(float(edges[-1]) for edges, _ in read.values())
