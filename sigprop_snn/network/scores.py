@@ -47,7 +47,9 @@ class Scores(Tensor):
                     "which gives every layer the gradient of its local loss. For backpropagation: "
                     "rule='backpropagation'"
                 )
-        return super().__torch_function__(func, types, args, kwargs or {})
+        return super().__torch_function__(  # type: ignore[no-untyped-call]
+            func, types, args, kwargs or {}
+        )
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
         """Return a copy as a plain tensor."""
@@ -56,8 +58,8 @@ class Scores(Tensor):
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         """Return what a file keeps: a plain tensor."""
-        return self.as_subclass(Tensor).__reduce_ex__(protocol)
+        return self.as_subclass(Tensor).__reduce_ex__(protocol)  # type: ignore[no-untyped-call]
 
-    def __repr__(self, *, tensor_contents: object = None) -> str:
+    def __repr__(self) -> str:  # type: ignore[override]
         """Return the numbers, as a plain tensor does."""
         return repr(self.as_subclass(Tensor))

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import cast
 
 import torch
 from torch import nn
@@ -160,8 +160,7 @@ def _neuron(module: nn.Module, place: str) -> Neuron:
         SigpropError: if there is none; it names the place.
     """
     if isinstance(module, Neuron):
-        made: Any = copied(module)
-        return made
+        return cast(Neuron, copied(module))
     try:
         return as_neuron(module)
     except SigpropError as error:
