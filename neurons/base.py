@@ -211,12 +211,14 @@ class Neuron(nn.Module, Generic[S]):
         voltage = getattr(after, "voltage", None)
         if isinstance(voltage, Tensor) and voltage.shape == current.shape:
             return after
-        found = after if not isinstance(voltage, Tensor) else voltage
         expected = "a NamedTuple whose `voltage` has the shape of the current"
-        raise self._returned(method, found, expected, current)
+        raise self._returned(method, after, expected, current)
 
     def _returned(self, method: str, found: object, expected: str, current: Tensor) -> SigpropError:
+        voltage = getattr(found, "voltage", None)
         shape = f" of shape {list(found.shape)}" if isinstance(found, Tensor) else ""
+        if isinstance(voltage, Tensor):
+            shape = f" with a voltage of shape {list(voltage.shape)}"
         return SigpropError(
             f"{method} of {type(self).__name__} returned a {type(found).__name__}{shape}; "
             f"expected {expected}, {list(current.shape)}"

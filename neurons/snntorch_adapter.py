@@ -173,16 +173,22 @@ def as_neuron(module: nn.Module, surrogate: Surrogate | None = None) -> Neuron:
     Raises:
         SigpropError: as `SnnTorch`, but not for `init_hidden=True`.
     """
-    visible: Any = copied(module)
-    if getattr(visible, "init_hidden", False):
-        visible.init_hidden = False
-    made = SnnTorch(visible, surrogate)
-    if type(visible) is not snntorch.Leaky or not _is_plain(visible):
+    made = wrapped(copied(module), surrogate)
+    if type(made.module) is not snntorch.Leaky or not _is_plain(made.module):
         return made
-    beta = float(visible.beta.clamp(0, 1))
+    beta = float(made.module.beta.clamp(0, 1))
     if made.reset_mode == "subtract" and beta != 1.0:
         return made
-    return LIF(beta, float(visible.threshold), made.reset_mode, surrogate)
+    return LIF(beta, float(made.module.threshold), made.reset_mode, surrogate)
+
+
+def wrapped(module: nn.Module, surrogate: Surrogate | None = None) -> SnnTorch:
+    """Return the adapter of a snnTorch neuron; of a copy where the neuron hides its state."""
+    visible: Any = module
+    if getattr(module, "init_hidden", False):
+        visible = copied(module)
+        visible.init_hidden = False
+    return SnnTorch(visible, surrogate)
 
 
 def _is_plain(module: Any) -> bool:

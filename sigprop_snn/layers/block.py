@@ -14,11 +14,11 @@ from sigprop_snn.layers.contracts import Response
 from sigprop_snn.layers.norm import RunningMean, RunningNorm, RunningScale
 from sigprop_snn.layers.sources import AnySources, Sources
 from sigprop_snn.losses.base import LocalLoss
-from sigprop_snn.neurons import Neuron, SnnTorch
+from sigprop_snn.neurons import Neuron
 from sigprop_snn.neurons.base import check_neuron
 from sigprop_snn.neurons.engines import Engine, Run, Spikes, engine_for, plain_synapse
 from sigprop_snn.neurons.engines.reference import check_contexts, observe
-from sigprop_snn.neurons.snntorch_adapter import is_snntorch
+from sigprop_snn.neurons.snntorch_adapter import is_snntorch, wrapped
 from sigprop_snn.neurons.stepwise import is_constant, stepwise
 
 _AFFINE = (
@@ -126,7 +126,7 @@ class Block(nn.Module):
         frozen = truth("frozen", frozen)
         _check_parts(synapse=synapse, norm=norm, pool=pool)
         if is_snntorch(neuron):
-            neuron = SnnTorch(neuron)
+            neuron = wrapped(neuron)
         check_neuron(neuron)
         if rule is not None and (not hasattr(rule, "respond") or isinstance(rule, type)):
             raise refused("rule", rule, "a layer rule such as VoltageRule()")

@@ -112,7 +112,8 @@ class Network(nn.Module):
         instance("signal", signal, Signal, "a Signal such as ProjectedContext(...)")
         blocks = [blocks] if isinstance(blocks, Block) else blocks
         if not isinstance(blocks, Iterable) or not all(isinstance(b, Block) for b in blocks):
-            raise refused("blocks", blocks, "a sequence of Block")
+            hint = "; from_snntorch(model) makes them" if isinstance(blocks, nn.Sequential) else ""
+            raise refused("blocks", blocks, f"a sequence of Block{hint}")
         blocks = list(blocks)
         if not blocks:
             raise SigpropError("Network got no blocks; expected at least one")

@@ -21,8 +21,8 @@ from sigprop_snn.layers.rule import PREDICTIONS, Predict, Rule
 from sigprop_snn.losses.base import LocalLoss
 from sigprop_snn.losses.catalogue import LOSSES
 from sigprop_snn.network.network import Network, as_rule
-from sigprop_snn.neurons import NEURONS, Neuron, SnnTorch, make_neuron
-from sigprop_snn.neurons.snntorch_adapter import copied, is_snntorch
+from sigprop_snn.neurons import NEURONS, Neuron, make_neuron
+from sigprop_snn.neurons.snntorch_adapter import copied, is_snntorch, wrapped
 from sigprop_snn.rules.catalogue import RULES, RuleChoice
 from sigprop_snn.shapes import Layout
 from sigprop_snn.signals.base import Signal
@@ -74,7 +74,7 @@ class NetworkParts:
         else:
             made = model
         if is_snntorch(made):
-            made = SnnTorch(made)
+            made = wrapped(made)
         if not isinstance(made, Neuron):
             raise refused(
                 "neuron",

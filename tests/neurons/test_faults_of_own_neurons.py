@@ -97,7 +97,7 @@ FAULTS = {
     BareTensor: "state is a Tensor.*`voltage`",
     WithoutSuper: r"WithoutSuper .*super\(\)\.__init__\(\)",
     WithoutNeuron: r"WithoutNeuron .*super\(\)\.__init__\(\)",
-    ChangesTheShape: r"ChangesTheShape .*\[(4|5)\]",
+    ChangesTheShape: r"ChangesTheShape returned a State with a voltage of shape .*\[(4|5)\]",
 }
 
 
