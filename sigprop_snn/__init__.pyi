@@ -25,6 +25,7 @@ from .network import SurrogateRule as SurrogateRule
 from .network import TopK as TopK
 from .network import VoltageRule as VoltageRule
 from .network import conv as conv
+from .network import from_snntorch as from_snntorch
 from .network import learn_in_parts as learn_in_parts
 from .network import mlp as mlp
 from .network import vgg as vgg

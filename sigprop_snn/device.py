@@ -9,6 +9,7 @@ import sys
 import torch
 from torch import Tensor
 
+from sigprop_snn.arguments import instance
 from sigprop_snn.errors import SigpropError
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # parameters of glibc's mallopt
@@ -52,6 +53,7 @@ def to_device(inputs: Tensor, device: torch.device) -> Tensor:
 
 def peak_memory_mb(device: torch.device) -> float:
     """Return the peak memory so far in MiB: of this process, or of the tensors on a GPU."""
+    instance("device", device, torch.device, "a device such as torch.device('cpu')")
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sigprop_snn.analysis.separability import ridge_probe, spike_counts
+from sigprop_snn.arguments import instance
 from sigprop_snn.errors import SigpropError
 from sigprop_snn.layers.contracts import Response
 from sigprop_snn.layers.scoring import correct
@@ -65,6 +66,9 @@ def depth_profile(network: Network, fitted: Batches, held_out: Batches) -> tuple
     Raises:
         SigpropError: if there are no batches, or the samples to fit have one class.
     """
+    instance("network", network, Network, "a Network")
+    for kind, batches in (("fitted", fitted), ("held_out", held_out)):
+        instance(kind, batches, Sequence, "a list of batches (x [T, B, ...], labels [B])")
     if not fitted or not held_out:
         raise SigpropError("depth_profile got no batches; expected at least one of each kind")
     device = next(network.parameters()).device
@@ -109,6 +113,7 @@ def mean_input_shares(network: Network, inputs: Tensor, labels: Tensor) -> dict[
     Returns:
         By the block's name; blocks without a local loss or without a weight are left out.
     """
+    instance("network", network, Network, "a Network")
     ((inputs, labels),) = network.checked([(inputs, labels)])
     whole, centred = (
         _weight_gradients(network, inputs, labels, centred=centred) for centred in (False, True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from sigprop_snn.arguments import instance
 from sigprop_snn.compare_config import CompareConfig
 from sigprop_snn.config import TrainConfig
 from sigprop_snn.data import DATASETS
@@ -23,6 +24,7 @@ def trainings(config: CompareConfig) -> list[TrainConfig]:
     Raises:
         SigpropError: if a name is unknown or a number is out of range.
     """
+    instance("config", config, CompareConfig, "a CompareConfig")
     if config.dataset not in DATASETS:
         raise UnknownNameError("data set", config.dataset, DATASETS)
     if config.seeds < 1:

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from sigprop_snn.arguments import refused
 from sigprop_snn.rules import RULES
 
 
@@ -77,6 +78,8 @@ class RuleRow:
 
 def rows_of(records: Sequence[Mapping[str, Any]]) -> list[RuleRow]:
     """Return one row for each rule, the most accurate first and failed rules last."""
+    if not isinstance(records, Sequence) or not all(isinstance(r, Mapping) for r in records):
+        raise refused("records", records, "the records of a comparison")
     records = sorted(records, key=lambda record: record["seed"])
     names = dict.fromkeys(record["rule"] for record in records)
     rows = [_row(name, [r for r in records if r["rule"] == name]) for name in names]
@@ -94,6 +97,8 @@ def as_csv(rows: Sequence[RuleRow]) -> str:
 
 def as_text(rows: Sequence[RuleRow]) -> str:
     """Return the rows as a table of text, with notes and errors below it."""
+    if not isinstance(rows, Sequence) or not all(isinstance(row, RuleRow) for row in rows):
+        raise refused("rows", rows, "the rows of a comparison")
     head = ("", "accuracy", "seconds", "MiB", "MiB of", "spikes", "operations", "parameters", "",
             "backward", "transposed", "feedback", "stored")  # fmt: skip
     under = ("rule", "%", "per epoch", "per step", "process", "per sample", "per sample", "", "T",

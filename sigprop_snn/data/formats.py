@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sigprop_snn.arguments import path
 from sigprop_snn.data.events import (
     LARGEST_FILE,
     EventFileError,
@@ -60,7 +61,7 @@ def read_events(file: Path | str) -> Events:
         EventFileError: if the file is missing, damaged, too large or no recording.
         SigpropError: if a package that the format needs isn't installed.
     """
-    file = Path(file)
+    file = path("file", file)
     reader = READERS.get(file.suffix.lower())
     if reader is None:
         raise EventFileError(

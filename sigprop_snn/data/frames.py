@@ -8,6 +8,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from sigprop_snn.arguments import axes, instance, refused, whole
 from sigprop_snn.data.events import Events, find_fault
 from sigprop_snn.errors import SigpropError
 
@@ -74,11 +75,10 @@ class Frames:
     def __post_init__(self) -> None:
         for name in ("bin_width", "denoise"):
             value = getattr(self, name)
-            if value is not None and value < 1:
-                raise SigpropError(f"{name} is {value}; expected 1 microsecond or more")
-        if self.start < 0:
-            raise SigpropError(f"start is {self.start}; expected 0 microseconds or more")
-        if self.end is not None and self.end <= self.start:
+            if value is not None:
+                whole(name, value)
+        whole("start", self.start, 0)
+        if self.end is not None and whole("end", self.end) <= self.start:
             raise SigpropError(f"end is {self.end}; expected more than start, {self.start}")
         if self.end is not None and self.bin_width is not None:
             raise SigpropError(
@@ -89,8 +89,8 @@ class Frames:
             raise SigpropError(f"outside is {self.outside!r}; expected 'keep' or 'drop'")
         for name in ("size", "sensor"):
             side = getattr(self, name)
-            if side is not None and (len(side) != 2 or min(side) < 1):
-                raise SigpropError(f"{name} is {side}; expected a width and a height, 1 or more")
+            if side is not None and (len(axes(name, side)) != 2 or min(axes(name, side)) < 1):
+                raise refused(name, side, "a width and a height, 1 or more")
 
 
 def to_frames(events: Events, sensor: tuple[int, int, int], steps: int, duration: int) -> Counts:
@@ -110,6 +110,12 @@ def to_frames(events: Events, sensor: tuple[int, int, int], steps: int, duration
         SigpropError: if there is no event, an event is outside the sensor, a time falls or is below
             0, `steps` < 1, or one pixel has more than 255 events in a step.
     """
+    instance("events", events, np.ndarray, "a structured array of events")
+    sides = axes("sensor", sensor)
+    if len(sides) != 3:
+        raise refused("sensor", sensor, "width, height and number of polarities")
+    steps, duration = whole("steps", steps), whole("duration", duration)
+    sensor = (sides[0], sides[1], sides[2])
     fault = find_fault(events, sensor)
     if fault:
         raise SigpropError(f"the recording {fault[0]}; expected {fault[1]}")

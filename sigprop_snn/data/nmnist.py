@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from sigprop_snn.arguments import path
 from sigprop_snn.data.events import (
     EventFileError,
     Events,
@@ -38,6 +39,7 @@ def read_nmnist_file(file: Path) -> Events:
         EventFileError: if the file is empty, incomplete or too large, or contains no event, a pixel
             outside the 34x34 sensor or a time that falls.
     """
+    file = path("file", file)
     events = read_bin(file)
     fault = find_fault(events, _SENSOR.size)
     if fault:

@@ -8,7 +8,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from sigprop_snn.arguments import number, one_of, truth, whole
+from sigprop_snn.arguments import instance, number, one_of, truth, whole
 from sigprop_snn.data.augment import Augment
 from sigprop_snn.data.batches import Batches, BatchOptions, Data
 from sigprop_snn.data.source import Source, Split, derive_seed, draw_balanced
@@ -53,6 +53,7 @@ def prepare(
         UnknownNameError: if the encoding is unknown.
         SigpropError: if any other value can't be used.
     """
+    instance("source", source, Source, "a Source")
     check_arguments(
         source.name,
         steps=steps,

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from sigprop_snn.errors import SigpropError
-from sigprop_snn.plots.arrays import Array, number
+from sigprop_snn.plots.arrays import Array, number, records
 from sigprop_snn.plots.style import (
     INK,
     TITLE_SIZE,
@@ -49,6 +49,7 @@ def learning_curves(
     Raises:
         SigpropError: If the history is empty, or holds NaN or a value that isn't a number.
     """
+    records("history", history)
     if len(history) == 0:
         raise SigpropError("history is empty; expected a record for at least one epoch.")
     epochs = np.array(

@@ -14,6 +14,7 @@ from sigprop_snn.errors import SigpropError
 from sigprop_snn.plots.arrays import (
     Array,
     ArrayInput,
+    by_name,
     checked,
     flatten_time,
     is_whole,
@@ -144,6 +145,7 @@ def network_raster(
 
 
 def _strips(layers: Mapping[str, ArrayInput], max_neurons: int) -> list[_Strip]:
+    by_name(layers, "layers", "arrays [T, ...]")
     if not layers:
         raise SigpropError("layers is empty; expected a name and an array [T, ...] per layer.")
     colours = layer_colours(layers)

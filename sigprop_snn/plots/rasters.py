@@ -8,7 +8,16 @@ from matplotlib.collections import PolyCollection
 from matplotlib.ticker import StrMethodFormatter
 
 from sigprop_snn.plots.arrays import Array, ArrayInput, checked_spikes, thin_step, thinned_count
-from sigprop_snn.plots.style import INK, OFF, axes_for, dress, ticks, time_axis, time_scale
+from sigprop_snn.plots.style import (
+    INK,
+    OFF,
+    axes_for,
+    check_colour,
+    dress,
+    ticks,
+    time_axis,
+    time_scale,
+)
 
 
 def raster(
@@ -38,6 +47,7 @@ def raster(
         SigpropError: On an empty, NaN, fractional or wrongly shaped input.
     """
     flat = checked_spikes(spikes, "spikes")
+    check_colour(colour)
     steps, count = flat.shape
     pitch = thin_step(count, max_neurons, "max_neurons")
     scale = time_scale(step_ms)

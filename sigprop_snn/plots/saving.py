@@ -13,6 +13,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from sigprop_snn.arguments import path as as_path
 from sigprop_snn.errors import SigpropError
 from sigprop_snn.files import write_atomically
 from sigprop_snn.plots.style import figure_of
@@ -46,7 +47,7 @@ def save(picture: Figure | Axes | Iterable[Axes], path: str | os.PathLike[str]) 
 
 def write_file(path: str | os.PathLike[str], ending: str, write: Callable[[Path], object]) -> Path:
     """Write a file with `write_atomically`, after a check of the ending of its name."""
-    target = Path(path).expanduser()
+    target = as_path("path", path)
     if target.suffix.lower() != ending:
         raise SigpropError(f"path is {str(target)!r}; expected a name that ends in {ending!r}.")
     return write_atomically(target, write, make_folders=True)

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from sigprop_snn.errors import SigpropError
-from sigprop_snn.plots.arrays import Array, number
+from sigprop_snn.plots.arrays import Array, number, records
 from sigprop_snn.plots.style import (
     FAINT,
     GREY,
@@ -67,6 +67,7 @@ def rule_spectrum(
         SigpropError: If there is no row, or a row has no rule or no accuracy, or a value that is
             not a finite number.
     """
+    records("rows", rows)
     if len(rows) == 0:
         raise SigpropError("rows is empty; expected a row for at least one rule.")
     for place, row in enumerate(rows):

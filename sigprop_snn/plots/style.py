@@ -12,10 +12,11 @@ from typing import Any, Literal, TypeAlias
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colorbar import Colorbar
-from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.colors import LinearSegmentedColormap, is_color_like
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.ticker import MaxNLocator
 
+from sigprop_snn.arguments import instance, positive, refused, whole
 from sigprop_snn.errors import SigpropError
 
 INK = "#222222"
@@ -84,6 +85,7 @@ def layer_colours(names: Iterable[str]) -> dict[str, str]:
     """
     colours: dict[str, str] = {}
     depth = 0
+    instance("names", names, Iterable, "names of layers")
     for name in names:
         if name in INPUT_NAMES:
             colours[name] = GREY
@@ -105,6 +107,7 @@ def new_figure(size: tuple[float, float]) -> Figure:
 def axes_for(ax: Axes | None, size: tuple[float, float], projection: str | None = None) -> Axes:
     """Return `ax`, or the Axes of a new figure of `size` inches."""
     if ax is not None:
+        instance("ax", ax, Axes, "an Axes of matplotlib")
         if projection is not None and ax.name != projection:
             raise SigpropError(f"ax has the projection {ax.name!r}; expected {projection!r}.")
         return ax
@@ -125,8 +128,9 @@ def axes_row(
     Raises:
         SigpropError: If the count is not positive.
     """
-    if count < 1:
-        raise SigpropError(f"count is {count}; expected at least 1.")
+    count = whole("count", count)
+    if size is not None and (not isinstance(size, tuple) or len(size) != 2):
+        raise refused("size", size, "a width and a height in inches")
     figure = new_figure(size if size is not None else (4.7 * count, 3.4))
     if title is not None:
         figure.suptitle(title, color=INK)
@@ -184,6 +188,7 @@ def undress(ax: Axes) -> None:
 def set_title(ax: Axes, title: str | None, *, size: float = TITLE_SIZE, pad: float = 7) -> None:
     """Write the title at the upper left of `ax`, `pad` points above it; None writes nothing."""
     if title is not None:
+        instance("title", title, str, "text")
         ax.set_title(title, loc="left", fontsize=size, color=INK, pad=pad)
 
 
@@ -205,6 +210,12 @@ def note(
         text, at, xycoords=coords, xytext=shift, textcoords="offset points", fontsize=size,
         color=colour, ha=ha, va=va, **style,
     )  # fmt: skip
+
+
+def check_colour(colour: object) -> None:
+    """Raise a SigpropError unless something is a colour of matplotlib."""
+    if not is_color_like(colour):
+        raise refused("colour", colour, "a colour of matplotlib, such as '#0072B2'")
 
 
 def ticks(count: int, *, whole: bool = False) -> MaxNLocator:
@@ -241,9 +252,7 @@ def time_scale(step_ms: float | None) -> float:
     """Return the length of a step on the time axis: `step_ms`, checked, or 1 if it is None."""
     if step_ms is None:
         return 1.0
-    if not 0 < step_ms < float("inf"):
-        raise SigpropError(f"step_ms is {step_ms!r}; expected a positive number of milliseconds.")
-    return float(step_ms)
+    return positive("step_ms", step_ms)
 
 
 def stack(host: Axes, heights: Sequence[float], *, gap: float, width: float = 1.0) -> list[Axes]:
@@ -269,8 +278,7 @@ def stack(host: Axes, heights: Sequence[float], *, gap: float, width: float = 1.
 
 def grid_rows(count: int, columns: int) -> tuple[int, int]:
     """Return rows and columns for `count` panels, at most `columns` wide."""
-    if columns < 1:
-        raise SigpropError(f"columns is {columns}; expected at least 1.")
+    columns = whole("columns", columns)
     wide = min(count, columns)
     return -(-count // wide), wide
 

@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import PowerNorm
 
+from sigprop_snn.arguments import instance
 from sigprop_snn.errors import SigpropError
 from sigprop_snn.plots.arrays import Array, ArrayInput, checked, is_whole, with_remark
 from sigprop_snn.plots.style import (
@@ -129,6 +130,7 @@ def confusion(
 def _class_names(classes: Sequence[str] | None, count: int) -> list[str]:
     if classes is None:
         return [str(place) for place in range(count)]
+    instance("classes", classes, Sequence, "names of the classes")
     if len(classes) != count:
         raise SigpropError(f"classes holds {len(classes)} names; expected {count}.")
     return [plain(str(name)) for name in classes]

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.axes import Axes
 
+from sigprop_snn.arguments import axes, number
 from sigprop_snn.errors import SigpropError
 from sigprop_snn.plots.arrays import (
     Array,
@@ -23,6 +24,7 @@ from sigprop_snn.plots.style import (
     LABEL_SIZE,
     PALETTE,
     axes_for,
+    check_colour,
     dress,
     layer_colours,
     note,
@@ -72,10 +74,11 @@ def voltage_traces(
         same_shape(checked(spikes, "spikes", "the shape of voltage", 1), "spikes", given, "voltage")
         marks = checked_spikes(spikes, "spikes")
     _check_threshold(threshold)
+    check_colour(colour)
     chosen = _choose(volts, marks, neurons)
     scale = time_scale(step_ms)
     host = axes_for(ax, (6.4, 0.75 * len(chosen) + 0.9))
-    set_title(host, title or "membrane voltage", pad=12)
+    set_title(host, "membrane voltage" if title is None else title, pad=12)
     lanes = stack(host, [1.0] * len(chosen), gap=0.22)
     for lane, neuron in zip(lanes, chosen, strict=True):
         dress(lane)
@@ -135,14 +138,13 @@ def neuron_comparison(
 
 
 def _check_threshold(threshold: float) -> None:
-    if not np.isfinite(threshold):
-        raise SigpropError(f"threshold is {threshold}; expected a finite number.")
+    number("threshold", threshold)
 
 
 def _choose(volts: Array, spikes: Array | None, neurons: int | Sequence[int]) -> list[int]:
     count = volts.shape[1]
     if not isinstance(neurons, int):
-        chosen = [int(n) for n in neurons]
+        chosen = list(axes("neurons", neurons))
         for neuron in chosen:
             if not 0 <= neuron < count:
                 raise SigpropError(

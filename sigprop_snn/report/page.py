@@ -12,6 +12,8 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
+from sigprop_snn.arguments import path as as_path
+from sigprop_snn.arguments import whole
 from sigprop_snn.errors import SigpropError
 from sigprop_snn.files import write_atomically
 from sigprop_snn.monitors import Cost, EnergyModel
@@ -72,10 +74,9 @@ def write_report(
         SigpropError: if there is no run in that folder, `samples` is not positive, or `out` can't
             be written.
     """
-    if samples < 1:
-        raise SigpropError(f"samples is {samples}; expected 1 or more")
-    run = Path(run)
-    target = Path(out if out is not None else run / REPORT).expanduser()
+    samples = whole("samples", samples)
+    run = as_path("run", run)
+    target = as_path("out", run / REPORT if out is None else out)
     if target.suffix.lower() != ".html":
         raise SigpropError(f"out is {str(target)!r}; expected a name that ends in '.html'")
     found = gather(run, data_root=data_root, device=device, samples=samples, model=model)

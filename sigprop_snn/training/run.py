@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from sigprop_snn.arguments import instance
 from sigprop_snn.config import TrainConfig
 from sigprop_snn.data import DATASETS, Batches, Data, load
 from sigprop_snn.errors import SigpropError
@@ -262,7 +263,9 @@ def build_network(config: TrainConfig, shape: tuple[int, ...], classes: int) -> 
         shape: shape of one time step of one sample.
         classes: number of classes C.
     """
-    assert config.network is not None and config.neuron is not None  # resolved
+    instance("config", config, TrainConfig, "a TrainConfig")
+    config = config.resolved() if config.network is None else config
+    assert config.network is not None and config.neuron is not None
     assert config.loss is not None and config.signal is not None and config.sources is not None
     neuron, rule = NEURONS[config.neuron], RULES[config.rule]
     # The rule's options apply only to the network that the rule names.
