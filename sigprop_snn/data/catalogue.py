@@ -19,9 +19,9 @@ from sigprop_snn.data import (
     static,
 )
 from sigprop_snn.data.augment import Augment
-from sigprop_snn.data.batches import Data
+from sigprop_snn.data.data import Data, prepare
 from sigprop_snn.data.frames import Frames
-from sigprop_snn.data.preparation import check_arguments, prepare
+from sigprop_snn.data.preparation import check_arguments
 from sigprop_snn.data.source import Request, Source
 from sigprop_snn.errors import SigpropError
 from sigprop_snn.recipe import DEFAULT_RECIPE, Recipe
@@ -217,10 +217,12 @@ def load(
         raise SigpropError(
             f"frames is given for {name!r}, which contains pictures; expected a data set of events"
         )
-    if frames is not None and frames.sensor is not None and name != "eventfolder":
-        raise SigpropError(
-            f"sensor is {frames.sensor} for {name!r}, whose sensor is known; expected None"
-        )
+    for field in ("sensor", "order", "unit"):
+        value = getattr(frames or Frames(), field)
+        if name != "eventfolder" and value != getattr(Frames(), field):
+            raise SigpropError(
+                f"{field} is {value!r} for {name!r}, whose recordings are known; expected none"
+            )
     root = Path(root).expanduser()
     request = Request(
         root=root,

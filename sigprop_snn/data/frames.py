@@ -8,7 +8,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from sigprop_snn.data.events import Events, find_fault
+from sigprop_snn.arguments import one_of, refused
+from sigprop_snn.data.events import UNITS, Events, find_fault
 from sigprop_snn.errors import SigpropError
 
 Counts = NDArray[np.uint8] | NDArray[np.int16]
@@ -57,6 +58,10 @@ class Frames:
         merge_polarities: whether to count brighter and darker events together, as one polarity.
         sensor: width and height of the sensor, for the data set `eventfolder` only; None takes the
             smallest that includes every event.
+        order: order of the columns of files whose columns have no names, such as "txyp", for
+            `eventfolder` only.
+        unit: unit of the times in `.npy`, HDF5 and text files: "us", "ns", "ms" or "s", for
+            `eventfolder` only.
 
     Raises:
         SigpropError: if a value is out of range.
@@ -70,6 +75,8 @@ class Frames:
     size: tuple[int, int] | None = None
     merge_polarities: bool = False
     sensor: tuple[int, int] | None = None
+    order: str | None = None
+    unit: Literal["us", "ns", "ms", "s"] = "us"
 
     def __post_init__(self) -> None:
         for name in ("bin_width", "denoise"):
@@ -87,6 +94,9 @@ class Frames:
             )
         if self.outside not in ("keep", "drop"):
             raise SigpropError(f"outside is {self.outside!r}; expected 'keep' or 'drop'")
+        one_of("unit", self.unit, UNITS)
+        if self.order is not None and sorted(str(self.order)) != sorted("xytp"):
+            raise refused("order", self.order, "each of x, y, t and p once, such as 'txyp'")
         for name in ("size", "sensor"):
             side = getattr(self, name)
             if side is not None and (len(side) != 2 or min(side) < 1):
