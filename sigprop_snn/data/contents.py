@@ -66,20 +66,18 @@ def warn_of_doubles(name: str, splits: dict[str, Sequence[Path]]) -> None:
     for copies in places.values():
         first: dict[str, Path] = {}
         for split, file in copies:
-            if split in first:
-                within.append((first[split], file))
-            else:
-                between += [(other, file) for other in list(first.values())[:1]]
-                first[split] = file
-    for pairs, where in (
-        (within, "have the content of another file in the same split"),
-        (between, "have the content of a file in another split"),
-    ):
+            others = [other for place, other in first.items() if place != split]
+            if others:
+                between.append((file, others[0]))
+            elif split in first:
+                within.append((file, first[split]))
+            first.setdefault(split, file)
+    for pairs, where in ((within, "the same split"), (between, "another split")):
         if pairs:
-            one, other = pairs[0]
+            file, other = pairs[0]
             warnings.warn(
-                f"{len(pairs)} files of {name!r} {where}, such as {other} and {one}; expected each "
-                "sample once",
+                f"{name!r} contains copies of files in {where}: {len(pairs)}, such as {file}, a "
+                f"copy of {other}; expected each sample once",
                 stacklevel=2,
             )
 

@@ -18,7 +18,28 @@ _NAMES = {
     "p": "p", "pol": "p", "polarity": "p",
 }  # fmt: skip
 _COMMENT = re.compile(r"^\s*[#%]+")
+_HEAD = 4096  # bytes
 _LINES = 100  # comments and the heading are in the first lines
+
+
+def is_table(file: Path) -> bool:
+    """Return whether a text file starts with numbers, or with names, of four columns or more.
+
+    A file that can't be read counts as a table, so that reading it gives the error.
+    """
+    try:
+        with file.open("rb") as stream:
+            head = stream.read(_HEAD).decode("utf-8-sig", "replace")
+    except OSError:
+        return True
+    lines = [line for line in head.split("\n") if line.strip()]
+    lines = [line for line in lines if not _COMMENT.match(line)] or lines
+    if not lines:
+        return True
+    cells = _cells(lines[0])
+    return len(cells) >= len("xytp") and (
+        all(_is_number(cell) for cell in cells) or _order(cells) is not None
+    )
 
 
 def read_text(file: Path) -> tuple[NDArray[np.float64], str | None]:

@@ -9,8 +9,9 @@ from functools import partial
 from pathlib import Path
 
 from sigprop_snn.data.class_folders import find_class_folders
+from sigprop_snn.data.event_text import is_table
 from sigprop_snn.data.events import Events, check_sensor
-from sigprop_snn.data.formats import READERS, read_events
+from sigprop_snn.data.formats import READERS, TEXT, read_events
 from sigprop_snn.data.frames import Frames, Sensor
 from sigprop_snn.data.recordings import as_frames, find_extent, one_per_file
 from sigprop_snn.data.source import Request, Source
@@ -38,7 +39,9 @@ def open_eventfolder(request: Request) -> Source:
         SigpropError: if a class is empty, the two folders have different classes, or a few
             recordings are much longer or need a much larger sensor than the others.
     """
-    classes, train, test = find_class_folders("eventfolder", request.root, tuple(READERS))
+    classes, train, test = find_class_folders(
+        "eventfolder", request.root, tuple(READERS), _is_recording
+    )
     frames = request.frames
     plain = partial(read_events, order=frames.order, unit=frames.unit)
     sensor = _sensor([*train.files, *test.files], plain, request)
@@ -54,6 +57,11 @@ def open_eventfolder(request: Request) -> Source:
         for split, found in (("train", train), ("test", test))
     ]
     return Source("eventfolder", splits[0], splits[1], classes, timed=True)
+
+
+def _is_recording(file: Path) -> bool:
+    """Return whether a file is a recording, not a note: text must be a table."""
+    return file.suffix.lower() not in TEXT or is_table(file)
 
 
 def _sensor(files: list[Path], read: Callable[[Path], Events], request: Request) -> Sensor:
@@ -73,7 +81,7 @@ def _sensor(files: list[Path], read: Callable[[Path], Events], request: Request)
 
 
 def _of_bearable_size(frames: Frames, sensor: Sensor) -> Frames:
-    """Return frames of at most `LARGEST_SIDE` pixels on the longest side, unless they have a size."""
+    """Return frames with a size of at most `LARGEST_SIDE` pixels, unless they have one."""
     width, height = sensor.size[:2]
     factor = -(-max(width, height) // LARGEST_SIDE)
     if frames.size is not None or factor == 1:

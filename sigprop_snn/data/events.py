@@ -26,6 +26,8 @@ LARGEST_SIDE = 4096
 DISORDER = 500_000
 """Microseconds by which an event may be late in a recording. Readers sort such events."""
 
+_JITTER = 1_000  # microseconds that are allowed in the shortest recording
+
 UNITS: dict[str, float] = {"us": 1, "ns": 1e-3, "ms": 1_000, "s": 1_000_000}
 """Microseconds in each unit of time."""
 
@@ -169,7 +171,7 @@ def _falling_time(time: NDArray[np.int64]) -> EventsFault | None:
     """Return the fault of times that fall by more than a little disorder."""
     latest = np.maximum.accumulate(time)
     late = latest - time
-    allowed = min(DISORDER, int(latest[-1] - time.min()) // 2)
+    allowed = min(DISORDER, max(_JITTER, int(latest[-1] - time.min()) // 2))
     if int(late.max()) <= allowed:
         return None
     at = int((late > allowed).argmax())

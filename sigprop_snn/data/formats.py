@@ -240,4 +240,5 @@ READERS: dict[str, Callable[[Path, str | None], Columns]] = {
 }
 """The reader of each format, by suffix. It receives the order of columns without names."""
 
-_ANY_UNIT = (".npy", ".h5", ".hdf5", ".csv", ".txt")
+TEXT = (".csv", ".txt")
+_ANY_UNIT = (".npy", ".h5", ".hdf5", *TEXT)

@@ -5,6 +5,7 @@ import shutil
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from sigprop_snn.data import DataNotFoundError, load
@@ -19,7 +20,9 @@ def write_pictures(root, size=(20, 16), kind="png", train=6, test=3):
             folder = root / split / name
             folder.mkdir(parents=True)
             for i in range(count):
-                Image.new("RGB", size, colour).save(folder / f"{i:03}.{kind}")
+                picture = Image.new("RGB", size, colour)
+                picture.putpixel((0, 0), (i, count, 0))  # no two pictures are equal
+                picture.save(folder / f"{i:03}.{kind}")
 
 
 def test_folders_give_classes_and_pictures_keep_a_common_size(tmp_path):
@@ -44,11 +47,22 @@ def test_pixels_keep_their_positions(tmp_path):
 
 
 def test_pictures_of_different_or_large_size_are_resized(tmp_path):
-    write_pictures(tmp_path / "odd", kind="jpg")
-    Image.new("L", (50, 70)).save(tmp_path / "odd" / "test" / "red" / "grey.jpg")
+    write_pictures(tmp_path / "mixed", kind="jpg", train=3, test=1)
+    for number in range(8):
+        file = tmp_path / "mixed" / "test" / "red" / f"grey{number}.jpg"
+        Image.new("L", (50 + number, 70)).save(file)
     write_pictures(tmp_path / "great", size=(200, 200), train=2, test=1)
-    assert load("imagefolder", root=tmp_path / "odd").shape == (3, 32, 32)
+    assert load("imagefolder", root=tmp_path / "mixed").shape == (3, 32, 32)
     assert load("imagefolder", root=tmp_path / "great").shape == (3, 32, 32)
+
+
+def test_one_picture_of_another_size_is_resized_to_the_size_of_the_others(tmp_path):
+    write_pictures(tmp_path)
+    sound = next(iter(load("imagefolder", root=tmp_path).test))[0]
+    Image.new("L", (50, 70)).save(tmp_path / "test" / "red" / "odd.png")
+    with pytest.warns(UserWarning, match=r"1 of 19 pictures .* 20x16.*odd\.png with 50x70"):
+        data = load("imagefolder", root=tmp_path)
+    assert torch.equal(next(iter(data.test))[0][:, :-1], sound)
 
 
 def test_missing_folders_are_named(tmp_path):
