@@ -213,16 +213,7 @@ def load(
         seed=seed,
     )
     dataset = DATASETS[name]
-    if frames is not None and not dataset.events:
-        raise SigpropError(
-            f"frames is given for {name!r}, which contains pictures; expected a data set of events"
-        )
-    for field in ("sensor", "order", "unit"):
-        value = getattr(frames or Frames(), field)
-        if name != "eventfolder" and value != getattr(Frames(), field):
-            raise SigpropError(
-                f"{field} is {value!r} for {name!r}, whose recordings are known; expected none"
-            )
+    check_frames(name, dataset, frames)
     root = Path(root).expanduser()
     request = Request(
         root=root,
@@ -242,3 +233,29 @@ def load(
         seed=seed,
         augment=augment,
     )
+
+
+def check_frames(name: str, dataset: Dataset, frames: Frames | None) -> None:
+    """Check that a data set can have frames of a kind.
+
+    Args:
+        name: the data set's name, for messages.
+        dataset: the data set.
+        frames: how events become frames, or None.
+
+    Raises:
+        SigpropError: if it contains pictures, or its sensor and files are known.
+    """
+    if frames is None:
+        return
+    if not dataset.events:
+        raise SigpropError(
+            f"{frames} is given for {name!r}, which contains pictures; expected a data set of "
+            "events"
+        )
+    for field in ("sensor", "order", "unit"):
+        value = getattr(frames, field)
+        if name != "eventfolder" and value != getattr(Frames(), field):
+            raise SigpropError(
+                f"{field} is {value!r} for {name!r}, whose recordings are known; expected none"
+            )

@@ -13,7 +13,7 @@ from sigprop_snn.arguments import instance, names_of, refused, truth, whole
 from sigprop_snn.data.augment import Augment
 from sigprop_snn.data.batches import Batches
 from sigprop_snn.data.extent import CURES, Extent, common_extent
-from sigprop_snn.data.frames import Frames, Sensor
+from sigprop_snn.data.frames import Frames, Sensor, scaled_down
 from sigprop_snn.data.loaders import Layout, LoaderBatches, as_labels, as_values
 from sigprop_snn.data.preparation import batches_of, check_arguments
 from sigprop_snn.data.samples import (
@@ -452,11 +452,9 @@ def _event_frames(
         found = common_extent(_extents(datasets, name, known=size is not None), CURES)
         size, end = size or (found.width, found.height, 2), end or found.duration
     assert events is not None
-    return EventFrames(
-        Sensor(size, end, from_first=True, counts="int16", line="y" not in events.dtype.names),
-        frames,
-        steps,
-    )
+    line = "y" not in events.dtype.names
+    sensor = Sensor(size, end, from_first=True, counts="int16", line=line)
+    return EventFrames(sensor, frames if line else scaled_down(frames, sensor), steps)
 
 
 def _sensor_size(dataset: Any, frames: Frames) -> tuple[int, int, int] | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -12,16 +11,9 @@ from sigprop_snn.data.class_folders import find_class_folders
 from sigprop_snn.data.event_text import is_table
 from sigprop_snn.data.events import Events, check_sensor
 from sigprop_snn.data.formats import READERS, TEXT, read_events
-from sigprop_snn.data.frames import Frames, Sensor
+from sigprop_snn.data.frames import Sensor, scaled_down
 from sigprop_snn.data.recordings import as_frames, find_extent, one_per_file
 from sigprop_snn.data.source import Request, Source
-
-LARGEST_SIDE = 128
-"""Pixels of the longest side of frames, unless `Frames` gives a size.
-
-A sensor of 1280x720 has 56 times as many pixels as one of 128x128: a convolutional network would
-need tens of GB for a batch.
-"""
 
 
 def open_eventfolder(request: Request) -> Source:
@@ -45,7 +37,7 @@ def open_eventfolder(request: Request) -> Source:
     frames = request.frames
     plain = partial(read_events, order=frames.order, unit=frames.unit)
     sensor = _sensor([*train.files, *test.files], plain, request)
-    request = replace(request, frames=_of_bearable_size(frames, sensor))
+    request = replace(request, frames=scaled_down(frames, sensor))
 
     def read(file: Path) -> Events:
         return check_sensor(file, plain(file), sensor.size)
@@ -78,18 +70,3 @@ def _sensor(files: list[Path], read: Callable[[Path], Events], request: Request)
         size = size or (extent.width, extent.height)
         end = end or extent.duration
     return Sensor((*size, 2), end, from_first=True, counts="int16")
-
-
-def _of_bearable_size(frames: Frames, sensor: Sensor) -> Frames:
-    """Return frames with a size of at most `LARGEST_SIDE` pixels, unless they have one."""
-    width, height = sensor.size[:2]
-    factor = -(-max(width, height) // LARGEST_SIDE)
-    if frames.size is not None or factor == 1:
-        return frames
-    size = (-(-width // factor), -(-height // factor))
-    warnings.warn(
-        f"the sensor has {width}x{height} pixels; frames are scaled down to {size[0]}x{size[1]}. "
-        "Frames(size=(width, height)) or --size WIDTHxHEIGHT chooses another size",
-        stacklevel=2,
-    )
-    return replace(frames, size=size)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import warnings
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -13,6 +14,14 @@ from sigprop_snn.data.events import UNITS, Events, find_fault
 from sigprop_snn.errors import SigpropError
 
 Counts = NDArray[np.uint8] | NDArray[np.int16]
+
+
+LARGEST_SIDE = 128
+"""Pixels of the longest side of frames, unless `Frames` gives a size.
+
+A sensor of 1280x720 has 56 times as many pixels as one of 128x128: a convolutional network would
+need tens of GB for a batch.
+"""
 
 
 @dataclass(frozen=True)
@@ -124,6 +133,21 @@ def to_frames(events: Events, sensor: tuple[int, int, int], steps: int, duration
     if fault:
         raise SigpropError(f"the recording {fault[0]}; expected {fault[1]}")
     return bin_events(events, Sensor(sensor, duration), Frames(), steps)
+
+
+def scaled_down(frames: Frames, sensor: Sensor) -> Frames:
+    """Return frames with a size of at most `LARGEST_SIDE` pixels, unless they have one."""
+    width, height = sensor.size[:2]
+    factor = -(-max(width, height) // LARGEST_SIDE)
+    if frames.size is not None or factor == 1:
+        return frames
+    size = (-(-width // factor), -(-height // factor))
+    warnings.warn(
+        f"the sensor has {width}x{height} pixels; frames are scaled down to {size[0]}x{size[1]}. "
+        "Frames(size=(width, height)) or --size WIDTHxHEIGHT chooses another size",
+        stacklevel=2,
+    )
+    return replace(frames, size=size)
 
 
 def frame_shape(sensor: Sensor, frames: Frames, steps: int) -> tuple[int, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from dataclasses import dataclass, replace
 
 import torch
@@ -18,6 +19,8 @@ from sigprop_snn.errors import SigpropError
 
 IN_MEMORY = 2 * 2**30
 """Largest split in bytes that is kept in memory; a larger one is read batch by batch."""
+
+_LOOKED_AT, _AT_ONCE = 256, 16  # samples
 
 _TRAIN, _TEST, _VALIDATION, _ORDER = range(4)
 
@@ -195,6 +198,22 @@ def _resolved(source: Source, augment: bool | Augment, shape: tuple[int, ...]) -
     return chosen.resolved(mirror=source.colour if source.mirror is None else source.mirror)
 
 
+def _warn_of_empty_steps(split: Split, place: str, steps: int) -> None:
+    """Warn if most steps are empty in all of the first samples, as after a jump of a clock."""
+    filled = torch.zeros(steps, dtype=torch.bool)
+    for index in torch.arange(len(split.y))[:_LOOKED_AT].split(_AT_ONCE):
+        filled |= (split.read(index) != 0).flatten(2).any(2).any(0)
+        if 2 * int(filled.sum()) >= steps:
+            return
+    empty = (~filled).nonzero().flatten().tolist()
+    warnings.warn(
+        f"{len(empty)} of {steps} steps are empty in {place}, the first is step {empty[0]}; expected "
+        "events in most steps. Look at the times of the recordings, or set the duration of a step "
+        "(Frames(bin_width=...), --bin-width) or fewer steps",
+        stacklevel=2,
+    )
+
+
 def _read(source: Source, split: Split, name: str, steps: int) -> tuple[Split, tuple[int, ...]]:
     """Return the split, in memory if it fits, and the shape of a sample."""
     place = f"the {name} samples of {source.name!r}"
@@ -214,4 +233,6 @@ def _read(source: Source, split: Split, name: str, steps: int) -> tuple[Split, t
         raise SigpropError(
             f"{place} have shape {tuple(x.shape[1:])}; expected ({steps} steps, ...)"
         )
+    if source.timed:
+        _warn_of_empty_steps(split, place, steps)
     return split, tuple(x.shape[1:])

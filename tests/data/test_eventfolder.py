@@ -20,7 +20,8 @@ def write(tmp_path, recording, draw):
                 folder = tmp_path / half / name
                 folder.mkdir(parents=True)
                 for i in range(count):
-                    x, y, t, p = draw(80 + i, 10 * number + i + train * count, side=20, duration=50_000)
+                    seed = 10 * number + i + train * count
+                    x, y, t, p = draw(80 + i, seed, side=20, duration=50_000)
                     kind, suffix = (("npy", ".npy"), ("hdf5", ".h5"), ("aedat2", ".aedat"))[i % 3]
                     body = recording[kind](x + 20, y, t + start, p)
                     (folder / f"{i}{suffix}").write_bytes(body)
@@ -51,7 +52,9 @@ def test_sensor_and_duration_are_found_once(write, monkeypatch):
     from sigprop_snn.data import eventfolder
 
     real = eventfolder.read_events
-    monkeypatch.setattr(eventfolder, "read_events", lambda f, **how: opened.append(f) or real(f, **how))
+    monkeypatch.setattr(
+        eventfolder, "read_events", lambda f, **how: opened.append(f) or real(f, **how)
+    )
     first = load("eventfolder", root=root)
     assert len(opened) == 18 + 18
     opened.clear()
@@ -75,7 +78,9 @@ def test_recordings_are_not_searched_for_a_given_sensor_and_duration(write, monk
     from sigprop_snn.data import eventfolder
 
     real = eventfolder.read_events
-    monkeypatch.setattr(eventfolder, "read_events", lambda f, **how: opened.append(f) or real(f, **how))
+    monkeypatch.setattr(
+        eventfolder, "read_events", lambda f, **how: opened.append(f) or real(f, **how)
+    )
     for frames in (
         Frames(sensor=(48, 32), end=50_000),
         Frames(sensor=(48, 32), bin_width=10_000),
