@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 from sigprop_snn.arguments import instance, one_of, path, truth
@@ -249,10 +249,10 @@ def check_frames(name: str, dataset: Dataset, frames: Frames | None) -> None:
     if frames is None:
         return
     if not dataset.events:
-        raise SigpropError(
-            f"{frames} is given for {name!r}, which contains pictures; expected a data set of "
-            "events"
-        )
+        chosen = {f.name: getattr(frames, f.name) for f in fields(frames)}
+        given = [field for field, value in chosen.items() if value != getattr(Frames(), field)]
+        what = f"frames is given for {name!r}" + (f" ({', '.join(given)})" if given else "")
+        raise SigpropError(f"{what}, which contains pictures; expected a data set of events")
     for field in ("sensor", "order", "unit"):
         value = getattr(frames, field)
         if name != "eventfolder" and value != getattr(Frames(), field):

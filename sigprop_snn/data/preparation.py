@@ -207,9 +207,9 @@ def _warn_of_empty_steps(split: Split, place: str, steps: int) -> None:
             return
     empty = (~filled).nonzero().flatten().tolist()
     warnings.warn(
-        f"{len(empty)} of {steps} steps are empty in {place}, the first is step {empty[0]}; expected "
-        "events in most steps. Look at the times of the recordings, or set the duration of a step "
-        "(Frames(bin_width=...), --bin-width) or fewer steps",
+        f"{len(empty)} of {steps} steps are empty in {place}, the first is step {empty[0]}; "
+        "expected events in most steps. Look at the times of the recordings, or set the duration "
+        "of a step (Frames(bin_width=...), --bin-width) or fewer steps",
         stacklevel=2,
     )
 
@@ -233,6 +233,6 @@ def _read(source: Source, split: Split, name: str, steps: int) -> tuple[Split, t
         raise SigpropError(
             f"{place} have shape {tuple(x.shape[1:])}; expected ({steps} steps, ...)"
         )
-    if source.timed:
+    if source.timed and fits:
         _warn_of_empty_steps(split, place, steps)
     return split, tuple(x.shape[1:])

@@ -20,6 +20,11 @@ TIME_LIMIT = 300
 """Seconds for one file; a damaged file can keep a library busy forever."""
 
 _KINDS = "iufbS"
+_ECF = 36559
+_FILTERS = {
+    32001: "Blosc", 32004: "LZ4", 32008: "bitshuffle", 32013: "ZFP", 32015: "Zstandard",
+    32026: "Blosc2", _ECF: "Prophesee's ECF",
+}  # fmt: skip
 
 
 class RefusedError(Exception):
@@ -112,11 +117,12 @@ def _read(entry: Any, rows: Any) -> Any:
         for number in range(settings.get_nfilters()):
             code, _, _, name = settings.get_filter(number)
             if not h5py.h5z.filter_avail(code):
-                text = name.decode("utf-8", "replace").split(";")[0] or "a filter"
+                text = _FILTERS.get(code) or name.decode("utf-8", "replace") or "a filter"
+                cure = "the package hdf5plugin as well: `pip install hdf5plugin`"
                 raise RefusedError(
                     f"contains {entry.name} compressed by {text} (HDF5 filter {code}), which h5py "
-                    "alone can't read",
-                    "the package hdf5plugin beside it: `pip install hdf5plugin`",
+                    "can't read",
+                    "the camera's .raw file" if code == _ECF else cure,
                 ) from None
         raise
 
