@@ -18,6 +18,7 @@ _NAMES = {
     "p": "p", "pol": "p", "polarity": "p",
 }  # fmt: skip
 _COMMENT = re.compile(r"^\s*[#%]+")
+_UNIT = re.compile(r"[_ ]*([\[(].*|us$)|[^a-z]")  # such as "t [us]", "t_us"
 _HEAD = 4096  # bytes
 _LINES = 100  # comments and the heading are in the first lines
 
@@ -36,6 +37,8 @@ def is_table(file: Path) -> bool:
     lines = [line for line in lines if not _COMMENT.match(line)] or lines
     if not lines:
         return True
+    if _is_size(lines[0]):
+        lines = lines[1:] or lines
     cells = _cells(lines[0])
     return len(cells) >= len("xytp") and (
         all(_is_number(cell) for cell in cells) or _order(cells) is not None
@@ -46,7 +49,8 @@ def read_text(file: Path) -> tuple[NDArray[np.float64], str | None]:
     """Return the numbers of a text file, `[events, columns]`, and the order of the columns.
 
     Commas, semicolons, tabs or spaces separate the columns. A first line of names gives the order,
-    also as a comment; then only the columns x, y, t and p are returned.
+    also as a comment; then only the columns x, y, t and p are returned. A first line with the width
+    and the height of the sensor is left out.
 
     Raises:
         EventFileError: if a line of names lacks one of x, y, t and p.
@@ -60,6 +64,8 @@ def read_text(file: Path) -> tuple[NDArray[np.float64], str | None]:
             heading = _cells(_COMMENT.sub("", lines[at]))
         at += 1
     first = lines[at] if at < len(lines) else ""
+    if _is_size(first) and at + 1 < len(lines):
+        at, first = at + 1, lines[at + 1]
     if first.strip() and not all(_is_number(cell) for cell in _cells(first)):
         heading, at = _cells(first), at + 1
         first = lines[at] if at < len(lines) else ""
@@ -79,7 +85,7 @@ def read_text(file: Path) -> tuple[NDArray[np.float64], str | None]:
 
 def places(heading: list[str]) -> dict[str, int]:
     """Return the number of the column of each of x, y, t and p that a line names."""
-    named = [_NAMES.get(re.sub(r"[^a-z]|us$|_us\b", "", cell.lower())) for cell in heading]
+    named = [_NAMES.get(_UNIT.sub("", cell.lower())) for cell in heading]
     return {name: number for number, name in enumerate(named) if name is not None}
 
 
@@ -91,6 +97,12 @@ def _order(heading: list[str]) -> dict[str, int] | None:
 def _cells(line: str) -> list[str]:
     mark: Any = next((mark for mark in ",;\t" if mark in line), None)
     return [cell.strip() for cell in line.split(mark)]
+
+
+def _is_size(line: str) -> bool:
+    """Return whether a line is the width and the height of a sensor, as in E2VID's files."""
+    cells = _cells(line)
+    return len(cells) == 2 and all(cell.isdecimal() for cell in cells)
 
 
 def _is_number(cell: str) -> bool:
