@@ -440,10 +440,12 @@ def _event_frames(
     datasets: dict[str, Any], frames: Frames | None, steps: int, name: str
 ) -> EventFrames | None:
     """Return how the events of datasets become frames; None if they contain no events."""
+    if frames is None:
+        return None
     dataset = datasets["train"]
     first = next(iter(each_sample(dataset)), None)
     events = first[0] if isinstance(first, tuple | list) and first else None
-    if frames is None or not is_events(events):
+    if not is_events(events):
         return None
     size, end = _sensor_size(dataset, frames), frames.end
     if frames.bin_width is not None:
