@@ -7,6 +7,7 @@ import struct
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,9 @@ from sigprop_snn.errors import SigpropError
 
 FIELDS = "xytp"
 
+# numpy parses a header with `ast`, which fails at random in several threads of Python 3.11
+# (https://github.com/python/cpython/issues/106905).
+_HEADER_LOCK = Lock()
 _MOST_EVENTS = LARGEST_FILE // 5
 _ADDRESS_BYTES = 8  # bytes of an event in AEDAT 2 and 3
 _PACKET = struct.Struct("<HHIIIIII")  # AEDAT 3.1: type, source, size, 2 of time, 3 counts
@@ -140,7 +144,8 @@ def load_array(file: Path) -> NDArray[Any]:
     check_file_size(file)
     try:
         # Mapped, not read: a damaged header can ask for any amount of memory.
-        array: NDArray[Any] = np.lib.format.open_memmap(file, mode="r")
+        with _HEADER_LOCK:
+            array: NDArray[Any] = np.lib.format.open_memmap(file, mode="r")
     except Exception as error:
         raise unreadable(file, error) from error
     return array

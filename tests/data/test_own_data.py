@@ -152,7 +152,7 @@ def test_batches_that_can_not_be_used_are_named(batch, options, message):
 
 
 def test_loaders_that_can_be_read_once_or_are_empty_are_refused():
-    with pytest.raises(SigpropError, match="train of 'loaders' is a generator.*only once"):
+    with pytest.raises(SigpropError, match=r"train of 'loaders' is a generator.*only once"):
         Data.from_loaders((b for b in timed_loader()), timed_loader())
     with pytest.raises(SigpropError, match="test of 'loaders' gives no batch"):
         Data.from_loaders(timed_loader(), [])
@@ -313,9 +313,7 @@ def test_arrays_that_a_transform_made_stay_as_they_are():
     for in_memory in (False, True):
         data = Data.from_tonic(Framed(), Framed(), in_memory=in_memory)
         assert (data.shape, data.steps) == ((2, 8, 10), 3)
-        assert torch.equal(
-            next(iter(data.test))[0][:, 1], torch.from_numpy(Framed()[1][0]).float()
-        )
+        assert torch.equal(next(iter(data.test))[0][:, 1], torch.from_numpy(Framed()[1][0]).float())
 
 
 def test_a_network_learns_from_own_data_and_is_evaluated():
