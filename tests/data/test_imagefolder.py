@@ -6,9 +6,10 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageCms
 
 from sigprop_snn.data import DataNotFoundError, load
+from sigprop_snn.data.pictures import as_people_see
 from sigprop_snn.errors import SigpropError
 
 COLOURS = {"blue": (0, 0, 255), "red": (255, 0, 0)}
@@ -150,6 +151,70 @@ def test_other_modes_become_colour(tmp_path, mode):
     file.with_suffix(".png").unlink()
     Image.new("RGB", (20, 16), (255, 255, 255)).convert(mode).save(file)
     assert first_test_picture(tmp_path).min() >= 254
+
+
+def palette_picture(index):
+    picture = Image.new("P", (20, 16), index)
+    picture.putpalette([9] * 768)
+    return picture
+
+
+TRANSPARENT = {
+    "RGBA": (Image.new("RGBA", (20, 16), (9, 9, 9, 0)), {}),
+    "LA": (Image.new("LA", (20, 16), (9, 0)), {}),
+    "L with one transparent level": (Image.new("L", (20, 16), 9), {"transparency": 9}),
+    "RGB with one transparent colour": (
+        Image.new("RGB", (20, 16), (9, 8, 7)),
+        {"transparency": (9, 8, 7)},
+    ),
+    "1 with one transparent level": (Image.new("1", (20, 16), 0), {"transparency": 0}),
+    "P with one transparent colour": (palette_picture(3), {"transparency": 3}),
+    "P with an alpha for each colour": (
+        palette_picture(1),
+        {"transparency": bytes([255, 0])},
+    ),
+    "16 bits with one transparent level": (
+        Image.fromarray(np.full((16, 20), 900, np.uint16)),
+        {"transparency": 900},
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", TRANSPARENT)
+def test_transparent_parts_show_white(tmp_path, kind):
+    write_pictures(tmp_path)
+    picture, options = TRANSPARENT[kind]
+    picture.save(tmp_path / "test" / "blue" / "000.png", **options)
+    assert first_test_picture(tmp_path).min() == 255
+
+
+def test_half_transparent_parts_are_mixed_with_white(tmp_path):
+    write_pictures(tmp_path)
+    Image.new("RGBA", (20, 16), (0, 255, 0, 51)).save(tmp_path / "test" / "blue" / "000.png")
+    assert first_test_picture(tmp_path)[:, 5, 5].tolist() == [204, 255, 204]
+
+
+@pytest.mark.parametrize(
+    "mode", ["RGB", "RGBX", "RGBa", "PA", "CMYK", "YCbCr", "HSV", "LAB", "L", "La", "I;16B"]
+)
+def test_every_mode_of_pillow_gives_the_colours_that_people_see(mode):
+    expected = (200, 30, 60)
+    colour = Image.new("RGB", (2, 2), expected)
+    if mode == "LAB":
+        profiles = (ImageCms.createProfile(name) for name in ("sRGB", "LAB"))
+        transform = ImageCms.buildTransform(*profiles, "RGB", "LAB")
+        picture = ImageCms.applyTransform(colour, transform)
+    elif mode == "I;16B":
+        picture = Image.fromarray(np.full((2, 2), 84 * 257, np.int32)).convert(mode)
+    else:
+        way = {"RGBa": ["RGBA"], "La": ["LA"], "PA": ["P"]}.get(mode, [])
+        picture = colour
+        for each in (*way, mode):
+            picture = picture.convert(each)
+    if mode in ("L", "La", "I;16B"):
+        expected = (84, 84, 84)
+    seen = np.array(as_people_see(picture).getpixel((0, 0)))
+    assert np.abs(seen - expected).max() <= (25 if mode == "PA" else 2)
 
 
 @pytest.mark.parametrize("suffix", ["jpg", "png", "tif", "webp"])

@@ -84,7 +84,8 @@ def test_expelliarmus_reads_the_same(tmp_path, kind):
 def test_vectors_of_evt_3_are_unpacked(tmp_path):
     words = [
         0x8 << 12 | 1, 0x6 << 12 | 2, 0x0 << 12 | 33,  # time 4098, row 33
-        0x3 << 12 | 1 << 11 | 100, 0x4 << 12 | 0b100000000101, 0x4 << 12 | 1, 0x5 << 12 | 0b10000001,
+        0x3 << 12 | 1 << 11 | 100, 0x4 << 12 | 0b100000000101, 0x4 << 12 | 1,
+        0x5 << 12 | 0b10000001,
         0x2 << 12 | 7,
         0x6 << 12 | 9, 0x3 << 12 | 50, 0x5 << 12 | 0xF02,  # bits above the eighth don't count
     ]  # fmt: skip
