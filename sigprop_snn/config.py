@@ -213,14 +213,16 @@ class TrainConfig:
             SigpropError: if a setting is out of range.
         """
         from sigprop_snn.data import Frames
+        from sigprop_snn.data.events import UNITS, checked_order
 
+        one_of("time_unit", self.time_unit, UNITS)
         frames = Frames(
             bin_width=self.bin_width,
             denoise=self.denoise,
             size=_sides("size", self.size),
             merge_polarities=self.merge_polarities,
             sensor=_sides("sensor", self.sensor),
-            order=self.event_order,
+            order=checked_order("event_order", self.event_order),
             unit=self.time_unit,
         )
         return None if frames == Frames() else frames

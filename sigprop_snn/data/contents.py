@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from sigprop_snn.errors import SigpropError
@@ -38,7 +39,7 @@ def tensor_digest(values: Tensor) -> bytes:
     plain = values.detach().cpu().contiguous()
     found = hashlib.blake2b(f"{plain.dtype} {tuple(plain.shape)}".encode(), digest_size=32)
     if plain.numel():
-        found.update(memoryview(plain.flatten().numpy()).cast("B"))
+        found.update(plain.flatten().view(torch.uint8).numpy().data)
     return found.digest()
 
 

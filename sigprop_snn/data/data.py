@@ -20,6 +20,7 @@ from sigprop_snn.data.samples import (
     Collate,
     EventFrames,
     Reading,
+    checked_dataset,
     each_sample,
     events_of,
     is_events,
@@ -110,7 +111,9 @@ class Data:
             )
         x = read["train"][0]
         if timed and x.ndim < 3:
-            raise SigpropError(f"train has shape {list(x.shape)}; expected [N, T, ...]")
+            raise SigpropError(
+                f"train has shape {list(x.shape)} and timed is True; expected [N, T, ...]"
+            )
         splits = {place: Split.of(*pair) for place, pair in read.items()}
         source = Source(
             name,
@@ -165,6 +168,7 @@ class Data:
         Raises:
             SigpropError: if a loader can be read only once, or a batch can't be used.
         """
+        steps = None if steps is None else whole("steps", steps)
         check_arguments(
             name, steps=steps or 1, encoding=encoding, batch_size=1, validation=0.0, seed=seed
         )
@@ -173,18 +177,14 @@ class Data:
                 f"encoding is {encoding!r} for batches with a time axis; expected steps=... for "
                 "batches of pictures, or no encoding"
             )
-        layout = Layout(
-            None if steps is None else whole("steps", steps),
-            ENCODINGS[encoding],
-            truth("batch_first", batch_first),
-        )
+        layout = Layout(steps, ENCODINGS[encoding], truth("batch_first", batch_first))
         parts = {"train": train, "test": test, "validation": validation}
         read = {
             place: LoaderBatches(
                 loader, f"{place} of {name!r}", layout, seed, changes=place == "train"
             )
             for place, loader in parts.items()
-            if loader is not None
+            if loader is not None or place != "validation"
         }
         first = read["train"]
         for place, batches in read.items():
@@ -388,10 +388,11 @@ def _from_datasets(
     if timed and encoding != "direct":
         raise SigpropError(f"encoding is {encoding!r} for samples with time; expected 'direct'")
     workers, in_memory = whole("workers", workers, 0), truth("in_memory", in_memory)
-    datasets = {place: dataset for place, dataset in given.items() if dataset is not None}
-    for place in ("train", "test"):
-        if place not in datasets:
-            raise refused(place, None, "a dataset")
+    datasets = {
+        place: checked_dataset(place, dataset)
+        for place, dataset in given.items()
+        if dataset is not None or place != "validation"
+    }
     own = getattr(datasets["train"], "classes", None)
     if classes is None and isinstance(own, Sequence) and all(isinstance(c, str) for c in own):
         classes = list(own)

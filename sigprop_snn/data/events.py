@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sigprop_snn.arguments import refused
 from sigprop_snn.errors import SigpropError
 
 Events = NDArray[Any]
@@ -27,6 +28,8 @@ DISORDER = 500_000
 """Microseconds by which an event may be late in a recording. Readers sort such events."""
 
 _JITTER = 1_000  # microseconds that are allowed in the shortest recording
+
+FIELDS = "xytp"
 
 UNITS: dict[str, float] = {"us": 1, "ns": 1e-3, "ms": 1_000, "s": 1_000_000}
 """Microseconds in each unit of time."""
@@ -70,6 +73,17 @@ def make_events(x: Any, y: Any, t: Any, p: Any) -> Events:
 
     events: Events = make_structured_array(x, y, t, p)
     return events
+
+
+def checked_order(name: str, value: Any) -> str | None:
+    """Return the order of the columns of a table, or None.
+
+    Raises:
+        SigpropError: if it is given and not each of x, y, t and p once.
+    """
+    if value is None or (isinstance(value, str) and sorted(value) == sorted(FIELDS)):
+        return value
+    raise refused(name, value, "each of x, y, t and p once, such as 'txyp'")
 
 
 def sort_by_time(events: Events) -> Events:
@@ -163,7 +177,7 @@ def _continued(time: NDArray[np.int64]) -> NDArray[np.int64]:
         turns -= np.concatenate([[0], np.cumsum(np.diff(time) > end - first - 2 * margin)])
         continued = time + turns * (end - first)
         if wraps.any() and _falling_time(continued) is None:
-            return continued
+            return np.asarray(continued)
     raise fault
 
 

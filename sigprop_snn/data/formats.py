@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sigprop_snn.arguments import one_of, path, refused
+from sigprop_snn.arguments import one_of, path
 from sigprop_snn.data.event_text import read_text
 from sigprop_snn.data.events import (
+    FIELDS,
     LARGEST_FILE,
     UNITS,
     EventFileError,
@@ -23,14 +24,13 @@ from sigprop_snn.data.events import (
     EventsFault,
     check_file_size,
     checked_events,
+    checked_order,
     unreadable,
 )
 from sigprop_snn.data.isolated_reader import read_isolated
 from sigprop_snn.data.nmnist import read_bin
 from sigprop_snn.data.prophesee import Columns, read_dat, read_raw
 from sigprop_snn.errors import SigpropError
-
-FIELDS = "xytp"
 
 # numpy parses a header with `ast`, which fails at random in several threads of Python 3.11
 # (https://github.com/python/cpython/issues/106905).
@@ -75,8 +75,7 @@ def read_events(
     """
     file = path("file", file)
     one_of("unit", unit, UNITS)
-    if order is not None and (not isinstance(order, str) or sorted(order) != sorted(FIELDS)):
-        raise refused("order", order, "each of x, y, t and p once, such as 'txyp'")
+    checked_order("order", order)
     suffix = file.suffix.lower()
     reader = READERS.get(suffix)
     if reader is None:

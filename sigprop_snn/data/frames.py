@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 import warnings
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -10,8 +11,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from sigprop_snn.arguments import one_of, refused
-from sigprop_snn.data.events import UNITS, Events, find_fault
+from sigprop_snn.arguments import axes, one_of, refused, truth, whole
+from sigprop_snn.data.events import UNITS, Events, checked_order, find_fault
 from sigprop_snn.errors import SigpropError
 
 Counts = NDArray[np.uint8] | NDArray[np.int16]
@@ -91,26 +92,30 @@ class Frames:
     def __post_init__(self) -> None:
         for name in ("bin_width", "denoise"):
             value = getattr(self, name)
-            if value is not None and value < 1:
+            if value is not None and whole(name, value, -sys.maxsize) < 1:
                 raise SigpropError(f"{name} is {value}; expected 1 microsecond or more")
-        if self.start < 0:
+        if whole("start", self.start, -sys.maxsize) < 0:
             raise SigpropError(f"start is {self.start}; expected 0 microseconds or more")
-        if self.end is not None and self.end <= self.start:
+        if self.end is not None and whole("end", self.end, -sys.maxsize) <= self.start:
             raise SigpropError(f"end is {self.end}; expected more than start, {self.start}")
         if self.end is not None and self.bin_width is not None:
             raise SigpropError(
                 f"bin_width is {self.bin_width} and end is {self.end}; expected one of them, "
                 "because the bin width and the number of steps determine the end"
             )
-        if self.outside not in ("keep", "drop"):
-            raise SigpropError(f"outside is {self.outside!r}; expected 'keep' or 'drop'")
+        if not isinstance(self.outside, str) or self.outside not in ("keep", "drop"):
+            raise refused("outside", self.outside, "'keep' or 'drop'")
+        truth("merge_polarities", self.merge_polarities)
         one_of("unit", self.unit, UNITS)
-        if self.order is not None and sorted(str(self.order)) != sorted("xytp"):
-            raise refused("order", self.order, "each of x, y, t and p once, such as 'txyp'")
+        checked_order("order", self.order)
         for name in ("size", "sensor"):
             side = getattr(self, name)
-            if side is not None and (len(side) != 2 or min(side) < 1):
+            if side is None:
+                continue
+            sides = axes(name, side)
+            if len(sides) != 2 or min(sides) < 1:
                 raise SigpropError(f"{name} is {side}; expected a width and a height, 1 or more")
+            object.__setattr__(self, name, sides)
 
 
 def to_frames(events: Events, sensor: tuple[int, int, int], steps: int, duration: int) -> Counts:

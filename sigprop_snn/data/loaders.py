@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -71,8 +71,8 @@ class LoaderBatches(Batches):
     def __init__(
         self, loader: Any, place: str, layout: Layout, seed: int, *, changes: bool
     ) -> None:
-        readable = isinstance(loader, Iterable) or hasattr(loader, "__getitem__")
-        if isinstance(loader, str | bytes | Tensor | np.ndarray) or not readable:
+        readable = isinstance(loader, Iterable) or hasattr(loader, "__len__")
+        if isinstance(loader, str | bytes | Mapping | Tensor | np.ndarray) or not readable:
             raise refused(place, loader, "a DataLoader or another iterable of batches")
         if isinstance(loader, Iterator):
             raise SigpropError(

@@ -201,7 +201,7 @@ def _resolved(source: Source, augment: bool | Augment, shape: tuple[int, ...]) -
 def _warn_of_empty_steps(split: Split, place: str, steps: int) -> None:
     """Warn if most steps are empty in all of the first samples, as after a jump of a clock."""
     filled = torch.zeros(steps, dtype=torch.bool)
-    for index in torch.arange(len(split.y))[:_LOOKED_AT].split(_AT_ONCE):
+    for index in torch.split(torch.arange(len(split.y))[:_LOOKED_AT], _AT_ONCE):
         filled |= (split.read(index) != 0).flatten(2).any(2).any(0)
         if 2 * int(filled.sum()) >= steps:
             return

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,8 @@ from sigprop_snn.data.events import Events, EventsFault, checked_events, outside
 from sigprop_snn.data.frames import Frames, Sensor, bin_events
 from sigprop_snn.data.loaders import as_values
 from sigprop_snn.errors import SigpropError
+
+_DATASET = "a dataset: one with len and [], or one that can be iterated again and again"
 
 
 @dataclass(frozen=True)
@@ -159,9 +161,6 @@ def loader_of(
         workers: worker processes. An iterable dataset has at most one, because several would
             repeat its samples.
         shuffle: whether to shuffle a map-style dataset in every epoch.
-
-    Raises:
-        SigpropError: if it is no dataset.
     """
     collate = Collate(reading.place, timed)
     if is_map_style(dataset):
@@ -172,14 +171,28 @@ def loader_of(
             num_workers=workers,
             collate_fn=collate,
         )
-    if isinstance(dataset, Iterator) or not hasattr(dataset, "__iter__"):
-        raise refused(reading.place, dataset, "a dataset: with len and [], or iterable again")
     return DataLoader(
         StreamSamples(dataset, reading),
         batch_size,
         num_workers=min(workers, 1),
         collate_fn=collate,
     )
+
+
+def checked_dataset(name: str, dataset: Any) -> Any:
+    """Return a dataset unchanged.
+
+    Raises:
+        SigpropError: if it is no dataset, is empty, or can be read only once.
+    """
+    if isinstance(dataset, Iterator | str | bytes | Mapping | type):
+        raise refused(name, dataset, _DATASET)
+    if is_map_style(dataset):
+        if not len(dataset):
+            raise refused(name, dataset, "a dataset with one sample or more")
+    elif not isinstance(dataset, Iterable):
+        raise refused(name, dataset, _DATASET)
+    return dataset
 
 
 def is_map_style(dataset: Any) -> bool:

@@ -111,7 +111,7 @@ class Split:
         labels = tensor_digest(self.y)
         if self.files:
             return combined([labels, *file_digests(self.files)])
-        parts = torch.arange(len(self.y)).split(_HASHED_AT_ONCE)
+        parts = torch.split(torch.arange(len(self.y)), _HASHED_AT_ONCE)
         return combined([labels, *(tensor_digest(self.read(part)) for part in parts)])
 
 

@@ -190,8 +190,9 @@ class TrainingRun:
                     f"the data of {self.config.dataset!r} have {key} {expected}, but checkpoint "
                     f"{place!r} was made with {checkpoint.get(key)}; expected the same samples"
                 )
-        before = checkpoint.get("content")  # runs of older versions have none
-        for split, content in _content_of(self.data).items() if before is not None else ():
+        before = checkpoint.get("content", {})  # runs of older versions have none
+        now = _content_of(self.data) if before else {}
+        for split, content in now.items():
             if content != before.get(split):
                 raise SigpropError(
                     f"the {split} samples of {self.config.dataset!r} have changed since checkpoint "
