@@ -7,15 +7,14 @@ import hashlib
 import warnings
 from collections import defaultdict
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from sigprop_snn.data.parallel import in_parallel
 from sigprop_snn.errors import SigpropError
 
-_THREADS = 4
 _READ_WHOLE = 2**20  # bytes; of a larger file, blocks are read
 _BLOCKS = 16
 _BLOCK = 2**16
@@ -30,8 +29,7 @@ def file_digests(files: Sequence[Path]) -> list[bytes]:
     Raises:
         SigpropError: if a file can't be read.
     """
-    with ThreadPoolExecutor(_THREADS) as pool:
-        return list(pool.map(_file_digest, files))
+    return list(in_parallel(_file_digest, files, "comparing files"))
 
 
 def tensor_digest(values: Tensor) -> bytes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections import Counter
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -15,6 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from sigprop_snn.data.class_folders import LabelledFiles, find_class_folders
+from sigprop_snn.data.parallel import in_parallel
 from sigprop_snn.data.pictures import as_people_see, upright_size
 from sigprop_snn.data.source import Request, Source, Split
 from sigprop_snn.errors import SigpropError
@@ -27,7 +28,6 @@ SIDE = 32
 LARGEST_SIDE = 96
 """Pictures keep the size that most of them have if no side is longer, in pixels."""
 
-_THREADS = 4
 _Result = TypeVar("_Result")
 
 
@@ -58,12 +58,10 @@ def _split(samples: LabelledFiles, size: tuple[int, int]) -> Split:
     def read(index: Tensor) -> Tensor:
         x = torch.empty((len(index), 3, size[1], size[0]), dtype=torch.uint8)
 
-        def read_one(row: int, number: int) -> None:
-            x[row] = _with_picture(samples.files[number], pixels)
-
-        with ThreadPoolExecutor(_THREADS) as pool:
-            # `list` waits for every picture and raises the first error.
-            list(pool.map(read_one, range(len(index)), index.tolist()))
+        files = [samples.files[number] for number in index.tolist()]
+        decode = partial(_with_picture, use=pixels)
+        for row, picture in enumerate(in_parallel(decode, files, "reading pictures")):
+            x[row] = picture
         return x
 
     return Split(
@@ -76,7 +74,9 @@ def _split(samples: LabelledFiles, size: tuple[int, int]) -> Split:
 
 def _common_size(files: Sequence[Path]) -> tuple[int, int]:
     """Return the size that more than half of the pictures have, or 32x32."""
-    sizes = {file: _with_picture(file, upright_size) for file in files}
+    measure = partial(_with_picture, use=upright_size)
+    found = in_parallel(measure, files, "measuring pictures")
+    sizes = dict(zip(files, found, strict=True))
     usual, count = Counter(sizes.values()).most_common(1)[0]
     if max(usual) > LARGEST_SIDE or 2 * count <= len(files):
         return (SIDE, SIDE)
