@@ -35,7 +35,7 @@ def file_digests(files: Sequence[Path]) -> list[bytes]:
 def tensor_digest(values: Tensor) -> bytes:
     """Return a hash of the type, the shape and the values of a tensor."""
     plain = values.detach().cpu().contiguous()
-    found = hashlib.blake2b(f"{plain.dtype} {tuple(plain.shape)}".encode(), digest_size=32)
+    found = hashlib.sha256(f"{plain.dtype} {tuple(plain.shape)}".encode())
     if plain.numel():
         found.update(plain.flatten().view(torch.uint8).numpy().data)
     return found.digest()
@@ -43,7 +43,7 @@ def tensor_digest(values: Tensor) -> bytes:
 
 def combined(digests: Sequence[bytes]) -> str:
     """Return one hash of several, 64 hexadecimal digits. The order counts."""
-    return hashlib.blake2b(b"".join(digests), digest_size=32).hexdigest()
+    return hashlib.sha256(b"".join(digests)).hexdigest()
 
 
 def warn_of_doubles(name: str, splits: dict[str, Sequence[Path]]) -> None:
@@ -94,7 +94,7 @@ def _file_digest(file: Path) -> bytes:
 @functools.lru_cache(maxsize=2**17)
 def _digest(file: Path, size: int, changed: int) -> bytes:
     """Hash a file; the time of its last change is part of the key of the cache."""
-    found = hashlib.blake2b(str(size).encode(), digest_size=32)
+    found = hashlib.sha256(str(size).encode())
     with file.open("rb") as stream:
         if size <= _READ_WHOLE:
             found.update(stream.read())

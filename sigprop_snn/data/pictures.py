@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from PIL.TiffImagePlugin import TiffImageFile
 
 from sigprop_snn.errors import SigpropError
 
 _ORIENTATION = 0x0112  # the EXIF tag
+_BITS, _PHOTOMETRIC, _WHITE_IS_ZERO = 258, 262, 0  # TIFF tags
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -26,8 +29,9 @@ _PREMULTIPLIED = {"La": "LA", "RGBa": "RGBA"}
 def as_people_see(picture: Image.Image) -> Image.Image:
     """Return a picture in RGB: turned as its EXIF orientation says, in front of white.
 
-    Grey levels of 16 or 32 bits are scaled from 0 to 65,535, floats from 0 to 1. Transparent parts
-    show a white page. Colours of LAB are those under daylight (D50).
+    Grey levels of more than 8 bits are scaled: 12 bits from 0 to 4,095, 16 and 32 bits from 0 to
+    65,535, floats from 0 to 1. Transparent parts show a white page. Colours of LAB are those under
+    daylight (D50).
 
     Raises:
         SigpropError: if grey levels are out of range.
@@ -80,12 +84,17 @@ def _grey(picture: Image.Image) -> Image.Image:
     """Scale grey levels of more than 8 bits; `convert` would clip them to 255."""
     largest = 1 if picture.mode == "F" else 65_535
     levels: NDArray[Any] = np.asarray(picture).astype(np.float64)
+    tags: Mapping[int, Any] = picture.tag_v2 if isinstance(picture, TiffImageFile) else {}
+    if tags.get(_BITS) == (12,):
+        largest = 4_095
     if not ((levels >= 0) & (levels <= largest)).all():
         raise SigpropError(
             f"its grey levels range from {levels.min():g} to {levels.max():g} in mode "
             f"{picture.mode}; expected 0 to {largest}"
         )
     scaled = np.rint(levels * (255 / largest))
+    if tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO:  # Pillow turns only levels of 8 bits round
+        scaled = 255 - scaled
     transparent = picture.info.get("transparency")
     if isinstance(transparent, int):
         scaled[levels == transparent] = 255

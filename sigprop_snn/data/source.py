@@ -14,7 +14,8 @@ from sigprop_snn.data.contents import combined, file_digests, tensor_digest
 from sigprop_snn.data.frames import Frames
 from sigprop_snn.errors import SigpropError
 
-_HASHED_AT_ONCE = 256  # samples
+_HASHED_AT_ONCE = 2**26  # bytes
+_MOST_AT_ONCE = 4096  # samples
 
 
 class DataNotFoundError(SigpropError):
@@ -111,7 +112,8 @@ class Split:
         labels = tensor_digest(self.y)
         if self.files:
             return combined([labels, *file_digests(self.files)])
-        parts = torch.split(torch.arange(len(self.y)), _HASHED_AT_ONCE)
+        at_once = max(1, _HASHED_AT_ONCE // max(self.sample_bytes, 1))
+        parts = torch.split(torch.arange(len(self.y)), min(at_once, _MOST_AT_ONCE))
         return combined([labels, *(tensor_digest(self.read(part)) for part in parts)])
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import struct
 
 import numpy as np
 import pytest
@@ -133,6 +134,34 @@ def test_grey_levels_of_more_than_8_bits_are_scaled(tmp_path, suffix, levels):
     Image.fromarray(levels).save(file.with_suffix(f".{suffix}"))
     seen = first_test_picture(tmp_path)
     assert np.abs(seen - RAMP / 257).max() <= 1
+
+
+def tiff(levels, bits, white_is_zero):
+    """Return a grey TIFF file without compression; 12 bits are packed, two levels in 3 bytes."""
+    height, width = levels.shape
+    if bits == 12:
+        pairs = levels.astype(int).reshape(-1, 2)
+        first, second = pairs.T
+        packed = np.stack([first >> 4, (first & 15) << 4 | second >> 8, second & 255], 1)
+        body = packed.astype(np.uint8).tobytes()
+    else:
+        body = levels.astype("<u2").tobytes()
+    photometric = 0 if white_is_zero else 1
+    entries = [(256, width), (257, height), (258, bits), (259, 1), (262, photometric),
+               (273, 8), (277, 1), (278, height), (279, len(body))]  # fmt: skip
+    tags = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in entries)
+    directory = struct.pack("<H", len(entries)) + tags + struct.pack("<I", 0)
+    return struct.pack("<2sHI", b"II", 42, 8 + len(body)) + body + directory
+
+
+@pytest.mark.parametrize(("bits", "white_is_zero"), [(12, False), (16, False), (16, True)])
+def test_tiff_files_of_12_bits_and_with_white_at_zero_are_seen_right(tmp_path, bits, white_is_zero):
+    write_pictures(tmp_path)
+    levels = np.rint(RAMP / 65_535 * (2**bits - 1))
+    stored = 2**bits - 1 - levels if white_is_zero else levels
+    (tmp_path / "test" / "blue" / "000.png").unlink()
+    (tmp_path / "test" / "blue" / "000.tif").write_bytes(tiff(stored, bits, white_is_zero))
+    assert np.abs(first_test_picture(tmp_path) - RAMP / 257).max() <= 1
 
 
 @pytest.mark.parametrize("levels", [[-0.5, 1], [0, 255], [0, np.nan]])
