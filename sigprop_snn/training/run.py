@@ -159,6 +159,7 @@ class TrainingRun:
             "format": FORMAT,
             "config": self.config.as_json(),
             **_description_of(self.data),
+            "content": _content_of(self.data),
             "made_with": _rounding(),
             "epoch": len(self.history),
             "batch": self.batch,
@@ -189,6 +190,14 @@ class TrainingRun:
                 raise SigpropError(
                     f"the data of {self.config.dataset!r} have {key} {expected}, but checkpoint "
                     f"{place!r} was made with {checkpoint.get(key)}; expected the same samples"
+                )
+        before = checkpoint.get("content", {})  # runs of older versions have none
+        now = _content_of(self.data) if before else {}
+        for split, content in now.items():
+            if content != before.get(split):
+                raise SigpropError(
+                    f"the {split} samples of {self.config.dataset!r} have changed since checkpoint "
+                    f"{place!r} was made; expected the same files or values"
                 )
         try:
             self.network.load_state_dict(checkpoint["network"])
@@ -244,6 +253,7 @@ def load_data(config: TrainConfig) -> Data:
         validation=config.validation,
         seed=config.seed,
         augment=config.augment,
+        frames=config.frames(),
     )
     if config.chooses_epoch and data.validation is None:
         raise SigpropError(
@@ -330,6 +340,14 @@ def _fingerprint(batches: Batches | None) -> dict[str, Any] | None:
         return None
     labels = batches.labels.to(torch.int64).numpy().tobytes()
     return {"samples": batches.samples, "labels": hashlib.sha256(labels).hexdigest()}
+
+
+def _content_of(data: Data) -> dict[str, str | None]:
+    """Return a hash of the samples of each split."""
+    splits = {"training": data.train, "test": data.test, "validation": data.validation}
+    return {
+        name: None if batches is None else batches.fingerprint() for name, batches in splits.items()
+    }
 
 
 def _rounding() -> dict[str, Any]:
