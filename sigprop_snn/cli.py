@@ -62,15 +62,18 @@ class Train:
 
 @dataclass(frozen=True)
 class Resume:
-    """Continue a run that was stopped or killed.
+    """Continue a run that was stopped or killed, or a finished run to more epochs.
 
     Attributes:
         folder: the run folder.
+        epochs: the number of epochs of the whole run (default: as in the run); the learning rate
+            continues as in a run that had this number from the start.
         data_root: the folder that holds the data sets now (default: as in the run).
         device: the device to compute on now (default: as in the run).
     """
 
     folder: _Folder
+    epochs: Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="")] = None
     data_root: _DataRoot = None
     device: _Device = None
 
@@ -80,7 +83,13 @@ class Resume:
 
         keep_freed_memory()
         _finish(
-            resume(self.folder, data_root=self.data_root, device=self.device, catch_signals=True)
+            resume(
+                self.folder,
+                epochs=self.epochs,
+                data_root=self.data_root,
+                device=self.device,
+                catch_signals=True,
+            )
         )
 
 

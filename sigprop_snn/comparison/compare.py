@@ -19,8 +19,10 @@ from sigprop_snn.comparison.plan import trainings
 from sigprop_snn.comparison.store import Store, as_json
 from sigprop_snn.comparison.table import RuleRow, as_csv, rows_of
 from sigprop_snn.config import TrainConfig
+from sigprop_snn.errors import SigpropError
 from sigprop_snn.processes import CallFailedError, FreshProcesses
 from sigprop_snn.training.folder import free_name
+from sigprop_snn.training.own_data import data_of
 
 TABLE, RESULTS, FIGURE = "compare.csv", "compare.json", "compare.png"
 # Modules that every run imports sooner or later.
@@ -51,6 +53,8 @@ def compare(
     config: CompareConfig,
     say: Callable[[str], object] = print,
     run: RunCell | None = None,
+    *,
+    data: Any = None,
 ) -> Comparison:
     """Train every rule with every seed, one after the other, and write a table and a figure.
 
@@ -62,11 +66,16 @@ def compare(
         config: the settings.
         say: receives lines of text about the progress.
         run: trains one rule with one seed; None calls `run_cell` in a fresh process each time.
+        data: data from outside, as in `train`. The runs then share this process, and the memory of
+            the process is not measured.
 
     Raises:
         SigpropError: if the settings can't be used, or the folder holds runs with other settings.
     """
-    planned = trainings(config)
+    given = None if data is None else data_of(data, config.dataset)
+    if run is None and given is not None:
+        run = partial(run_cell, data=given)
+    planned = trainings(config, given)
     store = Store(config.out or free_name(Path("runs"), f"compare-{config.dataset}"))
     found = {place: store.load(training) for place, training in enumerate(planned)}
     say(_opening(config, planned, sum(record is not None for record in found.values())))
@@ -75,7 +84,8 @@ def compare(
         with FreshProcesses(_PRELOADED, _ENVIRONMENT) as processes:
             for place, training in enumerate(planned):
                 if found[place] is None:
-                    outcome = _outcome(training, run or partial(processes.call, run_cell))
+                    placed = store.placed(training) if config.keep_networks else training
+                    outcome = _outcome(placed, run or partial(processes.call, run_cell))
                     records.append(store.save(training, outcome))
                     say(f"{place + 1} of {len(planned)}: {_line(records[-1])}")
     finally:
@@ -88,7 +98,7 @@ def compare(
 def _outcome(training: TrainConfig, run: RunCell) -> Mapping[str, Any]:
     try:
         return run(training)
-    except CallFailedError as error:
+    except (CallFailedError, SigpropError) as error:
         return {"error": str(error)}
 
 
