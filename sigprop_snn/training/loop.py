@@ -227,7 +227,7 @@ def _finish(
     if run.best is not None:
         listeners.say(
             f"kept: epoch {epoch} of {len(run.history)}, with validation accuracy "
-            f"{run.best.accuracy:.4f}"
+            f"{100 * run.best.accuracy:.2f} %"
         )
     if was_over and folder.has(SUMMARY):
         summary = folder.summary()

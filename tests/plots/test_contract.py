@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 
 from sigprop_snn import plots
 from sigprop_snn.errors import SigpropError
+from sigprop_snn.plots.style import headless
 
 DOCS = Path(__file__).parents[2] / "docs"
 NO_PICTURE = {"save", "layer_colours", "axes_row"}
@@ -154,14 +155,16 @@ def test_a_picture_draws_on_its_axes_alone_and_changes_no_global_setting(name):
     assert not beside.has_data()
     assert beside.child_axes == []
     figure.canvas.draw()
-    alone = drawn_on(SMALL[name](None))
+    with headless():
+        alone = drawn_on(SMALL[name](None))
     assert alone[0].get_figure(root=True) is not figure
     assert (dict(matplotlib.rcParams), plt.get_fignums()) == (settings, figures)
 
 
 @pytest.mark.parametrize("name", LARGE)
 def test_a_picture_takes_large_input(name):
-    (first, *_) = drawn_on(LARGE[name](None))
+    with headless():
+        (first, *_) = drawn_on(LARGE[name](None))
     first.get_figure(root=True).canvas.draw()
 
 

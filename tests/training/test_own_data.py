@@ -75,9 +75,7 @@ def test_loaders_train_a_run_that_says_its_data_came_from_outside(tmp_path):
     lines = []
     config = TrainConfig("bars", out=tmp_path / "run", **SETTINGS)
     trained = train(config, lines.append, data=loaders())
-    assert any(
-        line.startswith("bars: 40 training and 20 test samples, 3 steps;") for line in lines
-    )
+    assert any(line.startswith("bars: 40 training and 20 test samples, 3 steps;") for line in lines)
     stored = json.loads((tmp_path / "run" / "config.json").read_text())
     assert (stored["own_data"], stored["dataset"], stored["batch_size"]) == (True, "bars", 10)
     assert (stored["steps"], trained.data.shape, trained.data.classes) == (3, (1, 6, 6), ("0", "1"))
