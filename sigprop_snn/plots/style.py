@@ -27,9 +27,13 @@ INK = "#222222"
 GREY = "#767676"
 FAINT = "#D4D4D4"
 PAPER = "white"
-ON = "#0072B2"
-OFF = "#D55E00"
 READOUT = "#882255"
+
+# No colour below is that of a layer. Events are of the input, which is grey.
+ON = "#222222"
+OFF = "#9A9A9A"
+POSITIVE = "#01665E"
+NEGATIVE = "#8C510A"
 
 # Okabe and Ito's colours without yellow, which is too pale for lines on paper, then darker
 # colours by Paul Tol for deep networks.
@@ -46,6 +50,9 @@ PALETTE = (
     "#AA4499",
 )
 
+LOCAL, BACKWARD = PALETTE[0], PALETTE[1]
+"""The colours of rules without and with a backward pass, where no layer is drawn."""
+
 TITLE_SIZE = 10.0
 LABEL_SIZE = 9.0
 SMALL_SIZE = 8.0
@@ -60,7 +67,7 @@ EndLabel: TypeAlias = tuple[float, str, str]
 
 _LONGEST_NAME = 28
 
-DIVERGING = LinearSegmentedColormap.from_list("sigprop_diverging", [OFF, PAPER, ON])
+DIVERGING = LinearSegmentedColormap.from_list("sigprop_diverging", [NEGATIVE, PAPER, POSITIVE])
 GREYS = LinearSegmentedColormap.from_list("sigprop_greys", [PAPER, INK])
 
 
@@ -262,9 +269,9 @@ def note(
     )  # fmt: skip
 
 
-def ticks(count: int, *, whole: bool = False) -> MaxNLocator:
-    """Return a locator of about `count` round ticks."""
-    return MaxNLocator(nbins=count, integer=whole, steps=[1, 2, 2.5, 5, 10], min_n_ticks=1)
+def ticks(count: int, *, whole: bool = False, least: int = 1) -> MaxNLocator:
+    """Return a locator of about `count` round ticks, and of at least `least`."""
+    return MaxNLocator(nbins=count, integer=whole, steps=[1, 2, 2.5, 5, 10], min_n_ticks=least)
 
 
 def slant(labels: Iterable[Any]) -> None:
