@@ -191,15 +191,14 @@ def config_for(config: TrainConfig, data: Data) -> TrainConfig:
                 f"{name} is {getattr(config, name)!r}, but the data come from outside; expected "
                 f"data that are prepared already, and no {name}"
             )
-    first = next(iter(data.train))[1]
-    found = {"steps": data.steps, "batch_size": len(first)}
-    for name, value in found.items():
+    batch_size = len(next(iter(data.train))[1])
+    for name, value in (("steps", data.steps), ("batch_size", batch_size)):
         if getattr(config, name) not in (None, value):
             raise SigpropError(
                 f"{name} is {getattr(config, name)}, but the data have {value}; expected no "
                 f"{name}: data from outside decide it"
             )
-    return replace(config, own_data=True, augment=False, **found)
+    return replace(config, own_data=True, augment=False, steps=data.steps, batch_size=batch_size)
 
 
 def _is_parts(given: Any) -> bool:

@@ -198,7 +198,7 @@ def test_rest_has_no_tick_label_if_it_would_overlap_the_threshold():
     (wide,) = plots.voltage_traces(volts, neurons=[0])
     assert wide.get_yticks().tolist() == [-20.0, 1.0]
     (near,) = plots.voltage_traces(volts / 20, neurons=[0])
-    assert near.get_yticks().tolist() == [0.0, 1.0]
+    assert near.get_yticks().tolist() == [-1.0, 0.0, 1.0]
 
 
 def test_learning_curves_are_below_each_other_in_a_narrow_place():
