@@ -27,7 +27,7 @@ import tyro
 
 from sigprop_snn.arguments import instance, names_of, number, one_of, path, truth, whole
 from sigprop_snn.errors import SigpropError, UnknownNameError
-from sigprop_snn.recipe import Predict, Recipe
+from sigprop_snn.recipe import DEFAULT_RECIPE, Predict, Recipe
 
 if TYPE_CHECKING:
     import torch
@@ -94,6 +94,9 @@ class TrainConfig:
         event_order: order of the columns of eventfolder's files without names, such as txyp.
         time_unit: unit of the times in eventfolder's .npy, .h5, .csv and .txt files.
         data_root: the folder that holds the data sets, or that they are downloaded to.
+        init_from: the folder of an earlier run; layers start from its weights where name and shape
+            agree (default: new weights).
+        own_data: whether the data come from outside: `train(config, data=...)` sets it.
         out: the run folder (default: a new folder in `runs`).
         device: the device to compute on, any of torch: cpu, cuda, cuda:1, mps, xpu; "auto" is
             cuda if there is one, else cpu.
@@ -146,6 +149,8 @@ class TrainConfig:
     event_order: Annotated[str | None, tyro.conf.arg(metavar="XYTP", help_behavior_hint="")] = None
     time_unit: Literal["us", "ns", "ms", "s"] = "us"
     data_root: Annotated[Path, tyro.conf.arg(metavar="DIR")] = Path("data")
+    init_from: Annotated[Path | None, tyro.conf.arg(metavar="RUN", help_behavior_hint="")] = None
+    own_data: Annotated[bool, tyro.conf.Suppress] = False
     out: Annotated[Path | None, tyro.conf.arg(metavar="RUN", help_behavior_hint="")] = None
     device: Annotated[str, tyro.conf.arg(metavar="DEVICE")] = "auto"
     tensorboard: bool = False
@@ -165,15 +170,17 @@ class TrainConfig:
         given = self._with_plain_types()
         if given is not self:
             return given.resolved()
-        one_of("data set", self.dataset, DATASETS)
+        if not self.own_data:
+            one_of("data set", self.dataset, DATASETS)
         one_of("rule", self.rule, RULES)
-        recipe, rule = DATASETS[self.dataset].recipe, RULES[self.rule]
+        known = DATASETS.get(self.dataset)
+        recipe, rule = DEFAULT_RECIPE if known is None else known.recipe, RULES[self.rule]
         defaults = {f.name: getattr(recipe, f.name) for f in fields(recipe)}
         defaults |= {"signal": rule.signal, "loss": rule.loss_of(recipe)}
         defaults["neuron"] = rule.neuron or "lif"
         defaults["predict"] = rule.predict or recipe.predict
         # A static picture gives a rate neuron the same activity at every step: one is enough.
-        if (self.neuron or rule.neuron) == "rate" and not DATASETS[self.dataset].events:
+        if (self.neuron or rule.neuron) == "rate" and known is not None and not known.events:
             defaults["steps"] = 1
         defaults |= rule.recipe
         config = replace(self, **{k: v for k, v in defaults.items() if getattr(self, k) is None})
