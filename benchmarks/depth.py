@@ -46,7 +46,7 @@ from sigprop_snn.network import (
     Network,
     ProjectedContext,
     Similarity,
-    TopK,
+    TopSamples,
     conv,
     vgg,
     vgg8,
@@ -157,10 +157,9 @@ def authors(case: Case, classes: int) -> Network:
     - The other blocks have instance norm with weights (statistics of each map of each picture, with
       their gradient) and a leaky rectifier. A fully connected block has layer norm.
     - The score is the product h.t, summed over the maps and averaged over all positions.
-    - The targets are soft: the six contexts most similar to the right one at the block's input. The
-      authors compare with one context for each sample of the batch, so that most of the six are
-      copies of the right one. Here the C contexts are compared once each, and a softmax of their
-      cosines (temperature 0.1) weighs the six.
+    - The targets are soft: of the contexts of the batch, one for each sample, the six most similar
+      to the right one at the block's input. Here each of the C contexts is compared once, so that
+      the frequencies of the classes in the batch change the targets, but not the scores.
 
     The normalisers are not affine, so there is no closed form: the surrogate rule learns by
     autograd within each block. Adam and the readout are those of the other cases.
@@ -173,7 +172,7 @@ def authors(case: Case, classes: int) -> Network:
         neuron=Rate(surrogate=LeakyRelu(0.01)),
         rule=case.rule,
         signal=signal,
-        loss=DotProductLoss(scale=1.0, grid=case.size, normalise="none", select=TopK(6)),
+        loss=DotProductLoss(scale=1.0, grid=case.size, normalise="none", select=TopSamples(6)),
         centred=False,
     )
     first, *others = network.each_block()

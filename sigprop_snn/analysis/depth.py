@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -16,6 +15,7 @@ from sigprop_snn.layers.contracts import Response
 from sigprop_snn.layers.scoring import correct
 from sigprop_snn.losses.similarity import streams
 from sigprop_snn.network import LocalLoss, Network, WeightedSum
+from sigprop_snn.network.mode import evaluation_mode
 from sigprop_snn.neurons import Neuron
 
 Batches = Sequence[tuple[Tensor, Tensor]]
@@ -144,7 +144,7 @@ def _tallies(network: Network, batches: Batches) -> dict[str, _Tally]:
     device = next(network.parameters()).device
     blocks = dict(network.named_blocks())
     found: dict[str, _Tally] = {}
-    with _evaluation(network):
+    with evaluation_mode(network):
         for samples, targets in network.checked(batches):
             for stage in network.stages(samples):
                 if stage.response is None:
@@ -206,7 +206,7 @@ def _weight_gradients(
     try:
         for block in blocks.values():
             block.centred = centred
-        with _evaluation(network), torch.enable_grad():
+        with evaluation_mode(network), torch.enable_grad():
             for stage in network.stages(inputs, labels):
                 if stage.name not in blocks or stage.loss is None or not stage.loss.requires_grad:
                     continue
@@ -218,13 +218,3 @@ def _weight_gradients(
         for name, block in blocks.items():
             block.centred = before[name]
     return found
-
-
-@contextmanager
-def _evaluation(network: Network) -> Iterator[None]:
-    was_training = network.training
-    network.eval()
-    try:
-        yield
-    finally:
-        network.train(was_training)

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from sigprop_snn.arguments import instance, names_of, refused, whole
 from sigprop_snn.network import Network, Stage, correct
+from sigprop_snn.network.mode import evaluation_mode
 
 
 class HealthWarning(UserWarning):
@@ -176,13 +177,10 @@ def examine(
     check = HealthCheck(
         network, classes=classes, labels=labels, say=lambda _: None, limits=limits, patience=1
     )
-    was_training = network.training
-    network.eval()
-    with torch.no_grad():
+    with evaluation_mode(network), torch.no_grad():
         for inputs, targets in network.checked(batches):
             for stage in network.stages(inputs):
                 check.watch(stage, targets)
-    network.train(was_training)
     return check.report()
 
 

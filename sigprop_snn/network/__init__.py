@@ -18,7 +18,7 @@ from sigprop_snn.losses.distance import CosineLoss, L2Loss
 from sigprop_snn.losses.dot_product import DotProductLoss
 from sigprop_snn.losses.goodness import Goodness
 from sigprop_snn.losses.hebbian import HebbianLoss
-from sigprop_snn.losses.selection import Label, Maxima, RandomMaximum, TopK
+from sigprop_snn.losses.selection import Label, Maxima, RandomMaximum, TopK, TopSamples
 from sigprop_snn.losses.similarity_matching import Similarity
 from sigprop_snn.network.builders import NETWORKS, conv, mlp, vgg, vgg8
 from sigprop_snn.network.network import Network
@@ -82,6 +82,7 @@ __all__ = [
     "Stage",
     "SurrogateRule",
     "TopK",
+    "TopSamples",
     "Update",
     "VectorContext",
     "VoltageRule",
