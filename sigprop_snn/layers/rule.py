@@ -16,8 +16,9 @@ from sigprop_snn.layers.readout import Readout
 from sigprop_snn.losses.base import LocalLoss
 from sigprop_snn.signals.base import Signal
 
-Predict = Literal["readout", "context", "vote"]
+Predict = Literal["readout", "context", "subset", "neutral", "vote"]
 PREDICTIONS: tuple[Predict, ...] = get_args(Predict)
+BY_LAST_BLOCK: tuple[Predict, ...] = ("context", "subset", "neutral")
 
 
 class LearningNetwork(Protocol):

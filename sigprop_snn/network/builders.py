@@ -62,7 +62,7 @@ def mlp(
         rule: the learning rule; see `NetworkParts`.
         loss: the local loss; see `NetworkParts`.
         signal: the learning signal; see `NetworkParts`.
-        predict: "readout", "context" or "vote"; see `Network`.
+        predict: "readout", "context", "subset", "neutral" or "vote"; see `Network`.
         sources: how many blocks below each block receives, or a `Sources` with such a number.
 
     Raises:
@@ -122,7 +122,7 @@ def conv(
         rule: the learning rule; see `NetworkParts`.
         loss: the local loss; see `NetworkParts`.
         signal: the learning signal; see `NetworkParts`.
-        predict: "readout", "context" or "vote"; see `Network`.
+        predict: "readout", "context", "subset", "neutral" or "vote"; see `Network`.
         sources: how many blocks below each block receives, or a `Sources` with such a number.
 
     Raises:
@@ -185,7 +185,7 @@ def vgg(
         rule: the learning rule; see `NetworkParts`.
         loss: the local loss; see `NetworkParts`.
         signal: the learning signal; see `NetworkParts`.
-        predict: "readout", "context" or "vote"; see `Network`.
+        predict: "readout", "context", "subset", "neutral" or "vote"; see `Network`.
         sources: how many blocks below each block receives, or a `Sources` with such a number.
 
     Raises:
@@ -288,7 +288,7 @@ def vgg8(
         rule: the learning rule; see `NetworkParts`.
         loss: the local loss; see `NetworkParts`.
         signal: the learning signal; see `NetworkParts`.
-        predict: "readout", "context" or "vote"; see `Network`.
+        predict: "readout", "context", "subset", "neutral" or "vote"; see `Network`.
         sources: how many blocks below each block receives, or a `Sources` with such a number.
 
     Raises:

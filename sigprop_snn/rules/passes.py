@@ -14,7 +14,7 @@ from sigprop_snn.layers.closed_form import Filtered, Unrolled
 from sigprop_snn.layers.contracts import LayerReport, Learned, Response, Update
 from sigprop_snn.layers.layer_pass import Layer, layer_pass, observed_rows
 from sigprop_snn.layers.readout import Readout
-from sigprop_snn.layers.rule import LearningNetwork
+from sigprop_snn.layers.rule import BY_LAST_BLOCK, LearningNetwork
 from sigprop_snn.layers.scoring import hits
 from sigprop_snn.neurons import Neuron, run
 from sigprop_snn.neurons.engines import DenseSpikes
@@ -103,12 +103,12 @@ def readout_of(network: LearningNetwork, rule: str) -> Readout:
     """Return the network's readout, for a rule that sends its error to the blocks.
 
     Raises:
-        SigpropError: if the network has no readout, or predicts by a context.
+        SigpropError: if the network has no readout, or predicts by contexts.
     """
-    if network.readout is None or network.predict == "context":
+    if network.readout is None or network.predict in BY_LAST_BLOCK:
         raise SigpropError(
             f"{rule} learns from the readout's error, but the network "
-            + ("has no readout" if network.readout is None else "predicts by 'context'")
+            + ("has no readout" if network.readout is None else f"predicts by {network.predict!r}")
             + "; expected a network that predicts by its readout"
         )
     return network.readout
