@@ -26,7 +26,8 @@ import tyro
 
 from sigprop_snn.arguments import instance, names_of, number, one_of, path, truth, whole
 from sigprop_snn.errors import SigpropError, UnknownNameError
-from sigprop_snn.recipe import Predict, Recipe
+from sigprop_snn.predict import Predict
+from sigprop_snn.recipe import Recipe
 
 if TYPE_CHECKING:
     import torch

@@ -7,7 +7,7 @@ from sigprop_snn.layers.block import Block, LayerRule
 from sigprop_snn.layers.contracts import LayerReport, Learned, Needs, Response, Stage, Update
 from sigprop_snn.layers.norm import LengthNorm, RunningNorm, RunningScale
 from sigprop_snn.layers.readout import Readout
-from sigprop_snn.layers.rule import LearningNetwork, Predict, Rule
+from sigprop_snn.layers.rule import LearningNetwork, Rule
 from sigprop_snn.layers.scoring import correct
 from sigprop_snn.layers.sources import Sources
 from sigprop_snn.losses.base import LocalLoss, WeightedSum
@@ -24,6 +24,7 @@ from sigprop_snn.network.builders import NETWORKS, conv, mlp, vgg, vgg8
 from sigprop_snn.network.network import Network
 from sigprop_snn.network.online import Online, learn_in_parts
 from sigprop_snn.neurons.pooling import HalvingPool
+from sigprop_snn.predict import Predict
 from sigprop_snn.rules.signal_propagation import SignalPropagation
 from sigprop_snn.rules.surrogate import SurrogateRule
 from sigprop_snn.rules.voltage import VoltageRule

@@ -17,7 +17,7 @@ from sigprop_snn.layers.contracts import Learned, Stage, Update
 from sigprop_snn.layers.layer_pass import plain_pass
 from sigprop_snn.layers.prediction import narrowed
 from sigprop_snn.layers.readout import Reading, Readout
-from sigprop_snn.layers.rule import PREDICTIONS, Predict, Rule
+from sigprop_snn.layers.rule import Rule
 from sigprop_snn.layers.sources import first_branch, sources_by_name
 from sigprop_snn.losses.base import LocalLoss, no_scores
 from sigprop_snn.losses.catalogue import default_loss
@@ -30,6 +30,7 @@ from sigprop_snn.network.checks import (
     learning_mode,
     pairs,
 )
+from sigprop_snn.predict import PREDICTIONS, Predict
 from sigprop_snn.rules.signal_propagation import SignalPropagation
 from sigprop_snn.rules.voltage import VoltageRule
 from sigprop_snn.signals.base import Signal

@@ -14,12 +14,13 @@ from sigprop_snn.layers.closed_form import Filtered, Unrolled
 from sigprop_snn.layers.contracts import LayerReport, Learned, Response, Update
 from sigprop_snn.layers.layer_pass import Layer, layer_pass, observed_rows
 from sigprop_snn.layers.readout import Readout
-from sigprop_snn.layers.rule import BY_LAST_BLOCK, LearningNetwork
+from sigprop_snn.layers.rule import LearningNetwork
 from sigprop_snn.layers.scoring import hits
 from sigprop_snn.neurons import Neuron, run
 from sigprop_snn.neurons.engines import DenseSpikes
 from sigprop_snn.neurons.engines.reference import check_finite
 from sigprop_snn.neurons.stepwise import stepwise
+from sigprop_snn.predict import BY_LAST_BLOCK
 
 
 class Fixed(nn.Module):

@@ -20,9 +20,10 @@ from sigprop_snn.layers.contracts import LayerReport, Learned, Response, Stage, 
 from sigprop_snn.layers.layer_pass import Layer, as_spikes, layer_pass
 from sigprop_snn.layers.prediction import above_neutral
 from sigprop_snn.layers.readout import READOUT, Reading
-from sigprop_snn.layers.rule import BY_LAST_BLOCK, LearningNetwork, Rule
+from sigprop_snn.layers.rule import LearningNetwork, Rule
 from sigprop_snn.layers.scoring import hits
 from sigprop_snn.neurons.engines import Spikes
+from sigprop_snn.predict import BY_LAST_BLOCK
 from sigprop_snn.signals.base import Entry
 
 

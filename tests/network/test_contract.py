@@ -10,7 +10,6 @@ import pytest
 import torch
 from torch import nn
 
-from sigprop_snn.layers.rule import PREDICTIONS
 from sigprop_snn.layers.scoring import hits
 from sigprop_snn.network import (
     Block,
@@ -25,6 +24,7 @@ from sigprop_snn.network import (
 from sigprop_snn.network.mode import evaluation_mode
 from sigprop_snn.neurons import LIF
 from sigprop_snn.neurons.engines import DenseSpikes
+from sigprop_snn.predict import PREDICTIONS
 
 BOTH = [pytest.param(VoltageRule(), id="voltage"), pytest.param(SurrogateRule(), id="surrogate")]
 KINDS = {"dense": (6,), "pictures": (2, 8, 8)}
