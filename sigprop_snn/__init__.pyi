@@ -25,6 +25,7 @@ from .network import Similarity as Similarity
 from .network import Sources as Sources
 from .network import SurrogateRule as SurrogateRule
 from .network import TopK as TopK
+from .network import TopSamples as TopSamples
 from .network import VoltageRule as VoltageRule
 from .network import conv as conv
 from .network import from_snntorch as from_snntorch

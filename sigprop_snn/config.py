@@ -27,7 +27,8 @@ import tyro
 
 from sigprop_snn.arguments import instance, names_of, number, one_of, path, truth, whole
 from sigprop_snn.errors import SigpropError, UnknownNameError
-from sigprop_snn.recipe import DEFAULT_RECIPE, Predict, Recipe
+from sigprop_snn.predict import Predict
+from sigprop_snn.recipe import DEFAULT_RECIPE, Recipe
 
 if TYPE_CHECKING:
     import torch
@@ -76,7 +77,8 @@ class TrainConfig:
         precision: precision of matrix products; membrane voltages are always float32.
         encoding: how a picture enters: as direct current, or as spikes by rate, latency or delta.
         predict: how the network predicts: by the readout, by the nearest context at the last block,
-            or by a vote of all blocks.
+            by the nearest of a subset of contexts that every block narrows, by contexts against a
+            neutral context, or by a vote of all blocks.
         augment: shift training samples by a few pixels and mirror colour pictures.
         train_samples: number of training samples (default: all).
         test_samples: number of test samples (default: all).
@@ -132,7 +134,7 @@ class TrainConfig:
     encoding: _Name = "direct"
     predict: Annotated[
         Predict | None,
-        tyro.conf.arg(metavar="{readout,context,vote}", help_behavior_hint=_RECIPE),
+        tyro.conf.arg(metavar="{readout,context,subset,neutral,vote}", help_behavior_hint=_RECIPE),
     ] = None
     augment: Annotated[
         bool | None, tyro.conf.arg(metavar="{True,False}", help_behavior_hint=_RECIPE)

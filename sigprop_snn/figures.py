@@ -15,6 +15,7 @@ from sigprop_snn.arguments import path as as_path
 from sigprop_snn.device import to_device
 from sigprop_snn.errors import SigpropError
 from sigprop_snn.network import Network
+from sigprop_snn.network.mode import evaluation_mode
 from sigprop_snn.neurons.stepwise import stepwise
 from sigprop_snn.plots.saving import DPI, FORMATS
 from sigprop_snn.plots.style import headless, plain
@@ -50,20 +51,18 @@ class Observed(NamedTuple):
 @torch.no_grad()
 def observe(network: Network, sample: Tensor) -> Observed:
     """Pass one sample `[T, ...]` through a network and return every step."""
-    was_training = network.training
-    network.eval()
-    inputs = to_device(sample.unsqueeze(1), next(network.parameters()).device)
-    recorded = network.record(inputs, ("spike", "voltage"))
-    readout = None
-    if network.readout is not None:
-        blocks = dict(network.named_blocks())
-        sent = (
-            stepwise(blocks[name].pool, recorded[name]["spike"])
-            for name in network.readout.names(blocks.items())
-        )
-        run = network.readout.trace(*sent)
-        readout = run.recorded["voltage"][:, 0].cpu()
-    network.train(was_training)
+    with evaluation_mode(network):
+        inputs = to_device(sample.unsqueeze(1), next(network.parameters()).device)
+        recorded = network.record(inputs, ("spike", "voltage"))
+        readout = None
+        if network.readout is not None:
+            blocks = dict(network.named_blocks())
+            sent = (
+                stepwise(blocks[name].pool, recorded[name]["spike"])
+                for name in network.readout.names(blocks.items())
+            )
+            run = network.readout.trace(*sent)
+            readout = run.recorded["voltage"][:, 0].cpu()
     return Observed(
         sample,
         {name: values["spike"][:, 0].cpu() for name, values in recorded.items()},

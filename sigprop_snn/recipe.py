@@ -5,10 +5,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
-Predict = Literal["readout", "context", "vote"]
-"""How a network predicts: by its readout, by the last block's contexts, or by a vote of blocks."""
+from sigprop_snn.predict import Predict
 
 
 @dataclass(frozen=True)

@@ -53,14 +53,14 @@ def test_flags_reach_the_run(tmp_path):
         "--encoding",
         "rate",
         "--predict",
-        "context",
+        "subset",
         "--seed",
         "3",
     ]
     assert main(["train", "digits", *TINY, *flags, "--batch-size", "16", "--out", str(out)]) == 0
     config = json.loads((out / "config.json").read_text())
     assert (config["rule"], config["network"], config["encoding"]) == ("surrogate", "conv", "rate")
-    assert (config["predict"], config["seed"], config["batch_size"]) == ("context", 3, 16)
+    assert (config["predict"], config["seed"], config["batch_size"]) == ("subset", 3, 16)
 
 
 def test_a_network_without_spikes_leaves_its_figures_too(tmp_path):

@@ -26,6 +26,7 @@ from sigprop_snn.monitors import (
     voltage_histograms,
 )
 from sigprop_snn.network import Network
+from sigprop_snn.network.mode import evaluation_mode
 from sigprop_snn.training import Trained, load_run, randomness
 from sigprop_snn.training.folder import CHECKPOINT, CONFIG, METRICS, SUMMARY
 
@@ -237,11 +238,8 @@ def confusion_of(
 
 def _winners(network: Network, inputs: Tensor) -> Tensor:
     """Return the class with the highest score, `[B]`, or -1 for a tie."""
-    was_training = network.training
-    network.eval()
-    with torch.no_grad():
+    with evaluation_mode(network), torch.no_grad():
         scores = network(to_device(inputs, next(network.parameters()).device)).cpu()
-    network.train(was_training)
     best = scores.topk(2, dim=1)
     clear = best.values[:, 0] > best.values[:, 1]
     return torch.where(clear, best.indices[:, 0], -1)

@@ -8,7 +8,8 @@ from typing import Any
 
 from sigprop_snn.layers.block import LayerRule
 from sigprop_snn.layers.contracts import Needs
-from sigprop_snn.layers.rule import Predict, Rule
+from sigprop_snn.layers.rule import Rule
+from sigprop_snn.predict import Predict
 from sigprop_snn.recipe import Recipe
 from sigprop_snn.rules.backpropagation import Backpropagation
 from sigprop_snn.rules.direct_feedback import DirectFeedbackAlignment, DirectRandomTarget
