@@ -32,7 +32,9 @@ def trainings(config: CompareConfig, data: Data | None = None) -> list[TrainConf
         SigpropError: if a name is unknown or a number is out of range.
     """
     instance("config", config, CompareConfig, "a CompareConfig")
-    if data is None and config.dataset not in DATASETS:
+    if data is not None:
+        instance("data", data, Data, "a Data")
+    elif config.dataset not in DATASETS:
         raise UnknownNameError("data set", config.dataset, DATASETS)
     if config.seeds < 1:
         raise SigpropError(f"seeds is {config.seeds}; expected 1 or more")
