@@ -25,8 +25,10 @@ from .network import Similarity as Similarity
 from .network import Sources as Sources
 from .network import SurrogateRule as SurrogateRule
 from .network import TopK as TopK
+from .network import TopSamples as TopSamples
 from .network import VoltageRule as VoltageRule
 from .network import conv as conv
+from .network import from_snntorch as from_snntorch
 from .network import learn_in_parts as learn_in_parts
 from .network import mlp as mlp
 from .network import vgg as vgg

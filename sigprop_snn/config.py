@@ -27,7 +27,8 @@ import tyro
 
 from sigprop_snn.arguments import instance, names_of, number, one_of, path, truth, whole
 from sigprop_snn.errors import SigpropError, UnknownNameError
-from sigprop_snn.recipe import Predict, Recipe
+from sigprop_snn.predict import Predict
+from sigprop_snn.recipe import DEFAULT_RECIPE, Recipe
 
 if TYPE_CHECKING:
     import torch
@@ -58,6 +59,7 @@ class TrainConfig:
         dataset: the data set (`sigprop-snn list` names all).
         rule: the learning rule.
         network: the network.
+        sources: how many blocks below each block receives.
         epochs: passes over the training samples.
         steps: time steps T of a sample.
         batch_size: samples in a batch.
@@ -75,7 +77,8 @@ class TrainConfig:
         precision: precision of matrix products; membrane voltages are always float32.
         encoding: how a picture enters: as direct current, or as spikes by rate, latency or delta.
         predict: how the network predicts: by the readout, by the nearest context at the last block,
-            or by a vote of all blocks.
+            by the nearest of a subset of contexts that every block narrows, by contexts against a
+            neutral context, or by a vote of all blocks.
         augment: shift training samples by a few pixels and mirror colour pictures.
         train_samples: number of training samples (default: all).
         test_samples: number of test samples (default: all).
@@ -93,6 +96,9 @@ class TrainConfig:
         event_order: order of the columns of eventfolder's files without names, such as txyp.
         time_unit: unit of the times in eventfolder's .npy, .h5, .csv and .txt files.
         data_root: the folder that holds the data sets, or that they are downloaded to.
+        init_from: the folder of an earlier run; layers start from its weights where name and shape
+            agree (default: new weights).
+        own_data: whether the data come from outside: `train(config, data=...)` sets it.
         out: the run folder (default: a new folder in `runs`).
         device: the device to compute on, any of torch: cpu, cuda, cuda:1, mps, xpu; "auto" is
             cuda if there is one, else cpu.
@@ -103,6 +109,7 @@ class TrainConfig:
     dataset: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="DATASET")]
     rule: _Name = "voltage"
     network: Annotated[str | None, tyro.conf.arg(metavar="NAME", help_behavior_hint=_RECIPE)] = None
+    sources: _Count = None
     epochs: _Count = None
     steps: _Count = None
     batch_size: _Count = None
@@ -127,7 +134,7 @@ class TrainConfig:
     encoding: _Name = "direct"
     predict: Annotated[
         Predict | None,
-        tyro.conf.arg(metavar="{readout,context,vote}", help_behavior_hint=_RECIPE),
+        tyro.conf.arg(metavar="{readout,context,subset,neutral,vote}", help_behavior_hint=_RECIPE),
     ] = None
     augment: Annotated[
         bool | None, tyro.conf.arg(metavar="{True,False}", help_behavior_hint=_RECIPE)
@@ -144,6 +151,8 @@ class TrainConfig:
     event_order: Annotated[str | None, tyro.conf.arg(metavar="XYTP", help_behavior_hint="")] = None
     time_unit: Literal["us", "ns", "ms", "s"] = "us"
     data_root: Annotated[Path, tyro.conf.arg(metavar="DIR")] = Path("data")
+    init_from: Annotated[Path | None, tyro.conf.arg(metavar="RUN", help_behavior_hint="")] = None
+    own_data: Annotated[bool, tyro.conf.Suppress] = False
     out: Annotated[Path | None, tyro.conf.arg(metavar="RUN", help_behavior_hint="")] = None
     device: Annotated[str, tyro.conf.arg(metavar="DEVICE")] = "auto"
     tensorboard: bool = False
@@ -163,14 +172,17 @@ class TrainConfig:
         given = self._with_plain_types()
         if given is not self:
             return given.resolved()
-        one_of("data set", self.dataset, DATASETS)
+        if not self.own_data:
+            one_of("data set", self.dataset, DATASETS)
         one_of("rule", self.rule, RULES)
-        recipe, rule = DATASETS[self.dataset].recipe, RULES[self.rule]
+        known = DATASETS.get(self.dataset)
+        recipe, rule = DEFAULT_RECIPE if known is None else known.recipe, RULES[self.rule]
         defaults = {f.name: getattr(recipe, f.name) for f in fields(recipe)}
-        defaults |= {"signal": rule.signal, "loss": rule.loss, "neuron": rule.neuron or "lif"}
+        defaults |= {"signal": rule.signal, "loss": rule.loss_of(recipe)}
+        defaults["neuron"] = rule.neuron or "lif"
         defaults["predict"] = rule.predict or recipe.predict
         # A static picture gives a rate neuron the same activity at every step: one is enough.
-        if (self.neuron or rule.neuron) == "rate" and not DATASETS[self.dataset].events:
+        if (self.neuron or rule.neuron) == "rate" and known is not None and not known.events:
             defaults["steps"] = 1
         defaults |= rule.recipe
         config = replace(self, **{k: v for k, v in defaults.items() if getattr(self, k) is None})
@@ -288,7 +300,7 @@ class TrainConfig:
             seed=self.seed,
         )
         check_frames(self.dataset, DATASETS[self.dataset], self.frames())
-        for name in ("epochs", "patience"):
+        for name in ("epochs", "sources", "patience"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise SigpropError(f"{name} is {value}; expected 1 or more")

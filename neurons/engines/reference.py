@@ -24,6 +24,7 @@ from sigprop_snn.neurons.engines.plain import Weighted
 from sigprop_snn.neurons.filters import filter_matrix, geometric_response, impulse_response
 from sigprop_snn.neurons.joining import Join, halvings, joined, joined_shape
 from sigprop_snn.neurons.pooling import HalvingPool
+from sigprop_snn.neurons.state import RECORDED_ELSEWHERE
 from sigprop_snn.neurons.stepwise import is_constant, stepwise
 
 _TOGETHER = 3  # steps: intermediate values stay in the cache
@@ -151,12 +152,6 @@ class ReferenceEngine:
         )
         weight: Tensor = found
         return weight.to(synapse.weight)
-
-    def scale_rows(self, rows: Tensor, factor: Tensor, other: Tensor) -> Tensor:
-        """Multiply rows by factors, in place; return their dot products with `other` before."""
-        dots: Tensor = torch.linalg.vecdot(rows.flatten(1), other.flatten(1))
-        rows.mul_(factor.view(-1, *[1] * (rows.dim() - 1)))
-        return dots
 
     def surrogate_mean(self, neuron: Neuron, voltage: Tensor) -> Tensor:
         """Return the mean over time of f(U[t] - threshold), `[N, ...]`, for `[T, N, ...]`."""
@@ -320,7 +315,7 @@ def _check_names(record: tuple[str, ...], state: Any) -> None:
     known = ["spike", "voltage", "reset_voltage", *inner]
     for name in record:
         if name not in known:
-            raise UnknownNameError("recording", name, known)
+            raise UnknownNameError("recording", name, known, RECORDED_ELSEWHERE)
 
 
 def _pick(name: str, spike: Tensor, voltage: Tensor, state: Any) -> Tensor:

@@ -10,6 +10,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from sigprop_snn.arguments import instance, whole
 from sigprop_snn.data.augment import Augment, drop_events, shift_pictures
 from sigprop_snn.data.source import Split, derive_seed, generator
 from sigprop_snn.encoding import Encoding
@@ -173,6 +174,8 @@ def mask(lengths: Tensor, steps: int) -> Tensor:
     Raises:
         SigpropError: if a length is below 0 or above `steps`.
     """
+    instance("lengths", lengths, Tensor, "a tensor of whole numbers [B]")
+    steps = whole("steps", steps, 0)
     if lengths.numel() and not 0 <= int(lengths.min()) <= int(lengths.max()) <= steps:
         raise SigpropError(
             f"lengths range from {int(lengths.min())} to {int(lengths.max())}; expected 0 to "

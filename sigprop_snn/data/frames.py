@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from sigprop_snn.arguments import axes, one_of, refused, truth, whole
+from sigprop_snn.arguments import axes, instance, one_of, refused, truth, whole
 from sigprop_snn.data.events import UNITS, Events, checked_order, find_fault
 from sigprop_snn.errors import SigpropError
 
@@ -135,6 +135,12 @@ def to_frames(events: Events, sensor: tuple[int, int, int], steps: int, duration
         SigpropError: if there is no event, an event is outside the sensor, a time falls or is below
             0, `steps` < 1, or one pixel has more than 255 events in a step.
     """
+    instance("events", events, np.ndarray, "a structured array of events")
+    sides = axes("sensor", sensor)
+    if len(sides) != 3:
+        raise refused("sensor", sensor, "width, height and number of polarities")
+    steps, duration = whole("steps", steps), whole("duration", duration)
+    sensor = (sides[0], sides[1], sides[2])
     fault = find_fault(events, sensor)
     if fault:
         raise SigpropError(f"the recording {fault[0]}; expected {fault[1]}")

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from sigprop_snn.arguments import number, one_of, truth, whole
+from sigprop_snn.arguments import instance, number, one_of, truth, whole
 from sigprop_snn.data.augment import Augment
 from sigprop_snn.data.batches import Batches, BatchOptions, SplitBatches
 from sigprop_snn.data.contents import warn_of_doubles
@@ -60,6 +60,7 @@ def batches_of(
         UnknownNameError: if the encoding is unknown.
         SigpropError: if any other value can't be used.
     """
+    instance("source", source, Source, "a Source")
     check_arguments(
         source.name,
         steps=steps,
