@@ -299,7 +299,9 @@ class TrainConfig:
             validation=self.validation,
             seed=self.seed,
         )
-        check_frames(self.dataset, DATASETS[self.dataset], self.frames())
+        frames = self.frames()
+        if not self.own_data:
+            check_frames(self.dataset, DATASETS[self.dataset], frames)
         for name in ("epochs", "sources", "patience"):
             value = getattr(self, name)
             if value is not None and value < 1:

@@ -21,7 +21,10 @@ _EXPECTED = (
     "iterable of pairs (inputs [T, B, ...], labels [B]) that can be read again and again"
 )
 # Settings that choose how a named data set is read. They do nothing to data from outside.
-_OF_NAMED_DATA = ("encoding", "augment", "train_samples", "test_samples", "validation")
+_OF_NAMED_DATA = (
+    "encoding", "augment", "train_samples", "test_samples", "validation",
+    "size", "bin_width", "denoise", "merge_polarities", "sensor", "event_order", "time_unit",
+)  # fmt: skip
 
 
 class OwnBatches:

@@ -19,6 +19,7 @@ from sigprop_snn.errors import SigpropError
 from sigprop_snn.network import LOSSES, NETWORKS, SIGNALS, Network
 from sigprop_snn.neurons import NEURONS
 from sigprop_snn.neurons.engines import engine_for
+from sigprop_snn.recipe import DEFAULT_RECIPE
 from sigprop_snn.rules import RULES
 from sigprop_snn.surrogates import SURROGATES
 from sigprop_snn.training import randomness
@@ -389,7 +390,8 @@ def warn_of_ignored(config: TrainConfig, network: Network) -> None:
         network: the network of the run.
     """
     rule = RULES[config.rule]
-    loss = rule.loss_of(DATASETS[config.dataset].recipe)
+    dataset = DATASETS.get(config.dataset)  # data from outside have none
+    loss = rule.loss_of(DEFAULT_RECIPE if dataset is None else dataset.recipe)
     defaults = {"signal": rule.signal, "loss": loss, "surrogate": None}
     graded = any(block.neuron.graded for block in network.each_block())
     for name in rule.ignores:
@@ -431,10 +433,11 @@ def _fingerprint(batches: Batches | None) -> dict[str, Any] | None:
 
 
 def _content_of(data: Data) -> dict[str, str | None]:
-    """Return a hash of the samples of each split."""
+    """Return a hash of the samples of each split; None for loaders, which may change them."""
     splits = {"training": data.train, "test": data.test, "validation": data.validation}
     return {
-        name: None if batches is None else batches.fingerprint() for name, batches in splits.items()
+        name: batches.fingerprint() if isinstance(batches, Batches) else None
+        for name, batches in splits.items()
     }
 
 

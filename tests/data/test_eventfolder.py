@@ -93,6 +93,22 @@ def test_recordings_are_not_searched_for_a_given_sensor_and_duration(write, monk
     assert partly.shape == (2, 16, 24)
 
 
+@pytest.mark.filterwarnings("error")
+def test_frames_of_a_large_sensor_are_scaled_down_and_the_run_says_so(write):
+    root = write()
+    for file in root.rglob("*.npy"):
+        events = np.load(file)
+        events["x"], events["y"] = events["x"] * 30, events["y"] * 30
+        np.save(file, events)
+    sensor = (1280, 720)
+    with pytest.warns(UserWarning, match="sensor has 1280x720 .* 128x72"):
+        data = load("eventfolder", root=root, frames=Frames(sensor=sensor))
+    assert data.shape == (2, 72, 128)
+    assert next(iter(data.test))[0].sum() == 2 * (80 + 81 + 82), "no event is lost"
+    chosen = load("eventfolder", root=root, frames=Frames(sensor=sensor, size=(320, 180)))
+    assert chosen.shape == (2, 180, 320)
+
+
 def test_the_error_for_events_outside_the_sensor_names_the_file(write):
     root = write()
     with pytest.raises(EventFileError, match=r"x=\d+; expected x from 0 to 31") as caught:

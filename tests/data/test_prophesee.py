@@ -115,3 +115,13 @@ def test_other_files_are_refused(tmp_path, name, content, fault):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(EventFileError, match=fault):
         read_events(tmp_path / name)
+
+
+def test_a_clock_is_continued_in_silence(tmp_path):
+    """EVT 3.0 repeats the high part of the time also where there are no events."""
+    event = [0x6 << 12 | 3, 0x0 << 12 | 5, 0x2 << 12 | 7]
+    highs = [0x8 << 12 | high for high in (2000, 4095, 0, 2000)]
+    words = [0x8 << 12 | 100, *event, *highs, *event]
+    file = tmp_path / "a.raw"
+    file.write_bytes(b"% evt 3.0\n% end\n" + np.array(words, "<u2").tobytes())
+    assert np.diff(read_events(file)["t"]).tolist() == [(2000 + 4096 - 100) << 12]
