@@ -9,6 +9,9 @@ run is written to the JSON file at once. A run that the file holds already is no
 second call continues, and a call with other switches adds its rows: `--no-centring
 --no-similarity --no-skips` trains the same networks without the three ingredients.
 
+`--preset authors` trains the recipe of the authors of signal propagation for rate networks on the
+same network, pictures and number of batches; see `authors`.
+
 Choices are made by the validation pictures, which are taken out of the training folder. The test
 pictures are used once, when a run has ended.
 """
@@ -41,12 +44,17 @@ from sigprop_snn.network import (
     DotProductLoss,
     LocalLoss,
     Network,
+    ProjectedContext,
     Similarity,
+    TopSamples,
     conv,
     vgg,
     vgg8,
 )
+from sigprop_snn.neurons import Rate
 from sigprop_snn.rules import LocalReadout
+from sigprop_snn.shapes import Layout
+from sigprop_snn.surrogates import LeakyRelu
 from sigprop_snn.training import GraphedStep, LocalOptimizers, LocalSchedules, evaluate
 
 RATE = 2e-3  # Adam's learning rate at the start
@@ -56,6 +64,7 @@ SIMILARITY = 10.0  # weight of the similarity term
 BACKPROPAGATION = "backpropagation"
 PREDSIM = "predsim"
 REFERENCES = (BACKPROPAGATION, PREDSIM)  # their normaliser is batch norm
+AUTHORS = "authors"
 SWITCHES = ("centring", "similarity", "skips")
 LINES = {"all three": "-", "none": ":"}
 
@@ -83,6 +92,9 @@ class Case:
         centring: whether blocks learn from centred traces; "running" subtracts running means.
         similarity: whether the loss has a similarity term.
         skips: whether blocks receive the three blocks below.
+        preset: "authors" for the network that `authors` makes, or none.
+        grid: positions per side that the loss compares; if none, 7 at 32 pixels, and as dense else.
+        dropout: fraction of a block's output maps that are set to zero while training, or none.
     """
 
     rule: str
@@ -98,6 +110,9 @@ class Case:
     centring: bool | str
     similarity: bool
     skips: bool
+    preset: str | None = None
+    grid: int | None = None
+    dropout: float | None = None
 
 
 class OutOfTimeError(Exception):
@@ -107,13 +122,10 @@ class OutOfTimeError(Exception):
 def build(case: Case, classes: int) -> Network:
     """Return the network of a case, with weights that its seed gives."""
     torch.manual_seed(case.seed)
+    if case.preset == AUTHORS:
+        return authors(case, classes)
     rule = partial(LocalReadout, learned=True) if case.rule == PREDSIM else case.rule
-    options: dict[str, Any] = {"neuron": case.neuron, "rule": rule}
-    if case.network == "vgg8":
-        options["width"] = case.width
-    if case.skips:
-        options["sources"] = SOURCES
-    make = partial(BUILDERS[case.network], (3, case.size, case.size), classes, **options)
+    make = partial(builder(case, classes), neuron=case.neuron, rule=rule)
     if case.rule in REFERENCES:
         loss = loss_of(case) if case.rule == PREDSIM else None
         network = make(shift=0.0, centred=False, loss=loss)
@@ -122,9 +134,60 @@ def build(case: Case, classes: int) -> Network:
     return make(centred=case.centring, loss=loss_of(case))
 
 
+def builder(case: Case, classes: int) -> Callable[..., Network]:
+    """Return the builder of a case's network, with its shape and its switches."""
+    options: dict[str, Any] = {}
+    if case.network == "vgg8":
+        options["width"] = case.width
+    if case.dropout is not None:
+        options["dropout"] = case.dropout
+    if case.skips:
+        options["sources"] = SOURCES
+    return partial(BUILDERS[case.network], (3, case.size, case.size), classes, **options)
+
+
+def authors(case: Case, classes: int) -> Network:
+    """Return the network with the recipe of the authors of signal propagation for rate networks.
+
+    From github.com/amassivek/signalpropagation, `examples/ex4_input_target_topk.py`:
+
+    - The first block and the projection of the contexts are the learned signal. The block is a
+      convolution, batch norm and a rectifier. The projection is a linear layer, a layer norm with
+      weights, and the same rectifier.
+    - The other blocks have instance norm with weights (statistics of each map of each picture, with
+      their gradient) and a leaky rectifier. A fully connected block has layer norm.
+    - The score is the product h.t, summed over the maps and averaged over all positions.
+    - The targets are soft: of the contexts of the batch, one for each sample, the six most similar
+      to the right one at the block's input. Here each of the C contexts is compared once, so that
+      the frequencies of the classes in the batch change the targets, but not the scores.
+
+    The normalisers are not affine, so there is no closed form: the surrogate rule learns by
+    autograd within each block. Adam and the readout are those of the other cases.
+    """
+
+    def signal(layout: Layout) -> ProjectedContext:
+        return ProjectedContext(layout.classes, layout.currents[0], scaled=True)
+
+    network = builder(case, classes)(
+        neuron=Rate(surrogate=LeakyRelu(0.01)),
+        rule=case.rule,
+        signal=signal,
+        loss=DotProductLoss(scale=1.0, grid=case.size, normalise="none", select=TopSamples(6)),
+        centred=False,
+    )
+    first, *others = network.each_block()
+    first.neuron, first.norm = Rate(), nn.BatchNorm2d(first.norm.gain.numel())
+    for block in others:
+        maps = isinstance(block.synapse, nn.Conv2d)
+        channels = block.norm.gain.numel()
+        norm = nn.InstanceNorm2d(channels, affine=True) if maps else nn.LayerNorm(channels)
+        block.norm = norm
+    return network
+
+
 def loss_of(case: Case) -> LocalLoss:
     """Return the local loss of a case; its grid keeps the density of 7 positions at 32 pixels."""
-    compared = DotProductLoss(grid=max(1, round(7 * case.size / 32)))
+    compared = DotProductLoss(grid=case.grid or max(1, round(7 * case.size / 32)))
     if not case.similarity:
         return compared
     return compared + SIMILARITY * Similarity()
@@ -221,7 +284,7 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
         switches = ", ".join("yes" if row[name] else "no" for name in SWITCHES)
         blocks = row["blocks"]
         lines.append(
-            f"| {row['rule']}, {row['neuron']} | {switches} | {row['seed']} "
+            f"| {title(row)} | {switches} | {row['seed']} "
             + "".join(
                 f"| {' '.join(percent(block[name]) for block in blocks)} "
                 for name in ("context_accuracy", "probe_accuracy", "spike_rate")
@@ -233,6 +296,13 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
             + f"| {percent(row['test_accuracy'])} | {row['seconds']:.0f} |"
         )
     return "\n".join(lines)
+
+
+def title(row: dict[str, Any]) -> str:
+    """Return the rule of a row, and what else differs between the rows of a table."""
+    names = [name for name in ("preset", "grid", "dropout") if row.get(name) is not None]
+    settings = [f"{name} {row[name]}" for name in names]
+    return ", ".join([row["rule"], row["neuron"], f"T = {row['steps']}", *settings])
 
 
 def number(value: float | None) -> str:
@@ -281,6 +351,8 @@ def variant(row: dict[str, Any]) -> str:
     """Return the name of a row's ingredients. Of the references' only skips is shown."""
     if row["rule"] in REFERENCES:
         return "" if row["skips"] else "no skips"
+    if row.get("preset") is not None:
+        return row["preset"]
     used = [name for name in SWITCHES if row[name]]
     unused = [f"no {name}" for name in SWITCHES if not row[name]]
     return ("none", used[0] if used else "", unused[0] if unused else "", "all three")[len(used)]
@@ -308,12 +380,18 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--width", type=float, default=1.0, help="factor of the maps of vgg8")
     parser.add_argument("--rules", default="voltage,surrogate,backpropagation")
     parser.add_argument("--neuron", default="lif", help="for rate, one step is enough")
+    parser.add_argument(
+        "--preset", choices=[AUTHORS],
+        help="the authors' recipe for rate networks; it sets rule, neuron, steps and switches",
+    )  # fmt: skip
     parser.add_argument("--train-samples", type=int, help="all but the validation's if not given")
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--seeds", type=int, default=1, help="how many, from 0")
     parser.add_argument("--steps", type=int, default=4, help="time steps T")
     parser.add_argument("--size", type=int, default=32, help="side to which pictures are averaged")
     parser.add_argument("--batch-size", type=int, default=128)
+    parser.add_argument("--grid", type=int, help="positions per side that the loss compares")
+    parser.add_argument("--dropout", type=float, help="fraction of the maps, for six and vgg8")
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument(
         "--graphed", action="store_true", help="on a GPU: replay each step as one CUDA graph"
@@ -337,6 +415,11 @@ def main() -> None:
     if given.minutes is not None:
         deadline = time.perf_counter() + 60 * given.minutes
     device = torch.device(given.device)
+    if given.preset == AUTHORS:
+        given.rules, given.neuron, given.steps = "surrogate", "rate", 1
+        given.no_centring = given.no_similarity = given.no_skips = True
+    if given.dropout is not None and given.network == "conv":
+        raise SystemExit("--dropout needs the network six or vgg8; it is conv")
     if given.graphed and device.type != "cuda":
         raise SystemExit(f"--graphed needs --device cuda; it is {given.device}")
     if device.type == "cuda":
@@ -352,6 +435,9 @@ def main() -> None:
             centring=rule not in REFERENCES and centring,
             similarity=rule != BACKPROPAGATION and not given.no_similarity,
             skips=not given.no_skips,
+            preset=given.preset,
+            grid=given.grid,
+            dropout=given.dropout,
         )
         for seed in range(given.seeds)
         for rule in given.rules.split(",")
@@ -379,12 +465,15 @@ def main() -> None:
         missing.pop(0)
         if given.json is not None:
             write_text_atomically(given.json, json.dumps(rows, indent=1) + "\n")
-    shown = [
-        row for row in rows if (row["neuron"], row["network"]) == (given.neuron, given.network)
-    ]
+    alike = ("neuron", "network", "size", "epochs", "train_samples")
+    wanted = [getattr(cases[0], name) for name in alike]
+    shown = [row for row in rows if [row[name] for name in alike] == wanted]
     say(f"\n{table(shown)}")
-    if given.figure is not None and shown:
-        figure(shown, given.figure)
+    settings = ("steps", "grid", "dropout")
+    wanted = [getattr(cases[0], name) for name in settings]
+    drawn = [row for row in shown if [row.get(name) for name in settings] == wanted]
+    if given.figure is not None and drawn:
+        figure(drawn, given.figure)
 
 
 if __name__ == "__main__":

@@ -5,10 +5,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
-Predict = Literal["readout", "context", "vote"]
-"""How a network predicts: by its readout, by the last block's contexts, or by a vote of blocks."""
+from sigprop_snn.predict import Predict
 
 
 @dataclass(frozen=True)
@@ -23,6 +21,9 @@ class Recipe:
         learning_rate: learning rate of Adam in the first batch.
         augment: whether to shift training samples by a few pixels and to mirror colour pictures.
         predict: how the network predicts; see `Network`.
+        sources: how many blocks below each block receives.
+        loss: the local loss of the rules of signal propagation, a name in
+            `sigprop_snn.network.LOSSES`.
     """
 
     network: str
@@ -32,6 +33,8 @@ class Recipe:
     learning_rate: float = 2e-3
     augment: bool = False
     predict: Predict = "readout"
+    sources: int = 1
+    loss: str = "dot-product"
 
 
 DEFAULT_RECIPE = Recipe("mlp", epochs=20, steps=10, batch_size=32)

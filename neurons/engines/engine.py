@@ -207,13 +207,6 @@ class Engine(Protocol):
             precision: the dtype of autocast, or none. An engine may round the factors to it.
         """
 
-    def scale_rows(self, rows: Tensor, factor: Tensor, other: Tensor) -> Tensor:
-        """Multiply every row of `[F, ...]` by its factor `[F]`, in place.
-
-        Returns:
-            The dot product of every row with that of `other` before the multiplication, `[F]`.
-        """
-
     def surrogate_mean(self, neuron: Neuron, voltage: Tensor) -> Tensor:
         """Return the mean over time of f(U[t] - threshold), `[N, ...]`, for `[T, N, ...]`."""
 

@@ -64,8 +64,14 @@ def why_not_lif(neuron: Neuron) -> str | None:
     return None
 
 
-def why_not_fast_sigmoid(neuron: Neuron) -> str | None:
-    """Return why a kernel of the fast sigmoid does not take a neuron's surrogate, or none."""
+def why_not_surrogate(neuron: Neuron, voltage: Tensor, device: str) -> str | None:
+    """Return why kernels of the fast sigmoid do not take a neuron and its voltages, or none.
+
+    Args:
+        neuron: the model.
+        voltage: its voltages, `[T, N, ...]`.
+        device: the type of the kernels' device.
+    """
     surrogate = neuron.surrogate
     if type(surrogate) is not FastSigmoid:
         return f"the surrogate is {type(surrogate).__name__}; the kernel takes FastSigmoid"
@@ -75,6 +81,10 @@ def why_not_fast_sigmoid(neuron: Neuron) -> str | None:
         return "the threshold is not a plain number"
     if type(neuron).above is not Neuron.above:
         return f"{type(neuron).__name__} has its own `above`"
+    if voltage.dtype != torch.float32 or voltage.device.type != device or not voltage.numel():
+        return f"the voltages are {voltage.dtype} {list(voltage.shape)} on {voltage.device}"
+    if torch.compiler.is_compiling():
+        return "torch.compile traces eager operations"
     return None
 
 

@@ -153,12 +153,6 @@ class ReferenceEngine:
         weight: Tensor = found
         return weight.to(synapse.weight)
 
-    def scale_rows(self, rows: Tensor, factor: Tensor, other: Tensor) -> Tensor:
-        """Multiply rows by factors, in place; return their dot products with `other` before."""
-        dots: Tensor = torch.linalg.vecdot(rows.flatten(1), other.flatten(1))
-        rows.mul_(factor.view(-1, *[1] * (rows.dim() - 1)))
-        return dots
-
     def surrogate_mean(self, neuron: Neuron, voltage: Tensor) -> Tensor:
         """Return the mean over time of f(U[t] - threshold), `[N, ...]`, for `[T, N, ...]`."""
         total = torch.zeros_like(voltage[0])

@@ -2,7 +2,7 @@
 
 from sigprop_snn.analysis.alignment import LayerAlignment, stream_alignment
 from sigprop_snn.analysis.angles import LayerAngle, angle, update_angles, updates
-from sigprop_snn.analysis.depth import BlockProfile, depth_profile, mean_input_shares
+from sigprop_snn.analysis.depth import BlockProfile, depth_profile
 from sigprop_snn.analysis.oracle import Gradients, backpropagated
 from sigprop_snn.analysis.separability import (
     LayerSeparability,
@@ -11,6 +11,7 @@ from sigprop_snn.analysis.separability import (
     separability,
     spike_counts,
 )
+from sigprop_snn.monitors.mean_input import mean_input_shares
 
 __all__ = [
     "BlockProfile",

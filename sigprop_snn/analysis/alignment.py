@@ -11,6 +11,7 @@ from torch import Tensor
 from sigprop_snn.arguments import instance
 from sigprop_snn.errors import SigpropError
 from sigprop_snn.network import Network
+from sigprop_snn.network.mode import evaluation_mode
 
 
 @dataclass(frozen=True)
@@ -53,22 +54,20 @@ def stream_alignment(
     """
     instance("network", network, Network, "a Network")
     network.check_batch(inputs, labels)
-    was_training = network.training
-    network.eval()
-    entry = network.signal.enter(inputs, None)
-    found = []
-    for stage in network.stages(inputs):
-        if stage.response is None or stage.response.representation is None or not entry.samples:
-            continue
-        samples, contexts = stage.response.representation.tensor_split([entry.samples])
-        if entry.contexts_per_sample:
-            contexts = contexts.reshape(
-                entry.contexts_per_sample, -1, *contexts.shape[1:]
-            ).transpose(0, 1)
-        cosines = _cosines(samples, contexts)
-        if cosines.shape[1] == network.signal.classes:
-            found.append(_aligned(stage.name, cosines, labels))
-    network.train(was_training)
+    with evaluation_mode(network):
+        entry = network.signal.enter(inputs, None)
+        found = []
+        for stage in network.stages(inputs):
+            if stage.response is None or stage.response.representation is None or not entry.samples:
+                continue
+            samples, contexts = stage.response.representation.tensor_split([entry.samples])
+            if entry.contexts_per_sample:
+                contexts = contexts.reshape(
+                    entry.contexts_per_sample, -1, *contexts.shape[1:]
+                ).transpose(0, 1)
+            cosines = _cosines(samples, contexts)
+            if cosines.shape[1] == network.signal.classes:
+                found.append(_aligned(stage.name, cosines, labels))
     if not found:
         raise SigpropError(
             "no block of the network compares samples with a context of every class; expected a "

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -16,7 +15,9 @@ from sigprop_snn.errors import SigpropError
 from sigprop_snn.layers.contracts import Response
 from sigprop_snn.layers.scoring import correct
 from sigprop_snn.losses.similarity import streams
+from sigprop_snn.monitors.mean_input import mean_input_shares
 from sigprop_snn.network import LocalLoss, Network, WeightedSum
+from sigprop_snn.network.mode import evaluation_mode
 from sigprop_snn.neurons import Neuron
 
 Batches = Sequence[tuple[Tensor, Tensor]]
@@ -95,39 +96,6 @@ def depth_profile(network: Network, fitted: Batches, held_out: Batches) -> tuple
     return tuple(profiles)
 
 
-def mean_input_shares(network: Network, inputs: Tensor, labels: Tensor) -> dict[str, float]:
-    """Return the share of every block's weight gradient that lies along its mean input.
-
-    The gradient G = sum of delta x^T has the part (sum of delta) m^T along the mean input m. The
-    share is the squared length of this part over that of G. Above 1 the rest works against it.
-    A centred block learns without this part; its share is measured as if it were not centred.
-
-    The network is in evaluation mode and its gradients stay as they are. The mean input is over
-    the rows of the batch: samples, and contexts behind the first block.
-
-    Args:
-        network: the network.
-        inputs: `[T, B, ...]`.
-        labels: the class of every sample, `[B]`.
-
-    Returns:
-        By the block's name; blocks without a local loss or without a weight are left out.
-    """
-    instance("network", network, Network, "a Network")
-    ((inputs, labels),) = network.checked([(inputs, labels)])
-    whole, centred = (
-        _weight_gradients(network, inputs, labels, centred=centred) for centred in (False, True)
-    )
-    shares = {}
-    for name, gradients in whole.items():
-        pairs = list(zip(gradients, centred[name], strict=True))
-        along = sum(float((a - b).double().square().sum()) for a, b in pairs)
-        total = sum(float(a.double().square().sum()) for a, _ in pairs)
-        if total > 0:
-            shares[name] = along / total
-    return shares
-
-
 def context_likeness(contexts: Tensor) -> tuple[float, float]:
     """Return the mean cosine between contexts `[C, D]`, and their effective rank without the mean.
 
@@ -149,7 +117,7 @@ def _tallies(network: Network, batches: Batches) -> dict[str, _Tally]:
     device = next(network.parameters()).device
     blocks = dict(network.named_blocks())
     found: dict[str, _Tally] = {}
-    with _evaluation(network):
+    with evaluation_mode(network):
         for samples, targets in network.checked(batches):
             for stage in network.stages(samples):
                 if stage.response is None:
@@ -199,37 +167,3 @@ class _Tally:
     @property
     def spike_rate(self) -> float:
         return float(self.active) / self.places
-
-
-def _weight_gradients(
-    network: Network, inputs: Tensor, labels: Tensor, *, centred: bool
-) -> dict[str, list[Tensor]]:
-    """Return the gradient of every block's weights, with all blocks centred or none."""
-    blocks = dict(network.named_blocks())
-    before = {name: block.centred for name, block in blocks.items()}
-    found: dict[str, list[Tensor]] = {}
-    try:
-        for block in blocks.values():
-            block.centred = centred
-        with _evaluation(network), torch.enable_grad():
-            for stage in network.stages(inputs, labels):
-                if stage.name not in blocks or stage.loss is None or not stage.loss.requires_grad:
-                    continue
-                synapse = blocks[stage.name].synapse
-                weights = [p for p in synapse.parameters() if p.dim() > 1 and p.requires_grad]
-                given = torch.autograd.grad(stage.loss, weights, allow_unused=True)
-                found[stage.name] = [grad for grad in given if grad is not None]
-    finally:
-        for name, block in blocks.items():
-            block.centred = before[name]
-    return found
-
-
-@contextmanager
-def _evaluation(network: Network) -> Iterator[None]:
-    was_training = network.training
-    network.eval()
-    try:
-        yield
-    finally:
-        network.train(was_training)

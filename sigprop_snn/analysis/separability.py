@@ -20,6 +20,7 @@ from sigprop_snn.arguments import instance, refused, whole
 from sigprop_snn.errors import SigpropError
 from sigprop_snn.layers.layer_pass import plain_pass
 from sigprop_snn.network import Network
+from sigprop_snn.network.mode import evaluation_mode
 
 Batches = Iterable[tuple[Tensor, Tensor]]
 _INVERSE_PENALTY = 0.01  # of the squared weights; a few thousand samples have as many features
@@ -91,18 +92,16 @@ def spike_counts(
     """
     instance("network", network, Network, "a Network")
     grid = None if grid is None else whole("grid", grid)
-    was_training = network.training
-    network.eval()
-    counts: dict[str, list[Tensor]] = {}
-    labels: list[Tensor] = []
-    for samples, batch_labels in network.checked(batches):
-        labels.append(batch_labels.cpu())
-        entering = network.signal.plain(samples)
-        counts.setdefault("input", []).append(_on_grid(entering.sum(0), grid).flatten(1).cpu())
-        for layer in plain_pass(network.named_blocks(), network.signal, samples):
-            sent = _on_grid(layer.sent.count(), grid)
-            counts.setdefault(layer.name, []).append(sent.flatten(1).cpu())
-    network.train(was_training)
+    with evaluation_mode(network):
+        counts: dict[str, list[Tensor]] = {}
+        labels: list[Tensor] = []
+        for samples, batch_labels in network.checked(batches):
+            labels.append(batch_labels.cpu())
+            entering = network.signal.plain(samples)
+            counts.setdefault("input", []).append(_on_grid(entering.sum(0), grid).flatten(1).cpu())
+            for layer in plain_pass(network.named_blocks(), network.signal, samples):
+                sent = _on_grid(layer.sent.count(), grid)
+                counts.setdefault(layer.name, []).append(sent.flatten(1).cpu())
     if not labels:
         raise SigpropError("separability got no batches; expected at least one")
     return {name: torch.cat(parts) for name, parts in counts.items()}, torch.cat(labels)

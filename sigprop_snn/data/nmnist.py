@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from sigprop_snn.arguments import path
@@ -26,7 +27,7 @@ _ADVICE = (
 )
 
 
-def read_nmnist_file(file: Path) -> Events:
+def read_nmnist_file(file: str | os.PathLike[str]) -> Events:
     """Read and check one recording of N-MNIST.
 
     Args:

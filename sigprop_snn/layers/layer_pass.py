@@ -10,6 +10,7 @@ from typing import Generic, TypeVar
 import torch
 from torch import Tensor
 
+from sigprop_snn.device import is_out_of_memory
 from sigprop_snn.errors import SigpropError
 from sigprop_snn.layers.block import Block
 from sigprop_snn.layers.contracts import Response
@@ -155,9 +156,9 @@ def fits(inputs: Sequence[int], *, first: bool, joins: str | None = None) -> Ite
     """
     try:
         yield
-    except torch.OutOfMemoryError:
-        raise
     except RuntimeError as error:
+        if is_out_of_memory(error):
+            raise
         if joins is not None:
             raise SigpropError(
                 f"the joined input of {joins}, of shape {list(inputs)}, does not fit its synapse: "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
-from typing import ClassVar, Literal, Protocol, get_args
+from typing import ClassVar, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -14,10 +14,8 @@ from sigprop_snn.layers.contracts import Learned, Needs, Stage, Update
 from sigprop_snn.layers.layer_pass import plain_pass
 from sigprop_snn.layers.readout import Readout
 from sigprop_snn.losses.base import LocalLoss
+from sigprop_snn.predict import Predict
 from sigprop_snn.signals.base import Signal
-
-Predict = Literal["readout", "context", "vote"]
-PREDICTIONS: tuple[Predict, ...] = get_args(Predict)
 
 
 class LearningNetwork(Protocol):

@@ -86,12 +86,46 @@ class TopK:
         return _of_labels(labels, torch.zeros_like(near).scatter(1, best.indices, fractions))
 
 
+@dataclass(frozen=True)
+class TopSamples:
+    """The contexts most similar to the right one, counted once for each sample of the batch.
+
+    The authors' code compares with one context for each sample of the batch, and the targets of a
+    sample are the six most similar of these, in equal parts. A class that is frequent in the batch
+    fills the six with its own copies; the contexts most similar to that of a rare class fill the
+    rest.
+
+    Args:
+        top: number of copies that are targets.
+
+    Raises:
+        SigpropError: if the number is not positive.
+    """
+
+    top: int = 6
+
+    def __post_init__(self) -> None:
+        whole("top of TopSamples", self.top)
+
+    def targets(self, labels: Tensor, incoming: Tensor) -> Tensor:
+        """Return the fraction of every context, `[B, M]`."""
+        near = similarity(incoming)
+        order = near.argsort(dim=1, descending=True)
+        wide = labels if labels.is_floating_point() else F.one_hot(labels, len(near))
+        copies = wide.sum(0).to(near)[order]
+        before = copies.cumsum(1) - copies
+        taken = copies.minimum((self.top - before).clamp(min=0))
+        rows = torch.zeros_like(near).scatter(1, order, taken / taken.sum(dim=1, keepdim=True))
+        return _of_labels(labels, rows)
+
+
 #: The selections by name, with settings chosen by measurement.
 SELECTIONS: dict[str, Callable[[], Selection]] = {
     "label": Label,
     "maxima": Maxima,
     "random-maximum": RandomMaximum,
     "top-k": TopK,
+    "top-samples": TopSamples,
 }
 
 

@@ -3,6 +3,7 @@
 from sigprop_snn.monitors.cost import Cost, LayerCost, cost, format_energy
 from sigprop_snn.monitors.energy import EnergyModel
 from sigprop_snn.monitors.health import Finding, HealthCheck, HealthWarning, Limits, examine
+from sigprop_snn.monitors.mean_input import mean_input_shares
 from sigprop_snn.monitors.norms import LayerNorms, UpdateNorms, weight_norms
 from sigprop_snn.monitors.operations import Operations, count_operations
 from sigprop_snn.monitors.voltages import VoltageHistogram, voltage_histograms
@@ -23,6 +24,7 @@ __all__ = [
     "count_operations",
     "examine",
     "format_energy",
+    "mean_input_shares",
     "voltage_histograms",
     "weight_norms",
 ]

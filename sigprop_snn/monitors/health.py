@@ -12,7 +12,9 @@ import torch
 from torch import Tensor
 
 from sigprop_snn.arguments import instance, names_of, refused, whole
-from sigprop_snn.network import Network, Stage, correct
+from sigprop_snn.monitors.mean_input import mean_input_shares
+from sigprop_snn.network import Network, RunningNorm, SignalPropagation, Stage, correct
+from sigprop_snn.network.mode import evaluation_mode
 
 
 class HealthWarning(UserWarning):
@@ -31,6 +33,8 @@ class Limits:
             neuron's unit.
         silent: fraction of the samples for which a layer has no output.
         drop: accuracy that a block loses to the block below it, beyond the noise of the samples.
+        mean_share: share of the weight gradient along the mean input of a block that could be
+            centred; see `mean_input_shares`.
     """
 
     dead: float = 0.75
@@ -39,6 +43,7 @@ class Limits:
     voltage: float = 1000.0
     silent: float = 0.01
     drop: float = 0.05
+    mean_share: float = 0.5
 
 
 @dataclass(frozen=True)
@@ -46,8 +51,8 @@ class Finding:
     """One problem of one layer.
 
     Attributes:
-        problem: "not finite", "dead", "saturated", "exploding", "silent", "no gain" or "absent
-            labels".
+        problem: "not finite", "dead", "saturated", "exploding", "silent", "no gain", "mean input"
+            or "absent labels".
         layer: "block1" for the first block, "readout", or "data".
         value: the size of the problem: a fraction, a count, or a voltage in the neuron's unit.
         text: the layer, the value and what usually helps.
@@ -71,8 +76,14 @@ class HealthCheck:
         labels: the labels of the training samples, `[N]`, to find classes that never occur.
         say: takes a line for each new finding; None gives a `HealthWarning` for each.
         limits: the limits from which a value is a problem.
-        patience: number of reports in a row in which a block has no gain, until it is a problem:
-            upper blocks learn later than those below them.
+        patience: number of reports in a row in which a block has no gain, or the share of its mean
+            input grows, until it is a problem: upper blocks learn later than those below them.
+        probe: a batch `(x [T, B, ...], labels [B])`, to measure the share of each block's weight
+            gradient along its mean input at every report. Only blocks above the first that could
+            be centred and are not are measured, and only under signal propagation.
+
+    Raises:
+        SigpropError: if an argument can't be used; it names the argument and the value.
     """
 
     def __init__(
@@ -84,8 +95,14 @@ class HealthCheck:
         say: Callable[[str], object] | None = None,
         limits: Limits | None = None,
         patience: int = 3,
+        probe: tuple[Tensor, Tensor] | None = None,
     ) -> None:
         instance("network", network, Network, "a Network")
+        self._network = network
+        if probe is not None and (not isinstance(probe, tuple | list) or len(probe) != 2):
+            raise refused("probe", probe, "a batch (x [T, B, ...], labels [B])")
+        self.probe = probe
+        self._shares: dict[str, float] = {}
         self._blocks = dict(network.named_blocks())
         if say is not None and not callable(say):
             raise refused("say", say, "a function of one line of text, such as print")
@@ -104,7 +121,7 @@ class HealthCheck:
         self._read = () if readout is None else readout.names(network.named_blocks())
         self._no_spikes: dict[str, Tensor] = {}  # by block that the readout reads
         self._patience = patience
-        self._without_gain: dict[str, int] = {}
+        self._in_a_row: dict[tuple[str, str], int] = {}
 
     @torch.no_grad()
     def watch(self, stage: Stage, labels: Tensor) -> None:
@@ -138,7 +155,9 @@ class HealthCheck:
         findings = list(self._absent)
         for name, tally in self._tallies.items():
             findings += _layer_findings(name, tally, self._limits)
-        findings += self._lasting(_gain_findings(self._tallies, self._limits))
+        if self._tallies:
+            lasting = _gain_findings(self._tallies, self._limits) + self._share_findings()
+            findings += self._lasting(lasting)
         self._tallies.clear()
         for finding in findings:
             if (finding.problem, finding.layer) not in self._reported:
@@ -148,12 +167,23 @@ class HealthCheck:
 
     def _lasting(self, findings: list[Finding]) -> list[Finding]:
         """Return the findings of layers that had one in each of the last reports."""
-        if self._tallies:
-            before = self._without_gain
-            self._without_gain = {
-                finding.layer: before.get(finding.layer, 0) + 1 for finding in findings
-            }
-        return [each for each in findings if self._without_gain[each.layer] >= self._patience]
+        before = self._in_a_row
+        named = {(finding.problem, finding.layer): finding for finding in findings}
+        self._in_a_row = {key: before.get(key, 0) + 1 for key in named}
+        return [each for key, each in named.items() if self._in_a_row[key] >= self._patience]
+
+    def _share_findings(self) -> list[Finding]:
+        """Return a finding for each block whose share of the mean input is large and has grown."""
+        uncentred = uncentred_blocks(self._network)
+        if self.probe is None or not uncentred:
+            return []
+        before, shares = self._shares, mean_input_shares(self._network, *self.probe)
+        self._shares = shares
+        return [
+            Finding("mean input", name, shares[name], _share_text(name, shares[name]))
+            for name in uncentred
+            if shares.get(name, 0.0) > max(self._limits.mean_share, before.get(name, 0.0))
+        ]
 
 
 def examine(
@@ -176,14 +206,28 @@ def examine(
     check = HealthCheck(
         network, classes=classes, labels=labels, say=lambda _: None, limits=limits, patience=1
     )
-    was_training = network.training
-    network.eval()
-    with torch.no_grad():
+    with evaluation_mode(network), torch.no_grad():
         for inputs, targets in network.checked(batches):
+            check.probe = check.probe or (inputs, targets)
             for stage in network.stages(inputs):
                 check.watch(stage, targets)
-    network.train(was_training)
     return check.report()
+
+
+def uncentred_blocks(network: Network) -> list[str]:
+    """Return the names of the blocks that could be centred and are not, above the first.
+
+    Only blocks that learn, and only under signal propagation.
+    """
+    if not isinstance(network.rule, SignalPropagation):
+        return []
+    return [
+        name
+        for name, block in network.named_blocks()
+        if name != "block1"
+        and isinstance(block.norm, RunningNorm)
+        and not (block.centred or block.frozen)
+    ]
 
 
 def absent_labels(labels: Tensor, classes: Sequence[str]) -> list[Finding]:
@@ -254,6 +298,14 @@ def _gain_findings(tallies: Mapping[str, _Tally], limits: Limits) -> list[Findin
             )
             found.append(Finding("no gain", name, one - other, text))
     return found
+
+
+def _share_text(name: str, share: float) -> str:
+    return (
+        f"{name}: the part of the weight gradient along the mean input has grown to {share:.2f} of "
+        "its squared length. The normaliser hides this part, and it costs upper blocks their "
+        "accuracy. Centred traces (Block(centred=True)) take it out."
+    )
 
 
 def _silent_text(name: str, fraction: float) -> str:

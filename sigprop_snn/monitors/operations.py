@@ -24,6 +24,7 @@ from sigprop_snn.monitors.wiring import (
     wiring,
 )
 from sigprop_snn.network import Block, Network
+from sigprop_snn.network.mode import evaluation_mode
 from sigprop_snn.neurons.joining import Join, joined, joined_shape
 from sigprop_snn.neurons.stepwise import is_constant
 
@@ -78,25 +79,25 @@ def count_operations(network: Network, inputs: Tensor) -> dict[str, Operations]:
     """
     instance("network", network, Network, "a Network")
     network.check_inputs(inputs)
-    was_training = network.training
-    network.eval()
-    counted: dict[str, Operations] = {}
-    samples = inputs = network.entering(inputs)
-    inputs = network.signal.plain(samples)
-    arriving = _Arriving(inputs, nn.Identity(), constant=len(inputs) > 1 and is_constant(inputs))
-    kept = Kept(sources_by_name(network.named_blocks()), arriving)
-    sent: dict[str, _Arriving] = {}
-    for layer in plain_pass(network.named_blocks(), network.signal, samples):
-        block, spike = layer.block, layer.run.spike
-        arriving = _joined(kept.take(layer.name), block.sources.join)
-        counted[layer.name] = _count_block(layer.name, block, arriving, spike)
-        arriving = _Arriving(spike, block.pool, graded=block.neuron.graded)
-        kept.put(layer.name, arriving)
-        sent[layer.name] = arriving
-    if network.readout is not None:
-        names = network.readout.names(network.named_blocks())
-        counted["readout"] = _count_readout(network.readout, [sent[name] for name in names])
-    network.train(was_training)
+    with evaluation_mode(network):
+        counted: dict[str, Operations] = {}
+        samples = inputs = network.entering(inputs)
+        inputs = network.signal.plain(samples)
+        arriving = _Arriving(
+            inputs, nn.Identity(), constant=len(inputs) > 1 and is_constant(inputs)
+        )
+        kept = Kept(sources_by_name(network.named_blocks()), arriving)
+        sent: dict[str, _Arriving] = {}
+        for layer in plain_pass(network.named_blocks(), network.signal, samples):
+            block, spike = layer.block, layer.run.spike
+            arriving = _joined(kept.take(layer.name), block.sources.join)
+            counted[layer.name] = _count_block(layer.name, block, arriving, spike)
+            arriving = _Arriving(spike, block.pool, graded=block.neuron.graded)
+            kept.put(layer.name, arriving)
+            sent[layer.name] = arriving
+        if network.readout is not None:
+            names = network.readout.names(network.named_blocks())
+            counted["readout"] = _count_readout(network.readout, [sent[name] for name in names])
     return counted
 
 

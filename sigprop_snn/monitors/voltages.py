@@ -12,6 +12,7 @@ from sigprop_snn.arguments import first_of, instance, refused, whole
 from sigprop_snn.device import to_device
 from sigprop_snn.errors import SigpropError
 from sigprop_snn.network import Network
+from sigprop_snn.network.mode import evaluation_mode
 
 _WIDE = 4.0  # standard deviations of the first batch that the bins cover on each side
 
@@ -66,20 +67,18 @@ def voltage_histograms(
     bins = whole("bins", bins, 2)
     if not isinstance(batches, Iterable):
         raise refused("batches", batches, "batches (x [T, B, ...], labels [B])")
-    was_training = network.training
-    network.eval()
-    device = next(network.parameters()).device
-    blocks = dict(network.named_blocks())
-    found: dict[str, VoltageHistogram] = {}
-    for batch in batches:
-        inputs = first_of(batch)
-        network.check_inputs(inputs)
-        for name, recorded in network.record(to_device(inputs, device), ("voltage",)).items():
-            voltage = blocks[name].neuron.above(recorded["voltage"]).flatten().float().cpu()
-            edges = found[name].edges if name in found else _edges(voltage, bins)
-            counted = _count(voltage, edges)
-            found[name] = _added(found[name], counted) if name in found else counted
-    network.train(was_training)
+    with evaluation_mode(network):
+        device = next(network.parameters()).device
+        blocks = dict(network.named_blocks())
+        found: dict[str, VoltageHistogram] = {}
+        for batch in batches:
+            inputs = first_of(batch)
+            network.check_inputs(inputs)
+            for name, recorded in network.record(to_device(inputs, device), ("voltage",)).items():
+                voltage = blocks[name].neuron.above(recorded["voltage"]).flatten().float().cpu()
+                edges = found[name].edges if name in found else _edges(voltage, bins)
+                counted = _count(voltage, edges)
+                found[name] = _added(found[name], counted) if name in found else counted
     if not found:
         raise SigpropError("voltage_histograms got no batch; expected at least one")
     return found

@@ -7,7 +7,7 @@ from sigprop_snn.layers.block import Block, LayerRule
 from sigprop_snn.layers.contracts import LayerReport, Learned, Needs, Response, Stage, Update
 from sigprop_snn.layers.norm import LengthNorm, RunningNorm, RunningScale
 from sigprop_snn.layers.readout import Readout
-from sigprop_snn.layers.rule import LearningNetwork, Predict, Rule
+from sigprop_snn.layers.rule import LearningNetwork, Rule
 from sigprop_snn.layers.scoring import correct
 from sigprop_snn.layers.sources import Sources
 from sigprop_snn.losses.base import LocalLoss, WeightedSum
@@ -18,13 +18,14 @@ from sigprop_snn.losses.distance import CosineLoss, L2Loss
 from sigprop_snn.losses.dot_product import DotProductLoss
 from sigprop_snn.losses.goodness import Goodness
 from sigprop_snn.losses.hebbian import HebbianLoss
-from sigprop_snn.losses.selection import Label, Maxima, RandomMaximum, TopK
+from sigprop_snn.losses.selection import Label, Maxima, RandomMaximum, TopK, TopSamples
 from sigprop_snn.losses.similarity_matching import Similarity
 from sigprop_snn.network.builders import NETWORKS, conv, mlp, vgg, vgg8
 from sigprop_snn.network.network import Network
 from sigprop_snn.network.online import Online, learn_in_parts
 from sigprop_snn.network.snntorch_models import from_snntorch
 from sigprop_snn.neurons.pooling import HalvingPool
+from sigprop_snn.predict import Predict
 from sigprop_snn.rules.signal_propagation import SignalPropagation
 from sigprop_snn.rules.surrogate import SurrogateRule
 from sigprop_snn.rules.voltage import VoltageRule
@@ -83,6 +84,7 @@ __all__ = [
     "Stage",
     "SurrogateRule",
     "TopK",
+    "TopSamples",
     "Update",
     "VectorContext",
     "VoltageRule",

@@ -13,7 +13,6 @@ from sigprop_snn.arguments import number, one_of, positive, refused, whole
 from sigprop_snn.errors import SigpropError
 from sigprop_snn.layers.block import Block, Centring
 from sigprop_snn.layers.norm import LengthNorm, RunningNorm, RunningScale
-from sigprop_snn.layers.rule import Predict
 from sigprop_snn.layers.sources import INPUT, AnySources, Sources, joining
 from sigprop_snn.network.network import Network
 from sigprop_snn.network.parts import (
@@ -28,6 +27,7 @@ from sigprop_snn.network.parts import (
 from sigprop_snn.neurons import LIF
 from sigprop_snn.neurons.joining import joined_shape
 from sigprop_snn.neurons.pooling import HalvingPool
+from sigprop_snn.predict import Predict
 from sigprop_snn.shapes import Layout
 
 Norm = Literal["scale", "length"]
@@ -62,7 +62,7 @@ def mlp(
         rule: the learning rule; see `NetworkParts`.
         loss: the local loss; see `NetworkParts`.
         signal: the learning signal; see `NetworkParts`.
-        predict: "readout", "context" or "vote"; see `Network`.
+        predict: "readout", "context", "subset", "neutral" or "vote"; see `Network`.
         sources: how many blocks below each block receives, or a `Sources` with such a number.
 
     Raises:
@@ -122,7 +122,7 @@ def conv(
         rule: the learning rule; see `NetworkParts`.
         loss: the local loss; see `NetworkParts`.
         signal: the learning signal; see `NetworkParts`.
-        predict: "readout", "context" or "vote"; see `Network`.
+        predict: "readout", "context", "subset", "neutral" or "vote"; see `Network`.
         sources: how many blocks below each block receives, or a `Sources` with such a number.
 
     Raises:
@@ -185,7 +185,7 @@ def vgg(
         rule: the learning rule; see `NetworkParts`.
         loss: the local loss; see `NetworkParts`.
         signal: the learning signal; see `NetworkParts`.
-        predict: "readout", "context" or "vote"; see `Network`.
+        predict: "readout", "context", "subset", "neutral" or "vote"; see `Network`.
         sources: how many blocks below each block receives, or a `Sources` with such a number.
 
     Raises:
@@ -288,7 +288,7 @@ def vgg8(
         rule: the learning rule; see `NetworkParts`.
         loss: the local loss; see `NetworkParts`.
         signal: the learning signal; see `NetworkParts`.
-        predict: "readout", "context" or "vote"; see `Network`.
+        predict: "readout", "context", "subset", "neutral" or "vote"; see `Network`.
         sources: how many blocks below each block receives, or a `Sources` with such a number.
 
     Raises:

@@ -15,8 +15,9 @@ from sigprop_snn.errors import SigpropError
 from sigprop_snn.layers.block import Block, LayerRule
 from sigprop_snn.layers.contracts import Learned, Stage, Update
 from sigprop_snn.layers.layer_pass import plain_pass
+from sigprop_snn.layers.prediction import narrowed
 from sigprop_snn.layers.readout import READOUT, Reading, Readout
-from sigprop_snn.layers.rule import PREDICTIONS, Predict, Rule
+from sigprop_snn.layers.rule import Rule
 from sigprop_snn.layers.sources import INPUT, first_branch, sources_by_name
 from sigprop_snn.losses.base import LocalLoss, no_scores
 from sigprop_snn.losses.catalogue import default_loss
@@ -31,6 +32,7 @@ from sigprop_snn.network.checks import (
     pairs,
 )
 from sigprop_snn.network.scores import Scores
+from sigprop_snn.predict import PREDICTIONS, Predict
 from sigprop_snn.rules.signal_propagation import SignalPropagation
 from sigprop_snn.rules.voltage import VoltageRule
 from sigprop_snn.signals.base import Signal
@@ -81,15 +83,18 @@ class Network(nn.Module):
             its own; the voltage rule if not given.
         loss: the local loss of every block that has none of its own; if not given, the one that
             the signal's targets ask for.
-        predict: "readout", "context" for the nearest context at the last block, or "vote" for the
-            sum of all layers' log-probabilities.
+        predict: "readout"; "context" for the nearest context at the last block; "subset" for the
+            nearest there of the contexts that the blocks below kept, see `narrowed`; "neutral" for
+            the scores at the last block less that of a neutral context, see `above_neutral`; or
+            "vote" for the sum of all layers' log-probabilities.
         sample_shape: shape of one step of one sample, if inputs without a time axis are to be
             found by it. `mlp` and the other builders give it.
 
     Raises:
         SigpropError: if there is no block, a block receives one that is not below it, the rule
             can't take several, the readout reads more than the rule allows or is missing where
-            it predicts, or the loss or the readout can't use the signal's targets.
+            it predicts, the loss or the readout can't use the signal's targets, or the rule or the
+            signal has no prediction of this kind.
     """
 
     rule: Rule
@@ -337,7 +342,9 @@ class Network(nn.Module):
         """Return the network's own scores `[B, C]`, given those of its layers by name."""
         if self.predict == "readout":
             return by_layer["readout"]
-        if self.predict == "context":
+        if self.predict == "subset":
+            return narrowed([by_layer[name] for name, _ in self.named_blocks() if name in by_layer])
+        if self.predict != "vote":
             return by_layer[f"block{len(self.blocks)}"]
         return torch.stack([scores.log_softmax(dim=1) for scores in by_layer.values()]).sum(dim=0)
 
@@ -456,10 +463,15 @@ class Network(nn.Module):
                 f"Network predicts by {self.predict} but the targets of {signal} are values; "
                 "expected predict='readout'"
             )
-        if answers == "labels" and self.predict == "vote":
+        if answers == "labels" and self.predict not in ("readout", "context"):
             raise SigpropError(
-                f"Network predicts by vote but {signal} lets several labels hold; expected "
-                "predict='readout' or 'context'"
+                f"Network predicts by {self.predict} but {signal} lets several labels hold; "
+                "expected predict='readout' or 'context'"
+            )
+        if self.predict == "neutral" and not isinstance(self.rule, SignalPropagation):
+            raise SigpropError(
+                f"Network predicts by neutral but {type(self.rule).__name__} compares no contexts "
+                "in its blocks; expected a rule of signal propagation"
             )
 
 

@@ -17,12 +17,13 @@ from sigprop_snn.arguments import one_of, refused
 from sigprop_snn.errors import SigpropError, UnknownNameError
 from sigprop_snn.layers.block import Block, LayerRule
 from sigprop_snn.layers.readout import Readout, features_read
-from sigprop_snn.layers.rule import PREDICTIONS, Predict, Rule
+from sigprop_snn.layers.rule import Rule
 from sigprop_snn.losses.base import LocalLoss
 from sigprop_snn.losses.catalogue import LOSSES
 from sigprop_snn.network.network import Network, as_rule
 from sigprop_snn.neurons import NEURONS, Neuron, make_neuron
 from sigprop_snn.neurons.snntorch_adapter import copied, is_snntorch, wrapped
+from sigprop_snn.predict import PREDICTIONS, Predict
 from sigprop_snn.rules.catalogue import RULES, RuleChoice
 from sigprop_snn.shapes import Layout
 from sigprop_snn.signals.base import Signal
@@ -50,7 +51,7 @@ class NetworkParts:
             that fits the signal's targets.
         signal: the learning signal: an instance, a function of the network's `Layout`, or a name
             in `SIGNALS`. A projected context if not given.
-        predict: "readout", "context" or "vote"; see `Network`.
+        predict: "readout", "context", "subset", "neutral" or "vote"; see `Network`.
 
     Raises:
         SigpropError: if a part is none of these; it names the argument and the value.

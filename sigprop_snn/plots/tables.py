@@ -14,7 +14,7 @@ from sigprop_snn.plots.arrays import Array, ArrayInput, checked, is_whole, with_
 from sigprop_snn.plots.style import (
     DIVERGING,
     INK,
-    ON,
+    PALETTE,
     PAPER,
     SMALL_SIZE,
     axes_for,
@@ -118,7 +118,7 @@ def confusion(
     words = f"{100 * right / max(samples, 1):.1f} % of {samples:,} right"
     dress(ax, title=with_remark(title, words), x_label="predicted class", y_label="true class")
     # The root makes rare errors visible next to a strong diagonal.
-    ax.imshow(share, cmap=tint(ON), norm=PowerNorm(0.5, 0.0, 1.0), interpolation="nearest")
+    ax.imshow(share, cmap=tint(PALETTE[0]), norm=PowerNorm(0.5, 0.0, 1.0), interpolation="nearest")
     _class_ticks(ax, names, rows=False)
     _class_ticks(ax, names, rows=True)
     if wide <= _MOST_NUMBERS:

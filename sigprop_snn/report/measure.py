@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,7 @@ from sigprop_snn.monitors import (
     voltage_histograms,
 )
 from sigprop_snn.network import Network
+from sigprop_snn.network.mode import evaluation_mode
 from sigprop_snn.training import Trained, load_run, randomness
 from sigprop_snn.training.folder import CHECKPOINT, CONFIG, METRICS, SUMMARY
 
@@ -141,7 +143,8 @@ class RunData:
 def gather(
     path: Path,
     *,
-    data_root: Path | None,
+    data: Any,
+    data_root: str | os.PathLike[str] | None,
     device: str | None,
     samples: int,
     model: EnergyModel | None,
@@ -153,7 +156,7 @@ def gather(
     """
     contents = read_contents(path)
     try:
-        trained = load_run(path, data_root=data_root, device=device)
+        trained = load_run(path, data=data, data_root=data_root, device=device)
     except (SigpropError, OSError) as error:
         return RunData(contents, None, None, str(error))
     with randomness.seeded(trained.config.seed):  # a noisy neuron gives the same report again
@@ -235,11 +238,8 @@ def confusion_of(
 
 def _winners(network: Network, inputs: Tensor) -> Tensor:
     """Return the class with the highest score, `[B]`, or -1 for a tie."""
-    was_training = network.training
-    network.eval()
-    with torch.no_grad():
+    with evaluation_mode(network), torch.no_grad():
         scores = network(to_device(inputs, next(network.parameters()).device)).cpu()
-    network.train(was_training)
     best = scores.topk(2, dim=1)
     clear = best.values[:, 0] > best.values[:, 1]
     return torch.where(clear, best.indices[:, 0], -1)

@@ -20,6 +20,7 @@ from sigprop_snn.neurons import Neuron, run
 from sigprop_snn.neurons.engines import DenseSpikes
 from sigprop_snn.neurons.engines.reference import check_finite
 from sigprop_snn.neurons.stepwise import stepwise
+from sigprop_snn.predict import BY_LAST_BLOCK
 
 
 class Fixed(nn.Module):
@@ -103,12 +104,12 @@ def readout_of(network: LearningNetwork, rule: str) -> Readout:
     """Return the network's readout, for a rule that sends its error to the blocks.
 
     Raises:
-        SigpropError: if the network has no readout, or predicts by a context.
+        SigpropError: if the network has no readout, or predicts by contexts.
     """
-    if network.readout is None or network.predict == "context":
+    if network.readout is None or network.predict in BY_LAST_BLOCK:
         raise SigpropError(
             f"{rule} learns from the readout's error, but the network "
-            + ("has no readout" if network.readout is None else "predicts by 'context'")
+            + ("has no readout" if network.readout is None else f"predicts by {network.predict!r}")
             + "; expected a network that predicts by its readout"
         )
     return network.readout

@@ -18,10 +18,12 @@ from sigprop_snn.arguments import refused
 from sigprop_snn.layers.block import Block, LayerRule
 from sigprop_snn.layers.contracts import LayerReport, Learned, Response, Stage, Update
 from sigprop_snn.layers.layer_pass import Layer, as_spikes, layer_pass
+from sigprop_snn.layers.prediction import above_neutral
 from sigprop_snn.layers.readout import READOUT, Reading
 from sigprop_snn.layers.rule import LearningNetwork, Rule
 from sigprop_snn.layers.scoring import hits
 from sigprop_snn.neurons.engines import Spikes
+from sigprop_snn.predict import BY_LAST_BLOCK
 from sigprop_snn.signals.base import Entry
 
 
@@ -124,12 +126,17 @@ def compared(network: LearningNetwork, layer: Layer[Spikes], entry: Entry) -> St
     elif not len(contexts):
         return Stage(name, None, None, response)
     if entry.targets is None:
-        return Stage(name, local.scores(samples, contexts), None, response)
+        scores = local.scores(samples, contexts)
+        if network.predict == "neutral":
+            scores = above_neutral(scores, local, samples, contexts)
+        return Stage(name, scores, None, response)
     incoming = None
     if local.compares_contexts and name != "block1" and not entry.contexts_per_sample:
         incoming = layer.inputs.rows(entry.samples).dense()
     targets = local.targets(entry.targets, incoming)
     scores, loss = local.compare(samples, contexts, targets)
+    if network.predict == "neutral":
+        scores = above_neutral(scores, local, samples, contexts)
     # The columns of separate contexts tell right from wrong, not the classes.
     separate = entry.contexts_per_sample > 0
     labels = entry.answers if separate else entry.targets
@@ -168,7 +175,7 @@ def learn_by_stages(
         targets[stage.name] = stage.targets
         last = stage.name
         del stage  # free the layer's graph before the next layer runs
-    name = f"block{len(network.blocks)}" if network.predict == "context" else last
+    name = f"block{len(network.blocks)}" if network.predict in BY_LAST_BLOCK else last
     # Only layers whose columns mean the same as the predicting layer's may vote.
     voting = [n for n, of in targets.items() if of is targets[name] or of.is_floating_point()]
     scores = network.predicted({n: by_layer[n] for n in voting})

@@ -151,15 +151,25 @@ class ProjectedContext(Signal):
         shape: shape of the first block's current, without time and batch.
         learned: whether S1 learns with the first block; if not, it keeps its random start.
         gain: root mean square of each context's current, in units of voltage.
+        scaled: whether the current of each neuron has a factor and an offset that learn, as in a
+            layer norm with weights. The gain is then that at the start.
 
     Raises:
         SigpropError: if there are fewer than two classes, or the shape is empty.
     """
 
     shape: tuple[int, ...]
+    factor: nn.Parameter | None
+    offset: nn.Parameter | None
 
     def __init__(
-        self, classes: int, shape: tuple[int, ...], *, learned: bool = True, gain: float = 1.0
+        self,
+        classes: int,
+        shape: tuple[int, ...],
+        *,
+        learned: bool = True,
+        gain: float = 1.0,
+        scaled: bool = False,
     ) -> None:
         super().__init__()
         shape = axes("shape of ProjectedContext", shape)
@@ -169,10 +179,17 @@ class ProjectedContext(Signal):
         self.gain = positive("gain of ProjectedContext", gain)
         learned = truth("learned of ProjectedContext", learned)
         self.projection = drawn_weights(self.classes, shape, learned=learned)
+        self.factor = self.offset = None
+        if truth("scaled of ProjectedContext", scaled):
+            self.factor = nn.Parameter(torch.ones(shape))
+            self.offset = nn.Parameter(torch.zeros(shape))
 
     def forward(self) -> Tensor:
         """Return the current of every context, `[C, *shape]`."""
-        return as_current(self.projection, self.shape, self.gain)
+        current = as_current(self.projection, self.shape, self.gain)
+        if self.factor is None or self.offset is None:
+            return current
+        return torch.addcmul(self.offset, current, self.factor)
 
     def enter(self, inputs: Tensor, labels: Tensor | None) -> Entry:
         """Return the samples, followed by one context per class."""
@@ -182,4 +199,8 @@ class ProjectedContext(Signal):
     def extra_repr(self) -> str:
         """Return the settings for `print(signal)`."""
         learned = self.projection.requires_grad
-        return f"classes={self.classes}, shape={self.shape}, learned={learned}, gain={self.gain}"
+        scaled = ", scaled=True" if self.factor is not None else ""
+        return (
+            f"classes={self.classes}, shape={self.shape}, learned={learned}, gain={self.gain}"
+            f"{scaled}"
+        )

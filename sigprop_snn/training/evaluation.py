@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -14,6 +13,7 @@ from sigprop_snn.arguments import instance, refused, whole
 from sigprop_snn.data.source import derive_seed
 from sigprop_snn.errors import SigpropError
 from sigprop_snn.network import Answers, Network, Stage, correct
+from sigprop_snn.network.mode import evaluation_mode
 from sigprop_snn.training import randomness
 
 _JUDGING = 2  # number of the stream of random numbers; learning has another
@@ -79,7 +79,7 @@ def evaluate(
     right: dict[str, int] = {}
     spikes: dict[str, _SpikeCounts] = {}
     samples = predicted = 0
-    with _evaluation_mode(network):
+    with evaluation_mode(network):
         for inputs, labels in network.checked(batches):
             samples += len(labels)
             by_layer: dict[str, Tensor] = {}
@@ -175,19 +175,9 @@ def _predictions(
             f"the targets of {type(network.signal).__name__} are {network.signal.answers}; "
             f"expected a network whose targets are {answers}"
         )
-    with _evaluation_mode(network):
+    with evaluation_mode(network):
         for inputs, targets in network.checked(batches):
             yield network(inputs), targets
-
-
-@contextmanager
-def _evaluation_mode(network: Network) -> Iterator[None]:
-    was_training = network.training
-    network.eval()
-    try:
-        yield
-    finally:
-        network.train(was_training)
 
 
 def _positive(count: int) -> int:

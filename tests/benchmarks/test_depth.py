@@ -9,6 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+import torch.nn.functional as F
 from PIL import Image
 
 BENCHMARK = Path(__file__).parents[2] / "benchmarks" / "depth.py"
@@ -76,3 +78,85 @@ def test_other_networks_take_all_three_ingredients(monkeypatch, folder, network)
     rows = benchmark(monkeypatch, folder, "--rules", "surrogate", *options)
     assert (rows[0]["network"], rows[0]["skips"], rows[0]["similarity"]) == (network, True, True)
     assert len(rows[0]["blocks"]) == {"vgg8": 7, "conv": 3}[network]
+
+
+def test_the_preset_of_the_authors_gives_a_row_of_its_name(monkeypatch, folder, capsys):
+    rows = benchmark(monkeypatch, folder, "--preset", "authors", "--dropout", "0.2")
+    (row,) = rows
+    assert (row["preset"], row["dropout"], row["rule"]) == ("authors", 0.2, "surrogate")
+    assert (row["neuron"], row["steps"]) == ("rate", 1)
+    assert (row["centring"], row["similarity"], row["skips"]) == (False, False, False)
+    assert all(block["context_accuracy"] is not None for block in row["blocks"])
+    assert "surrogate, rate, T = 1, preset authors, dropout 0.2" in capsys.readouterr().out
+    again = benchmark(monkeypatch, folder, "--preset", "authors")
+    assert [row["dropout"] for row in again] == [0.2, None]
+    figure = folder / "depth.png"
+    others = ("--neuron", "rate", "--steps", "1", "--grid", "2", "--figure", str(figure))
+    plain = benchmark(monkeypatch, folder, *PLAIN, "--rules", "voltage", *others)[-1]
+    assert (plain["preset"], plain["grid"]) == (None, 2)
+    assert figure.stat().st_size > 0
+
+
+def test_rows_without_the_newer_keys_are_not_repeated(monkeypatch, folder, capsys):
+    (row,) = benchmark(monkeypatch, folder, *PLAIN, "--rules", "voltage")
+    old = {name: row[name] for name in row if name not in ("preset", "grid", "dropout")}
+    (folder / "rows.json").write_text(json.dumps([old]))
+    assert benchmark(monkeypatch, folder, *PLAIN, "--rules", "voltage") == [old]
+    assert "0 of 1 runs to do" in capsys.readouterr().out
+
+
+def test_dropout_is_refused_where_the_network_has_none(monkeypatch, folder):
+    with pytest.raises(SystemExit, match="conv"):
+        benchmark(monkeypatch, folder, "--network", "conv", "--dropout", "0.1")
+
+
+def test_the_blocks_of_the_authors_learn_by_the_products_of_instance_normed_maps():
+    """The first two blocks, by hand, with the gradient of autograd within each."""
+    made = runpy.run_path(str(BENCHMARK))
+    case = made["Case"](
+        "surrogate", "rate", "six", 1.0, 0, 1, 26, 6, 8, 1, False, False, False, "authors"
+    )
+    network = made["build"](case, 8).double()
+    signal, (first, second, *_) = network.signal, network.blocks
+    with torch.no_grad():
+        for block in (first, second):
+            block.norm.weight.uniform_(0.5, 1.5)
+            block.norm.bias.uniform_(-0.5, 0.5)
+        signal.factor.uniform_(0.5, 1.5)
+        signal.offset.uniform_(-0.5, 0.5)
+    x, labels = torch.rand(1, 6, 3, 8, 8).double(), torch.tensor([0, 1, 2, 7, 4, 1])
+    found = network.learn(x, labels)
+
+    def scores(samples, contexts):
+        return torch.einsum("bchw,kchw->bk", samples, contexts) / samples.shape[2:].numel()
+
+    drive = F.layer_norm(signal.projection, signal.projection.shape[1:], eps=1e-10).view(
+        8, 32, 8, 8
+    )
+    contexts = F.relu(signal.factor * drive + signal.offset)
+    maps = F.conv2d(x[0], first.synapse.weight, first.synapse.bias, padding=1)
+    samples = F.relu(
+        F.batch_norm(maps, None, None, first.norm.weight, first.norm.bias, training=True)
+    )
+    loss = F.cross_entropy(scores(samples, contexts), labels)
+    assert found.layers[0].loss == pytest.approx(loss.item(), rel=1e-9)
+    weights = [
+        first.synapse.weight, first.norm.weight, first.norm.bias, signal.projection,
+        signal.factor, signal.offset,
+    ]  # fmt: skip
+    for weight, grad in zip(weights, torch.autograd.grad(loss, weights), strict=True):
+        torch.testing.assert_close(weight.grad, grad, rtol=1e-7, atol=1e-11)
+
+    samples, contexts = (F.max_pool2d(each, 2).detach() for each in (samples, contexts))
+    direction = F.normalize(contexts.flatten(1), dim=1)
+    alike = direction @ direction.t()
+    copies = alike[labels][:, labels].topk(6, dim=1).indices  # all six samples of the batch
+    targets = F.one_hot(labels[copies], 8).double().sum(1) / 6
+    both = torch.cat([samples, contexts])
+    maps = F.conv2d(both, second.synapse.weight, second.synapse.bias, padding=1)
+    shown = F.leaky_relu(F.instance_norm(maps, weight=second.norm.weight, bias=second.norm.bias))
+    loss = F.cross_entropy(scores(shown[:6], shown[6:]), targets)
+    assert found.layers[1].loss == pytest.approx(loss.item(), rel=1e-9)
+    weights = [second.synapse.weight, second.norm.weight, second.norm.bias]
+    for weight, grad in zip(weights, torch.autograd.grad(loss, weights), strict=True):
+        torch.testing.assert_close(weight.grad, grad, rtol=1e-7, atol=1e-11)

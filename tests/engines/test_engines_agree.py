@@ -296,19 +296,6 @@ def test_weight_gradients(engine, reference, synapse, steps, rate):
     )
 
 
-@pytest.mark.parametrize("shape", [(1, 1), (5, 33), (16, 3, 5, 5)], ids=str)
-def test_scaled_rows(engine, reference, shape):
-    torch.manual_seed(0)
-    rows, other, factor = torch.randn(shape), torch.randn(shape), torch.randn(shape[0])
-    same = rows.clone()
-    found, expected = (
-        engine.scale_rows(rows, factor, other),
-        reference.scale_rows(same, factor, other),
-    )
-    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
-    torch.testing.assert_close(rows, same)
-
-
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
 @pytest.mark.parametrize("shape", [(1, 1, 1), (6, 5, 33), (4, 2, 3, 5, 5)], ids=str)
 @pytest.mark.parametrize("neuron", [LIF(0.8, 0.7), ALIF(), Rate()], ids=lambda n: type(n).__name__)

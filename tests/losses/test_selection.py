@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from sigprop_snn.losses.selection import TopK
+from sigprop_snn.losses.selection import TopK, TopSamples
 from sigprop_snn.network import DotProductLoss
 
 # Three contexts over two steps; the first two have the same mean activity over time.
@@ -60,6 +60,23 @@ def test_top_k_takes_all_where_there_are_fewer():
     got = DotProductLoss(select=TopK(9)).targets(LABELS, ALIKE)
     assert got.shape == (4, 3)
     torch.testing.assert_close(got.sum(1), torch.ones(4))
+
+
+def test_top_samples_counts_one_copy_of_a_context_for_each_sample_of_the_batch():
+    # Similarities to context 0: 1, 0.8, 0.6, 0. To context 2: 0.6, 0.96, 1, 0.8.
+    incoming = torch.tensor([[[1.0, 0.0], [0.8, 0.6], [0.6, 0.8], [0.0, 1.0]]])
+    labels = torch.tensor([0, 0, 1, 2, 2, 3])  # copies: 2, 1, 2, 1
+    got = DotProductLoss(select=TopSamples(4)).targets(labels, incoming)
+    of_first, of_third = [0.5, 0.25, 0.25, 0.0], [0.0, 0.25, 0.5, 0.25]
+    torch.testing.assert_close(got[0], torch.tensor(of_first))
+    torch.testing.assert_close(got[3], torch.tensor(of_third))
+    torch.testing.assert_close(got[1], got[0])
+    few = DotProductLoss(select=TopSamples(2)).targets(labels, incoming)
+    assert few[0].tolist() == [1.0, 0.0, 0.0, 0.0]
+    all_of_them = DotProductLoss(select="top-samples").targets(labels, incoming)
+    torch.testing.assert_close(all_of_them[5], torch.tensor([2.0, 1.0, 2.0, 1.0]) / 6)
+    shared = torch.nn.functional.one_hot(labels, 4).float()
+    torch.testing.assert_close(DotProductLoss(select=TopSamples(4)).targets(shared, incoming), got)
 
 
 def test_shares_go_through_the_same_selection():

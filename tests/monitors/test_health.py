@@ -6,8 +6,23 @@ import pytest
 import torch
 from torch import nn
 
-from sigprop_snn.monitors import HealthCheck, HealthWarning, Limits, examine
-from sigprop_snn.network import Block, Network, ProjectedContext, Readout, RunningNorm, correct
+from sigprop_snn.monitors import (
+    HealthCheck,
+    HealthWarning,
+    Limits,
+    examine,
+    health,
+    mean_input_shares,
+)
+from sigprop_snn.network import (
+    Block,
+    Network,
+    ProjectedContext,
+    Readout,
+    RunningNorm,
+    correct,
+    vgg,
+)
 from sigprop_snn.neurons import IF, LIF, Rate
 from sigprop_snn.training import LocalOptimizers, TrainConfig, evaluate, train
 from sigprop_snn.training.run import build_network, load_data
@@ -177,6 +192,56 @@ def test_a_block_that_classifies_worse_than_the_one_below_adds_nothing():
     patient = HealthCheck(net, say=lambda _: None, limits=limits)
     history = [(300, 240), (300, 240), (300, 290), *[(300, 240)] * 3]
     assert [len(watched(*each, check=patient)) for each in history] == [0, 0, 0, 0, 0, 1]
+
+
+def test_a_share_of_the_mean_input_that_grows_is_found_in_blocks_that_could_be_centred(
+    monkeypatch,
+):
+    torch.manual_seed(0)
+    x = torch.rand(2, 6, 1, 8, 8)
+    shares = {}
+    monkeypatch.setattr(health, "mean_input_shares", lambda *_: dict(shares))
+    limits = Limits(dead=1.1, silent=1.1, drop=1.0)
+
+    def watched(check: HealthCheck, **now: float) -> dict[str, float]:
+        shares.clear()
+        shares.update(now)
+        for stage in net.stages(x):
+            check.watch(stage, LABELS)
+        return {each.layer: each.value for each in check.report()}
+
+    net = vgg((1, 8, 8), 3, layers=(4, 4, 4), centred=False)
+    at_once = HealthCheck(net, limits=limits, say=lambda _: None, patience=1, probe=(x, LABELS))
+    assert watched(at_once, block1=0.9, block2=0.4, block3=0.6) == {"block3": 0.6}
+    assert watched(at_once, block1=0.9, block2=0.6, block3=0.6) == {"block2": 0.6}
+    assert watched(at_once, block2=0.5, block3=0.55) == {}
+    said = []
+    patient = HealthCheck(net, limits=limits, say=said.append, patience=2, probe=(x, LABELS))
+    assert watched(patient, block3=0.6) == {}
+    assert watched(patient, block3=1.25) == {"block3": 1.25}
+    assert len(said) == 1
+    assert said[0].startswith("block3: ") and "1.25" in said[0] and "centred=True" in said[0]
+    without = HealthCheck(net, limits=limits, say=said.append, patience=1)
+    assert watched(without, block3=1.25) == {}
+    net = vgg((1, 8, 8), 3, layers=(4, 4, 4))  # centred
+    centred = HealthCheck(net, limits=limits, say=said.append, patience=1, probe=(x, LABELS))
+    assert watched(centred, block2=1.25, block3=1.25) == {}
+
+
+def test_the_share_is_measured_on_the_first_batch():
+    torch.manual_seed(0)
+    x = torch.rand(2, 6, 1, 8, 8)
+    net = vgg((1, 8, 8), 3, layers=(4, 4), centred=False).train()
+    net.learn(x, LABELS)  # the normalisers observe
+    net.zero_grad()
+    limits = Limits(dead=1.1, silent=1.1, drop=1.0, mean_share=1e-9)
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    found = examine(net, [(x, LABELS), (1 - x, LABELS)], limits=limits)
+    (share,) = (finding for finding in found if finding.problem == "mean input")
+    assert share.layer == "block2"
+    assert share.value == pytest.approx(mean_input_shares(net, x, LABELS)["block2"])
+    assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
+    assert all(weight.grad is None for weight in net.parameters())
 
 
 def test_training_mode_is_left_as_it_was():

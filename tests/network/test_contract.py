@@ -10,7 +10,6 @@ import pytest
 import torch
 from torch import nn
 
-from sigprop_snn.layers.rule import PREDICTIONS
 from sigprop_snn.layers.scoring import hits
 from sigprop_snn.network import (
     Block,
@@ -22,8 +21,10 @@ from sigprop_snn.network import (
     VoltageRule,
     mlp,
 )
+from sigprop_snn.network.mode import evaluation_mode
 from sigprop_snn.neurons import LIF
 from sigprop_snn.neurons.engines import DenseSpikes
+from sigprop_snn.predict import PREDICTIONS
 
 BOTH = [pytest.param(VoltageRule(), id="voltage"), pytest.param(SurrogateRule(), id="surrogate")]
 KINDS = {"dense": (6,), "pictures": (2, 8, 8)}
@@ -420,3 +421,13 @@ def test_a_vote_sums_the_log_probabilities_of_every_layer(dense, batch):
     assert len(by_layer) == 4
     torch.testing.assert_close(network(inputs), expected)
     torch.testing.assert_close(network.learn(inputs, labels).scores, expected)
+
+
+def test_evaluation_mode_ends_with_every_modules_own_mode_after_an_error_too(dense):
+    network = dense().train()
+    network.blocks[1].eval()
+    with pytest.raises(KeyError), evaluation_mode(network):
+        assert not any(module.training for module in network.modules())
+        raise KeyError
+    assert (network.training, network.blocks[0].training) == (True, True)
+    assert not any(module.training for module in network.blocks[1].modules())

@@ -18,3 +18,19 @@ def test_every_context_has_mean_zero_and_the_gain_as_root_mean_square():
     raw = signal.projection
     unit = (raw - raw.mean(1, keepdim=True)) / raw.std(1, keepdim=True, correction=0)
     torch.testing.assert_close(rows, 1.5 * unit, rtol=1e-4, atol=1e-5)
+
+
+def test_a_scaled_context_has_a_factor_and_an_offset_for_every_neuron():
+    torch.manual_seed(0)
+    signal = ProjectedContext(3, (2, 4), gain=1.5, scaled=True)
+    plain = 1.5 * torch.nn.functional.layer_norm(signal.projection, (8,), eps=1e-10).view(3, 2, 4)
+    torch.testing.assert_close(signal(), plain, rtol=1e-3, atol=1e-5)
+    factor, offset = torch.rand(2, 4), torch.rand(2, 4)
+    with torch.no_grad():
+        signal.factor.copy_(factor)
+        signal.offset.copy_(offset)
+    torch.testing.assert_close(signal(), plain * factor + offset, rtol=1e-3, atol=1e-5)
+    names = {name for name, _ in signal.named_parameters()}
+    assert names == {"projection", "factor", "offset"}
+    assert {name for name, _ in ProjectedContext(3, (2, 4)).named_parameters()} == {"projection"}
+    assert "scaled=True" in repr(signal)

@@ -71,19 +71,6 @@ def copy_from_blocks(
 
 
 @jitable
-def copy_to_blocks(
-    blocks: Any, rows: Any, which: Any, given: Any, first: Any, channels: Any, panel: Any
-) -> None:
-    """Copy the channels of a panel from `[columns, F]` to one of the rows of all blocks."""
-    for x in range(given.shape[0]):
-        at = x * panel
-        target = (at // BLOCK * rows + which) * BLOCK + at % BLOCK
-        into, source = blocks[target : target + channels], given[x, first : first + channels]
-        for f in range(channels):
-            into[f] = source[f]
-
-
-@jitable
 def set_scale(work: Any, scales: Any, first: Any, neurons: Any, panel: Any) -> None:
     """Write gain and offset of a row's neurons."""
     for i in range(neurons):

@@ -22,14 +22,13 @@ from sigprop_snn.neurons.engines.cpu.blocks import (
     OWN,
     WORK,
     copy_from_blocks,
-    copy_to_blocks,
     set_scale,
     step_blocks,
 )
 from sigprop_snn.neurons.engines.cpu.lif import CURRENTS, Constants, LayerArrays
 from sigprop_snn.neurons.engines.cpu.rows import LANES, add_rows, add_to_rows
 from sigprop_snn.neurons.engines.cpu.spikes import PackedSpikes
-from sigprop_snn.neurons.engines.cpu.threads import Array, jitable, kernel, run_kernel
+from sigprop_snn.neurons.engines.cpu.threads import jitable, kernel, run_kernel
 from sigprop_snn.neurons.engines.engine import Run, Scale
 from sigprop_snn.neurons.engines.observed import WINDOW
 from sigprop_snn.neurons.lif import LIF
@@ -41,7 +40,6 @@ _PARTS = 16  # of a batch, at most, whose gradients are summed apart, for any nu
 _MOST_ACTIVE, _MOST_ACTIVE_OF_MANY = 0.8, 0.36
 _MANY = 64  # channels
 _FEWEST_WINDOWS = 400
-_PATTERNS, _TABLE, _CUBES = Array(torch.uint8, 5), Array(torch.float32, 4), Array(torch.float32, 5)
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,12 +109,12 @@ class SpikingConvolution:
             record: "spike", "voltage", both or none.
         """
         channels, *size = self.current_shape
-        patterns, steps = _channels_last(self.spikes.patterns), self.spikes.steps
+        patterns, steps = self.spikes.patterns.movedim(2, -1).contiguous(), self.spikes.steps
         constant = torch.empty(0, *size, channels)
         if contexts is not None:
             constant = contexts.movedim(1, -1)
         rows = len(patterns) + len(constant)
-        done = LayerArrays.at_rest(neuron, steps, rows, [*size, channels], record)
+        done = LayerArrays.empty(steps, rows, [*size, channels], record)
         arguments = (
             patterns, self.table, self._scale(scale), done.patterns, done.voltage, done.state,
             torch.tensor(Constants.of(neuron)), *_output_place(self.kernel, self.padding), steps,
@@ -157,7 +155,7 @@ def convolution_weight_gradient(
         kernel: kh and kw.
         padding: that of the convolution.
     """
-    patterns = _channels_last(spikes.patterns)
+    patterns = spikes.patterns.movedim(2, -1).contiguous()
     steps_grad = grad.movedim(2, -1)
     if not steps_grad[0, 0].is_contiguous():
         steps_grad = steps_grad.contiguous()
@@ -173,11 +171,6 @@ def convolution_weight_gradient(
 def _panel(channels: int) -> int:
     """Return the width of a panel, for so many output channels."""
     return LANES if channels <= LANES else _PANEL
-
-
-def _channels_last(patterns: Tensor) -> Tensor:
-    """Return patterns `[N, W, K, H, W']` as `[N, W, H, W', K]`."""
-    return patterns.permute(0, 1, 3, 4, 2).contiguous()
 
 
 def _output_place(kernel: tuple[int, int], padding: tuple[int, int]) -> tuple[int, int, int]:
@@ -269,10 +262,7 @@ def _lists(channels: int) -> Any:
     )
 
 
-@kernel(
-    _PATTERNS, _TABLE, Array(torch.float32, 2), _PATTERNS, _CUBES, _CUBES, Array(torch.float32, 1),
-    int, int, int, int,
-)  # fmt: skip
+@kernel
 def _layer(
     patterns: Any, table: Any, scales: Any, spikes: Any, voltages: Any, state: Any, constants: Any,
     top: int, left: int, kernel_width: int, steps: int, start: int, stop: int,
@@ -294,9 +284,7 @@ def _layer(
             first = part * panel
             here = min(panel, channels - first)
             set_scale(work, scales, first, neurons, panel)
-            for y in range(height):
-                own[y] = 0
-                copy_to_blocks(own[y], OWN, 0, state[0, row, y], first, here, panel)
+            own[:] = 0
             for window in range(windows):
                 length = min(WINDOW, steps - window * WINDOW)
                 for y in range(sheet.shape[0]):
@@ -324,7 +312,7 @@ def _layer(
                     copy_from_blocks(state[which, row, y], first, here, own[y], OWN, which, panel)
 
 
-@kernel(_PATTERNS, Array(torch.float32, 5, contiguous=False), _TABLE, int, int, int, int)
+@kernel
 def _gradient(
     patterns: Any, grad: Any, sums: Any, parts: int, top: int, left: int, kernel_width: int,
     start: int, stop: int,
@@ -350,8 +338,10 @@ def _gradient(
                 at = window * WINDOW
                 for step in range(min(WINDOW, steps - at)):
                     for y in range(height):
-                        into, given = sheet[top + y, step, left * panel :], grad[at + step, row, y]
-                        copy_to_blocks(into, 1, 0, given, first, here, panel)
+                        into = sheet[top + y, step, left * panel :]
+                        for x in range(grad.shape[3]):
+                            for f in range(here):
+                                into[x * panel + f] = grad[at + step, row, y, x, first + f]
                 for y in range(in_height):
                     _visit_row(
                         patterns[row, window, y], sums, place, y, top, bottom, panel, lists,

@@ -12,7 +12,6 @@ import torch
 from torch import Tensor, nn
 
 from sigprop_snn.neurons.base import Neuron
-from sigprop_snn.neurons.engines.cosines import cosine_cross_entropy
 from sigprop_snn.neurons.engines.cpu import surrogate
 from sigprop_snn.neurons.engines.cpu.convolution import (
     SpikingConvolution,
@@ -26,32 +25,24 @@ from sigprop_snn.neurons.engines.cpu.linear import (
     linear_weight_gradient,
 )
 from sigprop_snn.neurons.engines.cpu.spikes import PackedSpikes, pack, side_by_side
-from sigprop_snn.neurons.engines.engine import (
-    CosineCrossEntropy,
-    Normaliser,
-    Run,
-    Scale,
-    Spikes,
-)
+from sigprop_snn.neurons.engines.engine import Normaliser, Run, Spikes
+from sigprop_snn.neurons.engines.fused import FusedEngine
 from sigprop_snn.neurons.engines.observed import WINDOW, observed
 from sigprop_snn.neurons.engines.plain import (
     PlainSynapse,
     Weighted,
     plain_synapse,
     why_not_lif,
-    why_not_neurons,
 )
-from sigprop_snn.neurons.engines.reference import ReferenceEngine, check_contexts, halved
-from sigprop_snn.neurons.filters import geometric_response, impulse_response
+from sigprop_snn.neurons.engines.reference import check_contexts, halved
 from sigprop_snn.neurons.joining import Join
 from sigprop_snn.neurons.lif import LIF
 
 _LARGE = 1 << 21  # numbers that enter a layer, from which its way is worth a warning
 _RECORDED = {"spike", "voltage"}
-_DTYPES = (torch.float32, torch.bfloat16)
 
 
-class CpuEngine(ReferenceEngine):
+class CpuEngine(FusedEngine):
     """Runs LIF layers in compiled kernels, on spikes that are packed four steps to a byte.
 
     What its kernels do not take (other neurons, synapses, dtypes, small layers) it hands to the
@@ -63,6 +54,11 @@ class CpuEngine(ReferenceEngine):
     """
 
     name = "cpu"
+    device = "cpu"
+    dtypes = (torch.float32, torch.bfloat16)
+    run_lif = staticmethod(run_lif)
+    fast_sigmoid_mean = staticmethod(surrogate.surrogate_mean)
+    fast_sigmoid_gradient = staticmethod(surrogate.surrogate_gradient)
 
     def __init__(self, *, worth: int = 1 << 27, pack_from: int = 1 << 16) -> None:
         self._worth = worth
@@ -111,29 +107,6 @@ class CpuEngine(ReferenceEngine):
                 dtype = torch.bfloat16 if torch.is_autocast_enabled("cpu") else torch.float32
                 return SpikingLinear.of(packed, layer.weight, layer.bias).currents(dtype)
         return super().currents(synapse, spikes)
-
-    def neurons(
-        self,
-        neuron: Neuron,
-        current: Tensor,
-        state: Any = None,
-        *,
-        contexts: Tensor | None = None,
-        scale: Scale | None = None,
-        record: tuple[str, ...] = (),
-        detach_spikes: bool = False,
-    ) -> Run:
-        """Run neurons through a current; LIF in one pass over time."""
-        reason = why_not_neurons(
-            neuron, current, state, contexts, record, dtypes=_DTYPES, device="cpu"
-        )
-        if detach_spikes or reason is not None:
-            return super().neurons(
-                neuron, current, state,
-                contexts=contexts, scale=scale, record=record, detach_spikes=detach_spikes,
-            )  # fmt: skip
-        assert isinstance(neuron, LIF)
-        return run_lif(neuron, current, state, contexts=contexts, scale=scale, record=record)
 
     def layer(
         self,
@@ -195,7 +168,7 @@ class CpuEngine(ReferenceEngine):
             return super().weight_gradient(synapse, inputs, grad)
         if isinstance(synapse, nn.Linear):
             packed = self._packed_rows(synapse, inputs.flatten())
-            if packed is not None and grad.dtype in _DTYPES:
+            if packed is not None and grad.dtype in self.dtypes:
                 return linear_weight_gradient(packed, grad)
         elif isinstance(synapse, nn.Conv2d) and isinstance(inputs, PackedSpikes):
             plain = PlainSynapse(synapse, flattens=False)
@@ -204,25 +177,6 @@ class CpuEngine(ReferenceEngine):
                 (height, width), padding = synapse.kernel_size, _padding(synapse)
                 return convolution_weight_gradient(inputs, grad.float(), (height, width), padding)
         return super().weight_gradient(synapse, inputs, grad)
-
-    def surrogate_mean(self, neuron: Neuron, voltage: Tensor) -> Tensor:
-        """Return the mean over time of f(U[t] - threshold), `[N, ...]`, for `[T, N, ...]`."""
-        if surrogate.why_not_surrogate(neuron, voltage) is not None:
-            return super().surrogate_mean(neuron, voltage)
-        return surrogate.surrogate_mean(neuron, voltage)
-
-    def surrogate_gradient(self, neuron: Neuron, voltage: Tensor, grad_mean: Tensor) -> Tensor:
-        """Return the gradient of the currents `[T, N, ...]`, given that of `surrogate_mean`."""
-        geometric = geometric_response(impulse_response(neuron, len(voltage)))
-        if geometric is None or surrogate.why_not_surrogate(neuron, voltage) is not None:
-            return super().surrogate_gradient(neuron, voltage, grad_mean)
-        return surrogate.surrogate_current_gradient(neuron, voltage, grad_mean, *geometric)
-
-    def cosine_cross_entropy(
-        self, rows: Tensor, others: Tensor, columns: Tensor, scale: float, smoothing: float
-    ) -> CosineCrossEntropy:
-        """Compare rows with others; the gradient in closed form."""
-        return cosine_cross_entropy(rows, others, columns, scale, smoothing)
 
     def _packed(self, inputs: Tensor) -> PackedSpikes | None:
         """Return activity packed, or none where it is graded or too little."""

@@ -6,24 +6,15 @@ no multiplication and addition into one, so spikes and voltages equal the refere
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from numba import types
-from numba.extending import overload
 from torch import Tensor
 
 from sigprop_snn.neurons.engines.cpu.spikes import PackedSpikes, pack
-from sigprop_snn.neurons.engines.cpu.threads import (
-    CACHE_LINE,
-    Array,
-    Kernel,
-    jitable,
-    kernel,
-    run_kernel,
-)
+from sigprop_snn.neurons.engines.cpu.threads import CACHE_LINE, jitable, kernel, run_kernel
 from sigprop_snn.neurons.engines.dense import DenseSpikes
 from sigprop_snn.neurons.engines.engine import Run, Scale
 from sigprop_snn.neurons.engines.observed import WINDOW
@@ -71,10 +62,10 @@ class Constants(NamedTuple):
         reset_to_zero: whether it does.
     """
 
-    beta: np.float32
-    gain: np.float32
-    threshold: np.float32
-    reset_amount: np.float32
+    beta: float
+    gain: float
+    threshold: float
+    reset_amount: float
     reset_to_zero: bool
 
     @classmethod
@@ -82,10 +73,10 @@ class Constants(NamedTuple):
         """Return those of a model."""
         subtracts = neuron.reset_mode == "subtract"
         return cls(
-            np.float32(neuron.beta),
-            np.float32(neuron.current_gain),
-            np.float32(neuron.threshold),
-            np.float32(neuron.threshold if subtracts else 0.0),
+            float(neuron.beta),
+            float(neuron.current_gain),
+            float(neuron.threshold),
+            float(neuron.threshold if subtracts else 0.0),
             neuron.reset_mode == "zero",
         )
 
@@ -115,29 +106,29 @@ def run_lif(
     shape = (rows + (0 if contexts is None else len(contexts)), *current.shape[2:])
     if state is None:
         state = neuron.initial_state(current.new_empty(shape, dtype=torch.float32))
-    spike = current.new_empty(steps, *shape)
+    spike = torch.empty(steps, *shape)
     voltage = torch.empty(steps if "voltage" in record else 0, *shape)
     last = state.voltage.detach().clone(memory_format=torch.contiguous_format)
     total = torch.zeros(shape)
 
     def run_rows(first: int, current: Tensor, scale: Scale | None) -> None:
         """Run the rows from `first` on; a current with one step is constant in time."""
-        bits, one = (torch.uint16, 0x3F80) if current.dtype == torch.bfloat16 else (last.dtype, 1)
-        flat = current.reshape(len(current), -1).contiguous().view(bits)
+        flat = current.float().reshape(len(current), -1).contiguous()
         arguments = (
-            flat, *_scale_per_neuron(current[0], scale), spike.view(bits).flatten(1), one,
+            flat, *_scale_per_neuron(current[0], scale), spike.flatten(1),
             voltage.flatten(1), last.flatten(), total.flatten(), first * last[0].numel(),
             *Constants.of(neuron),
         )  # fmt: skip
         run_kernel(
-            _LIF[bits], arguments, flat.shape[1],
+            _lif_rows, arguments, flat.shape[1],
             min_chunk=_MIN_CHUNK // steps, chunk_multiple=CACHE_LINE,
         )  # fmt: skip
 
     run_rows(0, current[:1] if current.stride(0) == 0 else current, scale)
     if contexts is not None:
         run_rows(rows, contexts.detach().to(current).unsqueeze(0), None)
-    return lif_run(DenseSpikes(spike), total / steps, last, voltage, record)
+    spikes = DenseSpikes(spike.to(current.dtype))
+    return lif_run(spikes, total / steps, last, voltage, record)
 
 
 def _scale_per_neuron(row: Tensor, scale: Scale | None) -> tuple[Tensor, Tensor]:
@@ -168,15 +159,13 @@ class LayerArrays(NamedTuple):
     state: Tensor
 
     @classmethod
-    def at_rest(
-        cls, neuron: LIF, steps: int, rows: int, shape: Sequence[int], record: Sequence[str]
+    def empty(
+        cls, steps: int, rows: int, shape: Sequence[int], record: Sequence[str]
     ) -> LayerArrays:
-        """Return room for all rows, with neurons at rest."""
+        """Return room for all rows."""
         patterns = torch.empty(rows, -(-steps // WINDOW), *shape, dtype=torch.uint8)
         voltage = torch.empty(steps if "voltage" in record else 0, rows, *shape)
-        state = torch.zeros(2, rows, *shape)
-        state[0] = neuron.initial_state(state[0]).voltage.detach()
-        return cls(steps, patterns, voltage, state)
+        return cls(steps, patterns, voltage, torch.empty(2, rows, *shape))
 
     def finish(
         self, neuron: LIF, contexts: Tensor, record: Sequence[str], channel: int = -1
@@ -206,15 +195,16 @@ class LayerArrays(NamedTuple):
         return lif_run(PackedSpikes(patterns, self.steps), mean, last, voltage, record)
 
 
+@kernel
 def _lif_rows(
-    currents: Any, gains: Any, offsets: Any, spikes: Any, one: Any, voltages: Any,
+    currents: Any, gains: Any, offsets: Any, spikes: Any, voltages: Any,
     last_voltage: Any, voltage_sum: Any, place: int,
     beta: Any, gain: Any, threshold: Any, reset_amount: Any, reset_to_zero: bool,
     first: int, last: int,
 ) -> None:  # fmt: skip
     """Run the neurons `first` to `last` of `currents`; in all that is written, `place` is added."""
     record = voltages.shape[0] > 0
-    zero, one = spikes.dtype.type(0), spikes.dtype.type(one)
+    zero, one = np.float32(0.0), np.float32(1.0)
     kept = voltage_sum[:0]
     for start in range(first, last, _NEURONS):
         stop = min(start + _NEURONS, last)
@@ -227,7 +217,7 @@ def _lif_rows(
             if record:
                 kept = voltages[step, a:b]
             for n in range(stop - start):
-                entering = factor[n] * _as_float32(current[n]) + offset[n]
+                entering = factor[n] * current[n] + offset[n]
                 before, fired, voltage[n] = lif_step(
                     voltage[n], entering, beta, gain, threshold, reset_amount, reset_to_zero
                 )
@@ -235,27 +225,3 @@ def _lif_rows(
                 total[n] += before
                 if record:
                     kept[n] = before
-
-
-def _as_float32(number: Any) -> Any:
-    """Return a float32, or the bits of a bfloat16, as float32: compiled code only."""
-    raise NotImplementedError
-
-
-@overload(_as_float32, strict=False)  # type: ignore[untyped-decorator]
-def _compile_as_float32(number: Any) -> Callable[[Any], Any]:
-    if isinstance(number, types.Float):
-        return lambda number: number
-    # The bits of a bfloat16 are the upper half of a float32's.
-    return lambda number: np.uint32(np.uint32(number) << np.uint32(16)).view(np.float32)
-
-
-def _lif_kernel(bits: torch.dtype) -> Kernel:
-    plane, line, real = Array(bits, 2), Array(torch.float32, 1), float
-    return kernel(
-        plane, line, line, plane, int, Array(torch.float32, 2), line, line, int,
-        real, real, real, real, bool,
-    )(_lif_rows)  # fmt: skip
-
-
-_LIF = {bits: _lif_kernel(bits) for bits in (torch.uint16, torch.float32)}

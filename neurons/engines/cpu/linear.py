@@ -23,14 +23,13 @@ from sigprop_snn.neurons.engines.cpu.blocks import (
     OWN,
     WORK,
     copy_from_blocks,
-    copy_to_blocks,
     set_scale,
     step_blocks,
 )
 from sigprop_snn.neurons.engines.cpu.lif import CURRENTS, Constants, LayerArrays
 from sigprop_snn.neurons.engines.cpu.rows import LANES, add_patterns, add_steps_to_rows
 from sigprop_snn.neurons.engines.cpu.spikes import PATTERNS, PackedSpikes
-from sigprop_snn.neurons.engines.cpu.threads import Array, kernel, run_kernel
+from sigprop_snn.neurons.engines.cpu.threads import kernel, run_kernel
 from sigprop_snn.neurons.engines.engine import Run, Scale
 from sigprop_snn.neurons.engines.observed import WINDOW
 from sigprop_snn.neurons.lif import LIF
@@ -40,8 +39,6 @@ _PANEL = 64  # columns at most: the weights that a block of rows reads stay in t
 _ROWS = 32  # rows that pass through one panel before the next
 _MIN_ROWS = 8
 _MOST_TOUCHED = 0.14  # fraction of a weight up to which its gradient is faster by events
-_EVENTS, _STARTS = Array(torch.uint16, 2), Array(torch.int32, 2)
-_CUBE = Array(torch.float32, 3)
 
 
 class EventLists(NamedTuple):
@@ -159,7 +156,7 @@ class SpikingLinear:
         """
         (events, starts, rows, steps), (table, bias, columns) = self.lists, self.panels
         contexts = torch.empty(0, columns) if contexts is None else contexts
-        done = LayerArrays.at_rest(neuron, steps, rows + len(contexts), [columns], record)
+        done = LayerArrays.empty(steps, rows + len(contexts), [columns], record)
         arguments = (
             events, starts, table, _inputs(bias, columns, scale),
             done.patterns, done.voltage, done.state, torch.tensor(Constants.of(neuron)), steps,
@@ -177,7 +174,7 @@ def linear_weight_gradient(spikes: PackedSpikes, grad: Tensor) -> Tensor:
     """
     lists = EventLists.of(spikes)
     if lists.touched() > _MOST_TOUCHED:
-        inputs = spikes.dense(grad.dtype).flatten(0, 1)
+        inputs = spikes.dense().flatten(0, 1).to(grad)
         return grad.reshape(len(inputs), -1).t() @ inputs
     neurons, columns = spikes.shape[2], grad.shape[2]
     sums = torch.zeros(-(-columns // _PANEL), neurons, _PANEL)
@@ -197,11 +194,12 @@ def _inputs(bias: Tensor, columns: int, scale: Scale | None) -> Tensor:
     return values
 
 
-@kernel(Array(torch.uint8, 3), _EVENTS, _STARTS)
+@kernel
 def _list_events(patterns: Any, events: Any, starts: Any, first: int, last: int) -> None:
-    """List the events of rows `first` to `last`: a counting sort of every window."""
+    """List the events of rows `first` to `last`: in each window one list a pattern."""
     _, windows, width = patterns.shape
     active = np.empty(width + 1, np.uint16)
+    lists = np.empty((PATTERNS, width), np.uint16)
     for row in range(first, last):
         for window in range(windows):
             pattern = patterns[row, window]
@@ -210,26 +208,21 @@ def _list_events(patterns: Any, events: Any, starts: Any, first: int, last: int)
                 active[found] = k
                 found += pattern[k] != 0
             listed = events[row * windows + window]
-            place = starts[row * windows + window]
-            place[:] = 0
-            for i in range(found):
-                place[pattern[active[i]] + 1] += 1
-            for p in range(PATTERNS):
-                place[p + 1] += place[p]
+            ends = starts[row * windows + window]
+            ends[:] = 0
             for i in range(found):
                 k = active[i]
-                listed[place[pattern[k]]] = k
-                place[pattern[k]] += 1
-            # Every start has moved to the next pattern's start.
-            for p in range(PATTERNS, 0, -1):
-                place[p] = place[p - 1]
-            place[0] = 0
+                end = pattern[k] + 1
+                lists[end - 1, ends[end]] = k
+                ends[end] += 1
+            for p in range(PATTERNS):
+                start, count = ends[p], ends[p + 1]
+                for i in range(count):
+                    listed[start + i] = lists[p, i]
+                ends[p + 1] = start + count
 
 
-@kernel(
-    _EVENTS, _STARTS, _CUBE, Array(torch.float32, 2),
-    Array(torch.uint8, 3), _CUBE, _CUBE, Array(torch.float32, 1), int,
-)  # fmt: skip
+@kernel
 def _layer(
     events: Any, starts: Any, table: Any, inputs: Any,
     patterns: Any, voltages: Any, state: Any, constants: Any, steps: int, first: int, last: int,
@@ -246,7 +239,6 @@ def _layer(
             set_scale(work, inputs[1:], left, width, width)
             for row in range(group, min(group + _ROWS, last)):
                 own[:] = 0
-                copy_to_blocks(own, OWN, 0, state[0, row : row + 1], left, here, width)
                 for window in range(windows):
                     at, start = row * windows + window, window * WINDOW
                     for step in range(WINDOW):
@@ -272,7 +264,7 @@ def _layer(
                     )
 
 
-@kernel(_EVENTS, _STARTS, Array(torch.float32, 3, contiguous=False), _CUBE)
+@kernel
 def _weight_gradient(events: Any, starts: Any, grad: Any, sums: Any, first: int, last: int) -> None:
     """Fill panels `first` to `last` of `[P, K, panel]`."""
     steps, rows, columns = grad.shape

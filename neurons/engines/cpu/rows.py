@@ -207,6 +207,7 @@ def _in_columns(columns: Callable[..., None], *kinds: Any) -> Any:
     `columns` writes the code of some columns, given their sums, the first column, arrays as
     pointers to their numbers, and whole numbers as 64 bits. The last argument is the width.
     """
+    assert all(kind.layout == "C" for kind in kinds if isinstance(kind, types.Array))
 
     def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         *flat, width = (

@@ -14,15 +14,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sigprop_snn.neurons.engines.cpu.threads import Array, jitable, kernel, run_kernel
+from sigprop_snn.neurons.engines.cpu.threads import jitable, kernel, run_kernel
 from sigprop_snn.neurons.engines.dense import DenseSpikes
 from sigprop_snn.neurons.engines.observed import WINDOW
+from sigprop_snn.neurons.engines.order import Order
 from sigprop_snn.neurons.pooling import halves
 
 PATTERNS = 1 << WINDOW
 _NEURONS = 1024  # their weighted sums stay in the first-level cache
-_ONE_FLOAT32, _ONE_BFLOAT16 = 0x3F800000, 0x3F80  # the bits of a 1
-_CUBE, _MAPS = Array(torch.uint8, 3), Array(torch.uint8, 5)
+_ONE = 0x3F800000  # the bits of a 1 in float32
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,17 +50,12 @@ class PackedSpikes:
         """Whether all steps are known to be the same: never."""
         return False
 
-    def dense(self, dtype: torch.dtype = torch.float32) -> Tensor:
-        """Return the spikes as numbers, `[T, N, ...]`."""
-        flat = self._flat()
-        out = torch.empty(self.steps, flat.shape[0], flat.shape[2], dtype=dtype)
-        if dtype in _UNPACK:
-            bits, one = (dtype, 1) if dtype == torch.float32 else (torch.uint16, _ONE_BFLOAT16)
-            run_kernel(_UNPACK[dtype], (flat, out.view(bits), one), len(flat))
-        else:
-            for step, spikes in enumerate(out):
-                spikes.copy_(flat[:, step // WINDOW] >> step % WINDOW & 1)
-        return self._with_axes(out, 2)
+    def dense(self) -> Tensor:
+        """Return the spikes as numbers, `[T, N, ...]`, float32."""
+        order, flat = self._flat()
+        out = order.empty(self.shape, torch.float32, flat.device)
+        run_kernel(_unpack, (flat, order.apply(out).flatten(2)), len(flat))
+        return out
 
     def weighted_sum(self, weights: Tensor) -> Tensor:
         """Return the sum over time of each step's weight times its spikes, `[N, ...]`, float32.
@@ -68,12 +63,12 @@ class PackedSpikes:
         Args:
             weights: `[T]`.
         """
-        flat = self._flat()
+        order, flat = self._flat()
         padded = torch.zeros(flat.shape[1], WINDOW)
         padded.view(-1)[: self.steps] = weights.detach()
-        out = torch.empty(flat.shape[0], flat.shape[2])
-        run_kernel(_weighted_sum, (flat, padded, out), len(out))
-        return self._with_axes(out, 1)
+        out = order.empty(self.shape[1:], torch.float32, flat.device)
+        run_kernel(_weighted_sum, (flat, padded, order.apply(out).flatten(1)), len(out))
+        return out
 
     def count(self) -> Tensor:
         """Return the number of spikes of each neuron, `[N, ...]`, float32."""
@@ -96,30 +91,16 @@ class PackedSpikes:
             return self
         if self.patterns.dim() != 5 or not halves(pool):
             return DenseSpikes(self.dense()).pooled(pool)
-        maps = self.patterns.permute(0, 1, 3, 4, 2).contiguous()
+        maps = self.patterns.movedim(2, -1).contiguous()
         rows, windows, height, width, channels = maps.shape
         out = maps.new_empty(rows, windows, height // 2, width // 2, channels)
         run_kernel(_pool, (maps, out), rows)
-        return PackedSpikes(out.permute(0, 1, 4, 2, 3), self.steps)
+        return PackedSpikes(out.movedim(-1, 2), self.steps)
 
-    @property
-    def _channels_last(self) -> bool:
-        """Whether feature maps `[N, W, C, H, W']` lie in memory with their channels last."""
-        return self.patterns.dim() == 5 and not self.patterns.is_contiguous()
-
-    def _flat(self) -> Tensor:
-        """Return the patterns as `[N, W, K]`, in the order of memory where that needs no copy."""
-        if self._channels_last:
-            return self.patterns.permute(0, 1, 3, 4, 2).flatten(2).contiguous()
-        return self.patterns.flatten(2).contiguous()
-
-    def _with_axes(self, flat: Tensor, before: int) -> Tensor:
-        """Return numbers for the neurons of `_flat`, behind some axes, with the neurons' axes."""
-        neurons = self.patterns.shape[2:]
-        if not self._channels_last:
-            return flat.view(*flat.shape[:before], *neurons)
-        channels, *size = neurons
-        return flat.view(*flat.shape[:before], *size, channels).movedim(-1, before)
+    def _flat(self) -> tuple[Order, Tensor]:
+        """Return the order of memory, and the patterns in it, as `[N, W, K]`."""
+        order = Order.of(self.patterns)
+        return order, order.apply(self.patterns).flatten(2).contiguous()
 
 
 def pack(inputs: Tensor) -> PackedSpikes | None:
@@ -130,12 +111,10 @@ def pack(inputs: Tensor) -> PackedSpikes | None:
     """
     steps, rows = inputs.shape[:2]
     flat = inputs.detach().reshape(steps, rows, -1).contiguous()
-    # Compared as bits: integers are compared faster, and NaN needs no care.
-    half = flat.dtype == torch.bfloat16
-    bits, one = (torch.uint16, _ONE_BFLOAT16) if half else (torch.uint32, _ONE_FLOAT32)
     patterns = torch.empty(rows, -(-steps // WINDOW), flat.shape[2], dtype=torch.uint8)
     refused = torch.zeros(rows, dtype=torch.bool)
-    run_kernel(_PACK[bits], (flat.view(bits), patterns, refused, one), rows)
+    # Compared as bits: integers are compared faster, and NaN needs no care.
+    run_kernel(_pack_rows, (flat.float().view(torch.uint32), patterns, refused), rows)
     if refused.any():
         return None
     return PackedSpikes(patterns.view(*patterns.shape[:2], *inputs.shape[2:]), steps)
@@ -147,14 +126,15 @@ def side_by_side(parts: Sequence[PackedSpikes]) -> PackedSpikes:
     if parts[0].patterns.dim() != 5:
         return PackedSpikes(torch.cat([part.patterns for part in parts], dim=2), steps)
     # The layer kernels take maps with their channels last.
-    maps = torch.cat([part.patterns.permute(0, 1, 3, 4, 2) for part in parts], dim=-1)
-    return PackedSpikes(maps.permute(0, 1, 4, 2, 3), steps)
+    maps = torch.cat([part.patterns.movedim(2, -1) for part in parts], dim=-1)
+    return PackedSpikes(maps.movedim(-1, 2), steps)
 
 
-def _pack_rows(inputs: Any, patterns: Any, refused: Any, one: Any, first: int, last: int) -> None:
-    """Pack rows `first` to `last` of `[T, N, K]`, given the bits of the numbers and of a 1."""
+@kernel
+def _pack_rows(inputs: Any, patterns: Any, refused: Any, first: int, last: int) -> None:
+    """Pack rows `first` to `last` of `[T, N, K]`, given the bits of the numbers."""
     steps, _, width = inputs.shape
-    zero, one = inputs.dtype.type(0), inputs.dtype.type(one)
+    zero, one = np.uint32(0), np.uint32(_ONE)
     # Window by window: the rows of a step are neighbours in memory.
     for window in range(patterns.shape[1]):
         start = window * WINDOW
@@ -174,16 +154,11 @@ def _pack_rows(inputs: Any, patterns: Any, refused: Any, one: Any, first: int, l
                 return
 
 
-_PACK = {
-    bits: kernel(Array(bits, 3), _CUBE, Array(torch.bool, 1), int)(_pack_rows)
-    for bits in (torch.uint16, torch.uint32)
-}
-
-
-def _unpack_rows(patterns: Any, out: Any, one: Any, first: int, last: int) -> None:
+@kernel
+def _unpack(patterns: Any, out: Any, first: int, last: int) -> None:
     """Write rows `first` to `last` of `[T, N, K]`."""
     steps, _, width = out.shape
-    zero, one = out.dtype.type(0), out.dtype.type(one)
+    zero, one = np.float32(0.0), np.float32(1.0)
     for row in range(first, last):
         for step in range(steps):
             pattern, numbers = patterns[row, step // WINDOW], out[step, row]
@@ -192,13 +167,7 @@ def _unpack_rows(patterns: Any, out: Any, one: Any, first: int, last: int) -> No
                 numbers[k] = one if pattern[k] & bit else zero
 
 
-_UNPACK = {
-    dtype: kernel(_CUBE, Array(bits, 3), int)(_unpack_rows)
-    for dtype, bits in ((torch.float32, torch.float32), (torch.bfloat16, torch.uint16))
-}
-
-
-@kernel(_CUBE, Array(torch.float32, 2), Array(torch.float32, 2))
+@kernel
 def _weighted_sum(patterns: Any, weights: Any, out: Any, first: int, last: int) -> None:
     """Fill rows `first` to `last` of `[N, K]`, given the weights of each window's steps."""
     for row in range(first, last):
@@ -223,7 +192,7 @@ def _add_weights(sums: Any, pattern: Any, weights: Any) -> None:
         )
 
 
-@kernel(_MAPS, _MAPS)
+@kernel
 def _pool(maps: Any, out: Any, first: int, last: int) -> None:
     """Pool rows `first` to `last` of `[N, W, H, W', C]`."""
     _, windows, height, width, channels = out.shape

@@ -15,29 +15,17 @@ from torch import Tensor
 from sigprop_snn.neurons.base import Neuron
 from sigprop_snn.neurons.engines.cpu.threads import (
     CACHE_LINE,
-    Array,
     Kernel,
     jitable,
     kernel,
     run_kernel,
 )
-from sigprop_snn.neurons.engines.plain import why_not_fast_sigmoid
+from sigprop_snn.neurons.engines.order import Order
 from sigprop_snn.surrogates import FastSigmoid
 
 _MIN_VOLTAGES = 1 << 16  # of a chunk: a smaller one would not pay for another thread
 _BLOCK = 1024  # neurons at a time: their sums stay in the first-level cache
 _LIMIT = np.float32(torch.finfo(torch.float32).max / 8)  # the bound of slope * u in `surrogates`
-_LINE, _PLANE = Array(torch.float32, 1), Array(torch.float32, 2)
-
-
-def why_not_surrogate(neuron: Neuron, voltage: Tensor) -> str | None:
-    """Return why no kernel here takes a neuron's surrogate and its voltages, or none."""
-    reason = why_not_fast_sigmoid(neuron)
-    if reason is None and (voltage.dtype != torch.float32 or voltage.device.type != "cpu"):
-        reason = f"the voltages are {voltage.dtype} on {voltage.device}"
-    if reason is None and torch.compiler.is_compiling():
-        reason = "torch.compile traces eager operations"
-    return reason
 
 
 def surrogate_mean(neuron: Neuron, voltage: Tensor) -> Tensor:
@@ -47,13 +35,15 @@ def surrogate_mean(neuron: Neuron, voltage: Tensor) -> Tensor:
         neuron: its surrogate is the fast sigmoid f.
         voltage: U, `[T, N, ...]`.
     """
-    stored, channel = _in_memory_order(voltage)
-    mean = torch.zeros(stored.shape[1:])
-    _run_over_neurons(_mean, stored, mean.flatten(), *_surrogate_constants(neuron))
-    return mean.movedim(-1, channel)
+    order = Order.of(voltage)
+    mean = order.empty(voltage.shape[1:], torch.float32, voltage.device)
+    _run_over_neurons(
+        _mean, order.apply(voltage), order.apply(mean).flatten(), *_surrogate_constants(neuron)
+    )
+    return mean
 
 
-def surrogate_current_gradient(
+def surrogate_gradient(
     neuron: Neuron, voltage: Tensor, grad_mean: Tensor, first: float, ratio: float
 ) -> Tensor:
     """Return the gradient of the currents `[T, N, ...]`, with the resets held constant.
@@ -65,34 +55,22 @@ def surrogate_current_gradient(
         first: the membrane's response to a unit current in the step of that current.
         ratio: the part of the response that is left after each further step.
     """
-    stored, channel = _in_memory_order(voltage)
-    grad_step = (grad_mean / (len(voltage) * neuron.unit)).movedim(channel, -1)
-    grad = torch.empty_like(stored)
+    order = Order.of(voltage)
+    grad_step = order.apply(grad_mean / (len(voltage) * neuron.unit)).flatten()
+    grad = order.empty(voltage.shape, torch.float32, voltage.device)
     constants = (*_surrogate_constants(neuron), first, ratio)
     _run_over_neurons(
-        _gradient, stored, grad_step.flatten().contiguous(), grad.flatten(1), *constants
+        _gradient, order.apply(voltage), grad_step, order.apply(grad).flatten(1), *constants
     )
-    return grad.movedim(-1, channel)
+    return grad
 
 
 def _run_over_neurons(kernel: Kernel, voltage: Tensor, *arguments: Any) -> None:
-    steps = voltage.flatten(1)
+    steps = voltage.flatten(1).contiguous()
     run_kernel(
         kernel, (steps, *arguments), steps.shape[1],
         min_chunk=_MIN_VOLTAGES // len(steps), chunk_multiple=CACHE_LINE,
     )  # fmt: skip
-
-
-def _in_memory_order(voltage: Tensor) -> tuple[Tensor, int]:
-    """Return voltages as contiguous memory, and where their last axis belongs.
-
-    Feature maps that are stored with their channels last become `[T, N, H, W, C]`.
-    """
-    if voltage.dim() == 5 and not voltage.is_contiguous():
-        channels_last = voltage.movedim(2, -1)
-        if channels_last.is_contiguous():
-            return channels_last, -3
-    return voltage.contiguous(), -1
 
 
 def _surrogate_constants(neuron: Neuron) -> tuple[float, float, float]:
@@ -108,16 +86,17 @@ def _scaled(voltage: Any, threshold: Any, unit: Any, slope: Any) -> Any:
     return min(max(slope * ((voltage - threshold) / unit), -_LIMIT), _LIMIT)
 
 
-@kernel(_PLANE, _LINE, float, float, float)
+@kernel
 def _mean(
     voltage: Any, mean: Any, threshold: Any, unit: Any, slope: Any, start: int, stop: int
 ) -> None:
-    """Fill neurons `start` to `stop` of `mean`, which starts at zero."""
+    """Fill neurons `start` to `stop` of `mean`."""
     steps = voltage.shape[0]
     one, half = np.float32(1.0), np.float32(0.5)
     for first in range(start, stop, _BLOCK):
         last = min(first + _BLOCK, stop)
         total = mean[first:last]
+        total[:] = 0
         for t in range(steps):
             u = voltage[t, first:last]
             for n in range(last - first):
@@ -127,7 +106,7 @@ def _mean(
             total[n] /= np.float32(steps)
 
 
-@kernel(_PLANE, _LINE, _PLANE, float, float, float, float, float)
+@kernel
 def _gradient(
     voltage: Any, grad_step: Any, grad: Any, threshold: Any, unit: Any, slope: Any,
     response: Any, ratio: Any, start: int, stop: int,

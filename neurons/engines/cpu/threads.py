@@ -10,17 +10,13 @@ from __future__ import annotations
 
 import ctypes
 import functools
-import hashlib
 import os
-import struct
-import sys
-import tempfile
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field
+from struct import Struct
 from types import FunctionType
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import numba
 import numpy as np
@@ -31,10 +27,13 @@ from numba.extending import intrinsic, register_jitable
 from numba.np import arrayobj
 from torch import Tensor
 
+from sigprop_snn.neurons.engines.compiled import compile_cached
+
 CACHE_LINE = 64  # items: with chunks of this multiple, threads write to different cache lines
 _SHARES = 2  # a chunk is this part of a thread's share: other threads can take over from a slow one
 _NEXT, _DONE, _CHUNKS, _HEADER = range(4)  # the first words of a job, and their number
 _WORD = ir.IntType(64)
+_FLOAT, _BITS = Struct("f"), Struct("i")
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
@@ -44,77 +43,42 @@ def jitable(function: _Function) -> _Function:
     return register_jitable(function)  # type: ignore[no-any-return, no-untyped-call]
 
 
-class Array(NamedTuple):
-    """An array parameter of a kernel.
-
-    Attributes:
-        dtype: the dtype of its numbers.
-        axes: the number of its axes.
-        contiguous: whether its memory must be in C order.
-    """
-
-    dtype: torch.dtype
-    axes: int
-    contiguous: bool = True
-
-
 @dataclass(frozen=True, eq=False)
 class Kernel:
     """A function that several threads run at once, on different items.
 
-    It is compiled on its first run, or loaded from numba's cache.
+    It is compiled when it first meets arguments of some types, or loaded from numba's cache.
 
     Attributes:
         function: takes the arguments, and the first and the last item of a chunk, and writes to
             the arrays among the arguments. It calls numpy, and functions that are `jitable`.
-        parameters: an `Array` for every array, `float`, `int` or `bool` for every number.
+        entries: the compiled functions, by the types of the arguments. Each takes chunks of a job,
+            given its address, until none is left.
     """
 
     function: Callable[..., None]
-    parameters: tuple[Array | type, ...]
+    entries: dict[tuple[Any, ...], Any] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
         """The name for messages."""
         return self.function.__name__.lstrip("_")
 
-    @functools.cached_property
-    def entry(self) -> Any:
-        """The compiled function: it takes chunks of a job, given its address, until none is left.
+    def entry(self, kinds: tuple[Any, ...]) -> Any:
+        """Return the compiled function for arguments of these kinds: see `_words`.
 
         Call its `ctypes`, or let another thread enter at its `address`.
         """
-        # Inlined, the layer kernels took 2 to 6 % less time.
-        compiled = numba.njit(error_model="numpy", boundscheck=False, forceinline=True)
-        kinds = tuple(map(_numba_type, self.parameters))
-        work = _work_of(compiled(self.function), kinds)
-        # numba compares the source of one file alone, and a kernel is made of several: the name
-        # under which numba keeps it holds a digest of all of them.
-        described = f"{self.function.__module__} {kinds}"
-        digest = hashlib.sha256(_sources() + described.encode()).hexdigest()
-        work.__qualname__ = f"{self.name}-{digest[:12]}"
-        return _compile(work)
-
-    def words(self, arguments: Sequence[Any]) -> list[int]:
-        """Return arguments as the 64-bit words of a job.
-
-        Raises:
-            TypeError: if an argument does not fit its parameter.
-        """
-        words: list[int] = []
-        for argument, parameter in zip(arguments, self.parameters, strict=True):
-            if isinstance(parameter, Array):
-                words += _array_words(argument, parameter, self.name)
-            elif parameter is float:
-                words.append(struct.unpack("i", struct.pack("f", argument))[0])
-            else:
-                words.append(int(argument))
-        return words
+        if kinds not in self.entries:
+            # Inlined, the layer kernels took 2 to 6 % less time.
+            compiled = numba.njit(error_model="numpy", boundscheck=False, forceinline=True)
+            work = _work_of(compiled(self.function), tuple(map(_numba_type, kinds)))
+            described = f"{self.function.__module__} {self.name} {kinds}"
+            self.entries[kinds] = compile_cached(work, types.void(types.voidptr), described)
+        return self.entries[kinds]
 
 
-def kernel(*parameters: Array | type) -> Callable[[Callable[..., None]], Kernel]:
-    """Make a `Kernel` of a function, given its parameters without the range."""
-    return lambda function: Kernel(function, parameters)
+kernel = Kernel  # as a decorator
 
 
 def run_kernel(
@@ -129,13 +93,14 @@ def run_kernel(
 
     Args:
         kernel: must be safe to run on several ranges of items at once.
-        arguments: its arguments, without the range.
+        arguments: its arguments, without the range: tensors on the CPU become arrays, a float is
+            one of 32 bits.
         count: the number of items.
         min_chunk: the smallest number of items for which a thread pays.
         chunk_multiple: the number of items in a chunk is a multiple of this.
 
     Raises:
-        TypeError: if an argument does not fit its parameter.
+        TypeError: if a tensor is not on the CPU.
         MemoryError: if the kernel got no memory for its own arrays.
     """
     threads = torch.get_num_threads()
@@ -143,12 +108,14 @@ def run_kernel(
     threads = min(threads, len(starts))
     if threads == 1:
         starts = [0]
-    words = [0, 0, len(starts), *kernel.words(arguments), *starts, count]
+    kinds, words = _words(arguments)
+    words = [0, 0, len(starts), *words, *starts, count]
     job = (ctypes.c_int64 * len(words))(*words)
+    entry = kernel.entry(kinds)
     if threads == 1:
-        kernel.entry.ctypes(ctypes.addressof(job))
+        entry.ctypes(ctypes.addressof(job))
     else:
-        _enter_on_threads(kernel.entry, ctypes.addressof(job), threads)
+        _enter_on_threads(entry, ctypes.addressof(job), threads)
     if job[_DONE] != len(starts):
         raise MemoryError(f"kernel {kernel.name} ended early; expected memory for its own arrays")
 
@@ -167,20 +134,27 @@ def _chunk_starts(count: int, threads: int, min_chunk: int, multiple: int) -> li
     return starts
 
 
-def _array_words(tensor: Tensor, parameter: Array, kernel: str) -> list[int]:
-    """Return the address, the shape and the strides in bytes of a tensor."""
-    if (
-        tensor.dtype != parameter.dtype
-        or tensor.dim() != parameter.axes
-        or tensor.device.type != "cpu"
-        or (parameter.contiguous and not tensor.is_contiguous())
-    ):
-        raise TypeError(
-            f"kernel {kernel} got a tensor of {tensor.dtype}, shape {list(tensor.shape)}, strides "
-            f"{list(tensor.stride())} on {tensor.device}; expected {parameter} on the CPU"
-        )
-    size = tensor.element_size()
-    return [tensor.data_ptr(), *tensor.shape, *(size * stride for stride in tensor.stride())]
+def _words(arguments: Sequence[Any]) -> tuple[tuple[Any, ...], list[int]]:
+    """Return the kinds of arguments, and the arguments as the 64-bit words of a job.
+
+    The kind of a tensor is its dtype, the number of its axes, and whether it is contiguous; its
+    words are the address, the shape and the strides in bytes. The kind of a number is its type.
+    """
+    kinds: list[Any] = []
+    words: list[int] = []
+    for argument in arguments:
+        if isinstance(argument, Tensor):
+            if argument.device.type != "cpu":
+                raise TypeError(f"a kernel got a tensor on {argument.device}; expected the CPU")
+            size = argument.element_size()
+            kinds.append((argument.dtype, argument.dim(), argument.is_contiguous()))
+            strides = (size * stride for stride in argument.stride())
+            words += [argument.data_ptr(), *argument.shape, *strides]
+        else:
+            kinds.append(type(argument))
+            number = isinstance(argument, float)
+            words.append(_BITS.unpack(_FLOAT.pack(argument))[0] if number else int(argument))
+    return tuple(kinds), words
 
 
 def _enter_on_threads(entry: Any, job: int, threads: int) -> None:
@@ -215,58 +189,13 @@ def _openmp() -> Callable[..., Any] | None:
     return start  # type: ignore[no-any-return]
 
 
-def _numba_type(parameter: Array | type) -> Any:
-    if not isinstance(parameter, Array):
-        return {float: types.float32, int: types.int64, bool: types.boolean}[parameter]
-    numbers = torch.empty(0, dtype=parameter.dtype).numpy().dtype
-    layout: Any = "C" if parameter.contiguous else "A"
-    return types.Array(numba.from_dtype(numbers), parameter.axes, layout)
-
-
-@functools.cache
-def _sources() -> bytes:
-    """Return the sources of all kernels."""
-    return b"".join(file.read_bytes() for file in sorted(Path(__file__).parent.glob("*.py")))
-
-
-def _compile(work: Callable[[Any], None]) -> Any:
-    """Compile a function of an address, with numba's cache in the user's cache folder.
-
-    numba's default is a folder beside the source. Files there stay behind when the package is
-    removed, and a folder that is left over hides the next installation.
-    """
-    signature = types.void(types.voidptr)
-    # What the user has set, or nothing.
-    before = numba.config.CACHE_DIR  # type: ignore[attr-defined]
-    try:
-        numba.config.CACHE_DIR = _writable(before or _cache_folder())  # type: ignore[attr-defined]
-        return numba.cfunc(signature, cache=True)(work)
-    except (RuntimeError, OSError):  # no home, no permission, a full disk
-        return numba.cfunc(signature)(work)
-    finally:
-        numba.config.CACHE_DIR = before  # type: ignore[attr-defined]
-
-
-def _cache_folder() -> str:
-    """Return the folder for compiled kernels in the user's cache."""
-    if sys.platform == "win32":
-        cache = os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local"
-    elif sys.platform == "darwin":
-        cache = Path.home() / "Library" / "Caches"
-    else:
-        cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return str(Path(cache) / "sigprop_snn" / "numba")
-
-
-def _writable(folder: str) -> str:
-    """Return the folder, made if it does not exist.
-
-    Raises:
-        OSError: if no file can be written there.
-    """
-    Path(folder).mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryFile(dir=folder):
-        return folder
+def _numba_type(kind: Any) -> Any:
+    """Return numba's type for a kind of argument: see `_words`."""
+    if not isinstance(kind, tuple):
+        return {float: types.float32, int: types.int64, bool: types.boolean}[kind]
+    dtype, axes, contiguous = kind
+    numbers = torch.empty(0, dtype=dtype).numpy().dtype
+    return types.Array(numba.from_dtype(numbers), axes, "C" if contiguous else "A")
 
 
 # A job is a row of 64-bit words: the next chunk, the number of chunks that are done, the number of

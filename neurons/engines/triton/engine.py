@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Sequence
 from typing import Any, TypeGuard
@@ -10,24 +11,16 @@ import torch
 from torch import Tensor, nn
 
 from sigprop_snn.neurons.base import Neuron
-from sigprop_snn.neurons.engines.cosines import cosine_cross_entropy
 from sigprop_snn.neurons.engines.dense import DenseSpikes
-from sigprop_snn.neurons.engines.engine import (
-    CosineCrossEntropy,
-    Normaliser,
-    Run,
-    Scale,
-    Spikes,
-)
+from sigprop_snn.neurons.engines.engine import Normaliser, Run, Scale, Spikes
+from sigprop_snn.neurons.engines.fused import FusedEngine
 from sigprop_snn.neurons.engines.plain import (
     Weighted,
     lif_run,
     plain_synapse,
     why_not_lif,
-    why_not_neurons,
 )
 from sigprop_snn.neurons.engines.reference import (
-    ReferenceEngine,
     check_contexts,
     check_finite,
     observe,
@@ -36,14 +29,11 @@ from sigprop_snn.neurons.engines.triton import surrogate
 from sigprop_snn.neurons.engines.triton.lif import run_lif
 from sigprop_snn.neurons.engines.triton.maps import grid_mean, grid_mean_gradient
 from sigprop_snn.neurons.engines.triton.spikes import DeviceSpikes
-from sigprop_snn.neurons.filters import geometric_response, impulse_response
 from sigprop_snn.neurons.joining import Join
 from sigprop_snn.neurons.lif import LIF
 
-_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
-
-class TritonEngine(ReferenceEngine):
+class TritonEngine(FusedEngine):
     """Runs LIF neurons in one kernel over all steps; the rest as the reference engine does.
 
     Products are torch's own: one over all rows and steps. Feature maps are kept channels-last,
@@ -51,6 +41,9 @@ class TritonEngine(ReferenceEngine):
     """
 
     name = "triton"
+    dtypes = (torch.float32, torch.bfloat16, torch.float16)
+    fast_sigmoid_mean = staticmethod(surrogate.surrogate_mean)
+    fast_sigmoid_gradient = staticmethod(surrogate.surrogate_gradient)
 
     def why_not(self, synapse: nn.Module, normaliser: nn.Module, neuron: Neuron) -> str | None:
         """Return why the kernel does not run a layer's neurons, or none."""
@@ -103,10 +96,10 @@ class TritonEngine(ReferenceEngine):
             offset = scale.gain * bias
             scale = Scale(scale.gain, offset if scale.offset is None else scale.offset + offset)
             current = current.expand(spikes.shape[0], *current.shape[1:])
-            return self._neurons(
-                neuron, current, state, contexts=contexts, scale=scale, record=record,
-                overwrite=True,
-            )  # fmt: skip
+            run = self.neurons
+            if self.takes_neurons(neuron, current, state, contexts, record):
+                run = functools.partial(self.run_lif, overwrite=True)
+            return run(neuron, current, state, contexts=contexts, scale=scale, record=record)
 
     def _convolved(self, synapse: nn.Module, spikes: Spikes, bias: Tensor | None) -> Tensor:
         """Return the output of a convolution for every step; one step for constant input."""
@@ -125,46 +118,23 @@ class TritonEngine(ReferenceEngine):
             return self._convolved(synapse, spikes, synapse.bias)
         return super().currents(synapse, spikes)
 
-    def neurons(
-        self,
-        neuron: Neuron,
-        current: Tensor,
-        state: Any = None,
-        *,
-        contexts: Tensor | None = None,
-        scale: Scale | None = None,
-        record: tuple[str, ...] = (),
-        detach_spikes: bool = False,
-    ) -> Run:
-        """Run neurons through a current; LIF in one pass over time."""
-        if detach_spikes:
-            return super().neurons(
-                neuron, current, state,
-                contexts=contexts, scale=scale, record=record, detach_spikes=True,
-            )  # fmt: skip
-        return self._neurons(
-            neuron, current, state, contexts=contexts, scale=scale, record=record, overwrite=False
-        )
+    @property
+    def device(self) -> str:
+        """The type of the device of its kernels."""
+        return _device()
 
-    def _neurons(
+    def run_lif(
         self,
-        neuron: Neuron,
+        neuron: LIF,
         current: Tensor,
         state: Any,
         *,
         contexts: Tensor | None,
         scale: Scale | None,
         record: tuple[str, ...],
-        overwrite: bool,
+        overwrite: bool = False,
     ) -> Run:
-        reason = why_not_neurons(
-            neuron, current, state, contexts, record, dtypes=_DTYPES, device=_device()
-        )
-        if reason is not None:
-            return super().neurons(
-                neuron, current, state, contexts=contexts, scale=scale, record=record
-            )
-        assert isinstance(neuron, LIF)
+        """Run LIF through a current; the spikes may take its place in memory."""
         ran = run_lif(
             neuron, current, state, contexts=contexts, scale=scale,
             record_voltage="voltage" in record, overwrite=overwrite,
@@ -189,20 +159,6 @@ class TritonEngine(ReferenceEngine):
                 grad = grad.flatten(0, -4).contiguous(memory_format=torch.channels_last)
         return super().weight_gradient(synapse, dense, grad).to(synapse.weight.dtype)
 
-    def surrogate_mean(self, neuron: Neuron, voltage: Tensor) -> Tensor:
-        """Return the mean over time of f(U[t] - threshold), `[N, ...]`, for `[T, N, ...]`."""
-        if surrogate.why_not_surrogate(neuron, voltage, _device()) is not None:
-            return super().surrogate_mean(neuron, voltage)
-        return surrogate.surrogate_mean(neuron, voltage)
-
-    def surrogate_gradient(self, neuron: Neuron, voltage: Tensor, grad_mean: Tensor) -> Tensor:
-        """Return the gradient of the currents `[T, N, ...]`, given that of `surrogate_mean`."""
-        geometric = geometric_response(impulse_response(neuron, len(voltage)))
-        reason = surrogate.why_not_surrogate(neuron, voltage, _device())
-        if geometric is None or reason is not None:
-            return super().surrogate_gradient(neuron, voltage, grad_mean)
-        return surrogate.surrogate_gradient(neuron, voltage, grad_mean, *geometric)
-
     def grid_mean(self, maps: Tensor, grid: int) -> Tensor:
         """Return feature maps `[N, C, H, W]` averaged to `grid` x `grid` positions."""
         if not _takes_maps(maps, grid):
@@ -214,12 +170,6 @@ class TritonEngine(ReferenceEngine):
         if not _takes_maps(maps, grid):
             return super().grid_mean_gradient(maps, grid, grad)
         return grid_mean_gradient(maps.detach(), grid, grad.detach())
-
-    def cosine_cross_entropy(
-        self, rows: Tensor, others: Tensor, columns: Tensor, scale: float, smoothing: float
-    ) -> CosineCrossEntropy:
-        """Compare rows with others; the gradient in closed form."""
-        return cosine_cross_entropy(rows, others, columns, scale, smoothing)
 
 
 def _is_convolution(synapse: nn.Module, spikes: Spikes) -> TypeGuard[nn.Conv2d]:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from sigprop_snn.neurons.base import State
 from sigprop_snn.neurons.engines.engine import Scale
-from sigprop_snn.neurons.engines.triton.order import Order
+from sigprop_snn.neurons.engines.order import Order
 from sigprop_snn.neurons.lif import LIF
 
 _BLOCK = 1024  # neurons of one program

@@ -10,7 +10,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from sigprop_snn.neurons.engines.triton.order import Order
+from sigprop_snn.neurons.engines.order import Order
 
 _BLOCK = 1024  # numbers of one program
 _WIDE = 1 << 31  # numbers from which places need 64 bits

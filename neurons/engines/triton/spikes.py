@@ -10,8 +10,8 @@ import triton.language as tl
 from torch import Tensor, nn
 
 from sigprop_snn.neurons.engines.dense import DenseSpikes
+from sigprop_snn.neurons.engines.order import Order
 from sigprop_snn.neurons.engines.triton.maps import halved
-from sigprop_snn.neurons.engines.triton.order import Order
 from sigprop_snn.neurons.pooling import halves
 
 _BLOCK = 1024  # numbers of one program

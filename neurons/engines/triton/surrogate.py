@@ -12,21 +12,10 @@ import triton.language as tl
 from torch import Tensor
 
 from sigprop_snn.neurons.base import Neuron
-from sigprop_snn.neurons.engines.plain import why_not_fast_sigmoid
-from sigprop_snn.neurons.engines.triton.order import Order
+from sigprop_snn.neurons.engines.order import Order
 from sigprop_snn.surrogates import FastSigmoid
 
 _BLOCK = 1024  # neurons of one program
-
-
-def why_not_surrogate(neuron: Neuron, voltage: Tensor, device: str) -> str | None:
-    """Return why the kernels do not take a neuron's surrogate and its voltages, or none."""
-    reason = why_not_fast_sigmoid(neuron)
-    if reason is not None:
-        return reason
-    if voltage.dtype != torch.float32 or voltage.device.type != device or not voltage.numel():
-        return f"the voltages are {voltage.dtype} {list(voltage.shape)} on {voltage.device}"
-    return None
 
 
 def surrogate_mean(neuron: Neuron, voltage: Tensor) -> Tensor:

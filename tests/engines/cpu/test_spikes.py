@@ -24,14 +24,13 @@ def channels_last(packed):
     return PackedSpikes(laid, packed.steps)
 
 
-@pytest.mark.parametrize("dtype", [*DTYPES, torch.float64, torch.float16], ids=str)
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_packed_spikes_come_out_unchanged(shape, dtype):
+def test_packed_spikes_come_out_unchanged(shape):
     x = spikes(*shape)
     packed = pack(x)
     assert packed.shape == x.shape
     assert not packed.constant
-    assert torch.equal(packed.dense(dtype), x.to(dtype))
+    assert torch.equal(packed.dense(), x)
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
@@ -50,7 +49,7 @@ def test_another_number_is_not_packed(value, step, dtype):
     if value:
         assert packed is None
     elif packed is not None:  # minus zero is no spike; a kernel may refuse it
-        assert torch.equal(packed.dense(dtype), x)
+        assert torch.equal(packed.dense(), x.float())
 
 
 def test_memory_in_another_order():

@@ -12,11 +12,8 @@ from sigprop_snn.neurons import (
     geometric_response,
     impulse_response,
 )
-from sigprop_snn.neurons.engines.cpu.surrogate import (
-    surrogate_current_gradient,
-    surrogate_mean,
-    why_not_surrogate,
-)
+from sigprop_snn.neurons.engines.cpu.surrogate import surrogate_gradient, surrogate_mean
+from sigprop_snn.neurons.engines.plain import why_not_surrogate
 from sigprop_snn.surrogates import Arctan, FastSigmoid
 
 
@@ -39,7 +36,7 @@ def test_the_surrogates_mean_and_its_gradient_equal_autograd(steps, shape):
     for stored in layouts:
         found = surrogate_mean(neuron, stored)
         torch.testing.assert_close(found.double(), mean.detach(), atol=1e-6, rtol=1e-5)
-        found = surrogate_current_gradient(neuron, stored, grad_mean, first, ratio)
+        found = surrogate_gradient(neuron, stored, grad_mean, first, ratio)
         torch.testing.assert_close(found.double(), grad_current, atol=1e-5, rtol=1e-5)
 
 
@@ -47,14 +44,14 @@ def test_huge_voltages_stay_finite():
     huge = torch.tensor([[3e38, -3e38]])
     neuron = LIF(surrogate=FastSigmoid(100.0))
     assert surrogate_mean(neuron, huge).tolist() == [1.0, 0.0]
-    assert torch.isfinite(surrogate_current_gradient(neuron, huge, torch.ones(2), 1.0, 0.5)).all()
+    assert torch.isfinite(surrogate_gradient(neuron, huge, torch.ones(2), 1.0, 0.5)).all()
 
 
 def test_the_reason_against_a_surrogate_names_it():
     voltage = torch.zeros(1, 1)
     learned = torch.nn.Parameter(torch.tensor(2.0))
-    assert why_not_surrogate(LIF(), voltage) is None
-    assert "threshold" in why_not_surrogate(ParametricLIF(), voltage)
-    assert "Arctan" in why_not_surrogate(LIF(surrogate=Arctan()), voltage)
-    assert "slope" in why_not_surrogate(LIF(surrogate=FastSigmoid(learned)), voltage)
-    assert "torch.float64" in why_not_surrogate(LIF(), voltage.double())
+    assert why_not_surrogate(LIF(), voltage, "cpu") is None
+    assert "threshold" in why_not_surrogate(ParametricLIF(), voltage, "cpu")
+    assert "Arctan" in why_not_surrogate(LIF(surrogate=Arctan()), voltage, "cpu")
+    assert "slope" in why_not_surrogate(LIF(surrogate=FastSigmoid(learned)), voltage, "cpu")
+    assert "torch.float64" in why_not_surrogate(LIF(), voltage.double(), "cpu")

@@ -21,8 +21,8 @@ class Order:
 
     @classmethod
     def of(cls, values: Tensor) -> Order:
-        """Return the order of steps `[T, N, ...]`."""
-        maps = values.dim() == 5 and not values[0].is_contiguous()
+        """Return the order of `[T, N, ...]`, or of anything else with two axes before a row."""
+        maps = values.dim() == 5 and len(values) > 0 and not values[0].is_contiguous()
         return cls(maps and values[0].is_contiguous(memory_format=torch.channels_last))
 
     def apply(self, values: Tensor) -> Tensor:
