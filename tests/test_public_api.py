@@ -17,6 +17,7 @@ import torch
 from torch import nn
 
 import sigprop_snn as sp
+from sigprop_snn.training import load_checkpoint
 
 X, Y = torch.rand(4, 6, 6), torch.arange(6) % 3
 
@@ -298,6 +299,8 @@ def test_a_run_is_named_by_text_as_by_a_path(tmp_path):
     for folder in (str(tmp_path / "run"), tmp_path / "run"):
         assert sp.load_run(folder).history == trained.history
         assert sp.resume(folder, lambda line: None).history == trained.history
+    checkpoint = tmp_path / "run" / "checkpoint.pt"
+    assert load_checkpoint(str(checkpoint)).keys() == load_checkpoint(checkpoint).keys()
 
 
 @pytest.mark.parametrize("hidden", [False, True])
