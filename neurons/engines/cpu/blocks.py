@@ -9,13 +9,30 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from sigprop_snn.neurons.engines.cpu.lif import lif_step
 from sigprop_snn.neurons.engines.cpu.threads import jitable
+from sigprop_snn.neurons.engines.engine import Scale
 
 BLOCK = 128  # neurons; a panel of channels is not divided between two blocks
 OWN = 2  # rows of what goes on from window to window: the voltage, and its sum over the steps
 OFFSET, BITS, WORK = 1, 2, 3  # rows of what is needed in a window, behind the gain
+
+
+def channel_scale(bias: Tensor, scale: Scale | None, width: int) -> Tensor:
+    """Return gain and offset of every channel, `[2, width]`; behind the last channel all is 0.
+
+    The bias `[F]` of a synapse goes through the scale, so it is part of the offset.
+    """
+    channels = len(bias)
+    values = torch.zeros(2, width)
+    values[0, :channels] = 1.0 if scale is None else scale.gain.detach().flatten()
+    if scale is not None and scale.offset is not None:
+        values[1, :channels] = scale.offset.detach().flatten()
+    values[1, :channels] += values[0, :channels] * bias
+    return values
 
 
 @jitable

@@ -21,6 +21,7 @@ from sigprop_snn.neurons.engines.cpu.blocks import (
     BLOCK,
     OWN,
     WORK,
+    channel_scale,
     copy_from_blocks,
     set_scale,
     step_blocks,
@@ -28,7 +29,7 @@ from sigprop_snn.neurons.engines.cpu.blocks import (
 from sigprop_snn.neurons.engines.cpu.lif import CURRENTS, Constants, LayerArrays
 from sigprop_snn.neurons.engines.cpu.rows import LANES, add_rows, add_to_rows
 from sigprop_snn.neurons.engines.cpu.spikes import PackedSpikes
-from sigprop_snn.neurons.engines.cpu.threads import jitable, kernel, run_kernel
+from sigprop_snn.neurons.engines.cpu.threads import Kernel, jitable, run_kernel
 from sigprop_snn.neurons.engines.engine import Run, Scale
 from sigprop_snn.neurons.engines.observed import WINDOW
 from sigprop_snn.neurons.lif import LIF
@@ -115,25 +116,14 @@ class SpikingConvolution:
             constant = contexts.movedim(1, -1)
         rows = len(patterns) + len(constant)
         done = LayerArrays.empty(steps, rows, [*size, channels], record)
+        width = self.table.shape[0] * self.table.shape[3] // self.kernel[1]
+        scales = channel_scale(self.bias, scale, width)
         arguments = (
-            patterns, self.table, self._scale(scale), done.patterns, done.voltage, done.state,
+            patterns, self.table, scales, done.patterns, done.voltage, done.state,
             torch.tensor(Constants.of(neuron)), *_output_place(self.kernel, self.padding), steps,
         )  # fmt: skip
         run_kernel(_layer, arguments, len(patterns))
         return done.finish(neuron, constant, record, channel=-3)
-
-    def _scale(self, scale: Scale | None) -> Tensor:
-        """Return gain and offset of every channel of the panels, `[2, P * panel]`.
-
-        The bias of the convolution goes through the scale, so it is part of the offset.
-        """
-        channels = len(self.bias)
-        values = torch.zeros(2, self.table.shape[0] * self.table.shape[3] // self.kernel[1])
-        values[0, :channels] = 1.0 if scale is None else scale.gain.detach().flatten()
-        if scale is not None and scale.offset is not None:
-            values[1, :channels] = scale.offset.detach().flatten()
-        values[1, :channels] += values[0, :channels] * self.bias
-        return values
 
 
 def gradient_pays(spikes: PackedSpikes) -> bool:
@@ -192,29 +182,18 @@ def _sheet(rows: int, width: int) -> Any:
 
 
 @jitable
-def _list_active(pattern: Any, active: Any, fired: Any) -> Any:
-    """List the channels of a position that fire in a window, and their patterns."""
-    found = 0
-    for k in range(pattern.shape[0]):  # without a branch: whether a channel fires moves an index
-        active[found] = k
-        fired[found] = pattern[k]
-        found += pattern[k] != 0
-    return found
-
-
-@jitable
-def _list_events(step: Any, active: Any, fired: Any, found: Any, events: Any) -> Any:
-    """List those that fire at one step of the window."""
+def _list_events(pattern: Any, step: Any, events: Any) -> Any:
+    """List the channels of a position that fire at one step of the window; return their number."""
     count = 0
-    for i in range(found):
-        events[count] = active[i]
-        count += (fired[i] >> step) & 1
+    for k in range(pattern.shape[0]):  # without a branch: whether a channel fires moves an index
+        events[count] = k
+        count += (pattern[k] >> step) & 1
     return count
 
 
 @jitable
 def _visit_row(
-    patterns: Any, table: Any, part: Any, y: Any, top: Any, bottom: Any, panel: Any, lists: Any,
+    patterns: Any, table: Any, part: Any, y: Any, top: Any, bottom: Any, panel: Any, events: Any,
     sheet: Any, gathers: Any,
 ) -> None:  # fmt: skip
     """Let the spikes of one row of positions, `[W, K]`, add their kernels to the sheet.
@@ -227,20 +206,16 @@ def _visit_row(
         top: the first row of the sheet that belongs to the output.
         bottom: the row behind the last.
         panel: the number of channels.
-        lists: room for channels, patterns and events.
+        events: room for the channels that fire at a position, and one more.
         sheet: `[rows, 4, columns * panel]`.
         gathers: whether the spikes take the numbers around them into the table instead.
     """
-    active, fired, events = lists
     _, inputs, kernel_height, width = table.shape
     stride = kernel_height * width
     first, last = max(0, top - y), min(kernel_height, bottom - y)
     for x in range(patterns.shape[0]):
-        found = _list_active(patterns[x], active, fired)
-        if found == 0:
-            continue
         for step in range(WINDOW):
-            count = _list_events(step, active, fired, found, events)
+            count = _list_events(patterns[x], step, events)
             if count == 0:
                 continue
             for dy in range(first, last):
@@ -252,17 +227,7 @@ def _visit_row(
                     add_rows(sheet, at, table, start, stride, events, 0, count, width)
 
 
-@jitable
-def _lists(channels: int) -> Any:
-    """Return room for the channels of a position: numbers, patterns, events."""
-    return (
-        np.empty(channels + 1, np.uint32),
-        np.empty(channels + 1, np.uint8),
-        np.empty(channels + 1, np.uint32),
-    )
-
-
-@kernel
+@Kernel
 def _layer(
     patterns: Any, table: Any, scales: Any, spikes: Any, voltages: Any, state: Any, constants: Any,
     top: int, left: int, kernel_width: int, steps: int, start: int, stop: int,
@@ -278,7 +243,7 @@ def _layer(
     blocks = -(-neurons // BLOCK)
     own = np.zeros((height, blocks * OWN * BLOCK), np.float32)
     work = np.zeros(blocks * WORK * BLOCK, np.float32)
-    lists = _lists(inputs)
+    events = np.empty(inputs + 1, np.uint32)
     for row in range(start, stop):
         for part in range(table.shape[0]):
             first = part * panel
@@ -290,7 +255,7 @@ def _layer(
                 for y in range(sheet.shape[0]):
                     if y < in_height:
                         _visit_row(
-                            patterns[row, window, y], table, part, y, top, bottom, panel, lists,
+                            patterns[row, window, y], table, part, y, top, bottom, panel, events,
                             sheet, False,
                         )  # fmt: skip
                     out = y - top
@@ -312,7 +277,7 @@ def _layer(
                     copy_from_blocks(state[which, row, y], first, here, own[y], OWN, which, panel)
 
 
-@kernel
+@Kernel
 def _gradient(
     patterns: Any, grad: Any, sums: Any, parts: int, top: int, left: int, kernel_width: int,
     start: int, stop: int,
@@ -327,7 +292,7 @@ def _gradient(
     sheet = _sheet(
         max(in_height + sums.shape[2] - 1, bottom), (in_width + kernel_width - 1) * panel
     )
-    lists = _lists(inputs)
+    events = np.empty(inputs + 1, np.uint32)
     size, panels = -(-rows // parts), sums.shape[0] // parts
     for row in range(start * size, min(stop * size, rows)):
         for part in range(panels):
@@ -344,6 +309,6 @@ def _gradient(
                                 into[x * panel + f] = grad[at + step, row, y, x, first + f]
                 for y in range(in_height):
                     _visit_row(
-                        patterns[row, window, y], sums, place, y, top, bottom, panel, lists,
+                        patterns[row, window, y], sums, place, y, top, bottom, panel, events,
                         sheet, True,
                     )  # fmt: skip

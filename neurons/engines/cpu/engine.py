@@ -72,7 +72,11 @@ class CpuEngine(FusedEngine):
         return (
             why_not_lif(neuron)
             or _why_not_synapse(plain)
-            or (None if _scales(normaliser) else "the normaliser is not one scale a channel")
+            or (
+                None
+                if isinstance(normaliser, nn.Identity | Normaliser)
+                else "the normaliser is not one scale a channel"
+            )
         )
 
     def spikes(self, inputs: Tensor) -> Spikes:
@@ -251,10 +255,6 @@ def _why_not_synapse(plain: PlainSynapse) -> str | None:
     if plain.flattens or not set(layer.stride) == set(layer.dilation) == {layer.groups} == {1}:
         return "the convolution has a stride, a dilation or groups"
     return None
-
-
-def _scales(normaliser: nn.Module) -> bool:
-    return isinstance(normaliser, nn.Identity | Normaliser)
 
 
 def _padding(layer: Weighted) -> tuple[int, int]:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from sigprop_snn.neurons.engines.cpu.spikes import PackedSpikes, pack
-from sigprop_snn.neurons.engines.cpu.threads import CACHE_LINE, jitable, kernel, run_kernel
+from sigprop_snn.neurons.engines.cpu.threads import CACHE_LINE, Kernel, jitable, run_kernel
 from sigprop_snn.neurons.engines.dense import DenseSpikes
 from sigprop_snn.neurons.engines.engine import Run, Scale
 from sigprop_snn.neurons.engines.observed import WINDOW
@@ -195,7 +195,7 @@ class LayerArrays(NamedTuple):
         return lif_run(PackedSpikes(patterns, self.steps), mean, last, voltage, record)
 
 
-@kernel
+@Kernel
 def _lif_rows(
     currents: Any, gains: Any, offsets: Any, spikes: Any, voltages: Any,
     last_voltage: Any, voltage_sum: Any, place: int,

@@ -9,7 +9,7 @@ it at every spike.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,6 +22,7 @@ from sigprop_snn.neurons.engines.cpu.blocks import (
     BLOCK,
     OWN,
     WORK,
+    channel_scale,
     copy_from_blocks,
     set_scale,
     step_blocks,
@@ -29,7 +30,7 @@ from sigprop_snn.neurons.engines.cpu.blocks import (
 from sigprop_snn.neurons.engines.cpu.lif import CURRENTS, Constants, LayerArrays
 from sigprop_snn.neurons.engines.cpu.rows import LANES, add_patterns, add_steps_to_rows
 from sigprop_snn.neurons.engines.cpu.spikes import PATTERNS, PackedSpikes
-from sigprop_snn.neurons.engines.cpu.threads import kernel, run_kernel
+from sigprop_snn.neurons.engines.cpu.threads import Kernel, run_kernel
 from sigprop_snn.neurons.engines.engine import Run, Scale
 from sigprop_snn.neurons.engines.observed import WINDOW
 from sigprop_snn.neurons.lif import LIF
@@ -77,30 +78,16 @@ class EventLists(NamedTuple):
         return float(self.starts[:, -1].float().mean()) / (WINDOW * self.events.shape[1])
 
 
-class Panels(NamedTuple):
-    """A weight `[F, K]` in panels: some columns that lie together and stay in the cache.
+def panels_of(weight: Tensor) -> Tensor:
+    """Return a weight `[F, K]` in panels of columns that stay in the cache, `[P, K, panel]`.
 
-    Attributes:
-        table: `[P, K, panel]`; columns behind F are 0.
-        bias: `[P * panel]`.
-        columns: F.
+    The columns behind F are 0.
     """
-
-    table: Tensor
-    bias: Tensor
-    columns: int
-
-    @classmethod
-    def of(cls, weight: Tensor, bias: Tensor | None) -> Panels:
-        """Return a weight `[F, K]` and a bias `[F]` in panels."""
-        columns = len(weight)
-        count = -(-columns // _PANEL)
-        width = -(-columns // (count * LANES)) * LANES
-        missing = count * width - columns
-        padded = F.pad(weight.detach(), (0, 0, 0, missing))
-        start = torch.zeros(columns) if bias is None else bias.detach()
-        table = padded.view(count, width, -1).transpose(1, 2).contiguous()
-        return cls(table, F.pad(start, (0, missing)), columns)
+    columns = len(weight)
+    count = -(-columns // _PANEL)
+    width = -(-columns // (count * LANES)) * LANES
+    padded = F.pad(weight.detach(), (0, 0, 0, count * width - columns))
+    return padded.view(count, width, -1).transpose(1, 2).contiguous()
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,21 +96,24 @@ class SpikingLinear:
 
     Attributes:
         lists: the spikes, `[T, N, K]`.
-        panels: the weights, `[F, K]`.
+        table: the weights, `[P, K, panel]`.
+        bias: `[F]`.
     """
 
     lists: EventLists
-    panels: Panels
+    table: Tensor
+    bias: Tensor
 
     @classmethod
     def of(cls, spikes: PackedSpikes, weight: Tensor, bias: Tensor | None) -> SpikingLinear:
         """Return it for spikes `[T, N, K]`, a weight `[F, K]` and a bias `[F]`, all float32."""
-        return cls(EventLists.of(spikes), Panels.of(weight, bias))
+        start = torch.zeros(len(weight)) if bias is None else bias.detach()
+        return cls(EventLists.of(spikes), panels_of(weight), start)
 
     @property
     def current_shape(self) -> tuple[int]:
         """The shape of a row's current, `[F]`."""
-        return (self.panels.columns,)
+        return (len(self.bias),)
 
     def currents_at(self, rows: Tensor, windows: Tensor) -> Tensor:
         """Return the currents of R windows, `[4, R, F]`; behind the last step no neuron fires.
@@ -132,7 +122,7 @@ class SpikingLinear:
             rows: the row of every window, `[R]`.
             windows: its place in time, `[R]`.
         """
-        return SpikingLinear(self.lists.windows(rows, windows), self.panels).currents()
+        return replace(self, lists=self.lists.windows(rows, windows)).currents()
 
     def currents(self, dtype: torch.dtype = torch.float32) -> Tensor:
         """Return the currents, `[T, N, F]`."""
@@ -154,11 +144,14 @@ class SpikingLinear:
             scale: what the current goes through on its way in, column by column.
             record: "spike", "voltage", both or none.
         """
-        (events, starts, rows, steps), (table, bias, columns) = self.lists, self.panels
+        (events, starts, rows, steps), columns = self.lists, len(self.bias)
         contexts = torch.empty(0, columns) if contexts is None else contexts
         done = LayerArrays.empty(steps, rows + len(contexts), [columns], record)
+        width = self.table.shape[0] * self.table.shape[2]
+        bias = F.pad(self.bias, (0, width - columns))  # added first, as the reference engine does
+        scales = channel_scale(torch.zeros_like(self.bias), scale, width)
         arguments = (
-            events, starts, table, _inputs(bias, columns, scale),
+            events, starts, self.table, bias, scales,
             done.patterns, done.voltage, done.state, torch.tensor(Constants.of(neuron)), steps,
         )  # fmt: skip
         run_kernel(_layer, arguments, rows, min_chunk=_MIN_ROWS)
@@ -183,18 +176,7 @@ def linear_weight_gradient(spikes: PackedSpikes, grad: Tensor) -> Tensor:
     return sums.transpose(1, 2).reshape(-1, neurons)[:columns]
 
 
-def _inputs(bias: Tensor, columns: int, scale: Scale | None) -> Tensor:
-    """Return bias, gain and offset of every column of the panels, `[3, P * panel]`."""
-    values = torch.zeros(3, len(bias))
-    values[0], values[1] = bias, 1.0
-    if scale is not None:
-        values[1, :columns] = scale.gain.detach().flatten()
-        if scale.offset is not None:
-            values[2, :columns] = scale.offset.detach().flatten()
-    return values
-
-
-@kernel
+@Kernel
 def _list_events(patterns: Any, events: Any, starts: Any, first: int, last: int) -> None:
     """List the events of rows `first` to `last`: in each window one list a pattern."""
     _, windows, width = patterns.shape
@@ -222,12 +204,12 @@ def _list_events(patterns: Any, events: Any, starts: Any, first: int, last: int)
                 ends[p + 1] = start + count
 
 
-@kernel
+@Kernel
 def _layer(
-    events: Any, starts: Any, table: Any, inputs: Any,
+    events: Any, starts: Any, table: Any, bias: Any, scales: Any,
     patterns: Any, voltages: Any, state: Any, constants: Any, steps: int, first: int, last: int,
 ) -> None:  # fmt: skip
-    """Run rows `first` to `last` of a layer; `inputs` are bias, gain and offset."""
+    """Run rows `first` to `last` of a layer."""
     windows, columns = patterns.shape[1:]
     panels, neurons, width = table.shape
     currents = np.zeros((WINDOW, _PANEL), np.float32)
@@ -236,14 +218,14 @@ def _layer(
         for panel in range(panels):
             left = panel * width
             here = min(width, columns - left)
-            set_scale(work, inputs[1:], left, width, width)
+            set_scale(work, scales, left, width, width)
             for row in range(group, min(group + _ROWS, last)):
                 own[:] = 0
                 for window in range(windows):
                     at, start = row * windows + window, window * WINDOW
                     for step in range(WINDOW):
                         for f in range(width):
-                            currents[step, f] = inputs[0, left + f]
+                            currents[step, f] = bias[left + f]
                     add_patterns(
                         currents, _PANEL, table, panel * neurons * width, width, events[at],
                         starts[at], width,
@@ -264,7 +246,7 @@ def _layer(
                     )
 
 
-@kernel
+@Kernel
 def _weight_gradient(events: Any, starts: Any, grad: Any, sums: Any, first: int, last: int) -> None:
     """Fill panels `first` to `last` of `[P, K, panel]`."""
     steps, rows, columns = grad.shape

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sigprop_snn.neurons.engines.cpu.threads import jitable, kernel, run_kernel
+from sigprop_snn.neurons.engines.cpu.threads import Kernel, jitable, run_kernel
 from sigprop_snn.neurons.engines.dense import DenseSpikes
 from sigprop_snn.neurons.engines.observed import WINDOW
 from sigprop_snn.neurons.engines.order import Order
@@ -130,7 +130,7 @@ def side_by_side(parts: Sequence[PackedSpikes]) -> PackedSpikes:
     return PackedSpikes(maps.movedim(-1, 2), steps)
 
 
-@kernel
+@Kernel
 def _pack_rows(inputs: Any, patterns: Any, refused: Any, first: int, last: int) -> None:
     """Pack rows `first` to `last` of `[T, N, K]`, given the bits of the numbers."""
     steps, _, width = inputs.shape
@@ -154,7 +154,7 @@ def _pack_rows(inputs: Any, patterns: Any, refused: Any, first: int, last: int) 
                 return
 
 
-@kernel
+@Kernel
 def _unpack(patterns: Any, out: Any, first: int, last: int) -> None:
     """Write rows `first` to `last` of `[T, N, K]`."""
     steps, _, width = out.shape
@@ -167,7 +167,7 @@ def _unpack(patterns: Any, out: Any, first: int, last: int) -> None:
                 numbers[k] = one if pattern[k] & bit else zero
 
 
-@kernel
+@Kernel
 def _weighted_sum(patterns: Any, weights: Any, out: Any, first: int, last: int) -> None:
     """Fill rows `first` to `last` of `[N, K]`, given the weights of each window's steps."""
     for row in range(first, last):
@@ -192,7 +192,7 @@ def _add_weights(sums: Any, pattern: Any, weights: Any) -> None:
         )
 
 
-@kernel
+@Kernel
 def _pool(maps: Any, out: Any, first: int, last: int) -> None:
     """Pool rows `first` to `last` of `[N, W, H, W', C]`."""
     _, windows, height, width, channels = out.shape

@@ -17,7 +17,6 @@ from sigprop_snn.neurons.engines.cpu.threads import (
     CACHE_LINE,
     Kernel,
     jitable,
-    kernel,
     run_kernel,
 )
 from sigprop_snn.neurons.engines.order import Order
@@ -86,7 +85,7 @@ def _scaled(voltage: Any, threshold: Any, unit: Any, slope: Any) -> Any:
     return min(max(slope * ((voltage - threshold) / unit), -_LIMIT), _LIMIT)
 
 
-@kernel
+@Kernel
 def _mean(
     voltage: Any, mean: Any, threshold: Any, unit: Any, slope: Any, start: int, stop: int
 ) -> None:
@@ -106,7 +105,7 @@ def _mean(
             total[n] /= np.float32(steps)
 
 
-@kernel
+@Kernel
 def _gradient(
     voltage: Any, grad_step: Any, grad: Any, threshold: Any, unit: Any, slope: Any,
     response: Any, ratio: Any, start: int, stop: int,

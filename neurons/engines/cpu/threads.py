@@ -78,9 +78,6 @@ class Kernel:
         return self.entries[kinds]
 
 
-kernel = Kernel  # as a decorator
-
-
 def run_kernel(
     kernel: Kernel,
     arguments: Sequence[Any],

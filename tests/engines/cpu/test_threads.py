@@ -11,7 +11,7 @@ import torch
 
 from sigprop_snn.neurons.engines import compiled as cache
 from sigprop_snn.neurons.engines.cpu import threads as room
-from sigprop_snn.neurons.engines.cpu.threads import jitable, kernel, run_kernel
+from sigprop_snn.neurons.engines.cpu.threads import Kernel, jitable, run_kernel
 
 
 @jitable
@@ -36,7 +36,7 @@ def _fail(out, first, last):
 
 @pytest.fixture(scope="module")
 def count():
-    return kernel(_count)
+    return Kernel(_count)
 
 
 @pytest.fixture(params=["openmp", "python"])
@@ -80,7 +80,7 @@ def test_chunks_become_smaller_and_cover_all_items(items, smallest, multiple):
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # Python's own word
 def test_a_kernel_that_ends_early_raises_on_any_thread(set_threads):
-    fail = kernel(_fail)
+    fail = Kernel(_fail)
     for number in (1, 3):
         set_threads(number)
         out = torch.zeros(1000, dtype=torch.bool)
@@ -101,7 +101,7 @@ def test_a_kernel_is_compiled_for_each_type_of_its_arguments(count):
 
 
 def add_one():
-    @kernel
+    @Kernel
     def one(out, first, last):
         for item in range(first, last):
             out[item] += np.float32(1.0)
