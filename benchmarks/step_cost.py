@@ -91,20 +91,26 @@ def _seconds(rows: Sequence[Row], library: str, rule: str) -> float | None:
 
 def figure(rows: Sequence[Row], file: Path) -> None:
     """Draw the time of a step in every library, and the bare matrix products as a line."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
+    from sigprop_snn import plots
+    from sigprop_snn.plots.style import (
+        DASHED,
+        GREY,
+        INK,
+        LOCAL,
+        SMALL_SIZE,
+        dress,
+        new_figure,
+        note,
+        ticks,
+    )
 
     keys = list(dict.fromkeys((row.network, row.steps, row.depth) for row in rows))
     tall = 0.28 * max(sum((r.network, r.steps, r.depth) == key for r in rows) for key in keys) + 1
     columns = min(_COLUMNS, len(keys))
     lines = -(-len(keys) // columns)
-    size = (5.2 * columns, tall * lines)
-    fig, axes = plt.subplots(lines, columns, figsize=size, squeeze=False)
-    for axis in axes.flat[len(keys) :]:
-        axis.set_visible(False)
-    for axis, key in zip(axes.flat, keys, strict=False):
+    made = new_figure((5.2 * columns, tall * lines))
+    for place, key in enumerate(keys):
+        axis = made.add_subplot(lines, columns, place + 1)
         group = [r for r in rows if (r.network, r.steps, r.depth) == key]
         # The bars of an update at every step are so long that they hide the others.
         shown = [r for r in group if r.library != BOUND and r.rule != "online-voltage"]
@@ -112,24 +118,30 @@ def figure(rows: Sequence[Row], file: Path) -> None:
             f"{r.library} {r.rule}" + (f" {r.precision}" if r.precision != "float32" else "")
             for r in shown
         ]
-        colours = ["tab:orange" if r.library == OURS else "tab:gray" for r in shown]
-        axis.barh(
-            names,
-            [1e3 * r.seconds for r in shown],
-            xerr=[1e3 * r.seconds_spread for r in shown],
-            color=colours,
+        dress(
+            axis,
+            title=f"{key[0]}, depth {key[2]}, T = {key[1]}",
+            x_label="time per step (ms)",
+            grid="x",
         )
+        axis.barh(
+            range(len(shown)),
+            [1e3 * r.seconds for r in shown],
+            0.6,
+            xerr=[1e3 * r.seconds_spread for r in shown],
+            color=[LOCAL if r.library == OURS else GREY for r in shown],
+            error_kw={"ecolor": INK, "elinewidth": 0.8},
+        )
+        axis.set_yticks(range(len(shown)), names, fontsize=SMALL_SIZE)
+        axis.tick_params(axis="y", length=0)
+        axis.xaxis.set_major_locator(ticks(5))
         bound = _seconds(group, BOUND, "inference")
         if bound is not None:
-            axis.axvline(1e3 * bound, color="black", linestyle="--", label="matrix products alone")
-            axis.legend(fontsize=7)
+            axis.axvline(1e3 * bound, color=INK, linestyle=DASHED, linewidth=1.0)
+            words = "dashed: matrix products alone"
+            note(axis, words, (1.0, 1.0), shift=(0, 3), colour=GREY, ha="right", va="bottom")
         axis.invert_yaxis()
-        axis.set_xlabel("ms a step")
-        axis.set_title(f"{key[0]}, depth {key[2]}, T = {key[1]}", fontsize=10)
-        axis.tick_params(axis="y", labelsize=8)
-    fig.tight_layout()
-    fig.savefig(file, dpi=150)
-    plt.close(fig)
+    plots.save(made, file)
 
 
 def main() -> None:

@@ -39,6 +39,35 @@ if TYPE_CHECKING:  # `sigprop_snn.plots` imports matplotlib first
 HERE = Path(__file__).parent
 DPI = 130
 
+# The code of each picture, for a trained `network` and its `data`.
+CODE = {
+    "network_raster": (
+        "seen = observe(network, x[:, 0])\n"
+        "plots.network_raster(seen.layers(), label=int(labels[0]))"
+    ),
+    "raster": 'plots.raster(network.record(x, "spike")["block2"]["spike"][:, 0])',
+    "voltage_traces": 'draw_voltages(network, observe(network, x[:, 0]), layer="block1")',
+    "voltage_histogram": (
+        "found = voltage_histograms(network, data.test)\n"
+        "plots.voltage_histogram({n: (bins.edges, bins.counts) for n, bins in found.items()})"
+    ),
+    "learning_curves": "plots.learning_curves(trained.history)",
+    "confusion": "plots.confusion(counts, data.classes)  # counts [true, predicted]",
+    "similarity": "plots.similarity(matrix, classes=data.classes)  # [C, C]",
+    "rule_spectrum": "plots.rule_spectrum([asdict(row) for row in compared.rows])",
+    "update_angles": 'plots.update_angles(samples, {"block1": degrees})',
+    "stream_alignment": "plots.stream_alignment(samples, same, other)",
+    "separability": 'plots.separability(samples, {"block1": accuracies})',
+    "weights": "plots.weights_as_pictures(weights.view(-1, 1, 8, 8))",
+    "contexts": "plots.weights_as_pictures((network.signal() @ weights).view(-1, 1, 8, 8))",
+    "rate_maps": "plots.rate_maps(spikes)  # [T, C, H, W] of one sample",
+    "event_frames": "plots.event_frames(x[:, 0])  # [T, 2, H, W]",
+    "event_cloud": 'plots.event_cloud(read_events("recording.aedat4"))',
+    "neuron_comparison": 'plots.neuron_comparison({"LIF": (voltage, spikes)}, current)',
+    "surrogate_comparison": 'plots.surrogate_comparison({"arctan": (s.f(u), s.df(u))}, u)',
+    "animate_layers": 'plots.animate_layers(observe(network, x[:, 0]).layers(), "layers.gif")',
+}
+
 
 @dataclass(frozen=True)
 class Study:
@@ -213,7 +242,7 @@ def neurons() -> list[Axes]:
         with torch.no_grad():
             ran = run(neuron, current, record=("voltage",))
         traces[name] = (ran.recorded["voltage"].flatten(), ran.spike.flatten())
-    return plots.neuron_comparison(traces, current.flatten(), step_ms=1.0)
+    return plots.neuron_comparison(traces, current.flatten(), threshold=1.0, step_ms=1.0)
 
 
 def surrogates() -> list[Axes]:
@@ -302,14 +331,21 @@ def page(pictures: list[tuple[str, str, str]], folder: str) -> str:
         "# Gallery",
         "Every picture of `sigprop_snn.plots`, drawn by `python docs/gallery.py` on networks that "
         "it trains on the embedded digits. Each function takes arrays or tensors, time first, "
-        "draws on the Axes that it gets as `ax=`, or on a new figure, and returns the Axes drawn "
-        "on; `animate_layers` writes a GIF. Of large inputs a part is drawn, and the picture says "
-        "which. `plots.save(axes, path)` writes a picture, `plots.axes_row(3)` makes Axes for "
-        "three pictures side by side, and `plots.layer_colours(names)` returns the colour of each "
-        "layer. No picture needs a display or a matplotlib backend.",
+        "draws on the Axes that it gets as `ax=`, and returns the Axes drawn on; `animate_layers` "
+        "writes a GIF. Without `ax`, in a notebook or after `import matplotlib.pyplot`, it draws "
+        "where `plt.gca()` is empty or on a new figure of pyplot, so the notebook or `plt.show()` "
+        "shows it; in other programs it needs no display. Of large inputs a part is drawn, and "
+        "the picture says which. `plots.save(axes, path, dpi=150)` writes PNG, SVG or PDF, "
+        "`plots.axes_row(3)` makes Axes for three pictures side by side, and "
+        "`plots.layer_colours(names)` returns the colour of each layer.",
+        "The code below a picture uses a trained `network`, its `data`, and a batch:",
+        "```py\nfrom sigprop_snn import plots\n"
+        "from sigprop_snn.figures import draw_voltages, observe\n\n"
+        "x, labels = next(iter(data.test))\n```",
     ]
     for function, file, words in pictures:
-        parts += [f"## `{function}`", words, f"![{words}]({folder}/{file})"]
+        code = CODE[Path(file).stem]
+        parts += [f"## `{function}`", words, f"```py\n{code}\n```", f"![{words}]({folder}/{file})"]
     return "\n\n".join(parts) + "\n"
 
 

@@ -49,7 +49,10 @@ def main() -> None:
         with torch.no_grad():
             ran = run(neuron, current, record=("voltage",))
         traces[name] = (ran.recorded["voltage"].flatten(), ran.spike.flatten())
-    print(plots.save(plots.neuron_comparison(traces, current.flatten(), step_ms=1.0), args.out))
+    lanes = plots.neuron_comparison(
+        traces, current.flatten(), step_ms=1.0, title="neuron models under one current"
+    )
+    print(plots.save(lanes, args.out))
 
 
 if __name__ == "__main__":

@@ -192,26 +192,36 @@ class Neuron(nn.Module, Generic[S]):
                 it; later voltages then contain no surrogate derivative.
 
         Raises:
-            SigpropError: if `integrate` returns no state of the current's shape.
+            SigpropError: if `integrate` or `reset` returns no state of the current's shape, or
+                `fire` no tensor of it.
         """
         state = self._checked_integrate(current, state)
         spike = self.fire(state.voltage)
+        if not isinstance(spike, Tensor) or spike.shape != current.shape:
+            raise self._returned("fire", spike, "a tensor with the shape of the voltage", current)
         spike = spike.detach() if detach_spikes else spike
-        return Step(spike, state.voltage, self.reset(state, spike))
+        return Step(spike, state.voltage, self._checked("reset", self.reset(state, spike), current))
 
     def _checked_integrate(self, current: Tensor, state: S) -> S:
         """Call `integrate` and check its result, which a new model may get wrong."""
-        after = self.integrate(current, state)
+        return self._checked("integrate", self.integrate(current, state), current)
+
+    def _checked(self, method: str, after: S, current: Tensor) -> S:
+        """Return a state after a check that it has a voltage of the current's shape."""
         voltage = getattr(after, "voltage", None)
         if isinstance(voltage, Tensor) and voltage.shape == current.shape:
             return after
+        expected = "a NamedTuple whose `voltage` has the shape of the current"
+        raise self._returned(method, after, expected, current)
+
+    def _returned(self, method: str, found: object, expected: str, current: Tensor) -> SigpropError:
+        voltage = getattr(found, "voltage", None)
+        shape = f" of shape {list(found.shape)}" if isinstance(found, Tensor) else ""
         if isinstance(voltage, Tensor):
-            found = f"a voltage of shape {list(voltage.shape)}"
-        else:
-            found = f"a {type(after).__name__} without a tensor `voltage`"
-        raise SigpropError(
-            f"integrate of {type(self).__name__} returned {found}; expected a NamedTuple whose "
-            f"`voltage` has the shape of the current, {list(current.shape)}"
+            shape = f" with a voltage of shape {list(voltage.shape)}"
+        return SigpropError(
+            f"{method} of {type(self).__name__} returned a {type(found).__name__}{shape}; "
+            f"expected {expected}, {list(current.shape)}"
         )
 
     def forward(self, current: Tensor, state: S | None = None) -> Step[S]:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import snntorch
 
+from sigprop_snn.arguments import function
 from sigprop_snn.neurons.adaptive import ALIF
 from sigprop_snn.neurons.base import Neuron
 from sigprop_snn.neurons.current_based import CurrentLIF
@@ -120,7 +121,11 @@ def make_neuron(model: Callable[..., Neuron], features: tuple[int, ...]) -> Neur
             `functools.partial`, or a lambda without arguments. It gets the shape if it has a
             parameter `features` without a default.
         features: shape of the layer, without the batch: `(N,)` or `(C, H, W)`.
+
+    Raises:
+        SigpropError: if `model` can't be called.
     """
+    function("model", model, "a neuron class, or a function that makes a neuron")
     asked = inspect.signature(model).parameters.get("features")
     if asked is not None and asked.default is inspect.Parameter.empty:
         return model(features=features)

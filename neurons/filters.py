@@ -12,8 +12,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from sigprop_snn.arguments import refused, whole
 from sigprop_snn.errors import SigpropError
-from sigprop_snn.neurons.base import Neuron
+from sigprop_snn.neurons.base import Neuron, check_neuron
 from sigprop_snn.neurons.engines.engine import Spikes
 from sigprop_snn.neurons.integrator import LeakyIntegrator
 from sigprop_snn.neurons.lif import LIF
@@ -46,8 +47,10 @@ def impulse_response(neuron: Neuron, steps: int) -> Tensor:
         h, `[T]`, float64.
 
     Raises:
-        SigpropError: if the model has no fixed impulse response.
+        SigpropError: if the model has no fixed impulse response, or there is no step.
     """
+    check_neuron(neuron)
+    steps = whole("steps", steps)
     if not neuron.closed_form:
         why = (
             "its filter learns or differs between neurons" if neuron.linear else "it is not linear"
@@ -80,7 +83,15 @@ def mean_trace(inputs: Tensor | Spikes, response: Tensor) -> MeanTrace:
         inputs: the input of the synapse, `[T, B, ...]`. If it is constant in time, one step is
             the weighted mean.
         response: the neuron's impulse response, `[T]`.
+
+    Raises:
+        SigpropError: if the input is no activity, or the response has another number of steps.
     """
+    if not hasattr(inputs, "shape") or not hasattr(inputs, "flatten") or len(inputs.shape) < 2:
+        raise refused("inputs", inputs, "a tensor or spikes [T, B, ...]")
+    _check_response(response)
+    if len(response) != inputs.shape[0]:
+        raise refused("response", response, f"one number for each of {inputs.shape[0]} steps")
     weights = response.cumsum(0).flip(0) / response.shape[0]
     gain = float(weights.sum())
     if isinstance(inputs, Tensor):
@@ -107,6 +118,7 @@ class Geometric(NamedTuple):
 
 def geometric_response(response: Tensor) -> Geometric | None:
     """Return the first value and ratio of an impulse response `[T]`, or None if not geometric."""
+    _check_response(response)
     first = float(response[0])
     if first == 0.0:
         return None
@@ -117,6 +129,17 @@ def geometric_response(response: Tensor) -> Geometric | None:
 
 def filter_matrix(response: Tensor) -> Tensor:
     """Return the filter as a lower-triangular matrix H `[T, T]`, so that U = H I."""
+    _check_response(response)
     steps = response.shape[0]
     lag = torch.arange(steps)[:, None] - torch.arange(steps)[None, :]
     return torch.where(lag >= 0, response[lag.clamp(min=0)], 0.0)
+
+
+def _check_response(response: object) -> None:
+    """Check that something is an impulse response.
+
+    Raises:
+        SigpropError: if it is none.
+    """
+    if not isinstance(response, Tensor) or response.dim() != 1 or not len(response):
+        raise refused("response", response, "a tensor [T], such as impulse_response(...)")

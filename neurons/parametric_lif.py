@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from sigprop_snn.arguments import axes, truth
 from sigprop_snn.errors import SigpropError
 from sigprop_snn.neurons.base import Neuron, Reset
 from sigprop_snn.neurons.state import State
@@ -50,6 +51,10 @@ class ParametricLIF(Neuron[State]):
         scale_current: bool = False,
     ) -> None:
         super().__init__(1.0, reset, surrogate)
+        features = axes("features of ParametricLIF", features)
+        learn_beta = truth("learn_beta of ParametricLIF", learn_beta)
+        learn_threshold = truth("learn_threshold of ParametricLIF", learn_threshold)
+        scale_current = truth("scale_current of ParametricLIF", scale_current)
         betas = _filled("beta", beta, features)
         thresholds = _filled("threshold", threshold, features)
         _check_each("beta", betas, (betas > 0) & (betas < 1), "numbers within (0, 1)")

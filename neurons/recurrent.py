@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sigprop_snn.arguments import axes
 from sigprop_snn.errors import SigpropError
 from sigprop_snn.neurons.adaptive import ALIF
 from sigprop_snn.neurons.base import Neuron
@@ -50,6 +51,7 @@ class AllToAll(nn.Linear):
     """
 
     def __init__(self, features: tuple[int, ...]) -> None:
+        features = axes("features of AllToAll", features)
         count = math.prod(features)
         if not 1 <= count <= _MAX_ALL_TO_ALL:
             raise SigpropError(
@@ -72,6 +74,7 @@ class OneToOne(nn.Module):
 
     def __init__(self, features: tuple[int, ...]) -> None:
         super().__init__()
+        features = axes("features of OneToOne", features)
         self.weight = nn.Parameter(torch.empty(features).uniform_(-0.5, 0.5))
 
     def forward(self, spike: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from sigprop_snn.arguments import names_of, truth
@@ -32,7 +33,7 @@ def run(
 
     Args:
         neuron: any neuron model.
-        current: the input current, time first, `[T, B, ...]`.
+        current: the input current, time first, `[T, B, ...]`; whole numbers become floats.
         state: where to start; at rest if not given.
         contexts: the constant current of context rows behind the batch, `[C, ...]`. The run then
             has B + C rows.
@@ -53,6 +54,8 @@ def run(
     _check_tensor("current", current, "[T, B, ...]")
     if contexts is not None:
         _check_tensor("contexts", contexts, "[C, ...]")
+    if not current.is_floating_point() and not current.is_complex():
+        current = current.to(torch.get_default_dtype())
     if current.dim() < 2 or current.shape[0] < 1:
         raise SigpropError(
             f"current has shape {list(current.shape)}; expected [T, B, ...] with T >= 1"
@@ -84,6 +87,9 @@ def run(
 def _check_tensor(name: str, value: object, expected: str) -> None:
     if not isinstance(value, Tensor):
         raise SigpropError(f"{name} is a {type(value).__name__}; expected a tensor {expected}")
+    if value.layout != torch.strided or value.is_complex():
+        kind = value.dtype if value.is_complex() else value.layout
+        raise SigpropError(f"{name} is {kind}; expected real numbers in a dense tensor {expected}")
 
 
 def _check_scale(scale: Scale | None, current: Tensor) -> None:

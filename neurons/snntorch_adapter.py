@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any, ClassVar, Generic, NamedTuple, cast
 
 import snntorch
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 
 from sigprop_snn.errors import SigpropError
 from sigprop_snn.neurons.base import Neuron, Reset
+from sigprop_snn.neurons.lif import LIF
 from sigprop_snn.neurons.state import S, State
 from sigprop_snn.surrogates import Surrogate
 
@@ -140,6 +142,65 @@ class SnnTorch(Neuron[SnnTorchState]):
     def extra_repr(self) -> str:
         """Return the surrogate; the module inside prints the rest."""
         return f"surrogate={self.surrogate}"
+
+
+def is_snntorch(module: object) -> bool:
+    """Return whether something is a module of snnTorch."""
+    return isinstance(module, nn.Module) and type(module).__module__.startswith("snntorch.")
+
+
+def copied(module: nn.Module) -> nn.Module:
+    """Return a copy of a module, also of a snnTorch neuron in the middle of a run.
+
+    Its hidden state may belong to a graph, which torch can't copy: the copy has the values alone.
+    """
+    state = {id(t): t.detach().clone() for t in module.buffers() if t.grad_fn is not None}
+    return copy.deepcopy(module, state)
+
+
+def as_neuron(module: nn.Module, surrogate: Surrogate | None = None) -> Neuron:
+    """Return a neuron with the spikes of a snnTorch neuron, which stays as it is.
+
+    A Leaky that resets to zero or never, or that has no leak, is the same neuron as `LIF`, which
+    has fast kernels and the closed form. Any other becomes a `SnnTorch` around a copy with
+    `init_hidden=False`. So the spikes are those of snnTorch at every step, its late reset included:
+    it subtracts the threshold one step after the spike, when the voltage has leaked.
+
+    Args:
+        module: the snnTorch neuron; its hidden state does not matter.
+        surrogate: the surrogate for rules; `FastSigmoid()` if not given.
+
+    Raises:
+        SigpropError: as `SnnTorch`, but not for `init_hidden=True`.
+    """
+    made = wrapped(copied(module), surrogate)
+    if type(made.module) is not snntorch.Leaky or not _is_plain(made.module):
+        return made
+    beta = float(made.module.beta.clamp(0, 1))
+    if made.reset_mode == "subtract" and beta != 1.0:
+        return made
+    return LIF(beta, float(made.module.threshold), made.reset_mode, surrogate)
+
+
+def wrapped(module: nn.Module, surrogate: Surrogate | None = None) -> SnnTorch:
+    """Return the adapter of a snnTorch neuron; of a copy where the neuron hides its state."""
+    visible: Any = module
+    if getattr(module, "init_hidden", False):
+        visible = copied(module)
+        visible.init_hidden = False
+    return SnnTorch(visible, surrogate)
+
+
+def _is_plain(module: Any) -> bool:
+    """Return whether a Leaky has fixed numbers, one for the layer, and sends spikes of 0 and 1."""
+    numbers = (module.beta, module.threshold)
+    return (
+        not any(each.requires_grad or each.dim() for each in numbers)
+        and bool(module.threshold > 0)
+        and bool((module.graded_spikes_factor == 1).all())
+        and not (module.graded_spikes_factor.requires_grad or module.inhibition)
+        and not module.state_quant
+    )
 
 
 class SnnTorchStyle(nn.Module, Generic[S]):

@@ -8,7 +8,16 @@ from typing import Any, Generic, Protocol
 from torch import Tensor
 from typing_extensions import NamedTuple, Self, TypeVar
 
+from sigprop_snn.arguments import function as as_function
 from sigprop_snn.errors import SigpropError
+
+RECORDED_ELSEWHERE = {
+    **dict.fromkeys(("spk", "spk_rec", "spikes", "s", "z", "output", "out"), "spike"),
+    **dict.fromkeys(("mem", "mem_rec", "membrane", "membrane_potential"), "voltage"),
+    **dict.fromkeys(("v", "u", "v_m", "vmem", "v_mem", "potential"), "voltage"),
+    **dict.fromkeys(("h", "v_seq", "v_reset"), "reset_voltage"),
+}
+"""What other libraries call the activity that a run records."""
 
 
 class NeuronState(Protocol):
@@ -61,6 +70,7 @@ class Step(NamedTuple, Generic[S]):
 
 def with_voltage(state: S, voltage: Tensor) -> S:
     """Return the state with another membrane voltage, set in the innermost state."""
+    state_tensors(state)
     inner = getattr(state, "inner", None)
     if inner is None:
         return state._replace(voltage=voltage)
@@ -69,6 +79,8 @@ def with_voltage(state: S, voltage: Tensor) -> S:
 
 def map_state(function: Callable[[Tensor], Tensor], state: S) -> S:
     """Return the state with a function, such as `torch.detach`, applied to each of its tensors."""
+    as_function("function", function, "a function of a tensor")
+    state_tensors(state)
     changed = {
         name: function(part) if isinstance(part, Tensor) else map_state(function, part)
         for name, part in state._asdict().items()

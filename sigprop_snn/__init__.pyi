@@ -1,4 +1,6 @@
 from .data import DATASETS as DATASETS
+from .data import Data as Data
+from .data import Frames as Frames
 from .data import load as load
 from .errors import SigpropError as SigpropError
 from .monitors import HealthCheck as HealthCheck
@@ -26,6 +28,7 @@ from .network import TopK as TopK
 from .network import TopSamples as TopSamples
 from .network import VoltageRule as VoltageRule
 from .network import conv as conv
+from .network import from_snntorch as from_snntorch
 from .network import learn_in_parts as learn_in_parts
 from .network import mlp as mlp
 from .network import vgg as vgg

@@ -79,6 +79,11 @@ def positive(name: str, value: Any) -> float:
     return number(name, value, "a finite number > 0", lambda x: 0 < x < math.inf)
 
 
+def not_negative(name: str, value: Any) -> float:
+    """Return a finite number from 0; see `number`."""
+    return number(name, value, "a finite number >= 0", lambda x: 0 <= x < math.inf)
+
+
 def truth(name: str, value: Any) -> bool:
     """Return True or False.
 
@@ -116,6 +121,17 @@ def names_of(name: str, value: Any) -> tuple[str, ...]:
     if not all(isinstance(each, str) for each in found):
         raise refused(name, value, "a name or several")
     return found
+
+
+def function(name: str, value: Any, expected: str) -> Any:
+    """Return something that can be called.
+
+    Raises:
+        SigpropError: if it can't.
+    """
+    if not callable(value):
+        raise refused(name, value, expected)
+    return value
 
 
 def instance(name: str, value: Any, kind: type[T] | tuple[type[T], ...], expected: str) -> T:

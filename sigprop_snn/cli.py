@@ -9,18 +9,20 @@ from __future__ import annotations
 import argparse
 import json
 import shlex
+import signal
 import sys
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
 from sigprop_snn.compare_config import CompareConfig
 from sigprop_snn.config import TrainConfig
 from sigprop_snn.errors import RunStoppedError, SigpropError
+from sigprop_snn.output import safe_output
 from sigprop_snn.version import version
 
 if TYPE_CHECKING:
@@ -62,15 +64,18 @@ class Train:
 
 @dataclass(frozen=True)
 class Resume:
-    """Continue a run that was stopped or killed.
+    """Continue a run that was stopped or killed, or a finished run to more epochs.
 
     Attributes:
         folder: the run folder.
+        epochs: the number of epochs of the whole run (default: as in the run); the learning rate
+            continues as in a run that had this number from the start.
         data_root: the folder that holds the data sets now (default: as in the run).
         device: the device to compute on now (default: as in the run).
     """
 
     folder: _Folder
+    epochs: Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="")] = None
     data_root: _DataRoot = None
     device: _Device = None
 
@@ -80,7 +85,13 @@ class Resume:
 
         keep_freed_memory()
         _finish(
-            resume(self.folder, data_root=self.data_root, device=self.device, catch_signals=True)
+            resume(
+                self.folder,
+                epochs=self.epochs,
+                data_root=self.data_root,
+                device=self.device,
+                catch_signals=True,
+            )
         )
 
 
@@ -103,28 +114,32 @@ class Evaluate:
     def run(self) -> None:
         """Evaluate and print the results."""
         from sigprop_snn.training import judge, keep_freed_memory, load_run
+        from sigprop_snn.training.progress import waiting
 
-        if self.out is not None:
-            _refuse_existing(self.out)
+        out = None if self.out is None else self.out.expanduser()
+        if out is not None:
+            _refuse_existing(out)
         keep_freed_memory()
-        run = load_run(self.folder, data_root=self.data_root, device=self.device)
-        found = judge(run.network, run.data.test, run.config.seed)
+        with waiting(_say, "reading the run and its data"):
+            run = load_run(self.folder, data_root=self.data_root, device=self.device)
+        with waiting(_say, f"testing on {run.data.test.samples:,} samples"):
+            found = judge(run.network, run.data.test, run.config.seed)
         print(
             f"{run.config.dataset}, {run.data.test.samples} test samples, network "
             f"{run.config.network}, rule {run.config.rule}, epoch {run.epoch} of "
             f"{run.config.epochs}"
             + (f" and {run.batch} batches of the next epoch" if run.batch else "")
         )
-        print(f"{'':10}  accuracy  spikes per step  silent neurons")
+        print(f"{'':10}  accuracy (%)  spike rate (%)  silent neurons (%)")
         for layer in found.layers:
-            accuracy = "" if layer.accuracy is None else f"{layer.accuracy:.4f}"
+            accuracy = "" if layer.accuracy is None else f"{100 * layer.accuracy:.2f}"
             print(
-                f"{layer.name:10}  {accuracy:>8}  {layer.spike_rate:15.4f}  "
-                f"{layer.dead_fraction:14.4f}"
+                f"{layer.name:10}  {accuracy:>12}  {100 * layer.spike_rate:14.2f}  "
+                f"{100 * layer.dead_fraction:18.2f}"
             )
-        print(f"{'network':10}  {found.accuracy:8.4f}")
-        if self.out is not None:
-            _write_results(self.out, run, found)
+        print(f"{'network':10}  {100 * found.accuracy:12.2f}")
+        if out is not None:
+            _write_results(out, run, found)
 
 
 @dataclass(frozen=True)
@@ -135,21 +150,35 @@ class Plot:
         folder: the run folder.
         data_root: the folder that holds the data sets now (default: as in the run).
         device: the device to compute on now (default: as in the run).
-        sample: number of the test sample that raster and voltages show, from 0.
+        sample: number of the test sample that raster and voltages show, from 0; the names of the
+            files hold it.
+        layer: the block whose membrane voltages are drawn, such as block2 (default: the first).
+        format: the format of the files.
+        dpi: dots per inch.
+        out: the folder of the figures (default: `figures` in the run folder).
     """
 
     folder: _Folder
     data_root: _DataRoot = None
     device: _Device = None
     sample: int = 0
+    layer: Annotated[str | None, tyro.conf.arg(metavar="NAME", help_behavior_hint="")] = None
+    format: Literal["png", "svg", "pdf"] = "png"
+    dpi: float = 150
+    out: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER", help_behavior_hint="")] = None
 
     def run(self) -> None:
         """Draw the figures."""
         from sigprop_snn.figures import draw_run
         from sigprop_snn.training import load_run
+        from sigprop_snn.training.progress import waiting
 
-        run = load_run(self.folder, data_root=self.data_root, device=self.device)
-        for figure in draw_run(run, self.sample):
+        with waiting(_say, "reading the run and its data"):
+            run = load_run(self.folder, data_root=self.data_root, device=self.device)
+        figures = draw_run(
+            run, self.sample, layer=self.layer, out=self.out, form=self.format, dpi=self.dpi
+        )
+        for figure in figures:
             print(figure)
 
 
@@ -175,15 +204,17 @@ class Report:
         """Write the report."""
         from sigprop_snn.report import write_report
         from sigprop_snn.training import keep_freed_memory
+        from sigprop_snn.training.progress import waiting
 
         keep_freed_memory()
-        page = write_report(
-            self.folder,
-            self.out,
-            data_root=self.data_root,
-            device=self.device,
-            samples=self.samples,
-        )
+        with waiting(_say, "reading the run, and measuring its network on the test samples"):
+            page = write_report(
+                self.folder,
+                self.out,
+                data_root=self.data_root,
+                device=self.device,
+                samples=self.samples,
+            )
         print(f"report: {page}")
 
 
@@ -204,7 +235,10 @@ class Compare:
         from sigprop_snn.comparison import as_text, compare
 
         compared = compare(self.comparison)
-        print(f"\n{as_text(compared.rows)}\n\ncomparison folder: {compared.folder}")
+        print(f"\n{as_text(compared.rows)}\n")
+        if compared.figure is not None:
+            print(f"figure: {compared.figure}")
+        print(f"comparison folder: {compared.folder}")
         failed = sum(row.failed for row in compared.rows)
         if not failed:
             return 0
@@ -247,13 +281,26 @@ class ListNames:
                 print(f"  {name:26} {about}")
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None, *, sigint: Any = None) -> int:
     """Run the command line and return the exit code.
 
     Args:
         arguments: the words after `sigprop-snn` (default: those of this process).
+        sigint: the handler of Ctrl-C to set, if not None.
     """
     arguments = sys.argv[1:] if arguments is None else list(arguments)
+    long = arguments[:1] in (["train"], ["resume"], ["compare"]) and "--help" not in arguments
+    try:
+        with safe_output("nobody reads the output any more; the run goes on" if long else None):
+            if sigint is not None:
+                signal.signal(signal.SIGINT, sigint)
+            return _run(arguments)
+    except KeyboardInterrupt:
+        print("sigprop-snn: interrupted", file=sys.stderr)
+        return _INTERRUPTED
+
+
+def _run(arguments: list[str]) -> int:
     if arguments == ["--version"]:
         print(f"sigprop-snn {version()}")
         return 0
@@ -273,9 +320,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except RunStoppedError as error:
         print(f"sigprop-snn: {error}", file=sys.stderr)
         return _BY_SIGNAL + error.number
-    except KeyboardInterrupt:
-        print("sigprop-snn: interrupted", file=sys.stderr)
-        return _INTERRUPTED
 
 
 def _commands(arguments: Sequence[str]) -> Any:
@@ -305,14 +349,14 @@ def _config_file(arguments: Sequence[str]) -> Path | None:
     reader = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     reader.add_argument("--config", nargs="?", type=Path)
     found: Path | None = reader.parse_known_args(arguments[1:])[0].config
-    return found
+    return None if found is None else found.expanduser()
 
 
 def _finish(trained: Trained) -> None:
     from sigprop_snn.figures import draw_run
 
     figures = draw_run(trained)
-    print(f"test accuracy {trained.summary['test_accuracy']:.4f}")
+    print(f"test accuracy {100 * trained.summary['test_accuracy']:.2f} %")
     print(f"figures: {', '.join(str(figure) for figure in figures)}")
     print(f"run folder: {trained.folder.path}")
 
@@ -337,6 +381,10 @@ def _write_results(path: Path, run: Trained, found: Evaluation) -> None:
         "layers": [asdict(layer) for layer in found.layers],
     }
     write_text_atomically(path, json.dumps(content, indent=2) + "\n")
+
+
+def _say(text: str) -> None:
+    print(f"sigprop-snn: {text}", file=sys.stderr)
 
 
 def _print_warning(message: Warning | str, *_: object, **__: object) -> None:

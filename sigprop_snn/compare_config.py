@@ -29,6 +29,7 @@ class CompareConfig:
         test_samples: number of test samples (default: all).
         same_recipe: use the data set's learning rate, batch size and steps for every rule, not
             those that were tuned for the rule.
+        keep_networks: keep the run folder of every run, in `runs` of the comparison's folder.
         data_root: the folder that holds the data sets, or that they are downloaded to.
         out: the folder of the comparison; if it exists, the missing runs are added (default: a new
             folder in `runs`).
@@ -45,6 +46,7 @@ class CompareConfig:
     train_samples: _Count = None
     test_samples: _Count = None
     same_recipe: bool = False
+    keep_networks: bool = True
     data_root: Annotated[Path, tyro.conf.arg(metavar="DIR")] = Path("data")
     out: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER", help_behavior_hint="")] = None
     device: Annotated[str, tyro.conf.arg(metavar="DEVICE")] = "auto"

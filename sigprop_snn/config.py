@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import math
+import re
 import sys
 import types
 from collections.abc import Iterable, Mapping
@@ -27,10 +28,12 @@ import tyro
 from sigprop_snn.arguments import instance, names_of, number, one_of, path, truth, whole
 from sigprop_snn.errors import SigpropError, UnknownNameError
 from sigprop_snn.predict import Predict
-from sigprop_snn.recipe import Recipe
+from sigprop_snn.recipe import DEFAULT_RECIPE, Recipe
 
 if TYPE_CHECKING:
     import torch
+
+    from sigprop_snn.data import Frames
 
     RECIPES: dict[str, Recipe]
 
@@ -41,6 +44,8 @@ _Name = Annotated[str, tyro.conf.arg(metavar="NAME")]
 _Own = Annotated[str | None, tyro.conf.arg(metavar="NAME", help_behavior_hint="")]
 _Count = Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint=_RECIPE)]
 _All = Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="")]
+
+_Size = Annotated[str | None, tyro.conf.arg(metavar="WIDTHxHEIGHT", help_behavior_hint="")]
 
 NOT_OF_THE_RESULT = ("out", "data_root", "device", "tensorboard", "save_every")
 """Settings that do not change the result of a run."""
@@ -54,6 +59,7 @@ class TrainConfig:
         dataset: the data set (`sigprop-snn list` names all).
         rule: the learning rule.
         network: the network.
+        sources: how many blocks below each block receives.
         epochs: passes over the training samples.
         steps: time steps T of a sample.
         batch_size: samples in a batch.
@@ -79,7 +85,20 @@ class TrainConfig:
         validation: fraction of the training samples to keep for validation, which chooses the best
             epoch.
         patience: stop after this many epochs without a better validation accuracy.
+        size: width and height of the frames of events, such as 128x128 (default: the sensor's, or
+            at most 128 pixels a side for eventfolder).
+        bin_width: microseconds of a time step of events (default: the duration divided by steps).
+        denoise: remove events without an earlier one at a neighbouring pixel in so many
+            microseconds.
+        merge_polarities: count brighter and darker events together.
+        sensor: width and height of the sensor of eventfolder, such as 346x260 (default: the
+            smallest that includes every event).
+        event_order: order of the columns of eventfolder's files without names, such as txyp.
+        time_unit: unit of the times in eventfolder's .npy, .h5, .csv and .txt files.
         data_root: the folder that holds the data sets, or that they are downloaded to.
+        init_from: the folder of an earlier run; layers start from its weights where name and shape
+            agree (default: new weights).
+        own_data: whether the data come from outside: `train(config, data=...)` sets it.
         out: the run folder (default: a new folder in `runs`).
         device: the device to compute on, any of torch: cpu, cuda, cuda:1, mps, xpu; "auto" is
             cuda if there is one, else cpu.
@@ -90,6 +109,7 @@ class TrainConfig:
     dataset: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="DATASET")]
     rule: _Name = "voltage"
     network: Annotated[str | None, tyro.conf.arg(metavar="NAME", help_behavior_hint=_RECIPE)] = None
+    sources: _Count = None
     epochs: _Count = None
     steps: _Count = None
     batch_size: _Count = None
@@ -123,7 +143,16 @@ class TrainConfig:
     test_samples: _All = None
     validation: Annotated[float, tyro.conf.arg(metavar="FRACTION")] = 0.0
     patience: Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="")] = None
+    size: _Size = None
+    bin_width: Annotated[int | None, tyro.conf.arg(metavar="US", help_behavior_hint="")] = None
+    denoise: Annotated[int | None, tyro.conf.arg(metavar="US", help_behavior_hint="")] = None
+    merge_polarities: bool = False
+    sensor: _Size = None
+    event_order: Annotated[str | None, tyro.conf.arg(metavar="XYTP", help_behavior_hint="")] = None
+    time_unit: Literal["us", "ns", "ms", "s"] = "us"
     data_root: Annotated[Path, tyro.conf.arg(metavar="DIR")] = Path("data")
+    init_from: Annotated[Path | None, tyro.conf.arg(metavar="RUN", help_behavior_hint="")] = None
+    own_data: Annotated[bool, tyro.conf.Suppress] = False
     out: Annotated[Path | None, tyro.conf.arg(metavar="RUN", help_behavior_hint="")] = None
     device: Annotated[str, tyro.conf.arg(metavar="DEVICE")] = "auto"
     tensorboard: bool = False
@@ -143,14 +172,17 @@ class TrainConfig:
         given = self._with_plain_types()
         if given is not self:
             return given.resolved()
-        one_of("data set", self.dataset, DATASETS)
+        if not self.own_data:
+            one_of("data set", self.dataset, DATASETS)
         one_of("rule", self.rule, RULES)
-        recipe, rule = DATASETS[self.dataset].recipe, RULES[self.rule]
+        known = DATASETS.get(self.dataset)
+        recipe, rule = DEFAULT_RECIPE if known is None else known.recipe, RULES[self.rule]
         defaults = {f.name: getattr(recipe, f.name) for f in fields(recipe)}
-        defaults |= {"signal": rule.signal, "loss": rule.loss, "neuron": rule.neuron or "lif"}
+        defaults |= {"signal": rule.signal, "loss": rule.loss_of(recipe)}
+        defaults["neuron"] = rule.neuron or "lif"
         defaults["predict"] = rule.predict or recipe.predict
         # A static picture gives a rate neuron the same activity at every step: one is enough.
-        if (self.neuron or rule.neuron) == "rate" and not DATASETS[self.dataset].events:
+        if (self.neuron or rule.neuron) == "rate" and known is not None and not known.events:
             defaults["steps"] = 1
         defaults |= rule.recipe
         config = replace(self, **{k: v for k, v in defaults.items() if getattr(self, k) is None})
@@ -185,6 +217,27 @@ class TrainConfig:
         from sigprop_snn.device import chosen_device
 
         return chosen_device(self.device)
+
+    def frames(self) -> Frames | None:
+        """Return how events become frames; None if no setting says it.
+
+        Raises:
+            SigpropError: if a setting is out of range.
+        """
+        from sigprop_snn.data import Frames
+        from sigprop_snn.data.events import UNITS, checked_order
+
+        one_of("time_unit", self.time_unit, UNITS)
+        frames = Frames(
+            bin_width=self.bin_width,
+            denoise=self.denoise,
+            size=_sides("size", self.size),
+            merge_polarities=self.merge_polarities,
+            sensor=_sides("sensor", self.sensor),
+            order=checked_order("event_order", self.event_order),
+            unit=self.time_unit,
+        )
+        return None if frames == Frames() else frames
 
     @property
     def update_every(self) -> int | None:
@@ -234,6 +287,7 @@ class TrainConfig:
                 raise UnknownNameError(kind, getattr(self, kind), known)
 
     def _check_numbers(self) -> None:
+        from sigprop_snn.data.catalogue import DATASETS, check_frames
         from sigprop_snn.data.preparation import check_arguments
 
         assert self.steps is not None and self.batch_size is not None  # `resolved` sets them
@@ -245,7 +299,8 @@ class TrainConfig:
             validation=self.validation,
             seed=self.seed,
         )
-        for name in ("epochs", "patience"):
+        check_frames(self.dataset, DATASETS[self.dataset], self.frames())
+        for name in ("epochs", "sources", "patience"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise SigpropError(f"{name} is {value}; expected 1 or more")
@@ -291,6 +346,20 @@ def _plain(name: str, value: Any, hint: Any) -> Any:
             for layer in names
         }
     return instance(name, value, str, "text")
+
+
+def _sides(name: str, value: str | None) -> tuple[int, int] | None:
+    """Return the width and the height in text such as "128x96".
+
+    Raises:
+        SigpropError: if it is other text.
+    """
+    if value is None:
+        return None
+    found = re.fullmatch(r"([1-9]\d{0,4})[x×]([1-9]\d{0,4})", value)
+    if found is None:
+        raise SigpropError(f"{name} is {value!r}; expected width and height, such as '128x96'")
+    return int(found[1]), int(found[2])
 
 
 def __getattr__(name: str) -> Any:

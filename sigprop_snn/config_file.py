@@ -100,7 +100,7 @@ def read_json(path: Path, place: str) -> Any:
     """
     try:
         return json.loads(
-            path.read_text(encoding="utf-8"),
+            path.read_text(encoding="utf-8-sig"),  # some editors begin a file with a mark
             object_pairs_hook=_without_duplicates,
             parse_constant=_refuse_constant,
         )
@@ -167,7 +167,7 @@ def _fitting_path(value: Any) -> Any:
         os.fsencode(value)
     except UnicodeEncodeError:
         return _UNFIT
-    return Path(value)
+    return Path(value).expanduser()
 
 
 def _expected(hint: Any) -> str:

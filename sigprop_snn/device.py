@@ -5,10 +5,13 @@ from __future__ import annotations
 import ctypes
 import resource
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
 
+from sigprop_snn.arguments import instance
 from sigprop_snn.errors import SigpropError
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # parameters of glibc's mallopt
@@ -52,10 +55,38 @@ def to_device(inputs: Tensor, device: torch.device) -> Tensor:
 
 def peak_memory_mb(device: torch.device) -> float:
     """Return the peak memory so far in MiB: of this process, or of the tensors on a GPU."""
+    instance("device", device, torch.device, "a device such as torch.device('cpu')")
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / (2**20 if sys.platform == "darwin" else 2**10)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether an error says that memory ran out, on a GPU or in this process."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    # Torch has no class of its own for the CPU.
+    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+
+
+@contextmanager
+def named_memory_errors() -> Iterator[None]:
+    """Turn an error of the `with` block because memory ran out into one that says what to lower.
+
+    Raises:
+        SigpropError: if memory ran out.
+    """
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        where = "on the GPU" if isinstance(error, torch.OutOfMemoryError) else "in this process"
+        raise SigpropError(
+            f"memory ran out {where}; expected a smaller batch_size, fewer steps, smaller samples "
+            "or a smaller network"
+        ) from error
 
 
 def keep_freed_memory() -> bool:

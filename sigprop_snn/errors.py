@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 
 class SigpropError(ValueError):
@@ -14,11 +14,26 @@ class SigpropError(ValueError):
 
 
 class UnknownNameError(SigpropError):
-    """A name that no catalogue has; the message gives the nearest one that a catalogue has."""
+    """A name that no catalogue has; the message gives the nearest one that a catalogue has.
 
-    def __init__(self, kind: str, name: object, known: Iterable[str]) -> None:
+    Args:
+        kind: what is named.
+        name: the unknown name.
+        known: the known names.
+        synonyms: names that other libraries use, with the known name for each.
+    """
+
+    def __init__(
+        self,
+        kind: str,
+        name: object,
+        known: Iterable[str],
+        synonyms: Mapping[str, str] | None = None,
+    ) -> None:
         names = sorted(known)
         near = difflib.get_close_matches(name, names, 1, 0.4) if isinstance(name, str) else []
+        meant = (synonyms or {}).get(str(name).lower())
+        near = [meant] if meant in names else near
         hint = f" Did you mean {near[0]!r}?" if near else ""
         super().__init__(f"unknown {kind} {shown(name)}.{hint} Known: {', '.join(names)}.")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import tempfile
 from collections.abc import Callable
@@ -38,7 +39,7 @@ def write_atomically(
         SigpropError: if the operating system refuses, such as for a full disk. Other errors of
             `write` pass through.
     """
-    target = Path(path)
+    target = Path(path).expanduser()
     try:
         if make_folders:
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -53,7 +54,9 @@ def write_atomically(
             _flush(temporary)  # the content must reach the disk before the new name does
             temporary.replace(target)
         finally:
-            temporary.unlink(missing_ok=True)
+            # A second failure must not replace the first one's reason.
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
     except OSError as error:
         raise SigpropError(
             f"{str(target)!r} can't be written ({error.strerror or error}); expected free space "

@@ -21,6 +21,9 @@ class Recipe:
         learning_rate: learning rate of Adam in the first batch.
         augment: whether to shift training samples by a few pixels and to mirror colour pictures.
         predict: how the network predicts; see `Network`.
+        sources: how many blocks below each block receives.
+        loss: the local loss of the rules of signal propagation, a name in
+            `sigprop_snn.network.LOSSES`.
     """
 
     network: str
@@ -30,6 +33,8 @@ class Recipe:
     learning_rate: float = 2e-3
     augment: bool = False
     predict: Predict = "readout"
+    sources: int = 1
+    loss: str = "dot-product"
 
 
 DEFAULT_RECIPE = Recipe("mlp", epochs=20, steps=10, batch_size=32)

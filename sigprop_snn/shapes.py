@@ -47,7 +47,9 @@ class Layout:
         inputs, currents, outputs = [], [], []
         with torch.no_grad():
             named = [(f"block{index + 1}", block) for index, block in enumerate(blocks)]
-            kept = Kept(sources_by_name(named), torch.zeros(1, *shape))
+            parameters = (p for block in blocks for p in block.synapse.parameters())
+            zeros = next(parameters, torch.zeros(())).new_zeros(1, *shape)
+            kept = Kept(sources_by_name(named), zeros)
             for name, block in named:
                 parts = [part.unsqueeze(0) for part in kept.take(name)]
                 with joining(name):

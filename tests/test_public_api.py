@@ -69,6 +69,22 @@ CALLS = {
     "Arctan": (sp.Arctan, defaults_of(sp.Arctan)),
     "Block": (sp.Block, defaults_of(sp.Block, synapse=nn.Linear(6, 5), neuron=sp.LIF())),
     "CurrentLIF": (sp.CurrentLIF, defaults_of(sp.CurrentLIF)),
+    "Data.from_arrays": (
+        sp.Data.from_arrays,
+        defaults_of(sp.Data.from_arrays, train=(X[0], Y), test=(X[0], Y)),
+    ),
+    "Data.from_loaders": (
+        sp.Data.from_loaders,
+        defaults_of(sp.Data.from_loaders, train=[(X, Y)], test=[(X, Y)]),
+    ),
+    "Data.from_tonic": (
+        sp.Data.from_tonic,
+        defaults_of(sp.Data.from_tonic, train=[(X, 0), (X, 1)], test=[(X, 1)]),
+    ),
+    "Data.from_torch": (
+        sp.Data.from_torch,
+        defaults_of(sp.Data.from_torch, train=[(X, 0), (X, 1)], test=[(X, 1)]),
+    ),
     "DotProductLoss": (
         sp.DotProductLoss,
         {
@@ -77,6 +93,7 @@ CALLS = {
         },
     ),
     "FastSigmoid": (sp.FastSigmoid, defaults_of(sp.FastSigmoid)),
+    "Frames": (sp.Frames, defaults_of(sp.Frames)),
     "HealthCheck": (sp.HealthCheck, defaults_of(sp.HealthCheck, network=network())),
     "IF": (sp.IF, defaults_of(sp.IF)),
     "LIF": (sp.LIF, defaults_of(sp.LIF)),
@@ -100,7 +117,7 @@ CALLS = {
     ),
     "Network.record": (
         lambda **given: network().record(**given),
-        {"inputs": X, "names": ["spike"]},
+        {"inputs": X, "names": ["spike"], "layers": None},
     ),
     "Neuron": (sp.Neuron, defaults_of(sp.Neuron)),
     "Online": (sp.Online, {"network": network(), "window": None}),
@@ -125,6 +142,13 @@ CALLS = {
     "cost": (sp.cost, {"network": network(), "batches": [(X, Y)], "model": None}),
     "decay": (sp.decay, {"tau": 20.0, "dt": 1.0}),
     "evaluate": (sp.evaluate, {"network": network(), "batches": [(X, Y)], "watch": None}),
+    "from_snntorch": (
+        sp.from_snntorch,
+        defaults_of(
+            sp.from_snntorch,
+            model=nn.Sequential(nn.Linear(6, 5), snntorch.Leaky(beta=0.9), nn.Linear(5, 3)),
+        ),
+    ),
     "learn_in_parts": (
         sp.learn_in_parts,
         {"network": network(), "inputs": X, "labels": Y, "update": None, "every": 2},
@@ -174,6 +198,7 @@ ALSO_NAMED = {
     "dataset": ("data set",),
     "blocks": ("sources",),
     "names": ("recording",),
+    "layers": ("layer",),
     "record": ("recording",),
     "path": ("run at",),
     "config": ("data set",),
@@ -275,6 +300,18 @@ def test_a_run_is_named_by_text_as_by_a_path(tmp_path):
         assert sp.resume(folder, lambda line: None).history == trained.history
 
 
-def test_a_block_takes_a_neuron_of_snntorch():
-    made = sp.Block(nn.Linear(6, 5), snntorch.Leaky(beta=0.9))
-    assert isinstance(made.neuron, sp.SnnTorch)
+@pytest.mark.parametrize("hidden", [False, True])
+def test_a_block_and_a_builder_take_a_neuron_of_snntorch(hidden):
+    neuron = snntorch.Leaky(beta=0.9, init_hidden=hidden)
+    block = sp.Block(nn.Linear(6, 5), neuron)
+    network = sp.mlp((6,), 3, hidden=5, neuron=neuron)
+    for made in (block, network.blocks[0]):
+        assert isinstance(made.neuron, sp.SnnTorch)
+    assert network.learn(X, Y).layers[0].loss > 0
+    assert neuron.init_hidden is hidden
+
+
+def test_a_model_given_as_blocks_is_pointed_to_its_converter():
+    model = nn.Sequential(nn.Linear(6, 5), snntorch.Leaky(beta=0.9))
+    with pytest.raises(sp.SigpropError, match=r"blocks.*from_snntorch\(model\)"):
+        sp.Network(sp.ProjectedContext(3, (5,)), model)

@@ -10,7 +10,8 @@ from contextvars import ContextVar
 
 import torch
 
-from sigprop_snn.errors import SigpropError, UnknownNameError
+from sigprop_snn.arguments import instance, one_of
+from sigprop_snn.errors import SigpropError
 from sigprop_snn.neurons.engines.engine import Engine
 from sigprop_snn.neurons.engines.reference import ReferenceEngine
 
@@ -24,7 +25,11 @@ def engine_for(device: torch.device) -> Engine:
 
     It is the one that `use_engine` asks for, else the device's own where its compiler (numba or
     Triton) is installed, else the reference engine.
+
+    Raises:
+        SigpropError: if it is no device of torch.
     """
+    instance("device", device, torch.device, "a device such as weights.device")
     asked = _asked.get()
     return asked if asked is not None else _own(device.type)
 
@@ -61,13 +66,17 @@ def as_engine(engine: Engine | str) -> Engine:
     return engine
 
 
-@functools.cache
 def engine_named(name: str) -> Engine:
     """Return an engine by its name in `ENGINES`.
 
     Raises:
         UnknownNameError: if there is none of that name.
     """
+    return _made(one_of("engine", name, ENGINES))
+
+
+@functools.cache
+def _made(name: str) -> Engine:
     # Imported on use: numba and Triton take a second, and not every machine has both.
     if name == "reference":
         return ReferenceEngine()
@@ -75,11 +84,9 @@ def engine_named(name: str) -> Engine:
         from sigprop_snn.neurons.engines.cpu.engine import CpuEngine
 
         return CpuEngine()
-    if name == "triton":
-        from sigprop_snn.neurons.engines.triton.engine import TritonEngine
+    from sigprop_snn.neurons.engines.triton.engine import TritonEngine
 
-        return TritonEngine()
-    raise UnknownNameError("engine", name, ENGINES)
+    return TritonEngine()
 
 
 @functools.cache

@@ -24,6 +24,7 @@ from sigprop_snn.neurons.engines.plain import Weighted
 from sigprop_snn.neurons.filters import filter_matrix, geometric_response, impulse_response
 from sigprop_snn.neurons.joining import Join, halvings, joined, joined_shape
 from sigprop_snn.neurons.pooling import HalvingPool
+from sigprop_snn.neurons.state import RECORDED_ELSEWHERE
 from sigprop_snn.neurons.stepwise import is_constant, stepwise
 
 _TOGETHER = 3  # steps: intermediate values stay in the cache
@@ -320,7 +321,7 @@ def _check_names(record: tuple[str, ...], state: Any) -> None:
     known = ["spike", "voltage", "reset_voltage", *inner]
     for name in record:
         if name not in known:
-            raise UnknownNameError("recording", name, known)
+            raise UnknownNameError("recording", name, known, RECORDED_ELSEWHERE)
 
 
 def _pick(name: str, spike: Tensor, voltage: Tensor, state: Any) -> Tensor:

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from sigprop_snn.arguments import instance
 from sigprop_snn.errors import SigpropError
 from sigprop_snn.network import Network
 from sigprop_snn.network.mode import evaluation_mode
@@ -51,6 +52,7 @@ def stream_alignment(
         SigpropError: if no block compares samples with a context of every class, or the network
             can't learn from the batch.
     """
+    instance("network", network, Network, "a Network")
     network.check_batch(inputs, labels)
     with evaluation_mode(network):
         entry = network.signal.enter(inputs, None)

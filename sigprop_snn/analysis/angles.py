@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from sigprop_snn.analysis.oracle import Gradients, backpropagated
+from sigprop_snn.arguments import instance, refused
 from sigprop_snn.network import Network
 
 
@@ -49,6 +50,7 @@ def update_angles(network: Network, inputs: Tensor, labels: Tensor) -> tuple[Lay
     Raises:
         SigpropError: if the network has no readout, or can't learn from the batch.
     """
+    instance("network", network, Network, "a Network")
     exact = backpropagated(network, inputs, labels)
     found = updates(network, inputs, labels)
     return tuple(
@@ -59,6 +61,7 @@ def update_angles(network: Network, inputs: Tensor, labels: Tensor) -> tuple[Lay
 
 def updates(network: Network, inputs: Tensor, labels: Tensor) -> Gradients:
     """Return the gradients that the network's rule computes, by layer and parameter."""
+    instance("network", network, Network, "a Network")
     twin = copy.deepcopy(network).eval()
     twin.zero_grad(set_to_none=True)
     twin.learn(inputs, labels)
@@ -74,6 +77,10 @@ def updates(network: Network, inputs: Tensor, labels: Tensor) -> Gradients:
 
 def angle(first: Tensor, second: Tensor) -> float:
     """Return the angle between two vectors of the same size, in degrees; NaN if one is zero."""
+    for name, vector in (("first", first), ("second", second)):
+        instance(name, vector, Tensor, "a tensor")
+    if first.numel() != second.numel():
+        raise refused("second", second, f"as many numbers as first, {first.numel()}")
     a, b = first.detach().flatten().double(), second.detach().flatten().double()
     a, b = a / torch.linalg.vector_norm(a), b / torch.linalg.vector_norm(b)
     # Half the angle is exact near 0 and 180 degrees, where the arc cosine of a product is coarse.

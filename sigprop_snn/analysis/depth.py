@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sigprop_snn.analysis.separability import ridge_probe, spike_counts
+from sigprop_snn.arguments import instance
 from sigprop_snn.errors import SigpropError
 from sigprop_snn.layers.contracts import Response
 from sigprop_snn.layers.scoring import correct
@@ -66,6 +67,9 @@ def depth_profile(network: Network, fitted: Batches, held_out: Batches) -> tuple
     Raises:
         SigpropError: if there are no batches, or the samples to fit have one class.
     """
+    instance("network", network, Network, "a Network")
+    for kind, batches in (("fitted", fitted), ("held_out", held_out)):
+        instance(kind, batches, Sequence, "a list of batches (x [T, B, ...], labels [B])")
     if not fitted or not held_out:
         raise SigpropError("depth_profile got no batches; expected at least one of each kind")
     device = next(network.parameters()).device

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from sigprop_snn.arguments import instance
 from sigprop_snn.errors import SigpropError
 from sigprop_snn.layers.layer_pass import joined_input
 from sigprop_snn.layers.sources import Kept, sources_by_name
@@ -36,6 +37,7 @@ def backpropagated(network: Network, inputs: Tensor, labels: Tensor) -> Gradient
     Raises:
         SigpropError: if the network has no readout, or can't learn from the batch.
     """
+    instance("network", network, Network, "a Network")
     if network.readout is None:
         raise SigpropError(
             "the network has no readout; expected one, because the loss is its cross-entropy"

@@ -16,6 +16,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
+from sigprop_snn.arguments import instance, refused, whole
 from sigprop_snn.errors import SigpropError
 from sigprop_snn.layers.layer_pass import plain_pass
 from sigprop_snn.network import Network
@@ -89,6 +90,8 @@ def spike_counts(
     Raises:
         SigpropError: if there are no batches.
     """
+    instance("network", network, Network, "a Network")
+    grid = None if grid is None else whole("grid", grid)
     with evaluation_mode(network):
         counts: dict[str, list[Tensor]] = {}
         labels: list[Tensor] = []
@@ -118,7 +121,7 @@ def linear_probe(
     Raises:
         SigpropError: if the samples to fit have one class.
     """
-    _check_classes(labels)
+    _check_samples(features, labels, held_features, held_labels)
     probe = make_pipeline(
         StandardScaler(), LogisticRegression(C=_INVERSE_PENALTY, max_iter=_ITERATIONS, tol=1e-3)
     )
@@ -146,7 +149,7 @@ def ridge_probe(
     Raises:
         SigpropError: if the samples to fit have one class.
     """
-    _check_classes(labels)
+    _check_samples(features, labels, held_features, held_labels)
     mean = features.mean(0)
     deviation = features.std(0, correction=0)
     deviation = torch.where(deviation > 0, deviation, 1.0)
@@ -183,7 +186,24 @@ def _matches(weights: Tensor, features: Tensor, labels: Tensor) -> Tensor:
     return (scores.argmax(1) == labels).double()
 
 
-def _check_classes(labels: Tensor) -> None:
+def _check_samples(
+    features: Tensor, labels: Tensor, held_features: Tensor, held_labels: Tensor
+) -> None:
+    """Check the samples to fit and those to test.
+
+    Raises:
+        SigpropError: if they have other shapes, or those to fit have one class.
+    """
+    for name, rows in (("features", features), ("held_features", held_features)):
+        instance(name, rows, Tensor, "a tensor [N, F]")
+        if rows.dim() != 2 or rows.shape[1] != features.shape[1]:
+            raise refused(name, rows, "a tensor [N, F], with as many features to fit as to test")
+    for name, of, rows in (
+        ("labels", labels, features), ("held_labels", held_labels, held_features),
+    ):  # fmt: skip
+        instance(name, of, Tensor, "a tensor [N]")
+        if of.shape != rows.shape[:1] or of.is_floating_point():
+            raise refused(name, of, f"the classes of {len(rows)} samples, integers [N]")
     if len(set(labels.tolist())) < 2:
         raise SigpropError(
             f"the probe got {len(labels)} samples of one class; expected at least two classes"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 import tempfile
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from itertools import accumulate, islice
 from pathlib import Path
@@ -14,27 +15,34 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 from sigprop_snn.config import TrainConfig
+from sigprop_snn.data import Data
 from sigprop_snn.device import to_device
 from sigprop_snn.monitors import cost
-from sigprop_snn.training import Trained, keep_freed_memory, peak_memory_mb, train
+from sigprop_snn.training import Trained, keep_freed_memory, peak_memory_mb, resume, train
+from sigprop_snn.training.folder import CONFIG
 
 _COUNTED = 512  # test samples on which spikes and operations are counted
 
 
-def run_cell(training: TrainConfig) -> dict[str, Any]:
+def run_cell(training: TrainConfig, data: Data | None = None) -> dict[str, Any]:
     """Train, and return the results for the comparison as plain values.
 
     Peak memory is measured for the whole process, so call this function in a fresh process.
 
     Args:
-        training: the resolved configuration of the run.
+        training: the resolved configuration of the run. Its run folder is kept; without one, the
+            network is thrown away.
+        data: data from outside. They are in this process, whose peak memory is then not measured.
     """
     keep_freed_memory()
     with tempfile.TemporaryDirectory() as folder:
-        settings = {**vars(training), "out": Path(folder) / "run"}
-        trained = train(TrainConfig(**settings), say=lambda _: None)
+        out = training.out or Path(folder) / "run"
+        if (out / CONFIG).is_file():  # an interrupted comparison
+            trained = resume(out, say=_quiet, data=data)
+        else:
+            trained = train(replace(training, out=out), say=_quiet, data=data)
     # Measure it before the code below, which is no part of learning.
-    process_mb = peak_memory_mb(training.torch_device())
+    process_mb = peak_memory_mb(training.torch_device()) if data is None else None
     history = trained.history
     return {
         "test_accuracy": history[-1]["test_accuracy"],
@@ -48,6 +56,10 @@ def run_cell(training: TrainConfig) -> dict[str, Any]:
         "test_samples": trained.summary["test_samples"],
         **_costs(trained),
     }
+
+
+def _quiet(_: str) -> None:
+    """Ignore a line about the progress of one run."""
 
 
 def _step_memory_mb(trained: Trained) -> float:

@@ -13,14 +13,18 @@ from typing import Any
 import torch
 
 from sigprop_snn import plots
+from sigprop_snn.arguments import path as as_path
 from sigprop_snn.compare_config import CompareConfig
 from sigprop_snn.comparison.cell import run_cell
 from sigprop_snn.comparison.plan import trainings
 from sigprop_snn.comparison.store import Store, as_json
 from sigprop_snn.comparison.table import RuleRow, as_csv, rows_of
 from sigprop_snn.config import TrainConfig
+from sigprop_snn.errors import SigpropError
+from sigprop_snn.plots.style import headless
 from sigprop_snn.processes import CallFailedError, FreshProcesses
 from sigprop_snn.training.folder import free_name
+from sigprop_snn.training.own_data import data_of
 
 TABLE, RESULTS, FIGURE = "compare.csv", "compare.json", "compare.png"
 # Modules that every run imports sooner or later.
@@ -40,17 +44,21 @@ class Comparison:
         rows: one row for each rule, the most accurate rule first.
         records: one record for each run.
         folder: the folder of the comparison.
+        figure: the picture of the comparison; None if every run failed.
     """
 
     rows: list[RuleRow]
     records: list[dict[str, Any]]
     folder: Path
+    figure: Path | None = None
 
 
 def compare(
     config: CompareConfig,
     say: Callable[[str], object] = print,
     run: RunCell | None = None,
+    *,
+    data: Any = None,
 ) -> Comparison:
     """Train every rule with every seed, one after the other, and write a table and a figure.
 
@@ -62,12 +70,18 @@ def compare(
         config: the settings.
         say: receives lines of text about the progress.
         run: trains one rule with one seed; None calls `run_cell` in a fresh process each time.
+        data: data from outside, as in `train`. The runs then share this process, and the memory of
+            the process is not measured.
 
     Raises:
         SigpropError: if the settings can't be used, or the folder holds runs with other settings.
     """
-    planned = trainings(config)
-    store = Store(config.out or free_name(Path("runs"), f"compare-{config.dataset}"))
+    given = None if data is None else data_of(data, config.dataset)
+    if run is None and given is not None:
+        run = partial(run_cell, data=given)
+    planned = trainings(config, given)
+    out = config.out or free_name(Path("runs"), f"compare-{config.dataset}")
+    store = Store(as_path("out", out))
     found = {place: store.load(training) for place, training in enumerate(planned)}
     say(_opening(config, planned, sum(record is not None for record in found.values())))
     records = [record for record in found.values() if record is not None]
@@ -75,27 +89,27 @@ def compare(
         with FreshProcesses(_PRELOADED, _ENVIRONMENT) as processes:
             for place, training in enumerate(planned):
                 if found[place] is None:
-                    outcome = _outcome(training, run or partial(processes.call, run_cell))
+                    placed = store.placed(training) if config.keep_networks else training
+                    outcome = _outcome(placed, run or partial(processes.call, run_cell))
                     records.append(store.save(training, outcome))
                     say(f"{place + 1} of {len(planned)}: {_line(records[-1])}")
     finally:
         rows = rows_of(records)
-        if rows:
-            _write(store, config, rows, records)
-    return Comparison(rows, records, store.path)
+        figure = _write(store, config, rows, records) if rows else None
+    return Comparison(rows, records, store.path, figure)
 
 
 def _outcome(training: TrainConfig, run: RunCell) -> Mapping[str, Any]:
     try:
         return run(training)
-    except CallFailedError as error:
+    except (CallFailedError, SigpropError) as error:
         return {"error": str(error)}
 
 
 def _opening(config: CompareConfig, planned: list[TrainConfig], found: int) -> str:
     first = planned[0]
     counts = [(len(planned) // config.seeds, "rule"), (config.seeds, "seed")]
-    words = ", ".join(f"{count} {what}{'s' if count > 1 else ''}" for count, what in counts)
+    words = ", ".join(_counted(count, what) for count, what in counts)
     recipe = "the data set's recipe" if config.same_recipe else "each rule's own recipe"
     return (
         f"{config.dataset}: {words}, network {first.network}, epochs {first.epochs}, {recipe}; "
@@ -115,7 +129,8 @@ def _line(record: Mapping[str, Any]) -> str:
 
 def _write(
     store: Store, config: CompareConfig, rows: list[RuleRow], records: list[dict[str, Any]]
-) -> None:
+) -> Path | None:
+    """Write the table, the results and the picture. Return the picture's path, if there is one."""
     settings = {k: str(v) if isinstance(v, Path) else v for k, v in vars(config).items()}
     store.write(TABLE, as_csv(rows))
     content = {
@@ -126,10 +141,28 @@ def _write(
     }
     store.write(RESULTS, as_json(content))
     drawn = [asdict(row) for row in rows if row.accuracy is not None]
-    if drawn:
-        first = records[0]["config"]
-        title = f"{config.dataset}, {first['network']}, epochs {first['epochs']}"
-        plots.save(plots.rule_spectrum(drawn, title=title), store.path / FIGURE)
+    if not drawn:
+        return None
+    with headless():
+        return plots.save(
+            plots.rule_spectrum(drawn, title=_title(config, records)), store.path / FIGURE
+        )
+
+
+def _title(config: CompareConfig, records: list[dict[str, Any]]) -> str:
+    """Return data set, network, epochs, samples and seeds."""
+    first = next(record for record in records if record["error"] is None)
+    network, epochs = first["config"]["network"], first["config"]["epochs"]
+    seeds = sorted({record["seed"] for record in records})
+    return (
+        f"{config.dataset}, {network}; {_counted(epochs, 'epoch')} of "
+        f"{_counted(first['train_samples'], 'training sample')}, tested on "
+        f"{first['test_samples']:,}; {_counted(len(seeds), 'seed')}"
+    )
+
+
+def _counted(count: int, thing: str) -> str:
+    return f"{count:,} {thing}{'' if count == 1 else 's'}"
 
 
 def machine() -> dict[str, Any]:

@@ -4,31 +4,40 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from sigprop_snn.arguments import instance
 from sigprop_snn.compare_config import CompareConfig
 from sigprop_snn.config import TrainConfig
-from sigprop_snn.data import DATASETS
+from sigprop_snn.data import DATASETS, Data
 from sigprop_snn.errors import SigpropError, UnknownNameError
+from sigprop_snn.recipe import DEFAULT_RECIPE
 from sigprop_snn.rules import RULES
+from sigprop_snn.training.own_data import config_for
 
 # All rules with three seeds then take less than ten minutes on two cores.
 _EPOCHS = {"digits": 5}
 
 
-def trainings(config: CompareConfig) -> list[TrainConfig]:
+def trainings(config: CompareConfig, data: Data | None = None) -> list[TrainConfig]:
     """Return the resolved configurations of all runs: all rules with seed 0, then with seed 1, ...
 
     All runs have the same data, network and epochs. The other settings were tuned for each rule, or
-    are the data set's if `config.same_recipe` is set.
+    are the data set's if `config.same_recipe` is set. Data from outside decide the steps and the
+    batch size of all runs.
+
+    Args:
+        config: the settings of the comparison.
+        data: data from outside, or None for a named data set.
 
     Raises:
         SigpropError: if a name is unknown or a number is out of range.
     """
-    if config.dataset not in DATASETS:
+    instance("config", config, CompareConfig, "a CompareConfig")
+    if data is None and config.dataset not in DATASETS:
         raise UnknownNameError("data set", config.dataset, DATASETS)
     if config.seeds < 1:
         raise SigpropError(f"seeds is {config.seeds}; expected 1 or more")
     names = rule_names(config)
-    return [_training(config, name, seed) for seed in range(config.seeds) for name in names]
+    return [_training(config, name, seed, data) for seed in range(config.seeds) for name in names]
 
 
 def rule_names(config: CompareConfig) -> list[str]:
@@ -50,8 +59,9 @@ def rule_names(config: CompareConfig) -> list[str]:
     return names
 
 
-def _training(config: CompareConfig, name: str, seed: int) -> TrainConfig:
-    recipe, rule = DATASETS[config.dataset].recipe, RULES[name]
+def _training(config: CompareConfig, name: str, seed: int, data: Data | None) -> TrainConfig:
+    known = DATASETS.get(config.dataset)
+    recipe, rule = DEFAULT_RECIPE if known is None else known.recipe, RULES[name]
     epochs, steps = config.epochs, config.steps
     if config.same_recipe and steps is None:
         steps = recipe.steps
@@ -64,7 +74,8 @@ def _training(config: CompareConfig, name: str, seed: int) -> TrainConfig:
         network=config.network or recipe.network,
         epochs=epochs if epochs is not None else _EPOCHS.get(config.dataset, recipe.epochs),
         steps=steps,
-        augment=recipe.augment,
+        sources=1,  # some rules need a row of blocks
+        augment=recipe.augment if data is None else False,
         seed=seed,
         train_samples=config.train_samples,
         test_samples=config.test_samples,
@@ -72,7 +83,9 @@ def _training(config: CompareConfig, name: str, seed: int) -> TrainConfig:
         device=config.device,
     )
     if config.same_recipe:
-        training = replace(
-            training, batch_size=recipe.batch_size, learning_rate=recipe.learning_rate
-        )
+        training = replace(training, learning_rate=recipe.learning_rate)
+    if data is not None:
+        training = config_for(replace(training, steps=config.steps), data)
+    elif config.same_recipe:
+        training = replace(training, batch_size=recipe.batch_size)
     return training.resolved()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from sigprop_snn.config import NOT_OF_THE_RESULT, TrainConfig
 from sigprop_snn.errors import SigpropError
 from sigprop_snn.files import write_text_atomically
 
-_CELLS = "cells"
+_CELLS, _RUNS = "cells", "runs"
 
 
 class Store:
@@ -59,6 +60,10 @@ class Store:
                     "(choose another folder with --out)"
                 )
         return None if error is not None else record
+
+    def placed(self, training: TrainConfig) -> TrainConfig:
+        """Return the configuration of a run with its run folder, which keeps the network."""
+        return replace(training, out=self.path / _RUNS / self._cell(training).stem)
 
     def save(self, training: TrainConfig, outcome: Mapping[str, Any]) -> dict[str, Any]:
         """Write the record of a run and return it."""

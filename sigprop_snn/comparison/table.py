@@ -5,10 +5,12 @@ from __future__ import annotations
 import csv
 import io
 import statistics
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from sigprop_snn.arguments import refused
 from sigprop_snn.rules import RULES
 
 
@@ -77,6 +79,8 @@ class RuleRow:
 
 def rows_of(records: Sequence[Mapping[str, Any]]) -> list[RuleRow]:
     """Return one row for each rule, the most accurate first and failed rules last."""
+    if not isinstance(records, Sequence) or not all(isinstance(r, Mapping) for r in records):
+        raise refused("records", records, "the records of a comparison")
     records = sorted(records, key=lambda record: record["seed"])
     names = dict.fromkeys(record["rule"] for record in records)
     rows = [_row(name, [r for r in records if r["rule"] == name]) for name in names]
@@ -93,33 +97,57 @@ def as_csv(rows: Sequence[RuleRow]) -> str:
 
 
 def as_text(rows: Sequence[RuleRow]) -> str:
-    """Return the rows as a table of text, with notes and errors below it."""
-    head = ("", "accuracy", "seconds", "MiB", "MiB of", "spikes", "operations", "parameters", "",
-            "backward", "transposed", "feedback", "stored")  # fmt: skip
-    under = ("rule", "%", "per epoch", "per step", "process", "per sample", "per sample", "", "T",
-             "pass", "weights", "weights", "activations")  # fmt: skip
-    lines = [head, under, *(_cells(row) for row in rows)]
-    widths = [max(len(line[place]) for line in lines) for place in range(len(head))]
-    table = [
-        "  ".join(
-            cell.rjust(width) if 0 < place < 9 else cell.ljust(width)
-            for place, (cell, width) in enumerate(zip(line, widths, strict=True))
-        ).rstrip()
-        for line in lines
-    ]
-    table.insert(2, "  ".join("-" * width for width in widths))
+    """Return the rows as two tables of text, results and needs, with notes and errors below them.
+
+    With the rules of the package no line of a table is longer than 80 characters.
+    """
+    if not isinstance(rows, Sequence) or not all(isinstance(row, RuleRow) for row in rows):
+        raise refused("rows", rows, "the rows of a comparison")
+    results = _table(
+        ("", "accuracy", "s per", "MiB a", "spikes", "operations"),
+        ("rule", "%", "epoch", "step", "a sample", "a sample"),
+        [_results(row) for row in rows],
+        numbers=range(1, 6),
+    )
+    needs = _table(
+        ("", "", "", "backward", "transposed", "feedback", "stored"),
+        ("rule", "weights", "T", "pass", "weights", "weights", "states"),
+        [_needs(row) for row in rows],
+        numbers=range(1, 3),
+    )
     below = [
         f"{row.rule}: {row.failed} of {row.seeds + row.failed} runs failed: {row.error}"
         for row in rows
         if row.failed
     ]
-    with_contexts = ", ".join(row.rule for row in rows if row.predict != "readout")
+    with_contexts = [row.rule for row in rows if row.predict != "readout"]
     if with_contexts:
-        below.append(
+        words = (
             "Spikes and operations are those of one sample without contexts. With contexts, which "
-            f"costs more, predict: {with_contexts}."
+            f"costs more, predict: {', '.join(with_contexts)}."
         )
-    return "\n".join([*table, *([""] if below else []), *below])
+        below.extend(textwrap.wrap(words, 80, break_on_hyphens=False))
+    return "\n".join([*results, "", *needs, *([""] if below else []), *below])
+
+
+def _table(
+    head: Sequence[str],
+    under: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    numbers: Sequence[int],
+) -> list[str]:
+    """Return the lines of a table; the columns at the places `numbers` are aligned right."""
+    lines = [head, under, *rows]
+    widths = [max(len(line[place]) for line in lines) for place in range(len(head))]
+    table = [
+        "  ".join(
+            cell.rjust(width) if place in numbers else cell.ljust(width)
+            for place, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in lines
+    ]
+    table.insert(2, "  ".join("-" * width for width in widths))
+    return table
 
 
 def _row(rule: str, records: Sequence[Mapping[str, Any]]) -> RuleRow:
@@ -159,15 +187,20 @@ def _mean(records: Sequence[Mapping[str, Any]], key: str) -> float | None:
     return statistics.fmean(known) if known else None
 
 
-def _cells(row: RuleRow) -> tuple[str, ...]:
+def _results(row: RuleRow) -> tuple[str, ...]:
     return (
         row.rule,
         _accuracy(row),
         _number(row.seconds, ".2f"),
         _number(row.memory_mb, ",.1f"),
-        _number(row.process_mb, ",.0f"),
         _number(row.spikes, ",.0f"),
         _large(row.operations),
+    )
+
+
+def _needs(row: RuleRow) -> tuple[str, ...]:
+    return (
+        row.rule,
         _large(row.parameters),
         str(row.steps),
         _mark(row.backward_pass),

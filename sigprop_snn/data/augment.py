@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from sigprop_snn.errors import SigpropError
+from sigprop_snn.arguments import number, truth, whole
 
 SHIFT = 2
 SHIFT_WITH_MIRROR = 4
@@ -35,10 +35,11 @@ class Augment:
     drop: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.shift is not None and self.shift < 0:
-            raise SigpropError(f"shift is {self.shift}; expected 0 pixels or more")
-        if not 0 <= self.drop < 1:
-            raise SigpropError(f"drop is {self.drop}; expected a fraction of the events in [0, 1)")
+        if self.shift is not None:
+            whole("shift", self.shift, 0)
+        if self.mirror is not None:
+            truth("mirror", self.mirror)
+        number("drop", self.drop, "a fraction of the events in [0, 1)", lambda x: 0 <= x < 1)
 
     def resolved(self, *, mirror: bool) -> Augment:
         """Return the augmentation with defaults in place of None.

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
+from sigprop_snn.arguments import path
 from sigprop_snn.data.events import (
     EventFileError,
     Events,
@@ -25,7 +27,7 @@ _ADVICE = (
 )
 
 
-def read_nmnist_file(file: Path) -> Events:
+def read_nmnist_file(file: str | os.PathLike[str]) -> Events:
     """Read and check one recording of N-MNIST.
 
     Args:
@@ -38,6 +40,7 @@ def read_nmnist_file(file: Path) -> Events:
         EventFileError: if the file is empty, incomplete or too large, or contains no event, a pixel
             outside the 34x34 sensor or a time that falls.
     """
+    file = path("file", file)
     events = read_bin(file)
     fault = find_fault(events, _SENSOR.size)
     if fault:

@@ -14,10 +14,11 @@ from sigprop_snn.layers.contracts import Response
 from sigprop_snn.layers.norm import RunningMean, RunningNorm, RunningScale
 from sigprop_snn.layers.sources import AnySources, Sources
 from sigprop_snn.losses.base import LocalLoss
-from sigprop_snn.neurons import Neuron, SnnTorch
+from sigprop_snn.neurons import Neuron
 from sigprop_snn.neurons.base import check_neuron
 from sigprop_snn.neurons.engines import Engine, Run, Spikes, engine_for, plain_synapse
 from sigprop_snn.neurons.engines.reference import check_contexts, observe
+from sigprop_snn.neurons.snntorch_adapter import is_snntorch, wrapped
 from sigprop_snn.neurons.stepwise import is_constant, stepwise
 
 _AFFINE = (
@@ -74,6 +75,15 @@ class LayerRule(Protocol):
 class Block(nn.Module):
     """One layer that learns on its own: its synapse makes a current, its neuron makes spikes.
 
+    A forward hook (`register_forward_hook`) on a block fires once for every pass through it. It
+    sees the block's input and its output behind the pool, both `[T, N, ...]` and without a
+    gradient; N are the samples, and behind them the contexts where they pass too. A hook on
+    `block.neuron` sees no input, because engines do not keep the current, and the spikes before the
+    pool; a hook on the readout, in prediction and under signal propagation, the mean traces
+    `[N, K]` and the scores `[N, C]`. A hook on another part, such as the synapse, fires where the
+    engine calls that part. Rules that relax (hebbian, error-forward-relaxing,
+    predictive-forward-forward) fire no hooks while they learn.
+
     Args:
         synapse: any module from `[N, ...]` to `[N, ...]`, applied to every step: `nn.Linear`,
             `nn.Conv2d`, or a sequence.
@@ -115,8 +125,8 @@ class Block(nn.Module):
             one_of("centred", centred, CENTRINGS)
         frozen = truth("frozen", frozen)
         _check_parts(synapse=synapse, norm=norm, pool=pool)
-        if not isinstance(neuron, Neuron) and type(neuron).__module__.startswith("snntorch."):
-            neuron = SnnTorch(neuron)
+        if is_snntorch(neuron):
+            neuron = wrapped(neuron)
         check_neuron(neuron)
         if rule is not None and (not hasattr(rule, "respond") or isinstance(rule, type)):
             raise refused("rule", rule, "a layer rule such as VoltageRule()")
@@ -139,6 +149,17 @@ class Block(nn.Module):
         self.sources = Sources.of(sources)
         if frozen:
             self.requires_grad_(False)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Return the block's output `[T, N, ...]` for inputs `[T, N, ...]`, without a gradient.
+
+        Raises:
+            SigpropError: if the inputs are no tensor, or not finite, or an axis is missing.
+        """
+        instance("inputs", inputs, Tensor, "a tensor [T, N, ...]")
+        if inputs.dim() < 3:
+            raise SigpropError(f"inputs have shape {list(inputs.shape)}; expected [T, N, ...]")
+        return self.run(self.engine.spikes(inputs.detach())).spikes.pooled(self.pool).dense()
 
     @property
     def is_affine(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -127,6 +128,16 @@ class Learned:
     def correct(self) -> int:
         """How many samples the network got right."""
         return int(read(self._correct))
+
+    @property
+    def loss(self) -> float:
+        """The sum of the layers' losses."""
+        return math.fsum(layer.loss for layer in self.layers if layer.loss is not None)
+
+    @property
+    def accuracy(self) -> float:
+        """The fraction of samples that the network got right."""
+        return self.correct / len(self.scores)
 
     def __repr__(self) -> str:
         return f"Learned(layers={self.layers}, correct={self.correct})"

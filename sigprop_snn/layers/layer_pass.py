@@ -10,9 +10,11 @@ from typing import Generic, TypeVar
 import torch
 from torch import Tensor
 
+from sigprop_snn.device import is_out_of_memory
 from sigprop_snn.errors import SigpropError
 from sigprop_snn.layers.block import Block
 from sigprop_snn.layers.contracts import Response
+from sigprop_snn.layers.hooks import fire
 from sigprop_snn.layers.sources import Kept, joining, sources_by_name
 from sigprop_snn.neurons.engines import Run, Spikes, engine_for
 from sigprop_snn.neurons.engines.late import refuse_if
@@ -57,7 +59,7 @@ def layer_pass(
 
     A block runs when the caller asks for it, so a caller can update each block before the next
     one runs, and can stop. Once the next block is asked for, only outputs that a later block
-    receives are kept here.
+    receives are kept here. Forward hooks of a block and of its neuron fire; see `Block`.
 
     Args:
         blocks: the blocks by name, in order.
@@ -79,6 +81,8 @@ def layer_pass(
             response, sent = respond(name, block, inputs)
         if index == 0:
             check_first(inputs.shape, response.run, signal)
+        fire(f"the neuron of {name}", block.neuron, (), response.run.spikes)
+        fire(name, block, (inputs,), sent)
         yield Layer(name, block, inputs, response, sent)
         kept.put(name, sent)
         del inputs, response, sent  # the graph of this block ends before the next one runs
@@ -152,9 +156,9 @@ def fits(inputs: Sequence[int], *, first: bool, joins: str | None = None) -> Ite
     """
     try:
         yield
-    except torch.OutOfMemoryError:
-        raise
     except RuntimeError as error:
+        if is_out_of_memory(error):
+            raise
         if joins is not None:
             raise SigpropError(
                 f"the joined input of {joins}, of shape {list(inputs)}, does not fit its synapse: "

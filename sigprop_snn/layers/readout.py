@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from sigprop_snn.answers import ANSWERS, Answers
 from sigprop_snn.arguments import one_of, whole
 from sigprop_snn.errors import SigpropError
+from sigprop_snn.layers.hooks import fire
 from sigprop_snn.layers.sources import AnySources, Sources
 from sigprop_snn.neurons import LeakyIntegrator, Run, impulse_response, mean_trace, run
 from sigprop_snn.neurons.engines import Spikes
@@ -203,4 +204,6 @@ class Reading:
         """Return the readout's mean voltages `[N, C]`, at the end of the pass."""
         assert self._readout is not None
         traces = [trace for trace in self._traces.values() if trace is not None]
-        return self._readout.scores(traces, self._steps)
+        scores = self._readout.scores(traces, self._steps)
+        fire(READOUT, self._readout, traces, scores)
+        return scores

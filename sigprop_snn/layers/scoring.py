@@ -5,12 +5,25 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from sigprop_snn.arguments import instance
+from sigprop_snn.errors import SigpropError
+
 
 def correct(scores: Tensor, labels: Tensor) -> Tensor:
     """Return which samples are classified right, `[B]`, for scores `[B, C]`.
 
     A tie for the highest score is wrong, so that a silent network scores nothing.
+
+    Raises:
+        SigpropError: if they are no tensors of these shapes, or the labels no whole numbers.
     """
+    instance("scores", scores, Tensor, "a tensor [B, C]")
+    instance("labels", labels, Tensor, "a tensor [B]")
+    if scores.dim() != 2 or labels.shape != scores.shape[:1] or labels.is_floating_point():
+        raise SigpropError(
+            f"scores have shape {list(scores.shape)} and labels are {labels.dtype} of shape "
+            f"{list(labels.shape)}; expected [B, C] and integers [B]"
+        )
     if scores.shape[1] < 2:  # one value: there are no classes
         return torch.zeros_like(labels, dtype=torch.bool)
     target = scores.gather(1, labels[:, None])

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from sigprop_snn.answers import Answers
-from sigprop_snn.arguments import positive, whole
+from sigprop_snn.arguments import positive, refused, whole
 from sigprop_snn.errors import SigpropError
 
 
@@ -155,8 +155,11 @@ class WeightedSum(LocalLoss):
     terms: tuple[Term, ...]
 
     def __post_init__(self) -> None:
-        if not self.terms:
+        if isinstance(self.terms, tuple | list) and not self.terms:
             raise SigpropError("WeightedSum got no terms; expected at least one")
+        if not isinstance(self.terms, tuple | list) or not all(_is_term(t) for t in self.terms):
+            raise refused("terms of WeightedSum", self.terms, "pairs of a weight and a LocalLoss")
+        object.__setattr__(self, "terms", tuple(Term(*term) for term in self.terms))
         for weight, loss in self.terms:
             if not 0 < weight < math.inf:
                 raise SigpropError(
@@ -244,6 +247,14 @@ def no_scores(loss: LocalLoss) -> SigpropError:
         f"{loss} compares no contexts and has no scores; expected a sum with a loss that has, "
         f"such as DotProductLoss() + {loss}"
     )
+
+
+def _is_term(term: object) -> bool:
+    """Return whether something is a weight and a loss."""
+    if not isinstance(term, tuple | list) or len(term) != 2:
+        return False
+    weight, loss = term
+    return isinstance(weight, int | float) and isinstance(loss, LocalLoss)
 
 
 def check_scale(loss: LocalLoss, scale: float, grid: int) -> None:

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sigprop_snn.answers import Answers
-from sigprop_snn.errors import SigpropError
+from sigprop_snn.arguments import not_negative, number, whole
 from sigprop_snn.losses.base import LocalLoss, check_scale
 from sigprop_snn.losses.similarity import (
     as_fractions,
@@ -82,11 +82,10 @@ class CosineLoss(LocalLoss):
     centred: bool = True
 
     def __post_init__(self) -> None:
-        if not -1 <= self.margin < 1 or not 0 <= self.repulsion < float("inf") or self.grid < 1:
-            raise SigpropError(
-                f"CosineLoss has margin {self.margin}, repulsion {self.repulsion} and grid "
-                f"{self.grid}; expected -1 <= margin < 1, repulsion >= 0 and grid >= 1"
-            )
+        margin = "a number >= -1 and < 1"
+        number("margin of CosineLoss", self.margin, margin, lambda x: -1 <= x < 1)
+        not_negative("repulsion of CosineLoss", self.repulsion)
+        whole("grid of CosineLoss", self.grid)
 
     def scores(self, samples: Tensor, contexts: Tensor) -> Tensor:
         """Return the cosines."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -10,7 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sigprop_snn.answers import Answers
-from sigprop_snn.errors import SigpropError, UnknownNameError
+from sigprop_snn.arguments import number, one_of, positive
+from sigprop_snn.errors import SigpropError
 from sigprop_snn.losses.base import LocalLoss
 
 Against = Literal["threshold", "wrong"]
@@ -45,13 +45,9 @@ class Goodness(LocalLoss):
     sharpness: float = 30.0
 
     def __post_init__(self) -> None:
-        if self.against not in AGAINST:
-            raise UnknownNameError("comparison", self.against, AGAINST)
-        if not 0 < self.sharpness < math.inf or not math.isfinite(self.threshold):
-            raise SigpropError(
-                f"Goodness has sharpness {self.sharpness} and threshold {self.threshold}; "
-                "expected sharpness > 0 and a finite threshold"
-            )
+        one_of("comparison", self.against, AGAINST)
+        positive("sharpness of Goodness", self.sharpness)
+        number("threshold of Goodness", self.threshold)
 
     def scores(self, samples: Tensor, contexts: Tensor) -> Tensor:
         """Return the scaled goodness of each sample's contexts, `[B, K]`.

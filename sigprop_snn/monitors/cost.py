@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from sigprop_snn.arguments import first_of, instance, refused
+from sigprop_snn.arguments import first_of, instance, number, refused
 from sigprop_snn.device import to_device
 from sigprop_snn.errors import SigpropError
 from sigprop_snn.monitors.energy import EnergyModel
@@ -133,6 +133,7 @@ def cost(
 
 def format_energy(nanojoules: float) -> str:
     """Return an energy with a unit that gives a short number."""
+    nanojoules = number("nanojoules", nanojoules)
     for unit, size in (("mJ", 1e6), ("uJ", 1e3), ("nJ", 1.0)):
         if nanojoules >= size:
             return f"{nanojoules / size:.3g} {unit}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sigprop_snn.errors import SigpropError
+from sigprop_snn.arguments import not_negative
 
 
 @dataclass(frozen=True)
@@ -37,9 +37,7 @@ class EnergyModel:
 
     def __post_init__(self) -> None:
         for name in ("mac", "addition", "update"):
-            value = getattr(self, name)
-            if not 0 <= value < float("inf"):
-                raise SigpropError(f"{name} of EnergyModel is {value}; expected 0 pJ or more")
+            not_negative(f"{name} of EnergyModel", getattr(self, name))
 
     def nanojoules(
         self, *, macs: float = 0.0, additions: float = 0.0, updates: float = 0.0

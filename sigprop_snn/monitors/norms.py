@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from sigprop_snn.arguments import function, instance
 from sigprop_snn.network import Network
 
 
@@ -45,6 +46,8 @@ class UpdateNorms:
     """
 
     def __init__(self, network: Network, update: Callable[[str], object]) -> None:
+        instance("network", network, Network, "a Network")
+        function("update", update, "a function of a layer's name, such as optimizers.step")
         self._network = network
         self._update = update
         self.latest: dict[str, LayerNorms] = {}
@@ -77,6 +80,7 @@ class UpdateNorms:
 
 def weight_norms(network: Network) -> dict[str, float]:
     """Return the norm of all learned parameters of every layer, |W|."""
+    instance("network", network, Network, "a Network")
     return {name: _norm(weights) for name, weights in network.local_parameters().items()}
 
 

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from sigprop_snn.arguments import instance
 from sigprop_snn.errors import SigpropError
 from sigprop_snn.layers.layer_pass import plain_pass
 from sigprop_snn.layers.readout import READOUT, Readout
@@ -76,14 +77,14 @@ def count_operations(network: Network, inputs: Tensor) -> dict[str, Operations]:
     Raises:
         SigpropError: if the operations of a synapse can't be counted, or the input does not fit.
     """
+    instance("network", network, Network, "a Network")
     network.check_inputs(inputs)
     with evaluation_mode(network):
         counted: dict[str, Operations] = {}
-        samples = inputs
+        samples = inputs = network.entering(inputs)
         inputs = network.signal.plain(samples)
-        arriving = _Arriving(
-            inputs, nn.Identity(), constant=len(inputs) > 1 and is_constant(inputs)
-        )
+        constant = len(inputs) > 1 and is_constant(inputs)
+        arriving = _Arriving(inputs, nn.Identity(), constant=constant)
         kept = Kept(sources_by_name(network.named_blocks()), arriving)
         sent: dict[str, _Arriving] = {}
         for layer in plain_pass(network.named_blocks(), network.signal, samples):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from sigprop_snn.arguments import first_of
+from sigprop_snn.arguments import first_of, instance, refused, whole
 from sigprop_snn.device import to_device
 from sigprop_snn.errors import SigpropError
 from sigprop_snn.network import Network
@@ -63,8 +63,10 @@ def voltage_histograms(
     Raises:
         SigpropError: if there is no batch or `bins` is below 2.
     """
-    if bins < 2:
-        raise SigpropError(f"bins is {bins}; expected 2 or more")
+    instance("network", network, Network, "a Network")
+    bins = whole("bins", bins, 2)
+    if not isinstance(batches, Iterable):
+        raise refused("batches", batches, "batches (x [T, B, ...], labels [B])")
     with evaluation_mode(network):
         device = next(network.parameters()).device
         blocks = dict(network.named_blocks())

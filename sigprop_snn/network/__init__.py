@@ -23,6 +23,7 @@ from sigprop_snn.losses.similarity_matching import Similarity
 from sigprop_snn.network.builders import NETWORKS, conv, mlp, vgg, vgg8
 from sigprop_snn.network.network import Network
 from sigprop_snn.network.online import Online, learn_in_parts
+from sigprop_snn.network.snntorch_models import from_snntorch
 from sigprop_snn.neurons.pooling import HalvingPool
 from sigprop_snn.predict import Predict
 from sigprop_snn.rules.signal_propagation import SignalPropagation
@@ -90,6 +91,7 @@ __all__ = [
     "WeightedSum",
     "conv",
     "correct",
+    "from_snntorch",
     "learn_in_parts",
     "mlp",
     "multi_label_context",

@@ -47,6 +47,9 @@ def check_inputs(inputs: Any, sample: Sequence[int] | None = None) -> None:
     # Autocast keeps the weights it has cast until its context ends, but layers learn meanwhile.
     torch.clear_autocast_cache()
     check_tensor("inputs are", inputs, "[T, B, ...]")
+    if inputs.layout != torch.strided or inputs.is_complex():
+        kind = inputs.dtype if inputs.is_complex() else inputs.layout
+        raise SigpropError(f"inputs are {kind}; expected real numbers in a dense tensor")
     shape = list(inputs.shape)
     if sample is not None and shape[1:] == list(sample):
         raise SigpropError(
@@ -156,6 +159,16 @@ def _blame_weights(network: nn.Module, error: SigpropError) -> None:
 def as_constant(values: Tensor) -> Tensor:
     """Return values without their gradient; one of `torch.inference_mode()` is copied."""
     return values.clone() if values.is_inference() else values.detach()
+
+
+def as_weights(network: nn.Module, inputs: Tensor) -> Tensor:
+    """Return inputs in the dtype of a network's weights; under autocast only whole numbers change.
+
+    Events are counted in integers, and numpy's numbers are float64.
+    """
+    dtype = next(network.parameters()).dtype
+    mixed = inputs.is_floating_point() and torch.is_autocast_enabled(inputs.device.type)
+    return inputs if mixed else inputs.to(dtype)
 
 
 class Reached:

@@ -16,20 +16,22 @@ from sigprop_snn.layers.block import Block, LayerRule
 from sigprop_snn.layers.contracts import Learned, Stage, Update
 from sigprop_snn.layers.layer_pass import plain_pass
 from sigprop_snn.layers.prediction import narrowed
-from sigprop_snn.layers.readout import Reading, Readout
+from sigprop_snn.layers.readout import READOUT, Reading, Readout
 from sigprop_snn.layers.rule import Rule
-from sigprop_snn.layers.sources import first_branch, sources_by_name
+from sigprop_snn.layers.sources import INPUT, first_branch, sources_by_name
 from sigprop_snn.losses.base import LocalLoss, no_scores
 from sigprop_snn.losses.catalogue import default_loss
 from sigprop_snn.network.checks import (
     Reached,
     as_constant,
+    as_weights,
     check_inputs,
     check_labels,
     check_made_outside_inference,
     learning_mode,
     pairs,
 )
+from sigprop_snn.network.scores import Scores
 from sigprop_snn.predict import PREDICTIONS, Predict
 from sigprop_snn.rules.signal_propagation import SignalPropagation
 from sigprop_snn.rules.voltage import VoltageRule
@@ -50,7 +52,7 @@ def as_update(update: Update | Optimizers | None) -> Update | None:
         SigpropError: if it is neither, or one optimizer of torch for the whole network.
     """
     given: Any = update
-    if isinstance(given, torch.optim.Optimizer):
+    if isinstance(given, torch.optim.Optimizer) and not callable(given):
         raise SigpropError(
             f"update is one {type(given).__name__} for the whole network; expected one for each "
             "layer: LocalOptimizers(network, make). Or give no update, and call step() after learn"
@@ -115,7 +117,8 @@ class Network(nn.Module):
         instance("signal", signal, Signal, "a Signal such as ProjectedContext(...)")
         blocks = [blocks] if isinstance(blocks, Block) else blocks
         if not isinstance(blocks, Iterable) or not all(isinstance(b, Block) for b in blocks):
-            raise refused("blocks", blocks, "a sequence of Block")
+            hint = "; from_snntorch(model) makes them" if isinstance(blocks, nn.Sequential) else ""
+            raise refused("blocks", blocks, f"a sequence of Block{hint}")
         blocks = list(blocks)
         if not blocks:
             raise SigpropError("Network got no blocks; expected at least one")
@@ -157,6 +160,10 @@ class Network(nn.Module):
         The network learns by `learn`, not by a loss of these scores and `backward()`. For
         backpropagation, give it the rule "backpropagation".
         """
+        scores = self._scores(inputs)
+        return Scores.of(scores) if self.training else scores
+
+    def _scores(self, inputs: Tensor) -> Tensor:
         if self.predict != "readout":
             with torch.no_grad():
                 return self.predicted(
@@ -165,7 +172,7 @@ class Network(nn.Module):
         self.check_inputs(inputs)
         assert self.readout is not None  # the constructor checks it
         reading = Reading(self.readout, self.named_blocks())
-        for layer in plain_pass(self.named_blocks(), self.signal, inputs):
+        for layer in plain_pass(self.named_blocks(), self.signal, as_weights(self, inputs)):
             reading.add(layer.name, layer.sent)
         with torch.no_grad():
             return reading.scores()
@@ -191,7 +198,7 @@ class Network(nn.Module):
         self.check_batch(inputs, labels)
         with self.learning(update) as call:
             targets = _as_targets(as_constant(labels), self.signal.classes)
-            return self.rule.learn(self, as_constant(inputs), targets, call)
+            return self.rule.learn(self, self.entering(inputs), targets, call)
 
     @contextmanager
     def learning(self, update: Update | Optimizers | None) -> Iterator[Update | None]:
@@ -222,6 +229,10 @@ class Network(nn.Module):
         """
         check_inputs(inputs, self.sample_shape)
 
+    def entering(self, inputs: Tensor) -> Tensor:
+        """Return checked inputs in the dtype of the weights, without a gradient."""
+        return as_weights(self, as_constant(inputs))
+
     def check_batch(self, inputs: Tensor, labels: Tensor) -> None:
         """Check a batch: inputs `[T, B, ...]` and labels as the signal takes them.
 
@@ -246,7 +257,7 @@ class Network(nn.Module):
             self.check_batch(inputs, labels)
             labels = labels.to(device)
             yield (
-                to_device(inputs, device),
+                as_weights(self, to_device(inputs, device)),
                 _as_targets(labels, self.signal.classes),
             )
 
@@ -261,7 +272,7 @@ class Network(nn.Module):
         """
         if labels is None:
             self.check_inputs(inputs)
-            yield from self.rule.stages(self, as_constant(inputs), record=record)
+            yield from self.rule.stages(self, self.entering(inputs), record=record)
             return
         self.check_batch(inputs, labels)
         labels = _as_targets(as_constant(labels), self.signal.classes)
@@ -272,36 +283,60 @@ class Network(nn.Module):
                 "expected torch.no_grad() or neither"
             )
         yield from _with_gradients(
-            self.rule.stages(self, as_constant(inputs), labels, record=record)
+            self.rule.stages(self, self.entering(inputs), labels, record=record)
         )
 
-    def record(self, inputs: Tensor, names: Iterable[str]) -> dict[str, dict[str, Tensor]]:
-        """Return what every block does at every step.
+    def record(
+        self,
+        inputs: Tensor,
+        names: Iterable[str] | str,
+        layers: Iterable[str] | str | None = None,
+    ) -> dict[str, dict[str, Tensor]]:
+        """Return what layers do at every step.
 
         Args:
             inputs: `[T, B, ...]`.
-            names: "spike", "voltage" (before the reset), or a tensor of the neuron's state.
+            names: one or several of "spike", "voltage" (before the reset), and the tensors of the
+                neuron's state.
+            layers: one or several of the blocks' names, "input" (its "spike" is the inputs) and
+                "readout" (its "voltage", before the mean over time); all blocks if not given.
 
         Returns:
-            By block and name, `[T, B, ...]`, detached, without the contexts.
+            By layer and name, `[T, B, ...]`, detached, without the contexts.
 
         Raises:
             SigpropError: if the inputs or a name can't be used, or a tensor of the state has no
                 axis that is known to be the batch.
         """
         names = names_of("names", names)
+        for name in (INPUT, READOUT):
+            if name in names:
+                raise SigpropError(f"recording {name!r} is a layer; expected layers={name!r}")
+        blocks = [name for name, _ in self.named_blocks()]
+        chosen = blocks if layers is None else names_of("layers", layers)
+        for layer in chosen:
+            one_of("layer", layer, [INPUT, *(name for name, _ in self.named_layers())])
         self.check_inputs(inputs)
+        found: dict[str, dict[str, Tensor]] = {INPUT: {"spike": inputs.detach()}}
+        sent: dict[str, Tensor] = {}
+        read = self.readout.names(self.named_blocks()) if self.readout and READOUT in chosen else ()
         rows = inputs.shape[1]
-        kept: dict[str, dict[str, Tensor]] = {}
         with torch.no_grad():
             for stage in self.stages(inputs, record=names):
-                if stage.response is not None:
-                    ran = stage.response.run
-                    kept[stage.name] = {
-                        name: _first_rows(name, ran.recorded[name], rows, ran.mean_voltage.shape)
-                        for name in names
-                    }
-        return kept
+                if stage.response is None:
+                    continue
+                ran = stage.response.run
+                found[stage.name] = {
+                    name: _first_rows(name, ran.recorded[name], rows, ran.mean_voltage.shape)
+                    for name in names
+                }
+                if stage.name in read:
+                    pool = self.block(stage.name).pool
+                    sent[stage.name] = ran.spikes.rows(0, rows).pooled(pool).dense()
+        if self.readout is not None and read:
+            voltage = self.readout.trace(*(sent[name] for name in read)).recorded["voltage"]
+            found[READOUT] = {"voltage": voltage}
+        return {layer: _chosen(layer, found[layer], names) for layer in chosen}
 
     def predicted(self, by_layer: Mapping[str, Tensor]) -> Tensor:
         """Return the network's own scores `[B, C]`, given those of its layers by name."""
@@ -342,6 +377,15 @@ class Network(nn.Module):
         """Yield every block with its name, "block1" for the first, in order."""
         for index, block in enumerate(self.each_block()):
             yield f"block{index + 1}", block
+
+    def block(self, name: str) -> Block:
+        """Return the block of a name, "block1" for the first.
+
+        Raises:
+            UnknownNameError: if there is none.
+        """
+        blocks = dict(self.named_blocks())
+        return blocks[one_of("block", name, blocks)]
 
     def named_layers(self) -> Iterator[tuple[str, nn.Module]]:
         """Yield the blocks and the readout with their names, in order."""
@@ -466,6 +510,20 @@ def _first_rows(name: str, recorded: Tensor, rows: int, layer: Sequence[int]) ->
             f"[..., *{list(layer)}] for the N = {layer[0]} samples and contexts"
         )
     return recorded[:, :rows]
+
+
+def _chosen(layer: str, found: Mapping[str, Tensor], names: tuple[str, ...]) -> dict[str, Tensor]:
+    """Return what is recorded of a layer under names; the input and the readout have one each.
+
+    Raises:
+        SigpropError: if the layer has nothing under these names.
+    """
+    chosen = {name: found[name] for name in names if name in found}
+    if names and found and not chosen:
+        raise SigpropError(
+            f"{layer} has no recording of {', '.join(names)}; expected {', '.join(found)}"
+        )
+    return chosen
 
 
 @torch.enable_grad()

@@ -18,6 +18,7 @@ from sigprop_snn.errors import SigpropError
 from sigprop_snn.layers.block import Block, LayerRule
 from sigprop_snn.layers.closed_form import unrolled, voltage_from_trace
 from sigprop_snn.layers.contracts import Learned, Response, Stage, Update
+from sigprop_snn.layers.hooks import fire
 from sigprop_snn.layers.layer_pass import as_spikes, layer_pass
 from sigprop_snn.network.checks import as_constant
 from sigprop_snn.network.network import Network, Optimizers
@@ -76,7 +77,7 @@ class Online:
         self.network.check_inputs(inputs)
         # The state that is kept must be able to take part in a later update.
         with torch.inference_mode(False), torch.no_grad():
-            stages = list(self._stages(as_constant(inputs), None))
+            stages = list(self._stages(self.network.entering(inputs), None))
         return self.network.predicted({s.name: s.scores for s in stages if s.scores is not None})
 
     def learn(
@@ -91,7 +92,7 @@ class Online:
         """
         self.network.check_batch(inputs, labels)
         with self.network.learning(update) as call:
-            stages = self._stages(as_constant(inputs), as_constant(labels).long())
+            stages = self._stages(self.network.entering(inputs), as_constant(labels).long())
             return learn_by_stages(self.network, stages, call)
 
     def _stages(self, inputs: Tensor, labels: Tensor | None) -> Iterator[Stage]:
@@ -158,6 +159,7 @@ class Online:
         self._past["readout"] = _Past(None, steps, nothing, nothing, trace, unit, None, nothing)
         gain = float(unit.mean)
         scores = gain * readout.synapse(trace.mean / gain)
+        fire("readout", readout, (trace.mean / gain,), scores)
         answers = entry.answers
         loss = readout.loss(scores, answers) if answers is not None else None
         return Stage("readout", scores, loss, None, answers)

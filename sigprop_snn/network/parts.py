@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import inspect
 import math
 import operator
@@ -22,7 +21,8 @@ from sigprop_snn.layers.rule import Rule
 from sigprop_snn.losses.base import LocalLoss
 from sigprop_snn.losses.catalogue import LOSSES
 from sigprop_snn.network.network import Network, as_rule
-from sigprop_snn.neurons import NEURONS, Neuron, SnnTorch, make_neuron
+from sigprop_snn.neurons import NEURONS, Neuron, make_neuron
+from sigprop_snn.neurons.snntorch_adapter import copied, is_snntorch, wrapped
 from sigprop_snn.predict import PREDICTIONS, Predict
 from sigprop_snn.rules.catalogue import RULES, RuleChoice
 from sigprop_snn.shapes import Layout
@@ -69,13 +69,13 @@ class NetworkParts:
         if isinstance(model, str):
             model = _named("neuron", model, NEURONS)
         if isinstance(model, nn.Module):
-            made: Any = copy.deepcopy(model)
+            made: Any = copied(model)
         elif _can_make(model, Neuron):
             made = make_neuron(model, shape)
         else:
             made = model
-        if isinstance(made, nn.Module) and type(made).__module__.startswith("snntorch."):
-            made = SnnTorch(made)
+        if is_snntorch(made):
+            made = wrapped(made)
         if not isinstance(made, Neuron):
             raise refused(
                 "neuron",
@@ -85,7 +85,12 @@ class NetworkParts:
         return made
 
     def network(
-        self, layout: Layout, blocks: Sequence[Block], *, read_side: int | None = None
+        self,
+        layout: Layout,
+        blocks: Sequence[Block],
+        *,
+        read_side: int | None = None,
+        readout: Readout | None = None,
     ) -> Network:
         """Return the network of these blocks, with a signal, a rule and a readout that fit.
 
@@ -94,6 +99,7 @@ class NetworkParts:
             blocks: the blocks, in order.
             read_side: positions per side to which the readout pools the maps of all blocks, under
                 a rule that allows it; if not given, the readout reads the last block.
+            readout: a readout that is already made; a new one if not given.
         """
         if self.predict is not None:
             one_of("predict", self.predict, PREDICTIONS)
@@ -101,7 +107,8 @@ class NetworkParts:
         signal = self._signal(layout, choice)
         self._warn_of_ignored(signal, choice)
         # Before the rule, whose random weights follow those of the readout.
-        readout = Readout(math.prod(layout.outputs[-1]), layout.classes, answers=signal.answers)
+        if readout is None:
+            readout = Readout(math.prod(layout.outputs[-1]), layout.classes, answers=signal.answers)
         rule = self._rule(layout, choice)
         if read_side is not None and (rule is None or as_rule(rule).reads_blocks):
             readout = Readout(

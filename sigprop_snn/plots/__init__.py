@@ -1,7 +1,9 @@
 """Pictures of spiking networks with one look.
 
-Every function takes arrays or tensors, time first, draws on the Axes that it gets, or on a new
-figure that needs no display, and returns the Axes drawn on.
+Every function takes arrays or tensors, time first, and returns the Axes drawn on. It draws on the
+Axes that it gets. Without one, in a notebook or after `import matplotlib.pyplot`, it draws where
+`plt.gca()` is empty, or else on a new figure of pyplot, so the notebook or `plt.show()` shows it.
+In other programs it makes a figure that needs no display.
 """
 
 from sigprop_snn.plots import backend  # noqa: F401  # first, because it imports matplotlib

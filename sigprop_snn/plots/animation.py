@@ -13,8 +13,10 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
+from sigprop_snn.arguments import instance, whole
+from sigprop_snn.arguments import path as as_path
 from sigprop_snn.errors import SigpropError
-from sigprop_snn.plots.arrays import Array, ArrayInput, checked, thin_step, thinned_count
+from sigprop_snn.plots.arrays import Array, ArrayInput, by_name, checked, thin_step, thinned_count
 from sigprop_snn.plots.saving import write_file
 from sigprop_snn.plots.style import (
     DIVERGING,
@@ -25,6 +27,7 @@ from sigprop_snn.plots.style import (
     PAPER,
     SMALL_SIZE,
     layer_colours,
+    time_scale,
     tint,
     undress,
 )
@@ -63,8 +66,12 @@ def animate_layers(
         SigpropError: On an empty, NaN or wrongly shaped entry, entries that differ in T, or a
             file that can't be written.
     """
-    if frame_ms is not None and frame_ms < 10:
-        raise SigpropError(f"frame_ms is {frame_ms}; expected at least 10.")
+    if frame_ms is not None:
+        whole("frame_ms", frame_ms, 10)
+    if title is not None:
+        instance("title", title, str, "text")
+    time_scale(step_ms)
+    as_path("path", path)
     mosaics, steps = _mosaics(layers)
     drawn = list(range(0, steps, thin_step(steps, max_frames, "max_frames")))
     scene = _Scene(mosaics, title)
@@ -96,6 +103,7 @@ def animate_layers(
 
 def _mosaics(layers: Mapping[str, ArrayInput]) -> tuple[dict[str, tuple[Array, str]], int]:
     """Return the picture `[T, H, W]` of every layer with words for its size, and T."""
+    by_name(layers, "layers", "arrays [T, ...]")
     if not layers:
         raise SigpropError("layers is empty; expected a name and an array [T, ...] per layer.")
     mosaics: dict[str, tuple[Array, str]] = {}

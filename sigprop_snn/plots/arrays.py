@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from sigprop_snn.errors import SigpropError
+from sigprop_snn.arguments import instance, whole
+from sigprop_snn.errors import SigpropError, shown
 
 ArrayInput: TypeAlias = npt.ArrayLike | torch.Tensor
 Array: TypeAlias = npt.NDArray[Any]
@@ -93,10 +94,13 @@ def checked_pairs(
         SigpropError: If there is no pair, or an array is empty, holds NaN or has another shape.
     """
     words = f"{parts[0]} {expected} and {parts[1]} {expected}"
+    by_name(pairs, argument, words)
     if not pairs:
         raise SigpropError(f"{argument} is empty; expected {words} for each name.")
     found = {}
     for name, values in pairs.items():
+        if not hasattr(values, "__len__"):
+            raise SigpropError(f"{argument}[{name!r}] is {shown(values)}; expected {words}.")
         if len(values) != 2:
             raise SigpropError(f"{argument}[{name!r}] has length {len(values)}; expected {words}.")
         arrays = []
@@ -107,6 +111,17 @@ def checked_pairs(
             arrays.append(array)
         found[name] = (arrays[0], arrays[1])
     return found
+
+
+def by_name(values: object, argument: str, expected: str) -> None:
+    """Raise a SigpropError unless an argument is a mapping from names."""
+    instance(argument, values, Mapping, f"{expected} by name")
+
+
+def records(argument: str, values: object) -> None:
+    """Raise a SigpropError unless an argument is a list of mappings."""
+    for record in instance(argument, values, Sequence, "a list of records"):
+        instance(f"a record of {argument}", record, Mapping, "values by name")
 
 
 def same_shape(array: Array, name: str, like: Array, like_name: str) -> None:
@@ -151,8 +166,7 @@ def thin_step(count: int, limit: int, name: str) -> int:
     A k above 1 shares no factor with `count`. Otherwise it could pick the same column of every
     feature map. `name` is the argument that gives the limit.
     """
-    if limit < 1:
-        raise SigpropError(f"{name} is {limit}; expected at least 1.")
+    limit = whole(name, limit)
     if count <= limit:
         return 1
     step = -(-count // limit)

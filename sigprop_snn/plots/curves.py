@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from sigprop_snn.errors import SigpropError
-from sigprop_snn.plots.arrays import Array, number
+from sigprop_snn.plots.arrays import Array, number, records
 from sigprop_snn.plots.style import (
     INK,
     TITLE_SIZE,
@@ -27,28 +27,30 @@ from sigprop_snn.plots.style import (
 
 _Place = tuple[float, float, float, float]
 
-_SIDE_BY_SIDE = 6.0  # inches that two panels and their labels need
+_EACH = 3.0  # inches that a panel and its labels need
 
 
 def learning_curves(
     history: Sequence[Mapping[str, Any]], *, ax: Axes | None = None, title: str | None = None
 ) -> list[Axes]:
-    """Draw accuracy and loss of every layer over the epochs, and the network's accuracy.
+    """Draw the network's accuracy over the epochs, and accuracy, loss and spike rate of each layer.
 
     Args:
         history: A record for each epoch as in `metrics.jsonl`: `epoch`, `train_accuracy`,
-            `test_accuracy`, `loss` and `layers`, a list of `name`, `accuracy` and `loss`.
-            Accuracies are fractions. A value that is missing or None is a gap.
-        ax: An Axes to replace by the two panels: side by side, or one below the other where it is
+            `test_accuracy`, `loss` and `layers`, a list of `name`, `accuracy`, `loss` and
+            `spike_rate`. Accuracies and rates are fractions. A value that is missing or None is a
+            gap.
+        ax: An Axes to replace by the panels: side by side, or one below the other where it is
             narrow. None makes a figure.
         title: Title of the picture.
 
     Returns:
-        The panel of the accuracy and that of the loss.
+        The panels of the accuracy and of the loss, and that of the spike rate if any is known.
 
     Raises:
         SigpropError: If the history is empty, or holds NaN or a value that isn't a number.
     """
+    records("history", history)
     if len(history) == 0:
         raise SigpropError("history is empty; expected a record for at least one epoch.")
     epochs = np.array(
@@ -56,26 +58,40 @@ def learning_curves(
     )
     layers = _layers(history)
     names = dict.fromkeys(name for by_name in layers for name in by_name)
-    host = axes_for(ax, (8.6, 3.4))
+    rates = {name: 100 * _layer_series(layers, name, "spike_rate") for name in names}
+    rated = any(np.isfinite(series).any() for series in rates.values())
+    count = 3 if rated else 2
+    host = axes_for(ax, (4.3 * count, 3.4))
     host.set_axis_off()
     set_title(host, title, size=TITLE_SIZE + 1, pad=22)
-    accuracy, loss = (_Panel(host.inset_axes(place), epochs) for place in _two_places(host))
+    panels = [_Panel(host.inset_axes(place), epochs) for place in _places(host, count)]
+    accuracy, loss = panels[:2]
     dress(accuracy.ax, title="accuracy (%)", x_label="epoch", grid="y")
     dress(loss.ax, title="loss", x_label="epoch", grid="y")
     for name, colour in layer_colours(names).items():
-        accuracy.add(100 * _layer_series(layers, name, "accuracy"), name, colour, 1, width=1.2)
-        loss.add(_layer_series(layers, name, "loss"), name, colour, 3, width=1.2)
-    accuracy.add(100 * _series(history, "test_accuracy"), "network, test", INK, 1, width=2.0)
+        accuracy.add(100 * _layer_series(layers, name, "accuracy"), name, colour, ".1f", width=1.2)
+        loss.add(_layer_series(layers, name, "loss"), name, colour, ".3g", width=1.2)
+        if rated:
+            panels[2].add(rates[name], name, colour, ".2g", width=1.2)
+    accuracy.add(100 * _series(history, "test_accuracy"), "network, test", INK, ".1f", width=2.0)
     accuracy.add(
-        100 * _series(history, "train_accuracy"), "network, train", INK, 1, width=1.4, dashed=True
+        100 * _series(history, "train_accuracy"),
+        "network, train",
+        INK,
+        ".1f",
+        width=1.4,
+        dashed=True,
     )
     if not names:
-        loss.add(_series(history, "loss"), "network", INK, 3, width=1.6)
+        loss.add(_series(history, "loss"), "network", INK, ".3g", width=1.6)
+    if rated:
+        dress(panels[2].ax, title="spike rate (%)", x_label="epoch", grid="y")
+        panels[2].ax.set_ylim(bottom=0)
     _scale_accuracy(accuracy.ax)
     _scale_loss(loss.ax)
-    for panel in (accuracy, loss):
+    for panel in panels:
         label_ends(panel.ax, panel.ends)
-    return [accuracy.ax, loss.ax]
+    return [panel.ax for panel in panels]
 
 
 class _Panel:
@@ -90,21 +106,23 @@ class _Panel:
         ax.xaxis.set_major_locator(ticks(8, whole=True))
         ax.yaxis.set_major_locator(ticks(6))
 
-    def add(self, values: Array, label: str, colour: str, digits: int, **style: Any) -> None:
+    def add(self, values: Array, label: str, colour: str, form: str, **style: Any) -> None:
         """Draw a line, unless none of its values is known."""
         known = values[np.isfinite(values)]
         if known.size:
             draw_line(self.ax, self.epochs, values, label, colour, most_markers=12, **style)
-            self.ends.append((float(known[-1]), f"{label}  {known[-1]:.{digits}f}", colour))
+            self.ends.append((float(known[-1]), f"{label}  {known[-1]:{form}}", colour))
 
 
-def _two_places(host: Axes) -> tuple[_Place, _Place]:
-    """Return the places of two panels in their host, with space for labels at their right."""
+def _places(host: Axes, count: int) -> list[_Place]:
+    """Return the places of panels in their host, with space for labels at their right."""
     figure = figure_of(host)
     figure.draw_without_rendering()
-    if host.bbox.width / figure.dpi >= _SIDE_BY_SIDE:
-        return (0.0, 0.0, 0.37, 1.0), (0.60, 0.0, 0.37, 1.0)
-    return (0.0, 0.58, 0.70, 0.42), (0.0, 0.0, 0.70, 0.42)
+    if host.bbox.width / figure.dpi >= _EACH * count:
+        wide = 1 / (count + 0.35 * (count - 1))
+        return [(1.35 * wide * place, 0.0, 0.85 * wide, 1.0) for place in range(count)]
+    high = 1 / (count + 0.4 * (count - 1))
+    return [(0.0, 1.4 * high * (count - 1 - place), 0.70, high) for place in range(count)]
 
 
 def _series(history: Sequence[Mapping[str, Any]], key: str) -> Array:

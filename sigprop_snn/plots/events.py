@@ -76,8 +76,8 @@ def event_frames(
         panel.imshow(_colour(counts[step].astype(np.float64) / full), interpolation="nearest")
         name = f"{step}" if step_ms is None else f"{step * scale:g}–{(step + 1) * scale:g} ms"
         panel.set_title(name, fontsize=SMALL_SIZE - 0.5, color=GREY, pad=2)
-    lead = title or "events in each frame" + ("" if step_ms is not None else ", by step")
-    set_title(host, lead, pad=6)
+    lead = "events in each frame" + ("" if step_ms is not None else ", by step")
+    set_title(host, lead if title is None else title, pad=6)
     if polarities == 2:
         _polarity_key(host)
     return panels

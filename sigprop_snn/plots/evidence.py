@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from sigprop_snn.errors import SigpropError
-from sigprop_snn.plots.arrays import Array, ArrayInput, as_array, checked
+from sigprop_snn.plots.arrays import Array, ArrayInput, as_array, by_name, checked
 from sigprop_snn.plots.style import (
     DASHED,
     GREY,
@@ -85,6 +85,8 @@ def stream_alignment(
     Raises:
         SigpropError: On an empty or wrongly shaped input, or if the two differ in their layers.
     """
+    by_name(same, "same", "numbers [P]")
+    by_name(other, "other", "numbers [P]")
     if set(same) != set(other):
         raise SigpropError(
             f"same has the layers {sorted(same)}, other {sorted(other)}; expected equal layers."
@@ -131,6 +133,7 @@ def separability(
     Raises:
         SigpropError: On an empty or wrongly shaped input.
     """
+    by_name(accuracy, "accuracy", "numbers [P]")
     percent = {
         name: 100 * as_array(values, f"accuracy[{name!r}]") for name, values in accuracy.items()
     }
@@ -150,6 +153,7 @@ def _lines(
     ax: Axes | None,
 ) -> tuple[Axes, list[EndLabel]]:
     """Draw a line for each layer; return the labels of their ends."""
+    by_name(layers, "the layers to draw", "numbers [P]")
     if not layers:
         raise SigpropError("there is no layer to draw; expected values for at least one.")
     points = checked(seen, "seen", "[P]", 1, 1)

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from sigprop_snn.errors import SigpropError
-from sigprop_snn.plots.arrays import Array, ArrayInput, checked
+from sigprop_snn.plots.arrays import Array, ArrayInput, by_name, checked
 from sigprop_snn.plots.style import (
     DASHED,
     GREY,
@@ -48,12 +48,15 @@ def voltage_histogram(
     Raises:
         SigpropError: On an empty, NaN or wrongly shaped input, or borders that don't rise.
     """
+    by_name(layers, "layers", "edges and counts")
     if not layers:
         raise SigpropError("layers is empty; expected edges and counts for at least one layer.")
     read = {name: _checked_bins(name, *bins) for name, bins in layers.items()}
     colours = layer_colours(layers)
     host = axes_for(ax, (6.4, 0.95 * len(layers) + 0.9))
-    set_title(host, title or "membrane voltages relative to the threshold", pad=12)
+    set_title(
+        host, "membrane voltages relative to the threshold" if title is None else title, pad=12
+    )
     strips = stack(host, [1.0] * len(layers), gap=0.3)
     low = min(float(edges[0]) for edges, _ in read.values())
     high = max(float(edges[-1]) for edges, _ in read.values())

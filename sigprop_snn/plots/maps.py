@@ -15,11 +15,13 @@ from sigprop_snn.plots.style import (
     LABEL_SIZE,
     PALETTE,
     SMALL_SIZE,
+    check_colour,
     dress_colour_bar,
     figure_of,
     grid_host,
     grid_panels,
     set_title,
+    time_scale,
     tint,
 )
 
@@ -54,12 +56,11 @@ def rate_maps(
     array = checked(spikes, "spikes", "[T, C, H, W]", 4, 4)
     if array.min() < 0:
         raise SigpropError(f"spikes holds {array.min()}; expected spikes from 0.")
-    if step_ms is not None and not step_ms > 0:
-        raise SigpropError(f"step_ms is {step_ms!r}; expected a positive number of milliseconds.")
-    unit = 100.0 if step_ms is None else 1000.0 / step_ms
+    unit = 100.0 if step_ms is None else 1000.0 / time_scale(step_ms)
     rates = array.mean(axis=0, dtype=np.float64) * unit
     channels, high, wide = rates.shape
     step = thin_step(channels, max_channels, "max_channels")
+    check_colour(colour)
     drawn = range(0, channels, step)
     host = grid_host(ax, len(drawn), columns, high / wide, side=0.9)
     panels = grid_panels(host, len(drawn), columns, width=0.94)

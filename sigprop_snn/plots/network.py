@@ -14,6 +14,7 @@ from sigprop_snn.errors import SigpropError
 from sigprop_snn.plots.arrays import (
     Array,
     ArrayInput,
+    by_name,
     checked,
     flatten_time,
     is_whole,
@@ -30,7 +31,7 @@ from sigprop_snn.plots.style import (
     LABEL_SIZE,
     OFF,
     ON,
-    PALETTE,
+    READOUT,
     READOUT_NAMES,
     SMALL_SIZE,
     EndLabel,
@@ -120,6 +121,8 @@ def network_raster(
     host = axes_for(ax, (7.4, min(sum(heights) + _GAP * len(heights) + 0.7, 12.0)))
     set_title(host, title, size=LABEL_SIZE + 1, pad=13)
     panels = stack(host, heights, gap=_GAP, width=1.0 - _MARGIN)
+    with_rate = [strip for strip in strips if _has_rate(strip)]
+    highest = max((float(_profile(strip).max()) for strip in with_rate), default=0.0) or 1.0
     for strip, panel in zip(strips, panels, strict=True):
         dress(panel)
         last = panel is panels[-1]
@@ -128,15 +131,17 @@ def network_raster(
             panel.tick_params(axis="x", length=0)
         _name(panel, strip)
         if strip.kind == "voltage":
-            panel.yaxis.set_major_locator(ticks(3))
+            panel.yaxis.set_major_locator(ticks(3, least=2))
             _draw_voltage(panel, strip, scale)
         else:
-            neuron_axis(panel, strip.values.shape[1])
-            panel.set_yticks([])
+            count = strip.values.shape[1]
+            neuron_axis(panel, count)
+            panel.set_yticks(sorted({0, count - 1}), [f"{n:,}" for n in sorted({0, count - 1})])
+            panel.tick_params(axis="y", labelsize=_TINY - 1, length=2)
             draw = _draw_current if strip.kind == "current" else _draw_events_and_spikes
             draw(panel, strip, scale)
-            if strip.kind != "current" and not strip.readout:
-                _draw_rate(panel, strip, step_ms)
+            if _has_rate(strip):
+                _draw_rate(panel, strip, highest, step_ms, last=strip is with_rate[-1])
         if strip.readout:
             _mark_classes(panel, strip, label, classes, winner)
     _name_rates(panels, strips, step_ms)
@@ -144,6 +149,7 @@ def network_raster(
 
 
 def _strips(layers: Mapping[str, ArrayInput], max_neurons: int) -> list[_Strip]:
+    by_name(layers, "layers", "arrays [T, ...]")
     if not layers:
         raise SigpropError("layers is empty; expected a name and an array [T, ...] per layer.")
     colours = layer_colours(layers)
@@ -192,7 +198,7 @@ def _heights(strips: Sequence[_Strip]) -> list[float]:
 
 def _name(panel: Axes, strip: _Strip) -> None:
     """Write name and size to the left of a strip."""
-    indent = -38 if strip.kind == "voltage" else -7
+    indent = -38
     shape = " × ".join(f"{n:,}" for n in strip.shape[1:]) or "1"
     unit = "classes" if strip.readout else "values" if strip.kind == "current" else "neurons"
     if strip.kind == "events":
@@ -248,16 +254,30 @@ def _draw_events_and_spikes(panel: Axes, strip: _Strip, scale: float) -> None:
     else:
         second = np.arange(values.shape[1]) >= values.shape[1] // 2
         on, off = (values > 0) & second, (values > 0) & ~second
-    for word, height, marks, colour in (("on", 0.07, on, ON), ("off", 0.93, off, OFF)):
+    for word, height, marks, colour in (("on", 0.93, on, ON), ("off", 0.07, off, OFF)):
         draw_spikes(panel, marks, strip.pitch, colour, scale, gid=f"{word} spikes")
-        note(panel, word, (0.0, height), shift=(-7, 0), size=_TINY, colour=colour, ha="right")
+        note(panel, word, (0.0, height), shift=(-18, 0), size=_TINY, colour=colour, ha="right")
 
 
-def _draw_rate(panel: Axes, strip: _Strip, step_ms: float | None) -> None:
-    """Draw the mean spike rate, and its profile over the neurons, at the right of a strip."""
+def _has_rate(strip: _Strip) -> bool:
+    return strip.kind in ("spikes", "events") and not strip.readout
+
+
+def _profile(strip: _Strip) -> Array:
+    """Return the spike rate of groups of neighbouring neurons, per step."""
     rate = np.abs(strip.values).mean(axis=0, dtype=np.float64)
-    bars = np.array([part.mean() for part in np.array_split(rate, min(_BARS, rate.size))])
-    edges = np.linspace(-0.5, rate.size - 0.5, bars.size + 1)
+    return np.array([part.mean() for part in np.array_split(rate, min(_BARS, rate.size))])
+
+
+def _draw_rate(
+    panel: Axes, strip: _Strip, highest: float, step_ms: float | None, *, last: bool
+) -> None:
+    """Draw the mean spike rate, and its profile over the neurons, at the right of a strip.
+
+    All profiles have one scale from 0 to `highest`; the last one shows it.
+    """
+    count, bars = strip.values.shape[1], _profile(strip)
+    edges = np.linspace(-0.5, count - 0.5, bars.size + 1)
     margin = _margin(panel)
     colour = GREY if strip.kind == "events" else strip.colour
     margin.barh(
@@ -265,10 +285,17 @@ def _draw_rate(panel: Axes, strip: _Strip, step_ms: float | None) -> None:
     )
     margin.axvline(0, color=FAINT, linewidth=0.7)
     margin.set_ylim(panel.get_ylim())
-    margin.set_xlim(0, float(bars.max()) or 1.0)
-    mean = float(rate.mean()) * (1000 / step_ms if step_ms is not None else 100)
-    text = f"{mean:.2g}" if mean < 1 else f"{mean:.1f}" if mean < 100 else f"{mean:,.0f}"
-    _margin_text(panel, text if mean else "silent", INK)
+    margin.set_xlim(0, highest)
+    unit = 1000 / step_ms if step_ms is not None else 100
+    if last:
+        margin.set_xticks([0, highest], ["0", _short(highest * unit)])
+        margin.tick_params(axis="x", labelsize=_TINY - 1, length=2, pad=1)
+    mean = float(np.abs(strip.values).mean(dtype=np.float64)) * unit
+    _margin_text(panel, _short(mean) if mean else "silent", INK)
+
+
+def _short(rate: float) -> str:
+    return f"{rate:.2g}" if rate < 1 else f"{rate:.1f}" if rate < 100 else f"{rate:,.0f}"
 
 
 def _draw_current(panel: Axes, strip: _Strip, scale: float) -> None:
@@ -283,7 +310,8 @@ def _draw_current(panel: Axes, strip: _Strip, scale: float) -> None:
         vmin=-reach if low < 0 else 0.0,
         vmax=reach,
         interpolation="nearest",
-        extent=(-0.5 * scale, (steps - 0.5) * scale, count - 0.5, -0.5),
+        extent=(-0.5 * scale, (steps - 0.5) * scale, -0.5, count - 0.5),
+        origin="lower",
     )
     if len(strip.shape) == 4 and strip.shape[1] in (1, 3):
         picture = strip.values.reshape(strip.shape).mean(axis=0).transpose(1, 2, 0)
@@ -291,9 +319,12 @@ def _draw_current(panel: Axes, strip: _Strip, scale: float) -> None:
         margin = _margin(panel)
         margin.imshow((picture - picture.min()) / span, cmap=GREYS, vmin=0, vmax=1)
         margin.set_anchor("W")
-    else:
-        form = ".2f" if 0.1 <= reach < 1000 else ".2g"
-        _margin_text(panel, f"current\n{low:{form}} to {high:{form}}".replace("-", "−"), GREY)
+        note(panel, "mean", (1.02 + _MARGIN_PLOT, 0.5), size=_TINY, colour=GREY)
+    form = ".2f" if 0.1 <= reach < 1000 else ".2g"
+    words = f"current {low:{form}} to {high:{form}}".replace("-", "−")
+    if low < 0:
+        words += ", below 0 brown, above 0 green"
+    note(panel, words, (0.0, 1.0), shift=(0, 2), size=_TINY, colour=GREY, va="bottom")
 
 
 def _draw_voltage(panel: Axes, strip: _Strip, scale: float) -> None:
@@ -324,15 +355,13 @@ def _mark_classes(
         winner = int(best[0]) if best.size == 1 else None
     ends: list[EndLabel] = []
     if winner is not None:
-        right = label is None or label == winner
-        words = "wins" if label is None else "wins, right" if right else "wins, wrong"
-        colour = PALETTE[2] if right else OFF
-        ends.append(_mark_class(panel, strip, winner, f"{names[winner]} {words}", colour))
+        words = "predicted" if label != winner else "predicted, true"
+        ends.append(_mark_class(panel, strip, winner, f"{names[winner]}: {words}", READOUT))
     if label is not None and label != winner:
-        ends.append(_mark_class(panel, strip, label, f"{names[label]} is the label", INK))
+        ends.append(_mark_class(panel, strip, label, f"{names[label]}: true", INK))
     if winner is None:
-        known = "" if label is None else f"\nlabel {plain(names[label])}"
-        _margin_text(panel, f"tie, no winner{known}", GREY)
+        known = "" if label is None else f"\ntrue: {plain(names[label])}"
+        _margin_text(panel, f"tie, no class\npredicted{known}", GREY)
     else:
         label_ends(panel, ends)
 
@@ -340,7 +369,8 @@ def _mark_classes(
 def _mark_class(panel: Axes, strip: _Strip, place: int, text: str, colour: str) -> EndLabel:
     """Mark one class, and return its label."""
     if strip.kind == "voltage":
-        panel.lines[place].set(color=colour, linewidth=1.8, zorder=4)
+        style = "--" if colour == INK else "-"
+        panel.lines[place].set(color=colour, linewidth=1.8, linestyle=style, zorder=4)
         return float(strip.values[-1, place]), text, colour
     panel.axhspan(place - 0.5, place + 0.5, color=colour, alpha=0.18, linewidth=0, zorder=0)
     return float(place), text, colour

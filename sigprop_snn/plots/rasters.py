@@ -8,7 +8,16 @@ from matplotlib.collections import PolyCollection
 from matplotlib.ticker import StrMethodFormatter
 
 from sigprop_snn.plots.arrays import Array, ArrayInput, checked_spikes, thin_step, thinned_count
-from sigprop_snn.plots.style import INK, OFF, axes_for, dress, ticks, time_axis, time_scale
+from sigprop_snn.plots.style import (
+    INK,
+    NEGATIVE,
+    axes_for,
+    check_colour,
+    dress,
+    ticks,
+    time_axis,
+    time_scale,
+)
 
 
 def raster(
@@ -38,6 +47,7 @@ def raster(
         SigpropError: On an empty, NaN, fractional or wrongly shaped input.
     """
     flat = checked_spikes(spikes, "spikes")
+    check_colour(colour)
     steps, count = flat.shape
     pitch = thin_step(count, max_neurons, "max_neurons")
     scale = time_scale(step_ms)
@@ -50,7 +60,7 @@ def raster(
     )
     draw_spikes(ax, flat, pitch, colour, scale)
     if (flat < 0).any():
-        draw_spikes(ax, -flat, pitch, OFF, scale, gid="negative spikes")
+        draw_spikes(ax, -flat, pitch, NEGATIVE, scale, gid="negative spikes")
     neuron_axis(ax, count)
     ax.yaxis.set_major_locator(ticks(6, whole=True))
     ax.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
@@ -59,8 +69,8 @@ def raster(
 
 
 def neuron_axis(ax: Axes, count: int) -> None:
-    """Set the vertical limits for `count` neurons with the first at the top."""
-    ax.set_ylim(count - 0.5, -0.5)
+    """Set the vertical limits for `count` neurons with the first at the bottom."""
+    ax.set_ylim(-0.5, count - 0.5)
 
 
 def draw_spikes(
@@ -70,8 +80,8 @@ def draw_spikes(
 
     A time step has the length `scale` on the axis. The marks have the group id `gid`.
     """
-    # With few steps, marks of full width would look like blocks.
-    half_w = 0.5 * scale * float(np.clip(0.035 * spikes.shape[0], 0.15, 0.7))
+    # A short vertical tick, a 400th of the axis wide, and never wider than its step.
+    half_w = 0.5 * scale * min(spikes.shape[0] / 400, 0.7)
     half_h = 0.4 * pitch
     step, row = np.nonzero(spikes[:, ::pitch] > 0)
     x, y = step * scale, row * pitch + 0.5 * (pitch - 1)

@@ -13,19 +13,28 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from sigprop_snn.arguments import path as as_path
+from sigprop_snn.arguments import positive
 from sigprop_snn.errors import SigpropError
 from sigprop_snn.files import write_atomically
 from sigprop_snn.plots.style import figure_of
 
 DPI = 150
+FORMATS = ("png", "svg", "pdf")
 
 
-def save(picture: Figure | Axes | Iterable[Axes], path: str | os.PathLike[str]) -> Path:
-    """Write the figure of `picture` as a PNG of 150 dpi. A failure leaves no half-written file.
+def save(
+    picture: Figure | Axes | Iterable[Axes], path: str | os.PathLike[str], *, dpi: float = DPI
+) -> Path:
+    """Write the figure of `picture` as PNG, SVG or PDF. A failure leaves no half-written file.
+
+    Text in an SVG or PDF stays text. The same figure gives the same file.
 
     Args:
         picture: A figure, an Axes, or the list of Axes that a picture returned.
-        path: The file to write; its name ends in `.png`. Missing folders are made.
+        path: The file to write; its name ends in `.png`, `.svg` or `.pdf`. Missing folders are
+            made.
+        dpi: Dots per inch of a PNG, and of the images in an SVG or PDF.
 
     Returns:
         The path written.
@@ -35,18 +44,29 @@ def save(picture: Figure | Axes | Iterable[Axes], path: str | os.PathLike[str]) 
             be written.
     """
     figure = figure_of_picture(picture)
-    return write_file(
-        path,
-        ".png",
-        lambda part: figure.savefig(
-            part, format="png", dpi=DPI, bbox_inches="tight", pad_inches=0.1
-        ),
-    )
+    target = as_path("path", path)
+    form = target.suffix.lower().removeprefix(".")
+    if form not in FORMATS:
+        endings = ", ".join(f"'.{name}'" for name in FORMATS)
+        raise SigpropError(f"path is {str(target)!r}; expected a name that ends in {endings}.")
+    dpi = positive("dpi", dpi)
+    dates = {"png": {}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
+
+    def write(part: Path) -> None:
+        with matplotlib.rc_context(
+            {"svg.hashsalt": "sigprop_snn", "svg.fonttype": "none", "pdf.fonttype": 42}
+        ):
+            figure.savefig(
+                part, format=form, dpi=dpi, bbox_inches="tight", pad_inches=0.1,
+                metadata=dates[form],
+            )  # fmt: skip
+
+    return write_atomically(target, write, make_folders=True)
 
 
 def write_file(path: str | os.PathLike[str], ending: str, write: Callable[[Path], object]) -> Path:
     """Write a file with `write_atomically`, after a check of the ending of its name."""
-    target = Path(path).expanduser()
+    target = as_path("path", path)
     if target.suffix.lower() != ending:
         raise SigpropError(f"path is {str(target)!r}; expected a name that ends in {ending!r}.")
     return write_atomically(target, write, make_folders=True)

@@ -9,13 +9,13 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from sigprop_snn.errors import SigpropError
-from sigprop_snn.plots.arrays import Array, number
+from sigprop_snn.plots.arrays import Array, number, records
 from sigprop_snn.plots.style import (
+    BACKWARD,
     FAINT,
     GREY,
     INK,
-    OFF,
-    ON,
+    LOCAL,
     SMALL_SIZE,
     TITLE_SIZE,
     axes_for,
@@ -67,6 +67,7 @@ def rule_spectrum(
         SigpropError: If there is no row, or a row has no rule or no accuracy, or a value that is
             not a finite number.
     """
+    records("rows", rows)
     if len(rows) == 0:
         raise SigpropError("rows is empty; expected a row for at least one rule.")
     for place, row in enumerate(rows):
@@ -79,13 +80,18 @@ def rule_spectrum(
     total = sum(widths) + _GAP * (len(widths) - 1)
     host = axes_for(ax, (total + 1.3, 0.31 * len(rows) + (1.6 if needs else 1.1)))
     host.set_axis_off()
-    set_title(host, title, size=TITLE_SIZE + 1, pad=22)
+    set_title(host, title, size=TITLE_SIZE + 1, pad=42)
+    for word, shift, colour in (
+        ("forward pass only", 0, LOCAL),
+        ("with a backward pass", 110, BACKWARD),
+    ):
+        note(host, f"● {word}", (0.0, 1.0), shift=(shift, 25), colour=colour, va="bottom")
     panels: list[Axes] = []
     left = 0.0
     for width in widths:
         panels.append(host.inset_axes((left / total, 0.0, width / total, 1.0)))
         left += width + _GAP
-    colours = [OFF if row.get("backward_pass") else ON for row in rows]
+    colours = [BACKWARD if row.get("backward_pass") else LOCAL for row in rows]
     _accuracies(panels[0], rows, colours)
     for panel, (key, series) in zip(panels[1:], costs.items(), strict=False):
         _bars(panel, *_COSTS[key], series, colours)

@@ -1,30 +1,40 @@
 """The look of all pictures: colours, sizes, and functions that format an Axes.
 
-Every setting is made on the Axes itself, so `rcParams` do not change. A picture that gets no Axes
-makes a figure with an Agg canvas, outside of pyplot. It needs no display and no backend.
+Every setting is made on the Axes itself, so `rcParams` do not change. `axes_for` decides where a
+picture that gets no Axes is drawn.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import contextlib
+import importlib
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, Literal, TypeAlias
 
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colorbar import Colorbar
-from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.colors import LinearSegmentedColormap, is_color_like
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.ticker import MaxNLocator
 
+from sigprop_snn.arguments import instance, positive, refused, whole
 from sigprop_snn.errors import SigpropError
 
 INK = "#222222"
 GREY = "#767676"
 FAINT = "#D4D4D4"
 PAPER = "white"
-ON = "#0072B2"
-OFF = "#D55E00"
 READOUT = "#882255"
+
+# No colour below is that of a layer. Events are of the input, which is grey.
+ON = "#222222"
+OFF = "#9A9A9A"
+POSITIVE = "#01665E"
+NEGATIVE = "#8C510A"
 
 # Okabe and Ito's colours without yellow, which is too pale for lines on paper, then darker
 # colours by Paul Tol for deep networks.
@@ -41,6 +51,9 @@ PALETTE = (
     "#AA4499",
 )
 
+LOCAL, BACKWARD = PALETTE[0], PALETTE[1]
+"""The colours of rules without and with a backward pass, where no layer is drawn."""
+
 TITLE_SIZE = 10.0
 LABEL_SIZE = 9.0
 SMALL_SIZE = 8.0
@@ -55,7 +68,7 @@ EndLabel: TypeAlias = tuple[float, str, str]
 
 _LONGEST_NAME = 28
 
-DIVERGING = LinearSegmentedColormap.from_list("sigprop_diverging", [OFF, PAPER, ON])
+DIVERGING = LinearSegmentedColormap.from_list("sigprop_diverging", [NEGATIVE, PAPER, POSITIVE])
 GREYS = LinearSegmentedColormap.from_list("sigprop_greys", [PAPER, INK])
 
 
@@ -84,6 +97,7 @@ def layer_colours(names: Iterable[str]) -> dict[str, str]:
     """
     colours: dict[str, str] = {}
     depth = 0
+    instance("names", names, Iterable, "names of layers")
     for name in names:
         if name in INPUT_NAMES:
             colours[name] = GREY
@@ -95,21 +109,72 @@ def layer_colours(names: Iterable[str]) -> dict[str, str]:
     return colours
 
 
+_HEADLESS: ContextVar[bool] = ContextVar("headless", default=False)
+
+
+@contextmanager
+def headless() -> Iterator[None]:
+    """Draw outside of pyplot in the `with` block: for files, which no backend may disturb."""
+    token = _HEADLESS.set(True)
+    try:
+        yield
+    finally:
+        _HEADLESS.reset(token)
+
+
 def new_figure(size: tuple[float, float]) -> Figure:
-    """Return an empty figure of `size` inches that needs no display."""
+    """Return an empty figure of `size` inches.
+
+    It is a figure of pyplot where a person expects to see it: in a notebook, and in a program that
+    has imported pyplot. Otherwise, and within `headless`, it needs no display and no backend.
+    """
+    pyplot = _pyplot()
+    if pyplot is not None:
+        shown: Figure = pyplot.figure(figsize=size, layout="constrained", facecolor=PAPER)
+        return shown
     figure = Figure(figsize=size, layout="constrained", facecolor=PAPER)
     FigureCanvasAgg(figure)
     return figure
 
 
 def axes_for(ax: Axes | None, size: tuple[float, float], projection: str | None = None) -> Axes:
-    """Return `ax`, or the Axes of a new figure of `size` inches."""
+    """Return `ax`, or an empty Axes of pyplot's current figure, or that of a new figure.
+
+    The current figure is used as `plt.gca()` would, if pyplot has one whose current Axes is empty.
+    So `plt.subplot(1, 2, 1)` says where to draw, and no picture lands on another.
+
+    Args:
+        ax: The Axes, or None.
+        size: Width and height of a new figure in inches.
+        projection: The projection that the picture needs, or None.
+    """
     if ax is not None:
+        instance("ax", ax, Axes, "an Axes of matplotlib")
         if projection is not None and ax.name != projection:
             raise SigpropError(f"ax has the projection {ax.name!r}; expected {projection!r}.")
         return ax
+    pyplot = _pyplot()
+    if pyplot is not None and pyplot.get_fignums():
+        figure: Figure = pyplot.gcf()
+        if not figure.axes:
+            empty: Axes = figure.add_subplot(projection=projection)
+            return empty
+        current: Axes = pyplot.gca()
+        same = current.name == (projection or "rectilinear")
+        if same and current.axison and not current.has_data() and not current.child_axes:
+            return current
     made: Axes = new_figure(size).add_subplot(projection=projection)
     return made
+
+
+def _pyplot() -> Any:
+    """Return pyplot if a person looks at its figures, else None."""
+    if _HEADLESS.get():
+        return None
+    if "ipykernel" in sys.modules and "matplotlib.pyplot" not in sys.modules:
+        with contextlib.suppress(ImportError, ValueError):  # a backend that is not installed
+            importlib.import_module("matplotlib.pyplot")
+    return sys.modules.get("matplotlib.pyplot")
 
 
 def axes_row(
@@ -125,8 +190,9 @@ def axes_row(
     Raises:
         SigpropError: If the count is not positive.
     """
-    if count < 1:
-        raise SigpropError(f"count is {count}; expected at least 1.")
+    count = whole("count", count)
+    if size is not None and (not isinstance(size, tuple) or len(size) != 2):
+        raise refused("size", size, "a width and a height in inches")
     figure = new_figure(size if size is not None else (4.7 * count, 3.4))
     if title is not None:
         figure.suptitle(title, color=INK)
@@ -184,6 +250,7 @@ def undress(ax: Axes) -> None:
 def set_title(ax: Axes, title: str | None, *, size: float = TITLE_SIZE, pad: float = 7) -> None:
     """Write the title at the upper left of `ax`, `pad` points above it; None writes nothing."""
     if title is not None:
+        instance("title", title, str, "text")
         ax.set_title(title, loc="left", fontsize=size, color=INK, pad=pad)
 
 
@@ -207,9 +274,15 @@ def note(
     )  # fmt: skip
 
 
-def ticks(count: int, *, whole: bool = False) -> MaxNLocator:
-    """Return a locator of about `count` round ticks."""
-    return MaxNLocator(nbins=count, integer=whole, steps=[1, 2, 2.5, 5, 10], min_n_ticks=1)
+def check_colour(colour: object) -> None:
+    """Raise a SigpropError unless something is a colour of matplotlib."""
+    if not is_color_like(colour):
+        raise refused("colour", colour, "a colour of matplotlib, such as '#0072B2'")
+
+
+def ticks(count: int, *, whole: bool = False, least: int = 1) -> MaxNLocator:
+    """Return a locator of about `count` round ticks, and of at least `least`."""
+    return MaxNLocator(nbins=count, integer=whole, steps=[1, 2, 2.5, 5, 10], min_n_ticks=least)
 
 
 def slant(labels: Iterable[Any]) -> None:
@@ -241,9 +314,7 @@ def time_scale(step_ms: float | None) -> float:
     """Return the length of a step on the time axis: `step_ms`, checked, or 1 if it is None."""
     if step_ms is None:
         return 1.0
-    if not 0 < step_ms < float("inf"):
-        raise SigpropError(f"step_ms is {step_ms!r}; expected a positive number of milliseconds.")
-    return float(step_ms)
+    return positive("step_ms", step_ms)
 
 
 def stack(host: Axes, heights: Sequence[float], *, gap: float, width: float = 1.0) -> list[Axes]:
@@ -269,8 +340,7 @@ def stack(host: Axes, heights: Sequence[float], *, gap: float, width: float = 1.
 
 def grid_rows(count: int, columns: int) -> tuple[int, int]:
     """Return rows and columns for `count` panels, at most `columns` wide."""
-    if columns < 1:
-        raise SigpropError(f"columns is {columns}; expected at least 1.")
+    columns = whole("columns", columns)
     wide = min(count, columns)
     return -(-count // wide), wide
 

@@ -8,12 +8,13 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import PowerNorm
 
+from sigprop_snn.arguments import instance
 from sigprop_snn.errors import SigpropError
 from sigprop_snn.plots.arrays import Array, ArrayInput, checked, is_whole, with_remark
 from sigprop_snn.plots.style import (
     DIVERGING,
     INK,
-    ON,
+    PALETTE,
     PAPER,
     SMALL_SIZE,
     axes_for,
@@ -117,7 +118,7 @@ def confusion(
     words = f"{100 * right / max(samples, 1):.1f} % of {samples:,} right"
     dress(ax, title=with_remark(title, words), x_label="predicted class", y_label="true class")
     # The root makes rare errors visible next to a strong diagonal.
-    ax.imshow(share, cmap=tint(ON), norm=PowerNorm(0.5, 0.0, 1.0), interpolation="nearest")
+    ax.imshow(share, cmap=tint(PALETTE[0]), norm=PowerNorm(0.5, 0.0, 1.0), interpolation="nearest")
     _class_ticks(ax, names, rows=False)
     _class_ticks(ax, names, rows=True)
     if wide <= _MOST_NUMBERS:
@@ -129,6 +130,7 @@ def confusion(
 def _class_names(classes: Sequence[str] | None, count: int) -> list[str]:
     if classes is None:
         return [str(place) for place in range(count)]
+    instance("classes", classes, Sequence, "names of the classes")
     if len(classes) != count:
         raise SigpropError(f"classes holds {len(classes)} names; expected {count}.")
     return [plain(str(name)) for name in classes]

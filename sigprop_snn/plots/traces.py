@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.axes import Axes
 
+from sigprop_snn.arguments import axes, number
 from sigprop_snn.errors import SigpropError
 from sigprop_snn.plots.arrays import (
     Array,
@@ -23,6 +24,7 @@ from sigprop_snn.plots.style import (
     LABEL_SIZE,
     PALETTE,
     axes_for,
+    check_colour,
     dress,
     layer_colours,
     note,
@@ -32,7 +34,7 @@ from sigprop_snn.plots.style import (
     time_scale,
 )
 
-_LABEL_SPACE = 0.22  # fraction of a lane's height that two tick labels need
+_LABEL_SPACE = 0.3  # fraction of a lane's height that two tick labels need
 
 
 def voltage_traces(
@@ -72,18 +74,20 @@ def voltage_traces(
         same_shape(checked(spikes, "spikes", "the shape of voltage", 1), "spikes", given, "voltage")
         marks = checked_spikes(spikes, "spikes")
     _check_threshold(threshold)
+    check_colour(colour)
     chosen = _choose(volts, marks, neurons)
     scale = time_scale(step_ms)
     host = axes_for(ax, (6.4, 0.75 * len(chosen) + 0.9))
-    set_title(host, title or "membrane voltage", pad=12)
+    set_title(host, "membrane voltage" if title is None else title, pad=12)
     lanes = stack(host, [1.0] * len(chosen), gap=0.22)
     for lane, neuron in zip(lanes, chosen, strict=True):
         dress(lane)
         fired = None if marks is None else marks[:, neuron]
         _draw_lane(lane, volts[:, neuron], fired, threshold, colour, scale)
-        _name_lane(lane, f"neuron {neuron:,}", INK)
+        _name_lane(lane, _neuron_name(neuron, given.shape[1:]), INK)
+        _name_threshold(lane, threshold)
     _time_below(lanes, len(volts), step_ms)
-    _name_threshold(lanes[0], threshold)
+    _name_scale(lanes[0])
     return lanes
 
 
@@ -128,21 +132,21 @@ def neuron_comparison(
         _name_lane(lane, name, colours[name])
         count = int((spikes > 0).sum())
         note(lane, f"{count:,} spike{'' if count == 1 else 's'}", (1.015, 0.86))
+        if threshold is not None:
+            _name_threshold(lane, threshold)
     _time_below(lanes, flow.size, step_ms)
-    if threshold is not None:
-        _name_threshold(lanes[1], threshold)
+    _name_scale(lanes[1])
     return lanes
 
 
 def _check_threshold(threshold: float) -> None:
-    if not np.isfinite(threshold):
-        raise SigpropError(f"threshold is {threshold}; expected a finite number.")
+    number("threshold", threshold)
 
 
 def _choose(volts: Array, spikes: Array | None, neurons: int | Sequence[int]) -> list[int]:
     count = volts.shape[1]
     if not isinstance(neurons, int):
-        chosen = [int(n) for n in neurons]
+        chosen = list(axes("neurons", neurons))
         for neuron in chosen:
             if not 0 <= neuron < count:
                 raise SigpropError(
@@ -193,23 +197,31 @@ def _draw_lane(
         label="voltage",
     )
     low, high = min(float(volts.min()), 0.0), float(volts.max())
-    ticks = [0.0]
+    wanted = [0.0, low, high]
     if threshold is not None:
         lane.axhline(
             threshold, color=GREY, linewidth=0.8, linestyle=(0, (4, 3)), label="threshold", zorder=1
         )
         low, high = min(low, threshold), max(high, threshold)
-        ticks = sorted({0.0, float(threshold)})
+        wanted = [float(threshold), *wanted]
     span = (high - low) or 1.0
-    if threshold is not None and abs(threshold) < _LABEL_SPACE * span:
-        ticks = [float(threshold)]  # the labels of both would overlap
     lane.set_ylim(low - 0.1 * span, high + 0.42 * span)
-    lane.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
+    ticks = _apart([float(f"{value:.2g}") for value in wanted], _LABEL_SPACE * span)
+    lane.set_yticks(ticks, [f"{tick:g}".replace("-", "−") for tick in ticks])
     if spikes is not None:
         when = np.flatnonzero(spikes > 0) * scale
         bottom, top = high + 0.16 * span, high + 0.38 * span
         marks = lane.vlines(when, bottom, top, color=INK, linewidth=1.3, label="spikes")
         marks.set_gid("spikes")
+
+
+def _apart(values: Sequence[float], least: float) -> list[float]:
+    """Return the values that are `least` apart from those before them, in rising order."""
+    kept: list[float] = []
+    for value in values:
+        if all(abs(value - other) >= least for other in kept):
+            kept.append(value)
+    return sorted(kept)
 
 
 def _name_lane(lane: Axes, name: str, colour: str) -> None:
@@ -218,10 +230,23 @@ def _name_lane(lane: Axes, name: str, colour: str) -> None:
     )
 
 
+def _neuron_name(neuron: int, shape: tuple[int, ...]) -> str:
+    """Return the name of a neuron by its index; of a feature map by map and position."""
+    if len(shape) == 3:
+        channel, y, x = (int(place) for place in np.unravel_index(neuron, shape))
+        return f"map {channel}\ny {y}, x {x}"
+    return f"neuron {neuron:,}"
+
+
 def _name_threshold(lane: Axes, threshold: float) -> None:
-    """Name the dashed line at the right of the first lane."""
+    """Name the dashed line at the right of a lane."""
     transform = lane.get_yaxis_transform()
-    note(lane, "threshold", (1.015, threshold), coords=transform, colour=GREY)
+    note(lane, f"threshold {threshold:g}", (1.015, threshold), coords=transform, colour=GREY)
+
+
+def _name_scale(lane: Axes) -> None:
+    """Name the numbers on the vertical axes, above the first lane of voltages."""
+    note(lane, "voltage", (0.0, 1.0), shift=(-3, 1), colour=GREY, ha="right", va="bottom")
 
 
 def _time_below(lanes: Sequence[Axes], steps: int, step_ms: float | None) -> None:

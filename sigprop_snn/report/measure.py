@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -142,7 +143,8 @@ class RunData:
 def gather(
     path: Path,
     *,
-    data_root: Path | None,
+    data: Any,
+    data_root: str | os.PathLike[str] | None,
     device: str | None,
     samples: int,
     model: EnergyModel | None,
@@ -154,7 +156,7 @@ def gather(
     """
     contents = read_contents(path)
     try:
-        trained = load_run(path, data_root=data_root, device=device)
+        trained = load_run(path, data=data, data_root=data_root, device=device)
     except (SigpropError, OSError) as error:
         return RunData(contents, None, None, str(error))
     with randomness.seeded(trained.config.seed):  # a noisy neuron gives the same report again

@@ -12,6 +12,8 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
+from sigprop_snn.arguments import path as as_path
+from sigprop_snn.arguments import whole
 from sigprop_snn.errors import SigpropError
 from sigprop_snn.files import write_atomically
 from sigprop_snn.monitors import Cost, EnergyModel
@@ -47,7 +49,8 @@ def write_report(
     run: str | os.PathLike[str],
     out: str | os.PathLike[str] | None = None,
     *,
-    data_root: Path | None = None,
+    data: Any = None,
+    data_root: str | os.PathLike[str] | None = None,
     device: str | None = None,
     samples: int = 500,
     model: EnergyModel | None = None,
@@ -60,6 +63,7 @@ def write_report(
     Args:
         run: the run folder.
         out: the file to write, ending in ".html"; `report.html` in the run folder if not given.
+        data: the data of a run that was trained on data from outside; see `train`.
         data_root: where the data are now; as in the run's configuration if not given.
         device: the device to compute on; as in the run's configuration if not given.
         samples: about how many test samples to take for cost, health and voltages.
@@ -72,13 +76,12 @@ def write_report(
         SigpropError: if there is no run in that folder, `samples` is not positive, or `out` can't
             be written.
     """
-    if samples < 1:
-        raise SigpropError(f"samples is {samples}; expected 1 or more")
-    run = Path(run)
-    target = Path(out if out is not None else run / REPORT).expanduser()
+    samples = whole("samples", samples)
+    run = as_path("run", run)
+    target = as_path("out", run / REPORT if out is None else out)
     if target.suffix.lower() != ".html":
         raise SigpropError(f"out is {str(target)!r}; expected a name that ends in '.html'")
-    found = gather(run, data_root=data_root, device=device, samples=samples, model=model)
+    found = gather(run, data=data, data_root=data_root, device=device, samples=samples, model=model)
     text = page(found)
     return write_atomically(
         target, lambda file: file.write_text(text, encoding="utf-8"), make_folders=True

@@ -10,7 +10,10 @@ from sigprop_snn.rules.forward_forward import ForwardForward
 from sigprop_snn.rules.local_readout import LocalReadout
 from sigprop_snn.rules.ottt import OnlineThroughTime
 from sigprop_snn.rules.predictive_forward_forward import PredictiveForwardForward
+from sigprop_snn.rules.signal_propagation import SignalPropagation
+from sigprop_snn.rules.surrogate import SurrogateRule
 from sigprop_snn.rules.target_propagation import TargetPropagation
+from sigprop_snn.rules.voltage import VoltageRule
 
 __all__ = [
     "RULES",
@@ -26,5 +29,8 @@ __all__ = [
     "OnlineThroughTime",
     "PredictiveForwardForward",
     "RuleChoice",
+    "SignalPropagation",
+    "SurrogateRule",
     "TargetPropagation",
+    "VoltageRule",
 ]

@@ -10,6 +10,7 @@ from sigprop_snn.layers.block import LayerRule
 from sigprop_snn.layers.contracts import Needs
 from sigprop_snn.layers.rule import Rule
 from sigprop_snn.predict import Predict
+from sigprop_snn.recipe import Recipe
 from sigprop_snn.rules.backpropagation import Backpropagation
 from sigprop_snn.rules.direct_feedback import DirectFeedbackAlignment, DirectRandomTarget
 from sigprop_snn.rules.eprop import EProp
@@ -35,7 +36,7 @@ class RuleChoice:
         make: makes the rule for a network's layout.
         needs: the rule's demands on hardware.
         signal: the rule's learning signal, a name in `SIGNALS`.
-        loss: the rule's local loss, a name in `LOSSES`.
+        loss: the rule's local loss, a name in `LOSSES`; None is the data set's.
         predict: how the network predicts, if the rule decides it.
         neuron: the rule's neuron, a name in `NEURONS`; None accepts any.
         recipe: settings that replace the data set's, by their names in `TrainConfig`.
@@ -49,12 +50,19 @@ class RuleChoice:
     make: Callable[[Layout], Rule | LayerRule]
     needs: Needs
     signal: str = "context"
-    loss: str = "dot-product"
+    loss: str | None = None
     predict: Predict | None = None
     neuron: str | None = None
     recipe: Mapping[str, Any] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict)
     ignores: tuple[str, ...] = ()
+
+    def loss_of(self, recipe: Recipe) -> str:
+        """Return the local loss for a data set with this recipe, a name in `LOSSES`."""
+        if self.loss is not None:
+            return self.loss
+        # A loss without an effect must not give the network weights of its own.
+        return Recipe.loss if "loss" in self.ignores else recipe.loss
 
 
 # These rules compare nothing with a context: the target enters at the readout.
@@ -80,7 +88,7 @@ RULES: dict[str, RuleChoice] = {
         loss="goodness",
         predict="vote",
         neuron="rate",
-        recipe={"network": "mlp", "steps": 1, "epochs": 15},
+        recipe={"network": "mlp", "sources": 1, "steps": 1, "epochs": 15},
         options={"norm": "length", "gain": 1.0},
     ),
     "spiking-forward-forward": RuleChoice(
@@ -91,7 +99,7 @@ RULES: dict[str, RuleChoice] = {
         loss="goodness",
         predict="vote",
         neuron="lif",
-        recipe={"network": "mlp", "steps": 6, "epochs": 8},
+        recipe={"network": "mlp", "sources": 1, "steps": 6, "epochs": 8},
         options={"norm": "length", "gain": 0.5},
         ignores=("surrogate",),
     ),
@@ -102,7 +110,7 @@ RULES: dict[str, RuleChoice] = {
         loss="goodness",
         predict="vote",
         neuron="rate",
-        recipe={"network": "mlp", "steps": 1, "epochs": 6},
+        recipe={"network": "mlp", "sources": 1, "steps": 1, "epochs": 6},
         options={"hidden": (500, 500), "norm": "length", "gain": 1.0},
         ignores=("signal",),
     ),
@@ -111,7 +119,7 @@ RULES: dict[str, RuleChoice] = {
         ErrorForward,
         ErrorForward.needs,
         neuron="hard-rate",
-        recipe={"network": "mlp", "steps": 1, "epochs": 12, "batch_size": 64},
+        recipe={"network": "mlp", "sources": 1, "steps": 1, "epochs": 12, "batch_size": 64},
         options={"gain": 1.0},
         ignores=_READOUT_ONLY,
     ),
@@ -121,7 +129,7 @@ RULES: dict[str, RuleChoice] = {
         Hebbian.needs,
         predict="vote",
         neuron="leaky-rate",
-        recipe={"network": "mlp", "steps": 8, "epochs": 10, "batch_size": 64},
+        recipe={"network": "mlp", "sources": 1, "steps": 8, "epochs": 10, "batch_size": 64},
         options={"gain": 1.0},
         ignores=_READOUT_ONLY,
     ),
@@ -131,7 +139,7 @@ RULES: dict[str, RuleChoice] = {
         Hebbian.needs,
         predict="vote",
         neuron="leaky-rate",
-        recipe={"network": "mlp", "steps": 8, "epochs": 10, "batch_size": 64},
+        recipe={"network": "mlp", "sources": 1, "steps": 8, "epochs": 10, "batch_size": 64},
         options={"gain": 1.0},
         ignores=_READOUT_ONLY,
     ),
@@ -164,7 +172,7 @@ RULES: dict[str, RuleChoice] = {
         TargetPropagation,
         TargetPropagation.needs,
         neuron="rate",
-        recipe={"steps": 1, "network": "mlp", "learning_rate": 1e-3},
+        recipe={"steps": 1, "network": "mlp", "sources": 1, "learning_rate": 1e-3},
         ignores=_READOUT_ONLY,
     ),
     "local-readout": RuleChoice(

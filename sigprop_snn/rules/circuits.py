@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from sigprop_snn.arguments import axes, positive, refused, whole
 from sigprop_snn.errors import SigpropError
 from sigprop_snn.layers.norm import LengthNorm
 
@@ -70,11 +71,11 @@ class Generator(nn.Module):
 
     def __init__(self, sizes: Sequence[int], latents: int, top: float = 1.0) -> None:
         super().__init__()
-        if latents < 1 or not 0 < top < math.inf:
-            raise SigpropError(
-                f"Generator got {latents} latents and a top of {top}; expected positive numbers"
-            )
-        self.top = top
+        sizes = axes("sizes of Generator", sizes)
+        if len(sizes) < 2 or min(sizes) < 1:
+            raise refused("sizes of Generator", sizes, "at least two positive sizes")
+        latents = whole("latents of Generator", latents)
+        self.top = positive("top of Generator", top)
         self.layers = nn.ParameterList(
             nn.Parameter(torch.randn(below, size) / size) for below, size in pairwise(sizes)
         )

@@ -8,6 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from sigprop_snn.arguments import instance
 from sigprop_snn.layers.contracts import Learned, Needs, Update
 from sigprop_snn.layers.rule import LearningNetwork, Rule
 from sigprop_snn.rules.passes import (
@@ -34,6 +35,7 @@ class DirectFeedback(nn.Module, Rule):
 
     def __init__(self, layout: Layout) -> None:
         super().__init__()
+        instance("layout", layout, Layout, "a Layout")
         self.classes = layout.classes
         self.feedback = nn.ModuleList(
             Fixed(torch.randn(layout.classes, math.prod(shape)) / math.sqrt(layout.classes))

@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from sigprop_snn.errors import UnknownNameError
+from sigprop_snn.arguments import instance, one_of
 from sigprop_snn.layers.contracts import Learned, Needs, Update
 from sigprop_snn.layers.layer_pass import Layer, plain_pass
 from sigprop_snn.layers.readout import Readout
@@ -65,8 +65,8 @@ class EProp(nn.Module, Rule):
 
     def __init__(self, layout: Layout, feedback: Feedback = "random") -> None:
         super().__init__()
-        if feedback not in FEEDBACKS:
-            raise UnknownNameError("feedback", feedback, FEEDBACKS)
+        instance("layout", layout, Layout, "a Layout")
+        one_of("feedback", feedback, FEEDBACKS)
         self.symmetric = feedback == "symmetric"
         self.feedback = nn.ModuleList(
             Fixed(torch.randn(layout.classes, math.prod(shape)) / math.sqrt(layout.classes))

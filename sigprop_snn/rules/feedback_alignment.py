@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.grad import conv2d_input
 
+from sigprop_snn.arguments import instance
 from sigprop_snn.errors import SigpropError
 from sigprop_snn.layers.block import Block
 from sigprop_snn.layers.contracts import Learned, Needs, Update
@@ -47,6 +48,7 @@ class FeedbackAlignment(nn.Module, Rule):
 
     def __init__(self, layout: Layout) -> None:
         super().__init__()
+        instance("layout", layout, Layout, "a Layout")
         self.feedback = nn.ModuleList(
             nn.ModuleList(Fixed(_drawn(shape)) for shape in shapes) for shapes in layout.weights
         )

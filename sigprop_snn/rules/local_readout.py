@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sigprop_snn.errors import UnknownNameError
+from sigprop_snn.arguments import instance, one_of, positive, truth
 from sigprop_snn.layers.contracts import Learned, Needs, Response, Stage, Update
 from sigprop_snn.layers.layer_pass import plain_pass
 from sigprop_snn.layers.rule import LearningNetwork, Rule
@@ -56,8 +56,10 @@ class LocalReadout(nn.Module, Rule):
         gain: float = 1.0,
     ) -> None:
         super().__init__()
-        if error not in LOCAL_ERRORS:
-            raise UnknownNameError("local error", error, LOCAL_ERRORS)
+        instance("layout", layout, Layout, "a Layout")
+        one_of("local error", error, LOCAL_ERRORS)
+        learned = truth("learned of LocalReadout", learned)
+        gain = positive("gain of LocalReadout", gain)
         self.error = error
         self.learned = learned
         self.readouts = nn.ModuleList(

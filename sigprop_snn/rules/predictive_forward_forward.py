@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sigprop_snn.arguments import instance, not_negative, number, positive, whole
 from sigprop_snn.errors import SigpropError
 from sigprop_snn.layers.contracts import LayerReport, Learned, Response, Stage, Update
 from sigprop_snn.layers.layer_pass import plain_pass
@@ -73,19 +74,20 @@ class PredictiveForwardForward(Rule, nn.Module):
         group: int = 10,
     ) -> None:
         super().__init__()
+        instance("layout", layout, Layout, "a Layout")
         if any(len(shape) != 1 for shape in (*layout.currents, *layout.outputs)):
             raise SigpropError(
                 f"PredictiveForwardForward got blocks with currents {list(layout.currents)}; "
                 "expected fully connected blocks"
             )
-        if steps < 1 or not 0 <= leak < 1 or not 0 < label < math.inf or not noise >= 0:
-            raise SigpropError(
-                f"PredictiveForwardForward got {steps} steps, leak {leak}, label {label} and "
-                f"noise {noise}; expected at least 1 step, a leak below 1, and positive numbers"
-            )
+        rule = "PredictiveForwardForward"
         sizes = [shape[0] for shape in layout.currents]
-        self.classes, self.steps, self.leak = layout.classes, steps, leak
-        self.label, self.noise = label, noise
+        self.classes, self.steps = layout.classes, whole(f"steps of {rule}", steps)
+        expected = "a number >= 0 and < 1"
+        self.leak = number(f"leak of {rule}", leak, expected, lambda x: 0 <= x < 1)
+        self.label = positive(f"label of {rule}", label)
+        self.noise = not_negative(f"noise of {rule}", noise)
+        latents, group = whole(f"latents of {rule}", latents), whole(f"group of {rule}", group)
         above = [*sizes[1:], layout.classes]
         self.surroundings = nn.ModuleList(
             Surroundings(size, over, group) for size, over in zip(sizes, above, strict=True)

@@ -8,6 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from sigprop_snn.arguments import instance, not_negative, positive
 from sigprop_snn.errors import SigpropError
 from sigprop_snn.layers.block import Block
 from sigprop_snn.layers.contracts import Learned, Needs, Update
@@ -62,17 +63,15 @@ class TargetPropagation(nn.Module, Rule):
 
     def __init__(self, layout: Layout, *, step: float = 0.5, noise: float = 0.1) -> None:
         super().__init__()
+        instance("layout", layout, Layout, "a Layout")
         for shape in layout.outputs:
             if len(shape) != 1:
                 raise SigpropError(
                     f"{_NAME} works only with fully connected blocks; expected outputs of "
                     f"one axis, found {list(shape)}"
                 )
-        if not (step > 0 and noise >= 0):
-            raise SigpropError(
-                f"{_NAME} has step {step} and noise {noise}; expected step > 0 and noise >= 0"
-            )
-        self.step, self.noise = step, noise
+        self.step = positive(f"step of {_NAME}", step)
+        self.noise = not_negative(f"noise of {_NAME}", noise)
         sizes = [shape[0] for shape in layout.outputs]
         self.inverses = nn.ModuleList(nn.Linear(above, below) for below, above in pairwise(sizes))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from sigprop_snn.arguments import instance
 from sigprop_snn.shapes import Layout
 from sigprop_snn.signals.base import ProjectedContext, Signal
 from sigprop_snn.signals.conditioned_context import ConditionedContext
@@ -51,11 +52,13 @@ def label_overlay(layout: Layout) -> LabelOverlay:
 
 def vector_context(layout: Layout) -> VectorContext:
     """Each sample's target vector, projected to a current; for regression, not in the catalogue."""
+    instance("layout", layout, Layout, "a Layout")
     return VectorContext(layout.classes, layout.currents[0], gain=layout.gain)
 
 
 def multi_label_context(layout: Layout) -> MultiLabelContext:
     """Each label's projected context; for several labels per sample, not in the catalogue."""
+    instance("layout", layout, Layout, "a Layout")
     return MultiLabelContext(layout.classes, layout.currents[0], gain=layout.gain)
 
 

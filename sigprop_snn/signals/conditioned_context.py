@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sigprop_snn.errors import SigpropError
+from sigprop_snn.arguments import axes, not_negative, positive, truth, whole
 from sigprop_snn.signals.base import Entry, Signal, as_current, check_sizes, drawn_weights
 
 
@@ -54,18 +54,17 @@ class ConditionedContext(Signal):
         gain: float = 1.0,
     ) -> None:
         super().__init__()
+        shape = axes("shape of ConditionedContext", shape)
+        features = math.prod(axes("inputs of ConditionedContext", inputs))
         check_sizes(self, classes, shape)
-        if wrong < 1 or rank < 1 or not 0 <= share < float("inf"):
-            raise SigpropError(
-                f"ConditionedContext has wrong {wrong}, rank {rank} and share {share}; expected "
-                "wrong >= 1, rank >= 1 and share >= 0"
-            )
-        self.classes = classes
-        self.shape = tuple(shape)
-        self.wrong = min(wrong, classes - 1)
-        self.share = share
-        self.gain = gain
-        features = math.prod(inputs)
+        wrong = whole("wrong of ConditionedContext", wrong)
+        rank = whole("rank of ConditionedContext", rank)
+        learned = truth("learned of ConditionedContext", learned)
+        self.classes = whole("classes of ConditionedContext", classes)
+        self.shape = shape
+        self.wrong = min(wrong, self.classes - 1)
+        self.share = not_negative("share of ConditionedContext", share)
+        self.gain = positive("gain of ConditionedContext", gain)
         self.projection = drawn_weights(classes, shape, learned=learned)
         self.of_input = drawn_weights(rank, shape, learned=learned)
         self.register_buffer("mixture", torch.randn(features, rank) / features**0.5)

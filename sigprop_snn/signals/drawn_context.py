@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sigprop_snn.errors import UnknownNameError
+from sigprop_snn.arguments import axes, one_of, positive, truth, whole
 from sigprop_snn.neurons.stepwise import with_contexts
 from sigprop_snn.signals.base import Entry, Signal, check_sizes
 
@@ -70,10 +70,12 @@ class DrawnContext(Signal):
         gain: float = 1.0,
     ) -> None:
         super().__init__()
+        inputs = axes("inputs of DrawnContext", inputs)
         check_sizes(self, classes, inputs)
-        if pictures not in PICTURES:
-            raise UnknownNameError("kind of pictures", pictures, PICTURES)
-        self.classes = classes
+        one_of("kind of pictures", pictures, PICTURES)
+        learned = truth("learned of DrawnContext", learned)
+        gain = positive("gain of DrawnContext", gain)
+        self.classes = classes = whole("classes of DrawnContext", classes)
         self.pictures = pictures
         if pictures == "mean":
             self.register_buffer("picture", torch.zeros(classes, *inputs))

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from sigprop_snn.arguments import axes, instance, positive, whole
 from sigprop_snn.errors import SigpropError
 from sigprop_snn.neurons.stepwise import is_constant
 from sigprop_snn.signals.base import Entry, Signal
@@ -39,16 +40,16 @@ class LabelOverlay(Signal):
 
     def __init__(self, classes: int, sample: tuple[int, ...], *, strength: float = 4.0) -> None:
         super().__init__()
+        classes = whole("classes of LabelOverlay", classes, 0)
+        sample = axes("sample of LabelOverlay", sample)
         if classes < 2 or math.prod(sample) < classes:
             raise SigpropError(
                 f"LabelOverlay got {classes} classes and samples of shape {list(sample)}; "
                 "expected at least 2 classes and as many inputs"
             )
-        if not 0 < strength < math.inf:
-            raise SigpropError(f"LabelOverlay has strength {strength}; expected a positive number")
         self.classes = classes
-        self.sample = tuple(sample)
-        self.strength = strength
+        self.sample = sample
+        self.strength = positive("strength of LabelOverlay", strength)
 
     def enter(self, inputs: Tensor, labels: Tensor | None, beliefs: Tensor | None = None) -> Entry:
         """Return the neutral samples, followed by the contexts of each sample.
@@ -106,7 +107,22 @@ def wrong_labels(labels: Tensor, classes: int, beliefs: Tensor | None = None) ->
         classes: C.
         beliefs: weight of each label in the draw, `[B, C]`, not negative; the right label's
             weight is ignored. If None, all wrong labels are equally likely.
+
+    Raises:
+        SigpropError: if the labels are no whole numbers below C, or the beliefs no tensor for them.
     """
+    instance("labels", labels, Tensor, "a tensor [B]")
+    classes = whole("classes", classes, 2)
+    if labels.dim() != 1 or labels.is_floating_point():
+        raise SigpropError(
+            f"labels are {labels.dtype} of shape {list(labels.shape)}; expected integers [B]"
+        )
+    if beliefs is not None:
+        instance("beliefs", beliefs, Tensor, "a tensor [B, C]")
+        if beliefs.shape != (len(labels), classes):
+            raise SigpropError(
+                f"beliefs have shape {list(beliefs.shape)}; expected {[len(labels), classes]}"
+            )
     if beliefs is None:
         beliefs = torch.ones(len(labels), classes, device=labels.device)
     # If all other beliefs are 0, all wrong labels are equally likely.

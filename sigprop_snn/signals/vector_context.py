@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from sigprop_snn.answers import Answers
+from sigprop_snn.arguments import axes, positive, truth, whole
 from sigprop_snn.errors import SigpropError
 from sigprop_snn.signals.base import (
     Entry,
@@ -59,16 +60,14 @@ class VectorContext(Signal):
         gain: float = 1.0,
     ) -> None:
         super().__init__()
+        shape = axes("shape of VectorContext", shape)
         check_sizes(self, size, shape, fewest=1)
-        if not 0 < width < float("inf") or cells < 1:
-            raise SigpropError(
-                f"VectorContext has width {width} and {cells} cells; expected width > 0 and at "
-                "least one cell"
-            )
-        self.classes = size
-        self.shape = tuple(shape)
-        self.width = width
-        self.gain = gain
+        cells = whole("cells of VectorContext", cells)
+        learned = truth("learned of VectorContext", learned)
+        self.classes = size = whole("size of VectorContext", size)
+        self.shape = shape
+        self.width = width = positive("width of VectorContext", width)
+        self.gain = positive("gain of VectorContext", gain)
         self.projection = drawn_weights(cells, shape, learned=learned)
         self.register_buffer("frequency", torch.randn(size, cells) / width)
         self.register_buffer("phase", 2 * torch.pi * torch.rand(cells))

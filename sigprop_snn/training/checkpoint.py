@@ -15,6 +15,7 @@ from typing import Any, BinaryIO
 
 import torch
 
+from sigprop_snn.arguments import path as as_path
 from sigprop_snn.errors import SigpropError
 
 FORMAT = 1
@@ -60,13 +61,14 @@ def write_checkpoint(path: Path, state: dict[str, Any]) -> None:
         file.write(_MARK + digest)
 
 
-def load_checkpoint(path: Path) -> dict[str, Any]:
+def load_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
     """Return the content of a checkpoint. Code in the file never runs.
 
     Raises:
         SigpropError: if the file is missing or damaged, or holds other things than plain values
             and tensors.
     """
+    path = as_path("path", path)
     place = f"checkpoint {str(path)!r}"
     try:
         with path.open("rb") as file:

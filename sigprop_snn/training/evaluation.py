@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from sigprop_snn.arguments import instance, refused
+from sigprop_snn.arguments import instance, refused, whole
 from sigprop_snn.data.source import derive_seed
 from sigprop_snn.errors import SigpropError
 from sigprop_snn.network import Answers, Network, Stage, correct
@@ -124,7 +124,7 @@ def judge(
         seed: the seed.
         watch: as in `evaluate`.
     """
-    with randomness.seeded(derive_seed(seed, _JUDGING)):
+    with randomness.seeded(derive_seed(whole("seed", seed, 0), _JUDGING)):
         return evaluate(network, batches, watch)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import shlex
@@ -14,6 +13,13 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+try:
+    import fcntl
+except ImportError as error:
+    raise ImportError(
+        "sigprop_snn needs the file locks of Linux or macOS; on Windows, run it in WSL"
+    ) from error
 
 from sigprop_snn.arguments import path as as_path
 from sigprop_snn.config import NOT_OF_THE_RESULT, TrainConfig
@@ -42,7 +48,7 @@ class RunFolder:
         self._saved_at = time.monotonic()
 
     @classmethod
-    def create(cls, path: Path | str) -> RunFolder:
+    def create(cls, path: str | os.PathLike[str]) -> RunFolder:
         """Make the folder of a new run.
 
         Raises:
@@ -69,7 +75,7 @@ class RunFolder:
         return cls(path)
 
     @classmethod
-    def existing(cls, path: Path | str) -> RunFolder:
+    def existing(cls, path: str | os.PathLike[str]) -> RunFolder:
         """Return the folder of an earlier run.
 
         Raises:
@@ -104,7 +110,13 @@ class RunFolder:
         Raises:
             SigpropError: if another process has the lock.
         """
-        handle = os.open(self.path, os.O_RDONLY)
+        try:
+            handle = os.open(self.path, os.O_RDONLY)
+        except OSError as error:
+            raise SigpropError(
+                f"run folder {str(self.path)!r} can't be opened ({error.strerror}); expected a "
+                "folder with read permission"
+            ) from error
         try:
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -122,16 +134,19 @@ class RunFolder:
     def load(
         self,
         *,
-        data_root: Path | str | None = None,
+        data_root: str | os.PathLike[str] | None = None,
         device: str | None = None,
+        epochs: int | None = None,
     ) -> tuple[TrainConfig, dict[str, Any] | None]:
         """Return the run's resolved configuration, and its checkpoint if there is one.
 
-        Nothing in the folder is changed.
+        Nothing in the folder is changed. The configuration may have another number of epochs than
+        the checkpoint: the run then goes on to this number.
 
         Args:
             data_root: replaces the configuration's folder of data sets, if not None.
             device: replaces the configuration's device, if not None.
+            epochs: replaces the configuration's number of epochs, if not None.
 
         Raises:
             SigpropError: if a file is damaged or does not fit the others. The message names it.
@@ -141,6 +156,8 @@ class RunFolder:
             config = replace(config, data_root=as_path("data_root", data_root))
         if device is not None:
             config = replace(config, device=device)
+        if epochs is not None:
+            config = replace(config, epochs=epochs)
         config = config.resolved()
         if not self.has(CHECKPOINT):
             for name in (METRICS, SUMMARY):
@@ -153,6 +170,7 @@ class RunFolder:
         checkpoint = load_run_checkpoint(self.path / CHECKPOINT)
         self._check_config(config, checkpoint["config"])
         self._check_metrics(checkpoint["history"])
+        self._check_epochs(config, len(checkpoint["history"]))
         return config, checkpoint
 
     def config(self) -> TrainConfig:
@@ -208,7 +226,20 @@ class RunFolder:
         """Delete files that a killed process did not finish."""
         for name in (CONFIG, METRICS, CHECKPOINT, SUMMARY):
             for partial in self.path.glob(f".{name}.*"):
-                partial.unlink(missing_ok=True)
+                self._delete(partial)
+
+    def remove_summary(self) -> None:
+        """Delete the summary of a run that goes on."""
+        self._delete(self.path / SUMMARY)
+
+    def _delete(self, path: Path) -> None:
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise SigpropError(
+                f"{str(path)!r} can't be deleted ({error.strerror}); expected a run folder with "
+                "write permission"
+            ) from error
 
     def remove(self) -> None:
         """Delete the folder with all its files."""
@@ -218,12 +249,20 @@ class RunFolder:
         place = f"checkpoint {str(self.path / CHECKPOINT)!r}"
         expected = config_of(settings_of(saved, place), place).as_json()
         for key, value in config.as_json().items():
-            if key not in NOT_OF_THE_RESULT and value != expected[key]:
+            if key not in (*NOT_OF_THE_RESULT, "epochs") and value != expected[key]:
                 raise SigpropError(
                     f"{str(self.path / CONFIG)!r} has {value!r} for {key}, but {place} was made "
                     f"with {expected[key]!r}; expected the same. For a run with other settings: "
                     f"sigprop-snn train --config {shlex.quote(str(self.path / CONFIG))}"
                 )
+
+    def _check_epochs(self, config: TrainConfig, done: int) -> None:
+        assert config.epochs is not None  # resolved
+        if config.epochs < done:
+            raise SigpropError(
+                f"epochs is {config.epochs}, but the run in {str(self.path)!r} has learned "
+                f"{done}; expected {done} or more"
+            )
 
     def _check_metrics(self, history: list[Any]) -> None:
         # The last line may be missing: a run can be killed before it writes it.

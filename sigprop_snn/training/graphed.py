@@ -12,6 +12,7 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 from torch import Tensor
 
+from sigprop_snn.arguments import instance
 from sigprop_snn.errors import SigpropError
 from sigprop_snn.network import Learned, Network
 from sigprop_snn.training.optimizers import LocalOptimizers
@@ -45,6 +46,8 @@ class GraphedStep:
         *,
         precision: torch.dtype | None = None,
     ) -> None:
+        instance("network", network, Network, "a Network")
+        instance("optimizers", optimizers, LocalOptimizers, "LocalOptimizers")
         device = next(network.parameters()).device
         if device.type != "cuda":
             raise SigpropError(

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
+import os
 import shlex
-import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from sigprop_snn.arguments import instance, refused
 from sigprop_snn.config import TrainConfig
+from sigprop_snn.data import Batches
 from sigprop_snn.data.source import derive_seed
-from sigprop_snn.device import peak_memory_mb, to_device
+from sigprop_snn.device import named_memory_errors, peak_memory_mb, to_device
 from sigprop_snn.errors import RunStoppedError
 from sigprop_snn.monitors import HealthCheck
 from sigprop_snn.network import Learned, Stage, learn_in_parts
@@ -26,103 +27,194 @@ from sigprop_snn.training import randomness
 from sigprop_snn.training.evaluation import Evaluation, judge
 from sigprop_snn.training.folder import CHECKPOINT, CONFIG, SUMMARY, RunFolder, free_name
 from sigprop_snn.training.metrics import epoch_line, run_summary
+from sigprop_snn.training.own_data import config_for, data_of, given_data
+from sigprop_snn.training.progress import Progress, waiting
+from sigprop_snn.training.randomness import with_own_states
 from sigprop_snn.training.result import Trained
-from sigprop_snn.training.run import TrainingRun, rounding_note, warn_of_ignored
+from sigprop_snn.training.run import (
+    TrainingRun,
+    load_weights,
+    rounding_note,
+    schedule_note,
+    warn_of_ignored,
+)
 from sigprop_snn.training.stopping import Stop, StopAskedError, stop_on_signals
-from sigprop_snn.training.tensorboard import open_tensorboard, require_tensorboard
+from sigprop_snn.training.tensorboard import open_tensorboard, require_tensorboard, scalars
 
-_LEARNING = 1  # number of the stream of random numbers; evaluation has another
+_LEARNING, _LOADING = 1, 3  # numbers of streams of random numbers; evaluation has number 2
+
+
+Say = Callable[[str], object]
+"""Receives lines of text about the progress."""
+
+Log = Callable[[dict[str, float]], object]
+"""Receives numbers by name, such as `wandb.log`."""
+
+
+@dataclass(frozen=True)
+class Listeners:
+    """Who hears of a run.
+
+    Attributes:
+        say: receives lines of text.
+        on_epoch: receives the numbers of each epoch, or None.
+        on_batch: receives the numbers of each batch, or None.
+
+    Raises:
+        SigpropError: if one is no function.
+    """
+
+    say: Say
+    on_epoch: Log | None = None
+    on_batch: Log | None = None
+
+    def __post_init__(self) -> None:
+        if not callable(self.say):
+            raise refused("say", self.say, "a function of one line of text, such as print")
+        for name in ("on_epoch", "on_batch"):
+            log = getattr(self, name)
+            if log is not None and not callable(log):
+                raise refused(name, log, "a function of a dict of numbers, such as wandb.log")
 
 
 def train(
-    config: TrainConfig, say: Callable[[str], object] = print, *, catch_signals: bool = False
+    config: TrainConfig,
+    say: Say = print,
+    *,
+    data: Any = None,
+    on_epoch: Log | None = None,
+    on_batch: Log | None = None,
+    catch_signals: bool = False,
 ) -> Trained:
     """Train a network and write the run folder.
 
+    Runs in several threads take turns, because torch has one random generator for all threads.
+
     Args:
         config: the settings; the data set and the rule give the defaults of those that are None.
+            With `data`, its `dataset` is a name of your choice.
         say: receives lines of text about the progress.
-        catch_signals: whether SIGINT and SIGTERM save the run and stop it. This changes the signal
-            handlers of the process.
+        data: your own data: a `Data`; or batches to learn from, pairs (inputs `[T, B, ...]`, labels
+            `[B]`) in a list, a `DataLoader` or another iterable that can be read again and again;
+            or a tuple (train, test) or (train, test, validation) of these. Batches are read once
+            before the run, to count samples and classes. A loader that draws random numbers draws
+            them from states of its own, so a resumed run gets the batches of an uninterrupted one,
+            unless the loader has a `torch.Generator`.
+        on_epoch: receives the numbers of each epoch by name, such as "epoch", "accuracy/test",
+            "accuracy/block1" and "loss/block1"; for example `wandb.log`.
+        on_batch: receives the numbers of each batch: "epoch", "batch", "accuracy/batch",
+            "learning_rate/block1" and "loss/block1". On a GPU each call waits for the batch.
+        catch_signals: whether SIGINT, SIGTERM and SIGHUP save the run and stop it. This changes the
+            signal handlers of the process.
 
     Raises:
-        SigpropError: if the configuration, the data or the run folder can't be used. If this
-            happens before the first checkpoint, the run folder is deleted.
+        SigpropError: if the configuration, the data or the run folder can't be used, or memory runs
+            out. If this happens before the first checkpoint, the run folder is deleted.
         RunStoppedError: if a signal stopped the run.
     """
     instance("config", config, TrainConfig, "a TrainConfig")
-    _check_say(say)
-    config = config.resolved()
-    if config.tensorboard:
-        require_tensorboard()
-    run = TrainingRun.new(config)
-    warn_of_ignored(config, run.network)
-    stem = f"{config.dataset}-{config.network}-{config.rule}-seed{config.seed}"
-    folder = RunFolder.create(config.out or free_name(Path("runs"), stem))
-    with folder.locked():
-        say(run.description())
-        try:
-            folder.write_json(CONFIG, config.as_json())
-            return _finish(run, folder, say, catch_signals=catch_signals)
-        except BaseException:
-            if not folder.has(CHECKPOINT):
-                folder.remove()
-            raise
+    listeners = Listeners(say, on_epoch, on_batch)
+    with randomness.turn(say), named_memory_errors():
+        given = None
+        if data is not None:
+            counting = waiting(say, "reading the data once, to count samples and classes")
+            with counting, randomness.seeded(config.seed):
+                given = data_of(data, config.dataset)
+                config = config_for(config, given)
+        elif config.own_data:
+            given_data(config, data)
+        config = config.resolved()
+        if config.tensorboard:
+            require_tensorboard()
+        with waiting(say, f"reading {config.dataset} and building the network"):
+            run = TrainingRun.new(config, given)
+        warn_of_ignored(config, run.network)
+        origin = None
+        if config.init_from is not None:
+            origin = load_weights(run.network, config.init_from)
+        stem = f"{config.dataset}-{config.network}-{config.rule}-seed{config.seed}"
+        folder = RunFolder.create(config.out or free_name(Path("runs"), stem))
+        with folder.locked():
+            say(run.description())
+            if origin is not None:
+                say(origin)
+            try:
+                folder.write_json(CONFIG, config.as_json())
+                return _finish(run, folder, listeners, catch_signals=catch_signals)
+            except BaseException:
+                if not folder.has(CHECKPOINT):
+                    folder.remove()
+                raise
 
 
 def resume(
-    path: Path | str,
-    say: Callable[[str], object] = print,
+    path: str | os.PathLike[str],
+    say: Say = print,
     *,
-    data_root: Path | str | None = None,
+    epochs: int | None = None,
+    data: Any = None,
+    data_root: str | os.PathLike[str] | None = None,
     device: str | None = None,
+    on_epoch: Log | None = None,
+    on_batch: Log | None = None,
     catch_signals: bool = False,
 ) -> Trained:
-    """Continue a run that was stopped or killed.
+    """Continue a run that was stopped or killed, or a finished run to more epochs.
 
     On a CPU, with the same version of torch and the same number of threads, the weights at the end
     equal those of an uninterrupted run bit by bit. A finished run is returned as it is.
 
+    With another number of epochs, the learning rate continues as in a run that had this number from
+    the start. Under a schedule that falls, it rises when a finished run goes on. Under "constant"
+    the weights equal those of an uninterrupted run of that many epochs bit by bit.
+
     Args:
         path: the run folder.
         say: as in `train`.
+        epochs: the number of epochs of the whole run, if not that of the run.
+        data: as in `train`, for a run that was trained on data from outside.
         data_root: the folder that holds the data sets now, if not that of the run.
         device: the device to compute on now, if not that of the run.
+        on_epoch: as in `train`.
+        on_batch: as in `train`.
         catch_signals: as in `train`.
 
     Raises:
-        SigpropError: if the folder holds no run, a file is damaged or does not fit the others, or
-            the data are others than those of the run. Nothing is written then.
+        SigpropError: if the folder holds no run, a file is damaged or does not fit the others, the
+            data are others than those of the run, or `epochs` is below what the run has learned.
+            Nothing is written then.
         RunStoppedError: if a signal stopped the run.
     """
-    _check_say(say)
+    listeners = Listeners(say, on_epoch, on_batch)
     folder = RunFolder.existing(path)
-    with folder.locked():
-        config, checkpoint = folder.load(data_root=data_root, device=device)
+    with randomness.turn(say), named_memory_errors(), folder.locked():
+        config, checkpoint = folder.load(data_root=data_root, device=device, epochs=epochs)
         if config.tensorboard:
             require_tensorboard()
-        run = TrainingRun.new(config)
-        note = None
+        with waiting(say, f"reading {config.dataset} and building the network"):
+            run = TrainingRun.new(config, given_data(config, data))
+        notes = []
         if checkpoint is not None:
             run.restore(checkpoint, str(folder.path / CHECKPOINT))
-            note = rounding_note(checkpoint)
+            notes = [rounding_note(checkpoint), schedule_note(config, checkpoint)]
         say(run.description())
         say(run.position() if run.is_over() else f"continues {run.position()}")
-        if note is not None:
-            say(note)
+        for note in notes:
+            if note is not None:
+                say(note)
         folder.remove_partial_files()
+        if epochs is not None:
+            stored = replace(folder.config(), epochs=epochs)
+            folder.write_json(CONFIG, stored.resolved().as_json())
+        if not run.is_over():
+            folder.remove_summary()
         if folder.metrics() != run.history:
             folder.write_metrics(run.history)
-        return _finish(run, folder, say, catch_signals=catch_signals)
-
-
-def _check_say(say: object) -> None:
-    if not callable(say):
-        raise refused("say", say, "a function of one line of text, such as print")
+        return _finish(run, folder, listeners, catch_signals=catch_signals)
 
 
 def _finish(
-    run: TrainingRun, folder: RunFolder, say: Callable[[str], object], *, catch_signals: bool
+    run: TrainingRun, folder: RunFolder, listeners: Listeners, *, catch_signals: bool
 ) -> Trained:
     """Learn until the run is over, and write the summary."""
     was_over = run.is_over()
@@ -130,12 +222,12 @@ def _finish(
         if run.random_states is not None:
             randomness.restore(run.random_states)
         if not was_over:
-            _learn(run, folder, say, catch_signals=catch_signals)
+            _learn(run, folder, listeners, catch_signals=catch_signals)
     epoch = run.choose_epoch()
     if run.best is not None:
-        say(
+        listeners.say(
             f"kept: epoch {epoch} of {len(run.history)}, with validation accuracy "
-            f"{run.best.accuracy:.4f}"
+            f"{100 * run.best.accuracy:.2f} %"
         )
     if was_over and folder.has(SUMMARY):
         summary = folder.summary()
@@ -152,25 +244,32 @@ def _finish(
 
 
 def _learn(
-    run: TrainingRun, folder: RunFolder, say: Callable[[str], object], *, catch_signals: bool
+    run: TrainingRun, folder: RunFolder, listeners: Listeners, *, catch_signals: bool
 ) -> None:
     """Learn epoch by epoch until the run is over or a signal stops it."""
-    health = HealthCheck(
-        run.network, classes=run.data.classes, labels=run.data.train.labels, say=say
-    )
     opened = open_tensorboard(folder.path, run.config.tensorboard, len(run.history))
-    with opened as board, stop_on_signals(catch_signals) as stop:
+    with (
+        opened as board,
+        Progress(run, listeners.say) as progress,
+        stop_on_signals(catch_signals) as stop,
+    ):
+        health = HealthCheck(
+            run.network, classes=run.data.classes, labels=run.data.train.labels, say=progress.say
+        )
+        learning = Learning(run, folder, stop, progress, listeners.on_batch)
         try:
             while not run.is_over():
-                record = _learn_epoch(run, folder, stop, health)
+                record = learning.epoch(health)
                 # This order survives a kill at any place: a resumed run drops TensorBoard records
                 # that the checkpoint lacks, and rewrites lines that the metrics lack.
                 if board is not None:
                     board.add(record)
                 folder.save_checkpoint(run.checkpoint())
                 folder.write_metrics(run.history)
-                say(epoch_line(record, run.epochs))
+                progress.say(epoch_line(record, run.epochs))
                 health.report()
+                if listeners.on_epoch is not None:
+                    listeners.on_epoch({"epoch": record["epoch"], **scalars(record)})
         except StopAskedError:
             assert stop.asked is not None
             folder.save_checkpoint(run.checkpoint())
@@ -181,73 +280,108 @@ def _learn(
             ) from None
 
 
-def _learn_epoch(
-    run: TrainingRun, folder: RunFolder, stop: Stop, health: HealthCheck
-) -> dict[str, Any]:
-    """Learn from the rest of the current epoch, evaluate the network, and return the record."""
-    number, data = len(run.history) + 1, run.data
-    _learn_batches(run, folder, stop, number)
-    validated = None
-    if data.validation is not None and run.config.chooses_epoch:
-        validated = _judge(run, stop.watch(data.validation))
-    tested = _judge(run, stop.watch(data.test), health.watch)
-    record = run.metrics.record(number, tested, validated)
-    run.finish_epoch(record)
-    return record
+@dataclass(frozen=True)
+class Learning:
+    """Learning from the batches of a run.
+
+    Attributes:
+        run: the run.
+        folder: its folder.
+        stop: a request to stop.
+        progress: the progress bar.
+        on_batch: receives the numbers of each batch, or None.
+    """
+
+    run: TrainingRun
+    folder: RunFolder
+    stop: Stop
+    progress: Progress
+    on_batch: Log | None
+
+    def epoch(self, health: HealthCheck) -> dict[str, Any]:
+        """Learn from the rest of the current epoch, test the network, and return the record."""
+        run, data = self.run, self.run.data
+        number = len(run.history) + 1
+        self._learn_batches(number)
+        validated = None
+        if data.validation is not None and run.config.chooses_epoch:
+            validated = self._judge(data.validation, "validating")
+        tested = self._judge(data.test, "testing", health.watch)
+        record = run.metrics.record(number, tested, validated)
+        run.finish_epoch(record)
+        return record
+
+    def _learn_batches(self, number: int) -> None:
+        """Learn from the rest of an epoch's batches, and save from time to time."""
+        run = self.run
+        batches = self.progress.learning(self.stop.watch(_batches_of(run, number)))
+        mark = time.perf_counter()
+        for inputs, labels in batches:
+            run.network.train()
+            inputs, labels = to_device(inputs, run.device), labels.to(run.device)
+            with self.progress.first("compiling kernels, which are kept for later runs"):
+                learned = self._learn_batch(inputs, labels)
+            run.metrics.add(learned, labels)
+            self.progress.learned(learned)
+            if self.on_batch is not None:
+                self.on_batch(_numbers_of(run, number, learned, len(labels)))
+            run.schedules.step()
+            run.batch += 1
+            run.metrics.seconds += time.perf_counter() - mark
+            if self.folder.seconds_since_checkpoint() >= run.config.save_every:
+                self.folder.save_checkpoint(run.checkpoint())
+            mark = time.perf_counter()
+
+    def _learn_batch(self, inputs: Tensor, labels: Tensor) -> Learned:
+        run, every = self.run, self.run.config.update_every
+        with _autocast(run):
+            if every is None:
+                return run.network.learn(inputs, labels, run.optimizers)
+            return learn_in_parts(run.network, inputs, labels, run.optimizers, every)
+
+    def _judge(
+        self,
+        batches: Batches,
+        what: str,
+        watch: Callable[[Stage, Tensor], object] | None = None,
+    ) -> Evaluation:
+        watched = self.progress.testing(self.stop.watch(batches), what)
+        with _autocast(self.run), self.progress.first(f"{what} on {batches.samples:,} samples"):
+            return judge(self.run.network, watched, self.run.config.seed, watch)
 
 
-def _learn_batches(run: TrainingRun, folder: RunFolder, stop: Stop, number: int) -> None:
-    """Learn from the rest of an epoch's batches, and save from time to time."""
-    run.data.train.set_epoch(number - 1)
-    batches = iter(run.data.train)
+def _batches_of(run: TrainingRun, number: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Return the batches of an epoch that the network has not learned from."""
+    train = run.data.train
+    train.set_epoch(number - 1)
+    if isinstance(train, Batches):
+        batches = iter(train)
+    else:
+        batches = with_own_states(train, derive_seed(run.config.seed, _LOADING, number))
     with randomness.kept():
         next(islice(batches, run.batch, run.batch), None)  # skips those that were learned from
-    mark = time.perf_counter()
-    for inputs, labels in _with_progress_bar(stop.watch(batches), run, number):
-        run.network.train()
-        inputs, labels = to_device(inputs, run.device), labels.to(run.device)
-        run.metrics.add(_learn_batch(run, inputs, labels), labels)
-        run.schedules.step()
-        run.batch += 1
-        run.metrics.seconds += time.perf_counter() - mark
-        if folder.seconds_since_checkpoint() >= run.config.save_every:
-            folder.save_checkpoint(run.checkpoint())
-        mark = time.perf_counter()
+    return batches
 
 
-def _learn_batch(run: TrainingRun, inputs: Tensor, labels: Tensor) -> Learned:
-    every = run.config.update_every
-    with _autocast(run):
-        if every is None:
-            return run.network.learn(inputs, labels, run.optimizers)
-        return learn_in_parts(run.network, inputs, labels, run.optimizers, every)
-
-
-def _judge(
-    run: TrainingRun,
-    batches: Iterable[tuple[Tensor, Tensor]],
-    watch: Callable[[Stage, Tensor], object] | None = None,
-) -> Evaluation:
-    with _autocast(run):
-        return judge(run.network, batches, run.config.seed, watch)
+def _numbers_of(run: TrainingRun, number: int, learned: Learned, samples: int) -> dict[str, float]:
+    """Return the numbers of a batch by name."""
+    rates = {
+        f"learning_rate/{name}": optimizer.param_groups[0]["lr"]
+        for name, optimizer in run.optimizers.by_layer.items()
+    }
+    losses = {
+        f"loss/{layer.name}": layer.loss for layer in learned.layers if layer.loss is not None
+    }
+    return {
+        "epoch": number,
+        "batch": run.batch + 1,
+        "accuracy/batch": learned.correct / samples,
+        **rates,
+        **losses,
+    }
 
 
 def _autocast(run: TrainingRun) -> AbstractContextManager[object]:
     if run.config.precision == "float32":
         return nullcontext()
     return torch.autocast(run.device.type, torch.bfloat16)
-
-
-def _with_progress_bar(
-    batches: Iterable[tuple[Tensor, Tensor]], run: TrainingRun, number: int
-) -> Iterable[tuple[Tensor, Tensor]]:
-    bar: Iterable[tuple[Tensor, Tensor]] = tqdm(
-        batches,
-        desc=f"epoch {number}/{run.epochs}",
-        unit="batch",
-        total=len(run.data.train),
-        initial=run.batch,
-        leave=False,
-        disable=not sys.stderr.isatty(),
-    )
-    return bar

@@ -108,15 +108,15 @@ def epoch_line(record: dict[str, Any], epochs: int) -> str:
     """
     validation = record.get("validation_accuracy")
     layers = ", ".join(
-        f"{layer['name']} {layer['accuracy']:.3f}"
+        f"{layer['name']} {100 * layer['accuracy']:.1f}"
         for layer in record["layers"]
         if layer["accuracy"] is not None
     )
     return (
-        f"epoch {record['epoch']}/{epochs}: test accuracy {record['test_accuracy']:.4f}"
+        f"epoch {record['epoch']}/{epochs}: test accuracy {100 * record['test_accuracy']:.2f} %"
         + (f" ({layers})" if layers else "")
-        + (f", validation {validation:.4f}" if validation is not None else "")
-        + f", train {record['train_accuracy']:.4f}, loss {record['loss']:.3f}, "
+        + (f", validation {100 * validation:.2f} %" if validation is not None else "")
+        + f", train {100 * record['train_accuracy']:.2f} %, mean loss {record['loss']:.3f}, "
         f"{record['seconds']:.1f} s"
     )
 

@@ -21,7 +21,7 @@ from torch.optim.lr_scheduler import (
     StepLR,
 )
 
-from sigprop_snn.arguments import instance
+from sigprop_snn.arguments import function, instance, one_of, whole
 from sigprop_snn.errors import SigpropError, UnknownNameError
 from sigprop_snn.network import Network
 
@@ -105,17 +105,20 @@ def optimizer_of(name: str, rate: float, weight_decay: float | None = None) -> M
     Raises:
         UnknownNameError: if `OPTIMIZERS` has no such name.
     """
-    if name not in OPTIMIZERS:
-        raise UnknownNameError("optimizer", name, OPTIMIZERS)
+    one_of("optimizer", name, OPTIMIZERS)
     decay = {} if weight_decay is None else {"weight_decay": weight_decay}
     return partial(OPTIMIZERS[name], lr=rate, **decay)
 
 
-class LocalOptimizers:
+class LocalOptimizers(Optimizer):
     """One optimizer for each layer of a network.
 
     Pass it to `network.learn`, which updates each layer before the next layer runs. A gradient is
     freed after its update, so the memory for gradients does not grow with depth.
+
+    Any learning-rate schedule of torch takes it, such as `StepLR(optimizers, 10)`: it sees the
+    parameter groups of all layers, each with its own learning rate. The state of each layer is in
+    `by_layer`; `state_dict` has it by layer name.
 
     Attributes:
         by_layer: the optimizers by layer name.
@@ -132,12 +135,15 @@ class LocalOptimizers:
         SigpropError: if nothing in the network learns, or a maker makes no optimizer.
     """
 
+    by_layer: dict[str, Optimizer]
+
     def __init__(
         self,
         network: Network,
         make: MakeOptimizer,
         by_layer: Mapping[str, MakeOptimizer] | None = None,
     ) -> None:
+        # Not that of `Optimizer`: the groups and their state belong to the layers' optimizers.
         instance("network", network, Network, "a Network")
         single: Mapping[str, MakeOptimizer] = {} if by_layer is None else by_layer
         instance("by_layer", single, Mapping, "makers of optimizers by the names of layers")
@@ -154,24 +160,44 @@ class LocalOptimizers:
             name: _optimizer(name, single.get(name, make), group) for name, group in groups.items()
         }
 
+    @property
+    def param_groups(self) -> list[dict[str, Any]]:  # type: ignore[override]
+        """The parameter groups of every layer's optimizer, in order, to read or to change."""
+        return [group for optimizer in self.by_layer.values() for group in optimizer.param_groups]
+
+    @property
+    def defaults(self) -> dict[str, Any]:  # type: ignore[override]
+        """The settings of the first layer's optimizer, which schedules of the momentum read."""
+        return next(iter(self.by_layer.values())).defaults
+
+    @property
+    def state(self) -> dict[torch.Tensor, Any]:  # type: ignore[override]
+        """The state of every parameter."""
+        return {p: kept for o in self.by_layer.values() for p, kept in o.state.items()}
+
     def __call__(self, layer: str) -> None:
         """Update one layer, as `step` does."""
         self.step(layer)
 
-    def step(self, layer: str) -> None:
+    def step(self, layer: str | None = None) -> None:  # type: ignore[override]
         """Update one layer from its gradient, and free the gradient.
 
         Args:
-            layer: the layer's name, such as "block1".
+            layer: the layer's name, such as "block1"; every layer with a gradient if not given.
 
         Raises:
             UnknownNameError: if the layer has no optimizer.
-            SigpropError: if no parameter of the layer has a gradient.
+            SigpropError: if no parameter of the layer, or of any layer, has a gradient.
         """
-        if layer not in self.by_layer:
-            raise UnknownNameError("layer with an optimizer", str(layer), self.by_layer)
+        if layer is None:
+            waiting = [name for name, optimizer in self.by_layer.items() if _is_ready(optimizer)]
+            for name in waiting or self.by_layer:
+                self.step(name)
+            return
+        if not isinstance(layer, str) or layer not in self.by_layer:
+            raise UnknownNameError("layer with an optimizer", layer, self.by_layer)
         optimizer = self.by_layer[layer]
-        if all(p.grad is None for group in optimizer.param_groups for p in group["params"]):
+        if not _is_ready(optimizer):
             raise SigpropError(
                 f"{layer} has no gradient to learn from; expected a call by network.learn, or "
                 "after it, once for each gradient"
@@ -179,14 +205,64 @@ class LocalOptimizers:
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
 
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Free the gradients of every layer, or set them to zero."""
+        for optimizer in self.by_layer.values():
+            optimizer.zero_grad(set_to_none)
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Refuse a group that belongs to no layer.
+
+        Raises:
+            SigpropError: always.
+        """
+        raise SigpropError(
+            "LocalOptimizers has one optimizer for each layer; expected "
+            "by_layer['block1'].add_param_group(...)"
+        )
+
     def state_dict(self) -> dict[str, Any]:
         """Return the states of the optimizers by layer name."""
         return {name: optimizer.state_dict() for name, optimizer in self.by_layer.items()}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Load what `state_dict` returned."""
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Load what `state_dict` returned.
+
+        Raises:
+            SigpropError: if it has other layers.
+        """
+        _check_layers(state_dict, self.by_layer)
         for name, optimizer in self.by_layer.items():
-            optimizer.load_state_dict(state[name])
+            optimizer.load_state_dict(state_dict[name])
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the optimizers. A scheduler's watch on `step` is left out, as torch does."""
+        return {"by_layer": self.by_layer}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take the optimizers back."""
+        self.by_layer = state["by_layer"]
+
+    def __repr__(self) -> str:
+        """Return the optimizer of every layer."""
+        layers = ", ".join(f"{name}: {type(o).__name__}" for name, o in self.by_layer.items())
+        return f"LocalOptimizers({layers})"
+
+
+def _is_ready(optimizer: Optimizer) -> bool:
+    """Return whether a parameter has a gradient."""
+    return any(p.grad is not None for group in optimizer.param_groups for p in group["params"])
+
+
+def _check_layers(state: Any, layers: Mapping[str, Any]) -> None:
+    """Check that a state has the layers that it is for.
+
+    Raises:
+        SigpropError: if it has others.
+    """
+    instance("state_dict", state, Mapping, "the state of every layer by name")
+    if set(state) != set(layers):
+        raise SigpropError(f"state_dict has {', '.join(state)}; expected {', '.join(layers)}")
 
 
 def _optimizer(layer: str, make: MakeOptimizer, parameters: list[nn.Parameter]) -> Optimizer:
@@ -211,6 +287,8 @@ class LocalSchedules:
     Attributes:
         by_layer: the schedulers of torch by layer name.
 
+    A schedule of torch for all layers at once needs no such class: `StepLR(optimizers, 10)`.
+
     Args:
         optimizers: the optimizers; each schedule starts from the learning rate of its layer.
         make: makes the scheduler of an optimizer.
@@ -218,6 +296,9 @@ class LocalSchedules:
     """
 
     def __init__(self, optimizers: LocalOptimizers, make: MakeSchedule, batches: int) -> None:
+        instance("optimizers", optimizers, LocalOptimizers, "LocalOptimizers")
+        function("make", make, "a function of an optimizer and a number of batches")
+        batches = whole("batches", batches)
         self.by_layer = {
             name: make(optimizer, batches) for name, optimizer in optimizers.by_layer.items()
         }
@@ -232,6 +313,11 @@ class LocalSchedules:
         return {name: scheduler.state_dict() for name, scheduler in self.by_layer.items()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Load what `state_dict` returned."""
+        """Load what `state_dict` returned.
+
+        Raises:
+            SigpropError: if it has other layers.
+        """
+        _check_layers(state, self.by_layer)
         for name, scheduler in self.by_layer.items():
             scheduler.load_state_dict(state[name])

@@ -2,17 +2,25 @@
 
 Noisy neurons and a user's own code draw from them. The order of the samples, their augmentation and
 rate-coded spikes have separate seeds.
+
+All threads of a process share these states. A block that sets and restores them therefore holds a
+lock: runs in several threads take turns, and each gives the result that it gives alone.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
+
+T = TypeVar("T")
+
+_TURN = threading.RLock()
 
 
 def capture() -> dict[str, Any]:
@@ -53,12 +61,56 @@ def restore(state: dict[str, Any]) -> None:
 
 @contextmanager
 def kept() -> Iterator[None]:
-    """Restore the random states after the `with` block."""
-    before = capture()
+    """Restore the random states after the `with` block. Other threads wait until then."""
+    with _TURN:
+        before = capture()
+        try:
+            yield
+        finally:
+            restore(before)
+
+
+@contextmanager
+def turn(say: Callable[[str], object]) -> Iterator[None]:
+    """Wait until no other thread holds the random states, and hold them for the `with` block.
+
+    Args:
+        say: receives a line of text if this thread has to wait.
+    """
+    if not _TURN.acquire(blocking=False):
+        say(
+            "waits for a run in another thread: threads share one random generator, so their runs "
+            "take turns (for runs at the same time, start processes)"
+        )
+        _TURN.acquire()
     try:
         yield
     finally:
-        restore(before)
+        _TURN.release()
+
+
+def with_own_states(items: Iterable[T], seed: int) -> Iterator[T]:
+    """Yield items that are drawn with random states of their own.
+
+    A loader from outside may shuffle and augment with the states of the process. With this function
+    its items depend on the seed alone, and what the loop draws does not depend on the loader.
+
+    Args:
+        items: the items.
+        seed: the seed of their random states.
+    """
+    with seeded(seed):
+        source = iter(items)
+        states = capture()
+    while True:
+        with kept():
+            restore(states)
+            try:
+                item = next(source)
+            except StopIteration:
+                return
+            states = capture()
+        yield item
 
 
 @contextmanager

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from sigprop_snn.config import TrainConfig
@@ -12,6 +12,7 @@ from sigprop_snn.data import Data
 from sigprop_snn.errors import SigpropError
 from sigprop_snn.network import Network
 from sigprop_snn.training.folder import CHECKPOINT, SUMMARY, RunFolder
+from sigprop_snn.training.own_data import given_data
 from sigprop_snn.training.run import TrainingRun
 
 
@@ -43,10 +44,11 @@ class Trained:
 
 
 def load_run(
-    path: Path | str,
+    path: str | os.PathLike[str],
     *,
-    data_root: Path | str | None = None,
+    data_root: str | os.PathLike[str] | None = None,
     device: str | None = None,
+    data: Any = None,
 ) -> Trained:
     """Return a run from its folder, as `train` returned it. Nothing in the folder is changed.
 
@@ -55,6 +57,7 @@ def load_run(
             best epoch so far, and an empty summary.
         data_root: the folder that holds the data sets now, if not that of the run.
         device: the device to compute on now, if not that of the run.
+        data: the data of a run that was trained on data from outside; see `train`.
 
     Raises:
         SigpropError: if there is no checkpoint, a file is damaged or does not fit the others, or
@@ -63,19 +66,19 @@ def load_run(
     folder = RunFolder.existing(path)
     config, checkpoint = folder.load(data_root=data_root, device=device)
     if checkpoint is None:
-        path = folder.path
+        place = str(folder.path)
         raise SigpropError(
-            f"run folder {str(path)!r} has no {CHECKPOINT} yet; expected one. To continue the run: "
-            f"sigprop-snn resume {shlex.quote(str(path))}"
+            f"run folder {place!r} has no {CHECKPOINT} yet; expected one. To continue the run: "
+            f"sigprop-snn resume {shlex.quote(place)}"
         )
-    run = TrainingRun.new(config)
+    run = TrainingRun.new(config, given_data(config, data))
     run.restore(checkpoint, str(folder.path / CHECKPOINT))
     return Trained(
         config,
         run.network.eval(),
         run.data,
         run.history,
-        folder.summary() if folder.has(SUMMARY) else {},
+        folder.summary() if run.is_over() and folder.has(SUMMARY) else {},
         folder,
         run.choose_epoch(),
         batch=run.batch if run.best is None else 0,

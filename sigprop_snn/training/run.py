@@ -6,13 +6,15 @@ import hashlib
 import warnings
 from dataclasses import asdict, dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from sigprop_snn.arguments import instance
 from sigprop_snn.config import TrainConfig
-from sigprop_snn.data import Batches, Data, load
+from sigprop_snn.data import DATASETS, Batches, Data, load
 from sigprop_snn.errors import SigpropError
 from sigprop_snn.network import LOSSES, NETWORKS, SIGNALS, Network
 from sigprop_snn.neurons import NEURONS
@@ -20,7 +22,8 @@ from sigprop_snn.neurons.engines import engine_for
 from sigprop_snn.rules import RULES
 from sigprop_snn.surrogates import SURROGATES
 from sigprop_snn.training import randomness
-from sigprop_snn.training.checkpoint import FORMAT
+from sigprop_snn.training.checkpoint import FORMAT, load_checkpoint
+from sigprop_snn.training.folder import CHECKPOINT, RunFolder
 from sigprop_snn.training.metrics import EpochMetrics
 from sigprop_snn.training.optimizers import SCHEDULES, LocalOptimizers, LocalSchedules, optimizer_of
 
@@ -69,14 +72,17 @@ class TrainingRun:
     random_states: dict[str, Any] | None = None
 
     @classmethod
-    def new(cls, config: TrainConfig) -> TrainingRun:
+    def new(cls, config: TrainConfig, data: Data | None = None) -> TrainingRun:
         """Load the data and build the network of a run before its first batch.
 
         Args:
             config: the resolved configuration.
+            data: the data of a run whose data come from outside; see `own_data.data_of`.
         """
         assert config.learning_rate is not None and config.epochs is not None  # resolved
-        data = load_data(config)
+        if data is None:
+            data = load_data(config)
+        _check_validation(config, data)
         network = build_network(config, data.shape, len(data.classes)).to(config.torch_device())
         make = partial(optimizer_of, config.optimizer, weight_decay=config.weight_decay)
         rate = config.learning_rate
@@ -116,10 +122,13 @@ class TrainingRun:
         )
         slow = engine_for(self.device).name == "reference"
         kernels = " without kernels, step by step in torch" if slow else ""
+        tested = f"{data.test.samples} test samples"
+        if data.test is data.train:
+            tested = "no test samples (tested on the training samples)"
         return (
-            f"{config.dataset}: {data.train.samples} training{validation} and "
-            f"{data.test.samples} test samples, {config.steps} steps; network {config.network}, "
-            f"rule {config.rule}, on {self.device}{kernels}"
+            f"{config.dataset}: {data.train.samples} training{validation} and {tested}, "
+            f"{config.steps} steps; network {config.network}, rule {config.rule}, on "
+            f"{self.device}{kernels}"
         )
 
     def position(self) -> str:
@@ -158,6 +167,7 @@ class TrainingRun:
             "format": FORMAT,
             "config": self.config.as_json(),
             **_description_of(self.data),
+            "content": _content_of(self.data),
             "made_with": _rounding(),
             "epoch": len(self.history),
             "batch": self.batch,
@@ -189,12 +199,19 @@ class TrainingRun:
                     f"the data of {self.config.dataset!r} have {key} {expected}, but checkpoint "
                     f"{place!r} was made with {checkpoint.get(key)}; expected the same samples"
                 )
+        before = checkpoint.get("content", {})  # runs of older versions have none
+        now = _content_of(self.data) if before else {}
+        for split, content in now.items():
+            if content != before.get(split):
+                raise SigpropError(
+                    f"the {split} samples of {self.config.dataset!r} have changed since checkpoint "
+                    f"{place!r} was made; expected the same files or values"
+                )
         try:
             self.network.load_state_dict(checkpoint["network"])
-            self.optimizers.load_state_dict(checkpoint["optimizers"])
-            self.schedules.load_state_dict(checkpoint["schedules"])
             self.history = list(checkpoint["history"])
             self.batch = checkpoint["batch"]
+            self._restore_rates(checkpoint)
             self.metrics = EpochMetrics(**checkpoint["tally"])
             self.best = None if checkpoint["best"] is None else BestEpoch(**checkpoint["best"])
             self.random_states = checkpoint["random"]
@@ -206,6 +223,65 @@ class TrainingRun:
                 f"checkpoint {place!r} does not fit the run ({reason}); expected the state of the "
                 "network that the run's config.json describes"
             ) from error
+
+    def _restore_rates(self, checkpoint: dict[str, Any]) -> None:
+        """Restore optimizers and schedules.
+
+        If the run now has another number of epochs, the schedule is that of a run which had this
+        number from the start, at the same batch.
+        """
+        if checkpoint["config"]["epochs"] == self.epochs:
+            self.optimizers.load_state_dict(checkpoint["optimizers"])
+            self.schedules.load_state_dict(checkpoint["schedules"])
+            return
+        with warnings.catch_warnings():
+            # Torch warns of a schedule that moves before its optimizer.
+            warnings.filterwarnings("ignore", message=".*lr_scheduler.step.*")
+            for _ in range(len(self.history) * len(self.data.train) + self.batch):
+                self.schedules.step()
+        rates = [group["lr"] for group in self._parameter_groups()]
+        self.optimizers.load_state_dict(checkpoint["optimizers"])
+        for group, rate in zip(self._parameter_groups(), rates, strict=True):
+            group["lr"] = rate
+
+    def _parameter_groups(self) -> list[dict[str, Any]]:
+        """Return the groups of parameters of all optimizers."""
+        optimizers = self.optimizers.by_layer.values()
+        return [group for optimizer in optimizers for group in optimizer.param_groups]
+
+
+def load_weights(network: Network, path: Path) -> str:
+    """Start a network from the weights of an earlier run, where name and shape agree.
+
+    Args:
+        network: the network.
+        path: the folder of the earlier run.
+
+    Returns:
+        A line about the layers that start from the run and those that are new.
+
+    Raises:
+        SigpropError: if there is no checkpoint, or no weight agrees.
+    """
+    folder = RunFolder.existing(path)
+    checkpoint = load_checkpoint(folder.path / CHECKPOINT)
+    best = checkpoint.get("best")
+    saved = checkpoint["network"] if best is None else best["network"]
+    own = network.state_dict()
+    fits = {
+        name: value
+        for name, value in saved.items()
+        if name in own and isinstance(value, Tensor) and value.shape == own[name].shape
+    }
+    of_blocks = {name for name in own if name.startswith("blocks.") and name.endswith("weight")}
+    if not of_blocks & fits.keys():
+        raise SigpropError(
+            f"init_from is {str(path)!r}, whose blocks have weights of other shapes; expected a "
+            "run of the same network"
+        )
+    network.load_state_dict({**own, **fits})
+    new = sorted({name for name, _ in network.named_parameters()} - fits.keys())
+    return f"starts from the weights of {path}" + (f"; new: {', '.join(new)}" if new else "")
 
 
 def rounding_note(checkpoint: dict[str, Any]) -> str | None:
@@ -220,6 +296,17 @@ def rounding_note(checkpoint: dict[str, Any]) -> str | None:
     )
 
 
+def schedule_note(config: TrainConfig, checkpoint: dict[str, Any]) -> str | None:
+    """Return how the learning rate continues if the run has another number of epochs, or None."""
+    before = checkpoint["config"]["epochs"]
+    if before == config.epochs:
+        return None
+    return (
+        f"{config.epochs} epochs, not {before}: the learning rate continues as in a run that had "
+        f"{config.epochs} epochs from the start (schedule {config.schedule})"
+    )
+
+
 def load_data(config: TrainConfig) -> Data:
     """Return the data of a run.
 
@@ -227,8 +314,7 @@ def load_data(config: TrainConfig) -> Data:
         config: the resolved configuration.
 
     Raises:
-        SigpropError: if the data can't be loaded, or patience needs validation samples and there
-            are none.
+        SigpropError: if the data can't be loaded.
     """
     assert config.steps is not None and config.batch_size is not None  # resolved
     assert config.augment is not None
@@ -243,13 +329,22 @@ def load_data(config: TrainConfig) -> Data:
         validation=config.validation,
         seed=config.seed,
         augment=config.augment,
+        frames=config.frames(),
     )
+    return data
+
+
+def _check_validation(config: TrainConfig, data: Data) -> None:
     if config.chooses_epoch and data.validation is None:
+        expected = (
+            "data with validation batches"
+            if config.own_data
+            else "a fraction of the training samples with --validation"
+        )
         raise SigpropError(
             f"patience is {config.patience} but {config.dataset!r} has no validation samples; "
-            "expected a fraction of the training samples with --validation"
+            f"expected {expected}"
         )
-    return data
 
 
 def build_network(config: TrainConfig, shape: tuple[int, ...], classes: int) -> Network:
@@ -262,14 +357,16 @@ def build_network(config: TrainConfig, shape: tuple[int, ...], classes: int) -> 
         shape: shape of one time step of one sample.
         classes: number of classes C.
     """
-    assert config.network is not None and config.neuron is not None  # resolved
-    assert config.loss is not None and config.signal is not None
+    instance("config", config, TrainConfig, "a TrainConfig")
+    config = config.resolved() if config.network is None else config
+    assert config.network is not None and config.neuron is not None
+    assert config.loss is not None and config.signal is not None and config.sources is not None
     neuron, rule = NEURONS[config.neuron], RULES[config.rule]
     # The rule's options apply only to the network that the rule names.
     rules_network = config.network == rule.recipe.get("network", config.network)
     if config.surrogate is not None:
         neuron = partial(neuron, surrogate=SURROGATES[config.surrogate]())
-    with torch.random.fork_rng():
+    with randomness.kept():
         torch.manual_seed(config.seed)
         return NETWORKS[config.network](
             shape,
@@ -279,6 +376,7 @@ def build_network(config: TrainConfig, shape: tuple[int, ...], classes: int) -> 
             loss=LOSSES[config.loss](),
             signal=SIGNALS[config.signal],
             predict=config.predict,
+            sources=config.sources,
             **(rule.options if rules_network else {}),
         )
 
@@ -291,7 +389,8 @@ def warn_of_ignored(config: TrainConfig, network: Network) -> None:
         network: the network of the run.
     """
     rule = RULES[config.rule]
-    defaults = {"signal": rule.signal, "loss": rule.loss, "surrogate": None}
+    loss = rule.loss_of(DATASETS[config.dataset].recipe)
+    defaults = {"signal": rule.signal, "loss": loss, "surrogate": None}
     graded = any(block.neuron.graded for block in network.each_block())
     for name in rule.ignores:
         chosen = getattr(config, name)
@@ -320,11 +419,23 @@ def _description_of(data: Data) -> dict[str, Any]:
 
 
 def _fingerprint(batches: Batches | None) -> dict[str, Any] | None:
-    """Return the number of samples and a hash of their labels, which costs almost no time."""
+    """Return the number of samples and a hash of their labels, which costs almost no time.
+
+    Batches from outside may come in another order each time: their labels are sorted.
+    """
     if batches is None:
         return None
-    labels = batches.labels.to(torch.int64).numpy().tobytes()
+    found = batches.labels.to(torch.int64)
+    labels = (found if isinstance(batches, Batches) else found.sort().values).numpy().tobytes()
     return {"samples": batches.samples, "labels": hashlib.sha256(labels).hexdigest()}
+
+
+def _content_of(data: Data) -> dict[str, str | None]:
+    """Return a hash of the samples of each split."""
+    splits = {"training": data.train, "test": data.test, "validation": data.validation}
+    return {
+        name: None if batches is None else batches.fingerprint() for name, batches in splits.items()
+    }
 
 
 def _rounding() -> dict[str, Any]:

@@ -12,7 +12,8 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+# SIGHUP comes when a terminal is closed.
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class StopAskedError(Exception):
@@ -39,7 +40,7 @@ class Stop:
 
 @contextmanager
 def stop_on_signals(enabled: bool = True) -> Iterator[Stop]:
-    """Turn the first SIGINT or SIGTERM in the `with` block into a request to stop.
+    """Turn the first SIGINT, SIGTERM or SIGHUP in the `with` block into a request to stop.
 
     The second signal acts as usual, so a run that hangs can be ended.
 

@@ -7,6 +7,7 @@ import pytest
 
 from sigprop_snn.cli import main
 from sigprop_snn.processes import CallFailedError, FreshProcesses
+from sigprop_snn.training import load_run
 
 TINY = ["--seeds", "1", "--epochs", "1", "--train-samples", "60", "--test-samples", "20"]
 
@@ -19,8 +20,10 @@ def test_compare_prints_a_table_and_leaves_its_folder(tmp_path, capsys):
     assert "2 of 2: surrogate, seed 0: " in said
     assert f"comparison folder: {out}" in said
     assert {path.name for path in out.iterdir()} == {
-        "cells", "compare.csv", "compare.json", "compare.png",
+        "cells", "compare.csv", "compare.json", "compare.png", "runs",
     }  # fmt: skip
+    assert f"figure: {out / 'compare.png'}" in said
+    assert load_run(out / "runs" / "surrogate-seed0").epoch == 1
     for row in json.loads((out / "compare.json").read_text())["rows"]:
         assert row["error"] is None
         assert row["seconds"] > 0

@@ -2,12 +2,15 @@ from __future__ import annotations
 
 import re
 import shutil
+import struct
 
 import numpy as np
 import pytest
-from PIL import Image
+import torch
+from PIL import Image, ImageCms
 
 from sigprop_snn.data import DataNotFoundError, load
+from sigprop_snn.data.pictures import as_people_see
 from sigprop_snn.errors import SigpropError
 
 COLOURS = {"blue": (0, 0, 255), "red": (255, 0, 0)}
@@ -19,7 +22,9 @@ def write_pictures(root, size=(20, 16), kind="png", train=6, test=3):
             folder = root / split / name
             folder.mkdir(parents=True)
             for i in range(count):
-                Image.new("RGB", size, colour).save(folder / f"{i:03}.{kind}")
+                picture = Image.new("RGB", size, colour)
+                picture.putpixel((0, 0), (i, count, 0))  # no two pictures are equal
+                picture.save(folder / f"{i:03}.{kind}")
 
 
 def test_folders_give_classes_and_pictures_keep_a_common_size(tmp_path):
@@ -44,11 +49,22 @@ def test_pixels_keep_their_positions(tmp_path):
 
 
 def test_pictures_of_different_or_large_size_are_resized(tmp_path):
-    write_pictures(tmp_path / "odd", kind="jpg")
-    Image.new("L", (50, 70)).save(tmp_path / "odd" / "test" / "red" / "grey.jpg")
+    write_pictures(tmp_path / "mixed", kind="jpg", train=3, test=1)
+    for number in range(8):
+        file = tmp_path / "mixed" / "test" / "red" / f"grey{number}.jpg"
+        Image.new("L", (50 + number, 70)).save(file)
     write_pictures(tmp_path / "great", size=(200, 200), train=2, test=1)
-    assert load("imagefolder", root=tmp_path / "odd").shape == (3, 32, 32)
+    assert load("imagefolder", root=tmp_path / "mixed").shape == (3, 32, 32)
     assert load("imagefolder", root=tmp_path / "great").shape == (3, 32, 32)
+
+
+def test_one_picture_of_another_size_is_resized_to_the_size_of_the_others(tmp_path):
+    write_pictures(tmp_path)
+    sound = next(iter(load("imagefolder", root=tmp_path).test))[0]
+    Image.new("L", (50, 70)).save(tmp_path / "test" / "red" / "odd.png")
+    with pytest.warns(UserWarning, match=r"1 of 19 pictures .* 20x16.*odd\.png with 50x70"):
+        data = load("imagefolder", root=tmp_path)
+    assert torch.equal(next(iter(data.test))[0][:, :-1], sound)
 
 
 def test_missing_folders_are_named(tmp_path):
@@ -120,6 +136,34 @@ def test_grey_levels_of_more_than_8_bits_are_scaled(tmp_path, suffix, levels):
     assert np.abs(seen - RAMP / 257).max() <= 1
 
 
+def tiff(levels, bits, white_is_zero):
+    """Return a grey TIFF file without compression; 12 bits are packed, two levels in 3 bytes."""
+    height, width = levels.shape
+    if bits == 12:
+        pairs = levels.astype(int).reshape(-1, 2)
+        first, second = pairs.T
+        packed = np.stack([first >> 4, (first & 15) << 4 | second >> 8, second & 255], 1)
+        body = packed.astype(np.uint8).tobytes()
+    else:
+        body = levels.astype("<u2").tobytes()
+    photometric = 0 if white_is_zero else 1
+    entries = [(256, width), (257, height), (258, bits), (259, 1), (262, photometric),
+               (273, 8), (277, 1), (278, height), (279, len(body))]  # fmt: skip
+    tags = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in entries)
+    directory = struct.pack("<H", len(entries)) + tags + struct.pack("<I", 0)
+    return struct.pack("<2sHI", b"II", 42, 8 + len(body)) + body + directory
+
+
+@pytest.mark.parametrize(("bits", "white_is_zero"), [(12, False), (16, False), (16, True)])
+def test_tiff_files_of_12_bits_and_with_white_at_zero_are_seen_right(tmp_path, bits, white_is_zero):
+    write_pictures(tmp_path)
+    levels = np.rint(RAMP / 65_535 * (2**bits - 1))
+    stored = 2**bits - 1 - levels if white_is_zero else levels
+    (tmp_path / "test" / "blue" / "000.png").unlink()
+    (tmp_path / "test" / "blue" / "000.tif").write_bytes(tiff(stored, bits, white_is_zero))
+    assert np.abs(first_test_picture(tmp_path) - RAMP / 257).max() <= 1
+
+
 @pytest.mark.parametrize("levels", [[-0.5, 1], [0, 255], [0, np.nan]])
 def test_grey_levels_out_of_range_are_refused(tmp_path, levels):
     write_pictures(tmp_path)
@@ -136,6 +180,70 @@ def test_other_modes_become_colour(tmp_path, mode):
     file.with_suffix(".png").unlink()
     Image.new("RGB", (20, 16), (255, 255, 255)).convert(mode).save(file)
     assert first_test_picture(tmp_path).min() >= 254
+
+
+def palette_picture(index):
+    picture = Image.new("P", (20, 16), index)
+    picture.putpalette([9] * 768)
+    return picture
+
+
+TRANSPARENT = {
+    "RGBA": (Image.new("RGBA", (20, 16), (9, 9, 9, 0)), {}),
+    "LA": (Image.new("LA", (20, 16), (9, 0)), {}),
+    "L with one transparent level": (Image.new("L", (20, 16), 9), {"transparency": 9}),
+    "RGB with one transparent colour": (
+        Image.new("RGB", (20, 16), (9, 8, 7)),
+        {"transparency": (9, 8, 7)},
+    ),
+    "1 with one transparent level": (Image.new("1", (20, 16), 0), {"transparency": 0}),
+    "P with one transparent colour": (palette_picture(3), {"transparency": 3}),
+    "P with an alpha for each colour": (
+        palette_picture(1),
+        {"transparency": bytes([255, 0])},
+    ),
+    "16 bits with one transparent level": (
+        Image.fromarray(np.full((16, 20), 900, np.uint16)),
+        {"transparency": 900},
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", TRANSPARENT)
+def test_transparent_parts_show_white(tmp_path, kind):
+    write_pictures(tmp_path)
+    picture, options = TRANSPARENT[kind]
+    picture.save(tmp_path / "test" / "blue" / "000.png", **options)
+    assert first_test_picture(tmp_path).min() == 255
+
+
+def test_half_transparent_parts_are_mixed_with_white(tmp_path):
+    write_pictures(tmp_path)
+    Image.new("RGBA", (20, 16), (0, 255, 0, 51)).save(tmp_path / "test" / "blue" / "000.png")
+    assert first_test_picture(tmp_path)[:, 5, 5].tolist() == [204, 255, 204]
+
+
+@pytest.mark.parametrize(
+    "mode", ["RGB", "RGBX", "RGBa", "PA", "CMYK", "YCbCr", "HSV", "LAB", "L", "La", "I;16B"]
+)
+def test_every_mode_of_pillow_gives_the_colours_that_people_see(mode):
+    expected = (200, 30, 60)
+    colour = Image.new("RGB", (2, 2), expected)
+    if mode == "LAB":
+        profiles = (ImageCms.createProfile(name) for name in ("sRGB", "LAB"))
+        transform = ImageCms.buildTransform(*profiles, "RGB", "LAB")
+        picture = ImageCms.applyTransform(colour, transform)
+    elif mode == "I;16B":
+        picture = Image.fromarray(np.full((2, 2), 84 * 257, np.int32)).convert(mode)
+    else:
+        way = {"RGBa": ["RGBA"], "La": ["LA"], "PA": ["P"]}.get(mode, [])
+        picture = colour
+        for each in (*way, mode):
+            picture = picture.convert(each)
+    if mode in ("L", "La", "I;16B"):
+        expected = (84, 84, 84)
+    seen = np.array(as_people_see(picture).getpixel((0, 0)))
+    assert np.abs(seen - expected).max() <= (25 if mode == "PA" else 2)
 
 
 @pytest.mark.parametrize("suffix", ["jpg", "png", "tif", "webp"])

@@ -70,7 +70,7 @@ def test_shared_contexts_are_refused():
 @pytest.mark.parametrize(
     ("settings", "found"),
     [
-        ({"sharpness": 0.0}, "sharpness 0.0"),
+        ({"sharpness": 0.0}, "sharpness of Goodness is 0.0"),
         ({"threshold": float("inf")}, "inf"),
         ({"against": "all"}, "unknown comparison 'all'"),
     ],

@@ -149,3 +149,52 @@ def test_vector_targets_are_checked_by_their_own_functions():
 def test_run_refuses_a_current_that_is_no_tensor(current):
     with pytest.raises(SigpropError, match=f"current.*{type(current).__name__}"):
         run(LIF(), current)
+
+
+KINDS = [torch.bool, torch.uint8, torch.int64, torch.float16, torch.float64]
+
+
+@pytest.mark.parametrize("make", [lambda: mlp((1, 8, 8), 3), lambda: conv((1, 8, 8), 3)])
+@pytest.mark.parametrize("kind", KINDS, ids=str)
+def test_inputs_of_any_real_dtype_are_those_of_the_weights(make, kind):
+    torch.manual_seed(0)
+    network = make().eval()
+    spikes, labels = torch.rand(4, 6, 1, 8, 8) > 0.7, torch.arange(6) % 3
+    x, same = spikes.to(kind), spikes.float()
+    assert torch.equal(network(x), network(same))
+    assert torch.equal(Online(network)(x), Online(network)(same))
+    assert network.learn(x, labels).layers == network.learn(same, labels).layers
+    assert evaluate(network, [(x, labels)]) == evaluate(network, [(same, labels)])
+    recorded = (network.record(each, "spike")["block1"]["spike"] for each in (x, same))
+    assert torch.equal(*recorded)
+    assert cost(network, [(x, labels)]) == cost(network, [(same, labels)])
+
+
+def test_a_network_of_another_dtype_takes_float32():
+    network = mlp((6,), 3, hidden=(5,)).double().eval()
+    assert network(torch.rand(4, 2, 6)).dtype == torch.float64
+
+
+def test_a_current_of_whole_numbers_is_run_as_floats():
+    current = torch.randint(0, 3, (5, 2, 3))
+    assert torch.equal(run(LIF(), current).spike, run(LIF(), current.float()).spike)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "words"),
+    [
+        (torch.zeros(4, 2, 6).to_sparse(), "torch.sparse_coo.*dense"),
+        (torch.zeros(4, 2, 6, dtype=torch.complex64), "torch.complex64.*real"),
+    ],
+    ids=["sparse", "complex"],
+)
+def test_inputs_that_are_no_dense_real_numbers_are_refused(inputs, words):
+    network, labels = mlp((6,), 3, hidden=(5,)), torch.arange(2)
+    for use in (
+        lambda: network(inputs),
+        lambda: network.learn(inputs, labels),
+        lambda: evaluate(network, [(inputs, labels)]),
+        lambda: run(LIF(), inputs),
+    ):
+        with pytest.raises(SigpropError, match=words):
+            use()

@@ -61,13 +61,43 @@ class ChangesTheShape(Neuron):
         return State((state.voltage + current).sum(0))
 
 
+class FiresAWord(Neuron):
+    def fire(self, voltage):
+        return "spike"
+
+
+class FiresAnotherShape(Neuron):
+    def fire(self, voltage):
+        return (voltage > 1).float()[:, :1]
+
+
+class ResetsToNothing(Neuron):
+    def reset(self, state, spike):
+        state.voltage.zero_()
+
+
+class ResetsToATensor(Neuron):
+    def reset(self, state, spike):
+        return state.voltage - spike
+
+
+class RestsAtNothing(Neuron):
+    def initial_state(self, current):
+        return None
+
+
 FAULTS = {
+    FiresAWord: "fire of FiresAWord returned a str",
+    FiresAnotherShape: r"fire of FiresAnotherShape returned .*, 1\].*, (4|5)\]",
+    ResetsToNothing: "reset of ResetsToNothing returned a NoneType.*`voltage`",
+    ResetsToATensor: "reset of ResetsToATensor returned a Tensor.*`voltage`",
+    RestsAtNothing: "state is a NoneType",
     CountsInAnInt: "count of Counted is 0",
     WithoutVoltage: "Potential has potential; .*`voltage`",
     BareTensor: "state is a Tensor.*`voltage`",
     WithoutSuper: r"WithoutSuper .*super\(\)\.__init__\(\)",
     WithoutNeuron: r"WithoutNeuron .*super\(\)\.__init__\(\)",
-    ChangesTheShape: r"ChangesTheShape .*\[(4|5)\]",
+    ChangesTheShape: r"ChangesTheShape returned a State with a voltage of shape .*\[(4|5)\]",
 }
 
 

@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 
 from sigprop_snn import plots
 from sigprop_snn.errors import SigpropError
+from sigprop_snn.plots.style import headless
 
 DOCS = Path(__file__).parents[2] / "docs"
 NO_PICTURE = {"save", "layer_colours", "axes_row"}
@@ -154,14 +155,16 @@ def test_a_picture_draws_on_its_axes_alone_and_changes_no_global_setting(name):
     assert not beside.has_data()
     assert beside.child_axes == []
     figure.canvas.draw()
-    alone = drawn_on(SMALL[name](None))
+    with headless():
+        alone = drawn_on(SMALL[name](None))
     assert alone[0].get_figure(root=True) is not figure
     assert (dict(matplotlib.rcParams), plt.get_fignums()) == (settings, figures)
 
 
 @pytest.mark.parametrize("name", LARGE)
 def test_a_picture_takes_large_input(name):
-    (first, *_) = drawn_on(LARGE[name](None))
+    with headless():
+        (first, *_) = drawn_on(LARGE[name](None))
     first.get_figure(root=True).canvas.draw()
 
 
@@ -193,9 +196,9 @@ def test_a_histogram_with_wrong_bins_is_refused(edges, counts, message):
 def test_rest_has_no_tick_label_if_it_would_overlap_the_threshold():
     volts = torch.tensor([[-20.0], [1.5]])
     (wide,) = plots.voltage_traces(volts, neurons=[0])
-    assert wide.get_yticks().tolist() == [1.0]
+    assert wide.get_yticks().tolist() == [-20.0, 1.0]
     (near,) = plots.voltage_traces(volts / 20, neurons=[0])
-    assert near.get_yticks().tolist() == [0.0, 1.0]
+    assert near.get_yticks().tolist() == [-1.0, 0.0, 1.0]
 
 
 def test_learning_curves_are_below_each_other_in_a_narrow_place():

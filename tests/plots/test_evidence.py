@@ -5,7 +5,7 @@ import pytest
 
 from sigprop_snn import plots
 from sigprop_snn.errors import SigpropError
-from sigprop_snn.plots.style import OFF, ON
+from sigprop_snn.plots.style import BACKWARD, LOCAL
 
 SEEN = [0, 100, 200]
 
@@ -77,7 +77,10 @@ def test_rules_with_a_backward_pass_have_another_colour_and_needs_have_discs():
          "stored_activations": "both"},
     ]  # fmt: skip
     accuracy, operations, spikes, needs = plots.rule_spectrum(rows)
-    assert [line.get_color() for line in accuracy.lines if line.get_marker() == "o"] == [ON, OFF]
+    assert [line.get_color() for line in accuracy.lines if line.get_marker() == "o"] == [
+        LOCAL,
+        BACKWARD,
+    ]
     assert words(operations) == ["2.5 M", "not measured"]
     assert words(spikes) == ["none", "12"]
     assert words(needs) == ["both"]

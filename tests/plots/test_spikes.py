@@ -12,8 +12,9 @@ from matplotlib.colors import to_rgba
 
 from sigprop_snn import plots
 from sigprop_snn.errors import SigpropError
+from sigprop_snn.plots import style
 from sigprop_snn.plots.arrays import ordinal, thin_step
-from sigprop_snn.plots.style import GREY, OFF, PALETTE, READOUT, spread
+from sigprop_snn.plots.style import GREY, NEGATIVE, PALETTE, READOUT, spread
 
 
 def marks(ax: Axes, gid: str = "spikes"):
@@ -49,7 +50,7 @@ def test_raster_takes_tensors_of_any_dtype_and_flattens_after_time(dtype):
     spikes = (torch.rand(6, 2, 3, 4, generator=torch.Generator().manual_seed(0)) < 0.3).to(dtype)
     ax = plots.raster(spikes)
     assert count(ax) == int((spikes > 0).sum()) > 0
-    assert ax.get_ylim() == (23.5, -0.5)
+    assert ax.get_ylim() == (-0.5, 23.5)
     assert ax.get_xlabel() == "time (step)"
 
 
@@ -64,7 +65,7 @@ def test_raster_draws_negative_spikes_in_another_colour():
     ax = plots.raster(np.array([[1, -1, 0], [-1, -1, 0]]))
     assert (count(ax), count(ax, "negative spikes")) == (1, 3)
     colour = marks(ax, "negative spikes")[0].get_facecolor()[0]
-    assert np.allclose(colour, to_rgba(OFF))
+    assert np.allclose(colour, to_rgba(NEGATIVE))
 
 
 def test_thinning_shares_no_factor_with_the_count():
@@ -96,7 +97,7 @@ def test_network_raster_draws_current_spikes_and_readout_voltage(rng):
     assert np.allclose(readout.lines[2].get_ydata(), voltage[:, 2])
     widths = [line.get_linewidth() for line in readout.lines[:4]]
     assert widths.index(max(widths)) == 2
-    assert "2 wins, right" in words(readout)
+    assert "2: predicted, true" in words(readout)
     assert readout.get_xlabel() == "time (step)"
     assert layer.get_xlim() == readout.get_xlim()
 
@@ -105,15 +106,15 @@ def test_network_raster_marks_a_wrong_winner_and_the_label(rng):
     voltage = rng.normal(size=(10, 3)) + np.array([0, 9, 0])
     layers = {"layer1": np.ones((10, 5)), "readout": voltage}
     text = words(plots.network_raster(layers, label=0, classes=["cat", "dog", "cow"])[-1])
-    assert "dog wins, wrong" in text and "cat is the label" in text
-    assert "c wins" in words(plots.network_raster(layers, winner=2, classes=list("abc"))[-1])
+    assert "dog: predicted" in text and "cat: true" in text
+    assert "c: predicted" in words(plots.network_raster(layers, winner=2, classes=list("abc"))[-1])
 
 
 def test_network_raster_names_no_winner_of_a_silent_readout():
     layers = {"layer1": np.zeros((4, 20)), "readout": np.zeros((4, 3))}
     panels = plots.network_raster(layers, label=0)
     assert "silent" in words(panels[0])
-    assert "tie, no winner" in words(panels[1]) and "wins" not in words(panels[1])
+    assert "tie, no class" in words(panels[1])
 
 
 def test_network_raster_colours_events_by_polarity(rng):
@@ -154,7 +155,8 @@ def test_voltage_traces_draw_voltage_threshold_and_spikes(rng):
         where = [p.vertices[0, 0] for p in marks(lane)[0].get_paths()]
         assert where == np.flatnonzero(spikes[:, neuron]).tolist()
         assert lane.get_ylabel() == f"neuron {neuron}"
-    assert "threshold" in words(lanes[0])
+        assert "threshold 1.25" in words(lane)
+    assert "voltage" in words(lanes[0])
     assert lanes[-1].get_xlabel() == "time (step)"
 
 
@@ -166,6 +168,25 @@ def test_voltage_traces_choose_neurons_that_spike():
     names = [lane.get_ylabel() for lane in plots.voltage_traces(voltage, spikes, neurons=4)]
     assert names == ["neuron 13", "neuron 40", "neuron 7", "neuron 22"]
     assert len(plots.voltage_traces(voltage[:, :3])) == 3
+
+
+def test_neurons_of_feature_maps_are_named_by_map_and_position(rng):
+    lanes = plots.voltage_traces(rng.normal(size=(9, 3, 4, 5)), neurons=[0, 33])
+    assert [lane.get_ylabel() for lane in lanes] == ["map 0\ny 0, x 0", "map 1\ny 2, x 3"]
+
+
+def test_a_spike_is_a_short_vertical_tick():
+    ax = plots.raster(np.eye(10))
+    ax.figure.draw_without_rendering()
+    for path in marks(ax)[0].get_paths():
+        width, height = np.ptp(ax.transData.transform(path.vertices), axis=0)
+        assert 4 * width < height
+
+
+def test_no_colour_of_the_input_or_a_sign_is_that_of_a_layer():
+    meanings = {style.ON, style.OFF, style.POSITIVE, style.NEGATIVE, style.READOUT, style.GREY}
+    assert len(meanings) == 6
+    assert not meanings & set(PALETTE)
 
 
 def test_neuron_comparison_has_a_lane_for_the_current_and_each_model(rng):

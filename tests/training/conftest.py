@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 from sigprop_snn.network import Network
-from sigprop_snn.training import LocalOptimizers, TrainConfig, train
+from sigprop_snn.training import LocalOptimizers, TrainConfig, progress, train
 
 
 @pytest.fixture(scope="session")
@@ -63,3 +63,9 @@ def send_at(monkeypatch):
             after(Network, "stages", judged, lambda network: not network.training)
 
     return set_up
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch):
+    """Say no word for a long wait: the lines of a run must not depend on the machine's speed."""
+    monkeypatch.setattr(progress, "SOON", 3600)

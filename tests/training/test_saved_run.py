@@ -96,7 +96,7 @@ def other_network(state):
         (edit_json("config.json", epocs=3), "config.json'.*'epocs'.*'epochs'"),
         (edit_json("config.json", epochs="3"), "config.json'.*epochs is '3'"),
         (edit_json("config.json", rule="volts"), "rule 'volts'"),
-        (edit_json("config.json", epochs=9), r"config.json'.* 9 for epochs.* 2;"),
+        (edit_json("config.json", epochs=1), r"epochs is 1, .* 2; expected 2"),
         (edit_json("config.json", seed=1), r"config.json'.* 1 for seed.* 0;"),
         (edit_text("metrics.jsonl", lambda text: text[:-9]), "metrics.jsonl': line 2"),
         (edit_text("metrics.jsonl", lambda text: text + text), "line 3 of .*metrics.jsonl'"),

@@ -1,0 +1,271 @@
+"""Networks made of existing snnTorch models."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import cast
+
+import torch
+from torch import nn
+
+from sigprop_snn.arguments import positive, refused
+from sigprop_snn.errors import SigpropError
+from sigprop_snn.layers.block import Block
+from sigprop_snn.layers.readout import Readout
+from sigprop_snn.network.network import Network
+from sigprop_snn.network.parts import AnyLoss, AnyRule, AnySignal, NetworkParts, sizes
+from sigprop_snn.neurons import LIF, Neuron
+from sigprop_snn.neurons.snntorch_adapter import as_neuron, copied, is_snntorch
+from sigprop_snn.predict import Predict
+from sigprop_snn.shapes import Layout
+
+_WEIGHTED = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+_POOLS = (
+    nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d, nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d,
+    nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveAvgPool3d,
+    nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d, nn.AdaptiveMaxPool3d,
+)  # fmt: skip
+_DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)
+_SHAPES = (nn.Flatten, nn.Unflatten, nn.Identity)
+_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.LayerNorm, nn.GroupNorm)
+
+
+@dataclass
+class _Part:
+    """The modules of one block: those that make its current, its neuron, and those behind it."""
+
+    synapse: list[nn.Module]
+    neuron: Neuron
+    behind: list[nn.Module] = field(default_factory=list)
+
+
+def from_snntorch(
+    model: nn.Sequential,
+    shape: Sequence[int] | int | None = None,
+    *,
+    gain: float = 1.0,
+    rule: AnyRule | None = None,
+    loss: AnyLoss | None = None,
+    signal: AnySignal | None = None,
+    predict: Predict | None = None,
+) -> Network:
+    """Return a network with the layers of a snnTorch model, their weights copied.
+
+    Every neuron ends a block. The modules before it make the block's current: linear layers,
+    convolutions, pools, normalisations, `nn.Flatten`. Pools and dropout behind it are applied to
+    its spikes. The last layer becomes the readout where it is one:
+
+    - a linear layer without a neuron: the scores are its mean output over time;
+    - a linear layer with a `Leaky` of `reset_mechanism="none"`: the scores are the mean voltages;
+    - a layer that spikes stays a block, and the scores are its mean spikes, as a loss of rates in
+      snnTorch reads them. Its readout starts as the identity.
+
+    The spikes are those of snnTorch at every step, within rounding: snnTorch subtracts the
+    threshold one step after the spike, and so does `SnnTorch` in the blocks. A `Leaky` that resets
+    to zero or never becomes `LIF`, which spikes the same and is faster. Batch normalisation in
+    training takes its statistics over all steps, not step by step.
+
+    Args:
+        model: the modules in order, with neurons of snnTorch: `Leaky`, `Synaptic`, `Alpha`,
+            `Lapicque`, `RLeaky` or `RSynaptic`, with or without `init_hidden=True`. For a model
+            with its own `forward`: `nn.Sequential(model.fc1, model.lif1, ...)`. It stays as it is.
+        shape: shape of one step of one sample; if not given, that of the first linear layer.
+        gain: root mean square of the contexts' current, in units of voltage.
+        rule: the learning rule; see `NetworkParts`.
+        loss: the local loss; see `NetworkParts`.
+        signal: the learning signal; see `NetworkParts`.
+        predict: "readout", "context", "subset", "neutral" or "vote"; see `Network`.
+
+    Raises:
+        SigpropError: if a module can't be used; it names the module by index and name. Also if
+            the shape is missing or does not fit.
+    """
+    if not isinstance(model, nn.Sequential):
+        raise refused(
+            "model",
+            model,
+            "nn.Sequential of layers and snnTorch neurons, such as "
+            "nn.Sequential(model.fc1, model.lif1, model.fc2, model.lif2)",
+        )
+    gain = positive("gain", gain)
+    parts, tail = _parts_of(model)
+    readout = _last_layer(parts, tail)
+    if not parts:
+        raise SigpropError("model has no neuron before its last layer; expected at least one")
+    given = _first_shape(parts[0]) if shape is None else sizes("shape", shape)
+    blocks = [_block(part) for part in parts]
+    with _evaluating(blocks):
+        layout = _layout(blocks, given, gain)
+    if readout is None:
+        readout = _rates(math.prod(layout.outputs[-1]))
+    layout = Layout(
+        readout.synapse.out_features, layout.inputs, layout.currents, layout.outputs, gain,
+        layout.weights,
+    )  # fmt: skip
+    network = NetworkParts(LIF, rule, loss, signal, predict).network(
+        layout, blocks, readout=readout
+    )
+    weight = next(blocks[0].synapse.parameters())
+    return network.to(weight.device, weight.dtype).train(model.training)
+
+
+def _parts_of(model: nn.Sequential) -> tuple[list[_Part], list[nn.Module]]:
+    """Return copies of a model's modules by block, and those behind the last block.
+
+    Raises:
+        SigpropError: if a module can't be used.
+    """
+    parts: list[_Part] = []
+    waiting: list[nn.Module] = []
+    for index, (name, module) in enumerate(_flat(model)):
+        place = f"module {index} of the model ({name!r}, {type(module).__name__})"
+        if is_snntorch(module) or isinstance(module, Neuron):
+            if not any(isinstance(each, _WEIGHTED) for each in waiting):
+                raise SigpropError(
+                    f"{place} is a neuron; expected a linear layer or a convolution before it"
+                )
+            parts.append(_Part(waiting, _neuron(module, place)))
+            waiting = []
+        elif isinstance(module, (*_WEIGHTED, *_POOLS, *_DROPOUTS, *_SHAPES, *_NORMS)):
+            flattened = all(isinstance(each, nn.Flatten) for each in waiting)
+            if parts and (not waiting or (flattened and type(module) is nn.Dropout)):
+                in_pool = isinstance(module, (*_POOLS, *_DROPOUTS))
+            else:
+                in_pool = False
+            (parts[-1].behind if in_pool else waiting).append(copied(module))
+        else:
+            raise SigpropError(
+                f"{place} can't be used; expected a linear layer, a convolution, a pool, a "
+                "normalisation, dropout, nn.Flatten or a snnTorch neuron"
+            )
+    return parts, waiting
+
+
+def _flat(model: nn.Sequential, before: str = "") -> Iterator[tuple[str, nn.Module]]:
+    """Yield the modules of a model by name, those of inner sequences one by one."""
+    for name, module in model.named_children():
+        if isinstance(module, nn.Sequential):
+            yield from _flat(module, f"{before}{name}.")
+        else:
+            yield before + name, module
+
+
+def _neuron(module: nn.Module, place: str) -> Neuron:
+    """Return a neuron with the spikes of a module.
+
+    Raises:
+        SigpropError: if there is none; it names the place.
+    """
+    if isinstance(module, Neuron):
+        return cast(Neuron, copied(module))
+    try:
+        return as_neuron(module)
+    except SigpropError as error:
+        raise SigpropError(f"{place}: {error}") from error
+
+
+def _last_layer(parts: list[_Part], tail: list[nn.Module]) -> Readout | None:
+    """Return the readout that a model ends with, and take its layer off the parts; or none.
+
+    Raises:
+        SigpropError: if the model ends with modules that are no readout.
+    """
+    if tail:
+        linear = _single_linear(tail)
+        if linear is None:
+            found = ", ".join(type(module).__name__ for module in tail)
+            raise SigpropError(
+                f"the model ends with {found} behind its last neuron; expected one linear layer, "
+                "or a neuron"
+            )
+        return _readout(linear, beta=0.0)
+    if len(parts) < 2 or parts[-1].behind:
+        return None
+    linear, neuron = _single_linear(parts[-1].synapse), parts[-1].neuron
+    if linear is None or type(neuron) is not LIF or neuron.reset_mode != "none":
+        return None
+    del parts[-1]
+    return _readout(linear, neuron.beta)
+
+
+def _single_linear(modules: list[nn.Module]) -> nn.Linear | None:
+    """Return the linear layer of modules that else only flatten, or none."""
+    *before, last = modules
+    flattens = all(isinstance(module, nn.Flatten | nn.Identity) for module in before)
+    return last if flattens and isinstance(last, nn.Linear) else None
+
+
+def _readout(linear: nn.Linear, beta: float) -> Readout:
+    """Return the readout with the weights of a linear layer."""
+    readout = Readout(linear.in_features, linear.out_features, beta)
+    bias = linear.bias
+    readout.synapse.weight = nn.Parameter(linear.weight.detach().clone())
+    readout.synapse.bias = nn.Parameter(
+        torch.zeros_like(linear.weight[:, 0]) if bias is None else bias.detach().clone()
+    )
+    for own, given in zip(readout.synapse.parameters(), linear.parameters(), strict=False):
+        own.requires_grad_(given.requires_grad)
+    return readout
+
+
+def _rates(classes: int) -> Readout:
+    """Return the readout whose scores are the mean spikes of as many neurons."""
+    readout = Readout(classes, classes, beta=0.0)
+    with torch.no_grad():
+        nn.init.eye_(readout.synapse.weight)
+        nn.init.zeros_(readout.synapse.bias)
+    return readout
+
+
+def _first_shape(part: _Part) -> tuple[int, ...]:
+    """Return the shape of a sample that enters the first linear layer.
+
+    Raises:
+        SigpropError: if another layer than a linear one is the first.
+    """
+    for module in part.synapse:
+        if isinstance(module, nn.Linear):
+            return (module.in_features,)
+        if not isinstance(module, nn.Flatten | nn.Identity | nn.Dropout):
+            break
+    raise SigpropError(
+        f"shape is not given and the model begins with {type(module).__name__}; expected the shape "
+        "of one step of one sample, such as (1, 28, 28)"
+    )
+
+
+def _block(part: _Part) -> Block:
+    pool = _joined(part.behind) if part.behind else None
+    return Block(_joined(part.synapse), part.neuron, pool=pool)
+
+
+def _joined(modules: list[nn.Module]) -> nn.Module:
+    return modules[0] if len(modules) == 1 else nn.Sequential(*modules)
+
+
+def _layout(blocks: list[Block], shape: tuple[int, ...], gain: float) -> Layout:
+    """Return the layout of the blocks, the number of classes left open.
+
+    Raises:
+        SigpropError: if samples of this shape do not fit.
+    """
+    try:
+        return Layout.of(blocks, shape, 1, gain)
+    except RuntimeError as error:
+        raise SigpropError(
+            f"samples of shape {list(shape)} do not fit the model: {error}; expected the shape of "
+            "one step of one sample"
+        ) from error
+
+
+@contextmanager
+def _evaluating(blocks: list[Block]) -> Iterator[None]:
+    """Set blocks to evaluation, so that nothing observes what passes through."""
+    for block in blocks:
+        block.eval()
+    yield
+    for block in blocks:
+        block.train()

@@ -1,0 +1,49 @@
+"""A data set's recipe decides what a run does not choose; a rule's own settings come before it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from sigprop_snn.data import DATASETS
+from sigprop_snn.errors import SigpropError
+from sigprop_snn.layers.sources import sources_by_name
+from sigprop_snn.recipe import Recipe
+from sigprop_snn.rules import RULES
+from sigprop_snn.training import TrainConfig
+from sigprop_snn.training.run import build_network
+
+DEEP = Recipe("conv", epochs=1, steps=2, batch_size=20, sources=2, loss="dot-product+similarity")
+
+
+@pytest.fixture(autouse=True)
+def deep_digits(monkeypatch):
+    monkeypatch.setitem(DATASETS, "digits", replace(DATASETS["digits"], recipe=DEEP))
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_every_rule_makes_a_network_from_a_recipe_with_sources_and_similarity(rule):
+    config = TrainConfig("digits", rule=rule).resolved()
+    network = build_network(config, (1, 8, 8), 10)
+    received = sources_by_name(network.named_blocks())
+    own_network = "network" in RULES[rule].recipe
+    assert config.sources == (1 if own_network else 2)
+    assert max(len(names) for names in received.values()) == config.sources
+    uses_loss = rule in ("voltage", "surrogate")
+    assert (config.loss == "dot-product+similarity") == uses_loss
+    assert bool(list(network.loss_heads.parameters())) == uses_loss
+
+
+def test_a_runs_own_choice_comes_before_the_recipe():
+    config = TrainConfig("digits", sources=1, loss="l2").resolved()
+    network = build_network(config, (1, 8, 8), 10)
+    assert config.sources == 1
+    assert sources_by_name(network.named_blocks())["block3"] == ("block2",)
+    assert not list(network.loss_heads.parameters())
+
+
+@pytest.mark.parametrize("sources", [0, -1])
+def test_sources_start_at_one(sources):
+    with pytest.raises(SigpropError, match=f"sources is {sources}"):
+        TrainConfig("digits", sources=sources).resolved()
