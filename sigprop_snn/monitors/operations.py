@@ -83,9 +83,8 @@ def count_operations(network: Network, inputs: Tensor) -> dict[str, Operations]:
         counted: dict[str, Operations] = {}
         samples = inputs = network.entering(inputs)
         inputs = network.signal.plain(samples)
-        arriving = _Arriving(
-            inputs, nn.Identity(), constant=len(inputs) > 1 and is_constant(inputs)
-        )
+        constant = len(inputs) > 1 and is_constant(inputs)
+        arriving = _Arriving(inputs, nn.Identity(), constant=constant)
         kept = Kept(sources_by_name(network.named_blocks()), arriving)
         sent: dict[str, _Arriving] = {}
         for layer in plain_pass(network.named_blocks(), network.signal, samples):

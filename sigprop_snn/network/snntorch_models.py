@@ -15,11 +15,11 @@ from sigprop_snn.arguments import positive, refused
 from sigprop_snn.errors import SigpropError
 from sigprop_snn.layers.block import Block
 from sigprop_snn.layers.readout import Readout
-from sigprop_snn.layers.rule import Predict
 from sigprop_snn.network.network import Network
 from sigprop_snn.network.parts import AnyLoss, AnyRule, AnySignal, NetworkParts, sizes
 from sigprop_snn.neurons import LIF, Neuron
 from sigprop_snn.neurons.snntorch_adapter import as_neuron, copied, is_snntorch
+from sigprop_snn.predict import Predict
 from sigprop_snn.shapes import Layout
 
 _WEIGHTED = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -77,7 +77,7 @@ def from_snntorch(
         rule: the learning rule; see `NetworkParts`.
         loss: the local loss; see `NetworkParts`.
         signal: the learning signal; see `NetworkParts`.
-        predict: "readout", "context" or "vote"; see `Network`.
+        predict: "readout", "context", "subset", "neutral" or "vote"; see `Network`.
 
     Raises:
         SigpropError: if a module can't be used; it names the module by index and name. Also if
