@@ -1,4 +1,6 @@
 from .data import DATASETS as DATASETS
+from .data import Data as Data
+from .data import Frames as Frames
 from .data import load as load
 from .errors import SigpropError as SigpropError
 from .monitors import HealthCheck as HealthCheck

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import math
+import re
 import sys
 import types
 from collections.abc import Iterable, Mapping
@@ -31,6 +32,8 @@ from sigprop_snn.recipe import DEFAULT_RECIPE, Predict, Recipe
 if TYPE_CHECKING:
     import torch
 
+    from sigprop_snn.data import Frames
+
     RECIPES: dict[str, Recipe]
 
 __all__ = ["NOT_OF_THE_RESULT", "RECIPES", "Predict", "Recipe", "TrainConfig"]
@@ -40,6 +43,8 @@ _Name = Annotated[str, tyro.conf.arg(metavar="NAME")]
 _Own = Annotated[str | None, tyro.conf.arg(metavar="NAME", help_behavior_hint="")]
 _Count = Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint=_RECIPE)]
 _All = Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="")]
+
+_Size = Annotated[str | None, tyro.conf.arg(metavar="WIDTHxHEIGHT", help_behavior_hint="")]
 
 NOT_OF_THE_RESULT = ("out", "data_root", "device", "tensorboard", "save_every")
 """Settings that do not change the result of a run."""
@@ -77,6 +82,16 @@ class TrainConfig:
         validation: fraction of the training samples to keep for validation, which chooses the best
             epoch.
         patience: stop after this many epochs without a better validation accuracy.
+        size: width and height of the frames of events, such as 128x128 (default: the sensor's, or
+            at most 128 pixels a side for eventfolder).
+        bin_width: microseconds of a time step of events (default: the duration divided by steps).
+        denoise: remove events without an earlier one at a neighbouring pixel in so many
+            microseconds.
+        merge_polarities: count brighter and darker events together.
+        sensor: width and height of the sensor of eventfolder, such as 346x260 (default: the
+            smallest that includes every event).
+        event_order: order of the columns of eventfolder's files without names, such as txyp.
+        time_unit: unit of the times in eventfolder's .npy, .h5, .csv and .txt files.
         data_root: the folder that holds the data sets, or that they are downloaded to.
         init_from: the folder of an earlier run; layers start from its weights where name and shape
             agree (default: new weights).
@@ -124,6 +139,13 @@ class TrainConfig:
     test_samples: _All = None
     validation: Annotated[float, tyro.conf.arg(metavar="FRACTION")] = 0.0
     patience: Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="")] = None
+    size: _Size = None
+    bin_width: Annotated[int | None, tyro.conf.arg(metavar="US", help_behavior_hint="")] = None
+    denoise: Annotated[int | None, tyro.conf.arg(metavar="US", help_behavior_hint="")] = None
+    merge_polarities: bool = False
+    sensor: _Size = None
+    event_order: Annotated[str | None, tyro.conf.arg(metavar="XYTP", help_behavior_hint="")] = None
+    time_unit: Literal["us", "ns", "ms", "s"] = "us"
     data_root: Annotated[Path, tyro.conf.arg(metavar="DIR")] = Path("data")
     init_from: Annotated[Path | None, tyro.conf.arg(metavar="RUN", help_behavior_hint="")] = None
     own_data: Annotated[bool, tyro.conf.Suppress] = False
@@ -191,6 +213,27 @@ class TrainConfig:
 
         return chosen_device(self.device)
 
+    def frames(self) -> Frames | None:
+        """Return how events become frames; None if no setting says it.
+
+        Raises:
+            SigpropError: if a setting is out of range.
+        """
+        from sigprop_snn.data import Frames
+        from sigprop_snn.data.events import UNITS, checked_order
+
+        one_of("time_unit", self.time_unit, UNITS)
+        frames = Frames(
+            bin_width=self.bin_width,
+            denoise=self.denoise,
+            size=_sides("size", self.size),
+            merge_polarities=self.merge_polarities,
+            sensor=_sides("sensor", self.sensor),
+            order=checked_order("event_order", self.event_order),
+            unit=self.time_unit,
+        )
+        return None if frames == Frames() else frames
+
     @property
     def update_every(self) -> int | None:
         """Time steps between two updates; None for one update per sample.
@@ -239,6 +282,7 @@ class TrainConfig:
                 raise UnknownNameError(kind, getattr(self, kind), known)
 
     def _check_numbers(self) -> None:
+        from sigprop_snn.data.catalogue import DATASETS, check_frames
         from sigprop_snn.data.preparation import check_arguments
 
         assert self.steps is not None and self.batch_size is not None  # `resolved` sets them
@@ -250,6 +294,8 @@ class TrainConfig:
             validation=self.validation,
             seed=self.seed,
         )
+        if not self.own_data:
+            check_frames(self.dataset, DATASETS[self.dataset], self.frames())
         for name in ("epochs", "patience"):
             value = getattr(self, name)
             if value is not None and value < 1:
@@ -296,6 +342,20 @@ def _plain(name: str, value: Any, hint: Any) -> Any:
             for layer in names
         }
     return instance(name, value, str, "text")
+
+
+def _sides(name: str, value: str | None) -> tuple[int, int] | None:
+    """Return the width and the height in text such as "128x96".
+
+    Raises:
+        SigpropError: if it is other text.
+    """
+    if value is None:
+        return None
+    found = re.fullmatch(r"([1-9]\d{0,4})[x×]([1-9]\d{0,4})", value)
+    if found is None:
+        raise SigpropError(f"{name} is {value!r}; expected width and height, such as '128x96'")
+    return int(found[1]), int(found[2])
 
 
 def __getattr__(name: str) -> Any:

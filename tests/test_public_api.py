@@ -69,6 +69,22 @@ CALLS = {
     "Arctan": (sp.Arctan, defaults_of(sp.Arctan)),
     "Block": (sp.Block, defaults_of(sp.Block, synapse=nn.Linear(6, 5), neuron=sp.LIF())),
     "CurrentLIF": (sp.CurrentLIF, defaults_of(sp.CurrentLIF)),
+    "Data.from_arrays": (
+        sp.Data.from_arrays,
+        defaults_of(sp.Data.from_arrays, train=(X[0], Y), test=(X[0], Y)),
+    ),
+    "Data.from_loaders": (
+        sp.Data.from_loaders,
+        defaults_of(sp.Data.from_loaders, train=[(X, Y)], test=[(X, Y)]),
+    ),
+    "Data.from_tonic": (
+        sp.Data.from_tonic,
+        defaults_of(sp.Data.from_tonic, train=[(X, 0), (X, 1)], test=[(X, 1)]),
+    ),
+    "Data.from_torch": (
+        sp.Data.from_torch,
+        defaults_of(sp.Data.from_torch, train=[(X, 0), (X, 1)], test=[(X, 1)]),
+    ),
     "DotProductLoss": (
         sp.DotProductLoss,
         {
@@ -77,6 +93,7 @@ CALLS = {
         },
     ),
     "FastSigmoid": (sp.FastSigmoid, defaults_of(sp.FastSigmoid)),
+    "Frames": (sp.Frames, defaults_of(sp.Frames)),
     "HealthCheck": (sp.HealthCheck, defaults_of(sp.HealthCheck, network=network())),
     "IF": (sp.IF, defaults_of(sp.IF)),
     "LIF": (sp.LIF, defaults_of(sp.LIF)),

@@ -1,14 +1,14 @@
 """Data sets by name, in time-first batches."""
 
 from sigprop_snn.data.augment import Augment
-from sigprop_snn.data.batches import Batches, Data, mask
+from sigprop_snn.data.batches import Batches, mask
 from sigprop_snn.data.camera import SENSOR_SIZE, digit_events
 from sigprop_snn.data.catalogue import DATASETS, Dataset, load
+from sigprop_snn.data.data import Data, prepare
 from sigprop_snn.data.events import EventFileError
 from sigprop_snn.data.formats import read_events
 from sigprop_snn.data.frames import Frames, to_frames
 from sigprop_snn.data.nmnist import read_nmnist_file
-from sigprop_snn.data.preparation import prepare
 from sigprop_snn.data.source import DataNotFoundError, Request, Source, Split
 
 __all__ = [

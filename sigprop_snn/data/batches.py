@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -44,44 +46,46 @@ class BatchOptions:
     seed: int
 
 
-class Batches:
+class Batches(ABC):
     """Batches `(x, y)` of one split. It can be iterated any number of times.
 
     `x` is float32 `[T, B, *shape]`, `y` is int64 `[B]`. With direct encoding `x` has stride 0 in
     time and must not be written to.
 
-    The order, the augmentation and the spikes of a shuffled split depend only on the seed and the
-    epoch. Each pass increases the epoch by one; `set_epoch` sets it, so a resumed run gets the
-    batches of an uninterrupted one. A split that is not shuffled is the same in every pass.
+    The order and all random changes of the training samples depend only on the seed and the epoch.
+    Each pass increases the epoch by one; `set_epoch` sets it, so a resumed run gets the batches of
+    an uninterrupted one. Test and validation samples are the same in every pass.
 
     Attributes:
         epoch: the epoch of the next pass, from 0.
     """
 
-    def __init__(self, split: Split, options: BatchOptions) -> None:
-        self._split = split
-        self._options = options
-        self.epoch = 0
+    epoch: int
 
     @property
     def samples(self) -> int:
         """Number of samples."""
-        return len(self._split.y)
+        return len(self.labels)
 
     @property
+    @abstractmethod
     def labels(self) -> Tensor:
-        """Labels in stored order, int64 `[N]`."""
-        return self._split.y
+        """Labels in stored order, int64 `[N]`; for a loader, in the order of its first pass."""
+
+    @abstractmethod
+    def fingerprint(self) -> str:
+        """Return a hash that changes when the samples or their labels do."""
 
     def set_epoch(self, epoch: int) -> None:
         """Set the epoch of the next pass."""
         self.epoch = epoch
 
+    @abstractmethod
     def __len__(self) -> int:
-        return -(-self.samples // self._options.batch_size)
+        """Return the number of batches."""
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        for _, _, x, y in self._pass():
+        for x, y, _ in self._pass():
             yield x, y
 
     def with_lengths(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
@@ -90,16 +94,38 @@ class Batches:
         `lengths`, int64 `[B]`, is the number of steps of each sample before its padding of empty
         steps; for pictures it is T. See `mask`.
         """
-        for index, stored, x, y in self._pass():
-            if self._split.lengths is not None:
-                yield x, y, self._split.lengths[index]
-            elif self._options.encode is None:
-                yield x, y, _steps_to_last_event(stored)
-            else:
-                yield x, y, torch.full_like(y, len(x))
+        for x, y, lengths in self._pass():
+            yield x, y, lengths()
 
-    def _pass(self) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
-        """Yield the indices, the stored samples, the input and the labels of each batch."""
+    @abstractmethod
+    def _pass(self) -> Iterator[tuple[Tensor, Tensor, Callable[[], Tensor]]]:
+        """Yield the input, the labels and a function that returns the lengths of each batch."""
+
+
+class SplitBatches(Batches):
+    """Batches of a split: samples in memory, or read when they are needed."""
+
+    def __init__(self, split: Split, options: BatchOptions) -> None:
+        self._split = split
+        self._options = options
+        self._fingerprint: str | None = None
+        self.epoch = 0
+
+    @property
+    def labels(self) -> Tensor:
+        """Labels in stored order, int64 `[N]`."""
+        return self._split.y
+
+    def fingerprint(self) -> str:
+        """Return a hash of the samples and labels; it is made once."""
+        if self._fingerprint is None:
+            self._fingerprint = self._split.fingerprint()
+        return self._fingerprint
+
+    def __len__(self) -> int:
+        return -(-self.samples // self._options.batch_size)
+
+    def _pass(self) -> Iterator[tuple[Tensor, Tensor, Callable[[], Tensor]]]:
         options = self._options
         epoch = self.epoch if options.shuffle else 0
         self.epoch += 1
@@ -109,7 +135,15 @@ class Batches:
             order = torch.arange(self.samples)
         for number, index in enumerate(torch.split(order, options.batch_size)):
             stored = self._split.read(index)
-            yield index, stored, self._input(stored, epoch, number), self._split.y[index]
+            x, y = self._input(stored, epoch, number), self._split.y[index]
+            yield x, y, partial(self._lengths, index, stored)
+
+    def _lengths(self, index: Tensor, stored: Tensor) -> Tensor:
+        if self._split.lengths is not None:
+            return self._split.lengths[index]
+        if self._options.encode is None:
+            return steps_to_last_event(stored)
+        return torch.full((len(index),), self._options.steps)
 
     def _input(self, stored: Tensor, epoch: int, number: int) -> Tensor:
         options = self._options
@@ -123,30 +157,6 @@ class Batches:
             pictures = (pictures - COLOUR_MEAN) / COLOUR_DEVIATION
         seed = derive_seed(options.seed, epoch, _ENCODE, number)
         return options.encode(pictures, options.steps, seed)
-
-
-@dataclass(frozen=True)
-class Data:
-    """A data set ready for training.
-
-    Attributes:
-        name: the data set's name.
-        train: shuffled batches to learn from.
-        test: batches to test on, always in the same order.
-        validation: batches to choose settings or epochs by, never used in training: held out from
-            the training samples, or the data set's own; or None.
-        shape: shape of one step of one sample, such as `(1, 28, 28)`.
-        classes: names of the classes; label i means `classes[i]`.
-        steps: number of time steps T.
-    """
-
-    name: str
-    train: Batches
-    test: Batches
-    validation: Batches | None
-    shape: tuple[int, ...]
-    classes: tuple[str, ...]
-    steps: int
 
 
 def mask(lengths: Tensor, steps: int) -> Tensor:
@@ -171,7 +181,7 @@ def mask(lengths: Tensor, steps: int) -> Tensor:
     return torch.arange(steps, device=lengths.device)[:, None] < lengths
 
 
-def _steps_to_last_event(frames: Tensor) -> Tensor:
+def steps_to_last_event(frames: Tensor) -> Tensor:
     """Return the number of steps up to the last event of samples `[B, T, ...]`, int64 `[B]`."""
     occupied = (frames != 0).flatten(2).any(2)
     numbers = torch.arange(1, frames.shape[1] + 1)

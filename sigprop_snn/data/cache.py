@@ -11,7 +11,6 @@ import hashlib
 import json
 import math
 import struct
-import sys
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -21,15 +20,14 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
+from sigprop_snn.data.parallel import in_parallel
 from sigprop_snn.errors import SigpropError
 from sigprop_snn.files import write_atomically
 
 _FORMAT = b"sigprop-snn frames 1\n"
 _CHECK = struct.Struct("<II")  # `_WRITTEN` once the record is written, then its checksum
 _WRITTEN = 0x46524D31
-_SHOW_PROGRESS = 500  # recordings; fewer are read in a moment
 
 
 def fingerprint(values: Mapping[str, Any]) -> str:
@@ -79,14 +77,20 @@ class FrameFile:
             make: returns the frames of a recording that the file does not contain.
         """
         frames = np.empty((len(index), *self._shape), self._dtype.newbyteorder("="))
-        quiet = len(index) < _SHOW_PROGRESS or not sys.stderr.isatty()
         with self._opened() as file:
-            writable = file is not None
-            for row, number in enumerate(tqdm(index, "events", leave=False, disable=quiet)):
+            missing = []
+            for row, number in enumerate(index):
                 stored = None if file is None else self._load(file, number)
-                frames[row] = make(number) if stored is None else stored
-                if file is not None and stored is None and writable:
-                    writable = self._store(file, number, frames[row])
+                if stored is None:
+                    missing.append(row)
+                else:
+                    frames[row] = stored
+            writable = file is not None
+            made = in_parallel(make, [index[row] for row in missing], "reading events")
+            for row, counts in zip(missing, made, strict=True):
+                frames[row] = counts
+                if file is not None and writable:
+                    writable = self._store(file, index[row], counts)
         return frames
 
     @contextmanager

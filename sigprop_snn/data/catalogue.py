@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 from sigprop_snn.arguments import instance, one_of, path, truth
@@ -19,9 +19,9 @@ from sigprop_snn.data import (
     static,
 )
 from sigprop_snn.data.augment import Augment
-from sigprop_snn.data.batches import Data
+from sigprop_snn.data.data import Data, prepare
 from sigprop_snn.data.frames import Frames
-from sigprop_snn.data.preparation import check_arguments, prepare
+from sigprop_snn.data.preparation import check_arguments
 from sigprop_snn.data.source import Request, Source
 from sigprop_snn.errors import SigpropError
 from sigprop_snn.recipe import DEFAULT_RECIPE, Recipe
@@ -213,14 +213,7 @@ def load(
         seed=seed,
     )
     dataset = DATASETS[name]
-    if frames is not None and not dataset.events:
-        raise SigpropError(
-            f"frames is given for {name!r}, which contains pictures; expected a data set of events"
-        )
-    if frames is not None and frames.sensor is not None and name != "eventfolder":
-        raise SigpropError(
-            f"sensor is {frames.sensor} for {name!r}, whose sensor is known; expected None"
-        )
+    check_frames(name, dataset, frames)
     root = Path(root).expanduser()
     request = Request(
         root=root,
@@ -240,3 +233,29 @@ def load(
         seed=seed,
         augment=augment,
     )
+
+
+def check_frames(name: str, dataset: Dataset, frames: Frames | None) -> None:
+    """Check that a data set can have frames of a kind.
+
+    Args:
+        name: the data set's name, for messages.
+        dataset: the data set.
+        frames: how events become frames, or None.
+
+    Raises:
+        SigpropError: if it contains pictures, or its sensor and files are known.
+    """
+    if frames is None:
+        return
+    if not dataset.events:
+        chosen = {f.name: getattr(frames, f.name) for f in fields(frames)}
+        given = [field for field, value in chosen.items() if value != getattr(Frames(), field)]
+        what = f"frames is given for {name!r}" + (f" ({', '.join(given)})" if given else "")
+        raise SigpropError(f"{what}, which contains pictures; expected a data set of events")
+    for field in ("sensor", "order", "unit"):
+        value = getattr(frames, field)
+        if name != "eventfolder" and value != getattr(Frames(), field):
+            raise SigpropError(
+                f"{field} is {value!r} for {name!r}, whose recordings are known; expected none"
+            )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,17 +27,21 @@ class LabelledFiles:
 
 
 def find_class_folders(
-    name: str, root: Path, suffixes: Sequence[str]
+    name: str,
+    root: Path,
+    suffixes: Sequence[str],
+    is_sample: Callable[[Path], bool] = lambda file: True,
 ) -> tuple[tuple[str, ...], LabelledFiles, LabelledFiles]:
     """Return the names of the classes, the training files and the test files.
 
-    Hidden files and folders are left out. Other files with other suffixes are left out with a
+    Hidden files and folders are left out. Other files that are no samples are left out with a
     warning.
 
     Args:
         name: the data set's name, for messages.
         root: the folder that contains `train` and `test`.
         suffixes: suffixes of the files to use, in lower case.
+        is_sample: whether a file with such a suffix is to be used.
 
     Raises:
         DataNotFoundError: if `train` or `test` is missing.
@@ -50,7 +54,7 @@ def find_class_folders(
         raise DataNotFoundError(
             name, missing, "The data root must be the folder that contains train and test."
         )
-    train, test = (_files_by_class(split, suffixes) for split in splits)
+    train, test = (_files_by_class(split, suffixes, is_sample) for split in splits)
     if train.keys() != test.keys():
         different = ", ".join(sorted(train.keys() ^ test.keys()))
         raise SigpropError(
@@ -64,14 +68,19 @@ def find_class_folders(
     return tuple(train), _labelled(train), _labelled(test)
 
 
-def _files_by_class(split: Path, suffixes: Sequence[str]) -> dict[str, list[Path]]:
+def _files_by_class(
+    split: Path, suffixes: Sequence[str], is_sample: Callable[[Path], bool]
+) -> dict[str, list[Path]]:
     classes = sorted(f for f in split.iterdir() if f.is_dir() and not f.name.startswith("."))
     found: dict[str, list[Path]] = {}
     left_out: Counter[str] = Counter()
     for folder in classes:
-        files = visible_files(folder)
-        found[folder.name] = [file for file in files if file.suffix.lower() in suffixes]
-        left_out.update(file.suffix for file in files if file.suffix.lower() not in suffixes)
+        found[folder.name] = []
+        for file in visible_files(folder):
+            if file.suffix.lower() in suffixes and is_sample(file):
+                found[folder.name].append(file)
+            else:
+                left_out[file.suffix] += 1
     empty = [split / name for name, files in found.items() if not files]
     if empty or not found:
         raise SigpropError(
@@ -81,7 +90,7 @@ def _files_by_class(split: Path, suffixes: Sequence[str]) -> dict[str, list[Path
     if left_out:
         counts = ", ".join(f"{count} {suffix or '(none)'}" for suffix, count in left_out.items())
         warnings.warn(
-            f"{split}: left out files with other suffixes ({counts}); expected "
+            f"{split}: left out files that are no samples ({counts}); expected "
             f"{', '.join(suffixes)}",
             stacklevel=2,
         )

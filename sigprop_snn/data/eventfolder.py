@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from sigprop_snn.data.class_folders import find_class_folders
+from sigprop_snn.data.event_text import is_table
 from sigprop_snn.data.events import Events, check_sensor
-from sigprop_snn.data.formats import READERS, read_events
-from sigprop_snn.data.frames import Sensor
+from sigprop_snn.data.formats import READERS, TEXT, read_events
+from sigprop_snn.data.frames import Sensor, scaled_down
 from sigprop_snn.data.recordings import as_frames, find_extent, one_per_file
 from sigprop_snn.data.source import Request, Source
 
@@ -17,18 +21,26 @@ def open_eventfolder(request: Request) -> Source:
 
     They can be in any format of `read_events`, also mixed. A recording starts at its first event.
     Unless `Frames` gives the size of the sensor and the duration of a step, every recording is
-    read once to find the smallest sensor and the shortest duration that include all events.
+    read once to find the smallest sensor and the shortest duration that include all events. Frames
+    of larger sensors are scaled down to 128 pixels on the longest side, with a warning, unless
+    `Frames` gives a size.
 
     Raises:
         DataNotFoundError: if `train` or `test` is missing.
         EventFileError: if a recording is damaged.
-        SigpropError: if a class is empty or the two folders have different classes.
+        SigpropError: if a class is empty, the two folders have different classes, or a few
+            recordings are much longer or need a much larger sensor than the others.
     """
-    classes, train, test = find_class_folders("eventfolder", request.root, tuple(READERS))
-    sensor = _sensor([*train.files, *test.files], request)
+    classes, train, test = find_class_folders(
+        "eventfolder", request.root, tuple(READERS), _is_recording
+    )
+    frames = request.frames
+    plain = partial(read_events, order=frames.order, unit=frames.unit)
+    sensor = _sensor([*train.files, *test.files], plain, request)
+    request = replace(request, frames=scaled_down(frames, sensor))
 
     def read(file: Path) -> Events:
-        return check_sensor(file, read_events(file), sensor.size)
+        return check_sensor(file, plain(file), sensor.size)
 
     splits = [
         as_frames(
@@ -39,7 +51,12 @@ def open_eventfolder(request: Request) -> Source:
     return Source("eventfolder", splits[0], splits[1], classes, timed=True)
 
 
-def _sensor(files: list[Path], request: Request) -> Sensor:
+def _is_recording(file: Path) -> bool:
+    """Return whether a file is a recording, not a note: text must be a table."""
+    return file.suffix.lower() not in TEXT or is_table(file)
+
+
+def _sensor(files: list[Path], read: Callable[[Path], Events], request: Request) -> Sensor:
     """Return the sensor of `Frames`; the recordings give the values that are None there."""
     frames = request.frames
     end = frames.end
@@ -47,7 +64,9 @@ def _sensor(files: list[Path], request: Request) -> Sensor:
         end = frames.start + frames.bin_width * request.steps
     size = frames.sensor
     if size is None or end is None:
-        extent = find_extent("eventfolder", files, read_events, request)
+        extent = find_extent(
+            "eventfolder", files, read, request, size=size is None, duration=end is None
+        )
         size = size or (extent.width, extent.height)
         end = end or extent.duration
     return Sensor((*size, 2), end, from_first=True, counts="int16")

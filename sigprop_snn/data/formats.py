@@ -2,41 +2,48 @@
 
 from __future__ import annotations
 
+import os
 import struct
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sigprop_snn.arguments import one_of, path
+from sigprop_snn.data.event_text import read_text
 from sigprop_snn.data.events import (
+    FIELDS,
     LARGEST_FILE,
+    UNITS,
     EventFileError,
     Events,
+    EventsFault,
     check_file_size,
-    make_events,
-    sort_by_time,
+    checked_events,
+    checked_order,
     unreadable,
 )
 from sigprop_snn.data.isolated_reader import read_isolated
 from sigprop_snn.data.nmnist import read_bin
+from sigprop_snn.data.prophesee import Columns, read_dat, read_raw
 from sigprop_snn.errors import SigpropError
 
-LARGEST_SIDE = 4096
-"""Largest width and height in pixels; no event camera has more."""
-
-LONGEST = 24 * 3600 * 1_000_000
-"""Longest recording in microseconds."""
-
+# numpy parses a header with `ast`, which fails at random in several threads of Python 3.11
+# (https://github.com/python/cpython/issues/106905).
+_HEADER_LOCK = Lock()
 _MOST_EVENTS = LARGEST_FILE // 5
 _ADDRESS_BYTES = 8  # bytes of an event in AEDAT 2 and 3
 _PACKET = struct.Struct("<HHIIIIII")  # AEDAT 3.1: type, source, size, 2 of time, 3 counts
 _POLARITY = 1  # the packet type of polarity events
 
 
-def read_events(file: Path | str) -> Events:
+def read_events(
+    file: str | os.PathLike[str], *, order: str | None = None, unit: str = "us"
+) -> Events:
     """Read and check a recording of events.
 
     The suffix of the file name gives the format:
@@ -44,94 +51,87 @@ def read_events(file: Path | str) -> Events:
     * `.bin`: 5 bytes an event, as in N-MNIST.
     * `.aedat`: version 2 from a DVS128 or a DAVIS346, or version 3.1 from a DVS128.
     * `.aedat4`: needs the package aedat.
-    * `.npy`: a structured array with the fields x, y, t and p.
+    * `.raw`, `.dat`: from a Prophesee camera, in EVT 2.0, EVT 3.0 or DAT.
+    * `.npy`: a structured array with the fields x, y, t and p; or numbers of shape (events, 4).
     * `.h5`, `.hdf5`: data sets x, y, t and p, at the top or in the group `events`; or one
-      structured data set `events`.
+      structured data set `events`. Compression by Blosc and others needs the package hdf5plugin.
+    * `.csv`, `.txt`: four columns; a first line may name them.
 
-    Times are whole microseconds. Polarity is 1 or `True` for brighter, 0, -1 or `False` for darker.
+    Polarity is 1 or `True` for brighter, 0, -1 or `False` for darker. A clock that starts again is
+    continued, and times that are a little out of order are sorted; see `checked_events`.
 
     Args:
         file: path of the recording.
+        order: order of columns that have no names, such as "txyp".
+        unit: unit of the times in `.npy`, HDF5 and text: "us" (whole numbers), "ns", "ms" or "s".
 
     Returns:
         Structured array with tonic's fields x, y, t (microseconds, rising) and p.
 
     Raises:
         EventFileError: if the file is missing, damaged, too large or no recording.
-        SigpropError: if a package that the format needs isn't installed.
+        SigpropError: if a package that the format needs isn't installed, or another argument can't
+            be used.
     """
-    file = Path(file)
-    reader = READERS.get(file.suffix.lower())
+    file = path("file", file)
+    one_of("unit", unit, UNITS)
+    checked_order("order", order)
+    suffix = file.suffix.lower()
+    reader = READERS.get(suffix)
     if reader is None:
         raise EventFileError(
             file, f"has the suffix {file.suffix!r}", f"one of {', '.join(READERS)}"
         )
     check_file_size(file)
     try:
-        columns = reader(file)
+        columns = reader(file, order)
     except SigpropError:
         raise
     # Damage makes tonic fail in many ways, and none of its errors names the file.
     except Exception as error:
         raise unreadable(file, error) from error
-    return events_of_columns(file, *columns)
+    return events_of_columns(file, *columns, unit=unit if suffix in _ANY_UNIT else "us")
 
 
-def events_of_columns(file: Path, x: Any, y: Any, t: Any, p: Any) -> Events:
-    """Check the columns of a recording and return its events, sorted by time.
-
-    Args:
-        file: the recording's file, for messages.
-        x: column of each event's pixel, whole numbers of any type.
-        y: row of each event's pixel.
-        t: microseconds.
-        p: polarities; see `read_events`.
+def events_of_columns(file: Path, x: Any, y: Any, t: Any, p: Any, unit: str = "us") -> Events:
+    """Check the columns of a recording and return its events; see `checked_events`.
 
     Raises:
         EventFileError: if a value can't be part of a recording.
     """
-    limits = {
-        "x": (0, LARGEST_SIDE - 1),
-        "y": (0, LARGEST_SIDE - 1),
-        "t": (-(2**62), 2**62),
-        "p": (-1, 1),
-    }
-    columns = {}
-    for (name, (low, high)), values in zip(limits.items(), (x, y, t, p), strict=True):
-        column = np.asarray(values)
-        if column.ndim != 1 or column.dtype.kind not in "iufb":
-            fault = f"contains {name} as {column.dtype} of shape {column.shape}"
-            raise EventFileError(file, fault, "a row of whole numbers")
-        with np.errstate(invalid="ignore"):
-            wrong = ~((column >= low) & (column <= high))  # includes NaN
-            if column.dtype.kind == "f":
-                wrong |= column != np.floor(column)
-        if wrong.any():
-            at = int(wrong.argmax())
-            fault = f"has event {at} with {name}={column[at]}"
-            raise EventFileError(file, fault, f"a whole number from {low} to {high}")
-        columns[name] = column.astype(np.int64)
-    counts = {name: len(column) for name, column in columns.items()}
-    if len(set(counts.values())) > 1:
-        raise EventFileError(file, f"contains {counts}", "equally many of each")
-    if not counts["x"]:
-        raise EventFileError(file, "contains no event", "at least one")
-    events = sort_by_time(make_events(columns["x"], columns["y"], columns["t"], columns["p"] > 0))
-    duration = int(events["t"][-1]) - int(events["t"][0])
-    if duration > LONGEST:
-        raise EventFileError(file, f"lasts {duration} us", f"at most {LONGEST}, one day")
-    return events
+    try:
+        return checked_events(x, y, t, p, unit)
+    except EventsFault as error:
+        raise EventFileError(file, error.fault, error.expected) from None
 
 
-_Columns = tuple[Any, Any, Any, Any]
-
-
-def _bin(file: Path) -> _Columns:
+def _bin(file: Path, order: str | None) -> Columns:
     return _fields(file, read_bin(file))
 
 
-def _npy(file: Path) -> _Columns:
-    return _fields(file, load_array(file))
+def _npy(file: Path, order: str | None) -> Columns:
+    array = load_array(file)
+    return _table(file, array, order) if array.dtype.names is None else _fields(file, array)
+
+
+def _text(file: Path, order: str | None) -> Columns:
+    numbers, named = read_text(file)
+    return _table(file, numbers, named or order)
+
+
+def _table(file: Path, array: NDArray[Any], order: str | None) -> Columns:
+    """Return the columns of a table without names, `[events, 4]`."""
+    if array.ndim != 2 or array.shape[1] != len(FIELDS):
+        fault = f"contains {array.dtype} of shape {array.shape} without fields"
+        raise EventFileError(file, fault, "the fields x, y, t and p, or four columns")
+    if order is None:
+        raise EventFileError(
+            file,
+            f"contains {array.dtype} of shape {array.shape} without names of its columns",
+            "their order: Frames(order='txyp'), --event-order txyp, or another",
+        )
+    x, y, t, p = (array[:, order.index(field)] for field in FIELDS)
+    return x, y, t, p
 
 
 def load_array(file: Path) -> NDArray[Any]:
@@ -143,13 +143,14 @@ def load_array(file: Path) -> NDArray[Any]:
     check_file_size(file)
     try:
         # Mapped, not read: a damaged header can ask for any amount of memory.
-        array: NDArray[Any] = np.lib.format.open_memmap(file, mode="r")
+        with _HEADER_LOCK:
+            array: NDArray[Any] = np.lib.format.open_memmap(file, mode="r")
     except Exception as error:
         raise unreadable(file, error) from error
     return array
 
 
-def _fields(file: Path, array: NDArray[Any]) -> _Columns:
+def _fields(file: Path, array: NDArray[Any]) -> Columns:
     names = array.dtype.names or ()
     if not {"x", "y", "t", "p"} <= set(names):
         found = f"the fields {', '.join(names)}" if names else f"{array.dtype} without fields"
@@ -157,12 +158,12 @@ def _fields(file: Path, array: NDArray[Any]) -> _Columns:
     return array["x"], array["y"], array["t"], array["p"]
 
 
-def _hdf5(file: Path) -> _Columns:
+def _hdf5(file: Path, order: str | None) -> Columns:
     x, y, t, p = read_isolated(file, "hdf5_events", _MOST_EVENTS)
     return x, y, t, p
 
 
-def _aedat4(file: Path) -> _Columns:
+def _aedat4(file: Path, order: str | None) -> Columns:
     if find_spec("aedat") is None:
         raise SigpropError(
             f"reading {file} needs the package aedat, which is not installed; expected "
@@ -172,7 +173,7 @@ def _aedat4(file: Path) -> _Columns:
     return x, y, t, p
 
 
-def _aedat(file: Path) -> _Columns:
+def _aedat(file: Path, order: str | None) -> Columns:
     from tonic.io import get_aer_events_from_file, read_aedat_header_from_file
 
     with file.open("rb") as stream:
@@ -229,12 +230,19 @@ def _check_packets(file: Path, start: int) -> None:
                 raise EventFileError(file, f"ends {start - end} bytes early", "a complete packet")
 
 
-READERS: dict[str, Callable[[Path], _Columns]] = {
+READERS: dict[str, Callable[[Path, str | None], Columns]] = {
     ".bin": _bin,
     ".aedat": _aedat,
     ".aedat4": _aedat4,
     ".npy": _npy,
     ".h5": _hdf5,
     ".hdf5": _hdf5,
+    ".dat": lambda file, order: read_dat(file),
+    ".raw": lambda file, order: read_raw(file),
+    ".csv": _text,
+    ".txt": _text,
 }
-"""The reader of each format, by suffix."""
+"""The reader of each format, by suffix. It receives the order of columns without names."""
+
+TEXT = (".csv", ".txt")
+_ANY_UNIT = (".npy", ".h5", ".hdf5", *TEXT)

@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+import sys
+import warnings
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sigprop_snn.data.events import Events, find_fault
+from sigprop_snn.arguments import axes, one_of, refused, truth, whole
+from sigprop_snn.data.events import UNITS, Events, checked_order, find_fault
 from sigprop_snn.errors import SigpropError
 
 Counts = NDArray[np.uint8] | NDArray[np.int16]
+
+
+LARGEST_SIDE = 128
+"""Pixels of the longest side of frames, unless `Frames` gives a size.
+
+A sensor of 1280x720 has 56 times as many pixels as one of 128x128: a convolutional network would
+need tens of GB for a batch.
+"""
 
 
 @dataclass(frozen=True)
@@ -57,6 +69,10 @@ class Frames:
         merge_polarities: whether to count brighter and darker events together, as one polarity.
         sensor: width and height of the sensor, for the data set `eventfolder` only; None takes the
             smallest that includes every event.
+        order: order of the columns of files whose columns have no names, such as "txyp", for
+            `eventfolder` only.
+        unit: unit of the times in `.npy`, HDF5 and text files: "us", "ns", "ms" or "s", for
+            `eventfolder` only.
 
     Raises:
         SigpropError: if a value is out of range.
@@ -70,31 +86,40 @@ class Frames:
     size: tuple[int, int] | None = None
     merge_polarities: bool = False
     sensor: tuple[int, int] | None = None
+    order: str | None = None
+    unit: Literal["us", "ns", "ms", "s"] = "us"
 
     def __post_init__(self) -> None:
         for name in ("bin_width", "denoise"):
             value = getattr(self, name)
-            if value is not None and value < 1:
+            if value is not None and whole(name, value, -sys.maxsize) < 1:
                 raise SigpropError(f"{name} is {value}; expected 1 microsecond or more")
-        if self.start < 0:
+        if whole("start", self.start, -sys.maxsize) < 0:
             raise SigpropError(f"start is {self.start}; expected 0 microseconds or more")
-        if self.end is not None and self.end <= self.start:
+        if self.end is not None and whole("end", self.end, -sys.maxsize) <= self.start:
             raise SigpropError(f"end is {self.end}; expected more than start, {self.start}")
         if self.end is not None and self.bin_width is not None:
             raise SigpropError(
                 f"bin_width is {self.bin_width} and end is {self.end}; expected one of them, "
                 "because the bin width and the number of steps determine the end"
             )
-        if self.outside not in ("keep", "drop"):
-            raise SigpropError(f"outside is {self.outside!r}; expected 'keep' or 'drop'")
+        if not isinstance(self.outside, str) or self.outside not in ("keep", "drop"):
+            raise refused("outside", self.outside, "'keep' or 'drop'")
+        truth("merge_polarities", self.merge_polarities)
+        one_of("unit", self.unit, UNITS)
+        checked_order("order", self.order)
         for name in ("size", "sensor"):
             side = getattr(self, name)
-            if side is not None and (len(side) != 2 or min(side) < 1):
+            if side is None:
+                continue
+            sides = axes(name, side)
+            if len(sides) != 2 or min(sides) < 1:
                 raise SigpropError(f"{name} is {side}; expected a width and a height, 1 or more")
+            object.__setattr__(self, name, sides)
 
 
 def to_frames(events: Events, sensor: tuple[int, int, int], steps: int, duration: int) -> Counts:
-    """Count the events in each step, polarity and pixel (`tonic.transforms.ToFrame`).
+    """Count the events in each step, polarity and pixel, as `tonic.transforms.ToFrame` does.
 
     Args:
         events: structured array with the fields x, y, t (microseconds, rising) and p.
@@ -114,6 +139,21 @@ def to_frames(events: Events, sensor: tuple[int, int, int], steps: int, duration
     if fault:
         raise SigpropError(f"the recording {fault[0]}; expected {fault[1]}")
     return bin_events(events, Sensor(sensor, duration), Frames(), steps)
+
+
+def scaled_down(frames: Frames, sensor: Sensor) -> Frames:
+    """Return frames with a size of at most `LARGEST_SIDE` pixels, unless they have one."""
+    width, height = sensor.size[:2]
+    factor = -(-max(width, height) // LARGEST_SIDE)
+    if frames.size is not None or factor == 1:
+        return frames
+    size = (-(-width // factor), -(-height // factor))
+    warnings.warn(
+        f"the sensor has {width}x{height} pixels; frames are scaled down to {size[0]}x{size[1]}. "
+        "Frames(size=(width, height)) or --size WIDTHxHEIGHT chooses another size",
+        stacklevel=2,
+    )
+    return replace(frames, size=size)
 
 
 def frame_shape(sensor: Sensor, frames: Frames, steps: int) -> tuple[int, ...]:
@@ -167,8 +207,7 @@ def bin_events(events: Events, sensor: Sensor, frames: Frames, steps: int) -> Co
     width, height = frames.size or sensor.size[:2]
     counted = _count(binned, (width, height, shape[1]), step, steps)
     most = np.iinfo(sensor.counts).max
-    # tonic counts in 16 bits. An overflow gives a wrong number, and then the sum is wrong too.
-    if counted.max() > most or int(counted.sum()) != len(binned):
+    if counted.max() > most:
         raise SigpropError(
             f"one pixel has more than {most} events in a step of {step} microseconds; "
             f"expected at most {most}. Use more than {steps} steps to make each step shorter"
@@ -201,12 +240,11 @@ def _denoised(events: Events, window: int) -> Events:
     return kept
 
 
-def _count(events: Events, size: tuple[int, int, int], step: int, steps: int) -> NDArray[np.int16]:
-    from tonic.transforms import ToFrame
-
-    if not len(events):
-        return np.zeros((steps, *size[::-1]), np.int16)
-    counts: NDArray[np.int16] = ToFrame(
-        size, time_window=step, start_time=0, end_time=step * steps
-    )(events)
-    return counts
+def _count(events: Events, size: tuple[int, int, int], step: int, steps: int) -> NDArray[np.int64]:
+    """Return the counts `[T, P, H, W]` of events whose times are in the steps."""
+    width, height, polarities = size
+    shape = (steps, polarities, height, width)
+    place = np.ravel_multi_index(
+        (events["t"] // step, events["p"], events["y"], events["x"]), shape
+    )
+    return np.bincount(place, minlength=math.prod(shape)).reshape(shape)

@@ -65,8 +65,7 @@ def read_gesture_file(file: Path) -> Events:
             file, f"contains {array.dtype} of shape {array.shape}", "numbers of shape (events, 4)"
         )
     x, y, p, t = array.T
-    events = events_of_columns(file, x, y, t, p)
-    events["t"] *= 1000
+    events = events_of_columns(file, x, y, t, p, unit="ms")
     return check_sensor(file, events, _SENSOR.size)
 
 

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import warnings
+from collections import Counter
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
 from sigprop_snn.data.class_folders import LabelledFiles, find_class_folders
+from sigprop_snn.data.parallel import in_parallel
+from sigprop_snn.data.pictures import as_people_see, upright_size
 from sigprop_snn.data.source import Request, Source, Split
 from sigprop_snn.errors import SigpropError
 
@@ -23,28 +26,17 @@ SIDE = 32
 """Height and width to which pictures of different sizes are resized."""
 
 LARGEST_SIDE = 96
-"""Pictures of one size keep their size if no side is longer, in pixels."""
+"""Pictures keep the size that most of them have if no side is longer, in pixels."""
 
-_THREADS = 4
-_ORIENTATION = 0x0112  # the EXIF tag
-_TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
 _Result = TypeVar("_Result")
 
 
 def open_imagefolder(request: Request) -> Source:
     """Return colour pictures from `root/train/<class>/` and `root/test/<class>/`.
 
-    Pictures keep their size if all have the same size of at most 96 pixels a side; otherwise all
-    are resized to 32x32. They are turned as their EXIF orientation says. Grey pictures of 16 or 32
-    bits are scaled from 0 to 65,535, pictures of floats from 0 to 1.
+    If more than half of the pictures have the same size, of at most 96 pixels a side, the others
+    are resized to it; otherwise all are resized to 32x32. `as_people_see` turns them and makes them
+    colour pictures.
 
     Raises:
         DataNotFoundError: if `train` or `test` is missing.
@@ -60,72 +52,43 @@ def open_imagefolder(request: Request) -> Source:
 
 def _split(samples: LabelledFiles, size: tuple[int, int]) -> Split:
     def pixels(picture: Image.Image) -> Tensor:
-        resized = _upright_colour(picture).resize(size, Image.Resampling.BILINEAR)
+        resized = as_people_see(picture).resize(size, Image.Resampling.BILINEAR)
         return torch.from_numpy(np.array(resized)).permute(2, 0, 1)
 
     def read(index: Tensor) -> Tensor:
         x = torch.empty((len(index), 3, size[1], size[0]), dtype=torch.uint8)
 
-        def read_one(row: int, number: int) -> None:
-            x[row] = _with_picture(samples.files[number], pixels)
-
-        with ThreadPoolExecutor(_THREADS) as pool:
-            # `list` waits for every picture and raises the first error.
-            list(pool.map(read_one, range(len(index)), index.tolist()))
+        files = [samples.files[number] for number in index.tolist()]
+        decode = partial(_with_picture, use=pixels)
+        for row, picture in enumerate(in_parallel(decode, files, "reading pictures")):
+            x[row] = picture
         return x
 
-    return Split(torch.tensor(samples.labels), read, sample_bytes=3 * size[0] * size[1])
+    return Split(
+        torch.tensor(samples.labels),
+        read,
+        sample_bytes=3 * size[0] * size[1],
+        files=samples.files,
+    )
 
 
 def _common_size(files: Sequence[Path]) -> tuple[int, int]:
-    first = _with_picture(files[0], _upright_size)
-    same = max(first) <= LARGEST_SIDE and all(
-        _with_picture(file, _upright_size) == first for file in files
-    )
-    return first if same else (SIDE, SIDE)
-
-
-def _upright_size(picture: Image.Image) -> tuple[int, int]:
-    """Return width and height after turning, from the file's header alone."""
-    # Pillow gives the size of a TIFF file after turning. For PNG without EXIF in the header it
-    # would decode the picture to look for EXIF at the end.
-    in_header = picture.format != "TIFF" and "exif" in picture.info
-    turned = in_header and _orientation(picture) >= 5
-    return picture.size[::-1] if turned else picture.size
-
-
-def _upright_colour(picture: Image.Image) -> Image.Image:
-    picture.load()  # turns a TIFF file
-    turn = _TURNS.get(_orientation(picture))
-    colour = _as_8_bit(picture).convert("RGB")
-    return colour if turn is None else colour.transpose(turn)
-
-
-def _orientation(picture: Image.Image) -> int:
-    """Return the EXIF orientation, 1 to 8; 1 is upright."""
-    try:
-        value = picture.getexif().get(_ORIENTATION, 1)
-    # Damaged EXIF raises many errors; other programs then show the picture as it is stored.
-    except Exception:
-        return 1
-    return value if value in _TURNS else 1
-
-
-def _as_8_bit(picture: Image.Image) -> Image.Image:
-    """Scale grey levels of more than 8 bits; `convert` would clip them to 255."""
-    if picture.mode == "F":
-        largest = 1
-    elif picture.mode.startswith("I"):
-        largest = 65_535
-    else:
-        return picture
-    levels: NDArray[Any] = np.asarray(picture).astype(np.float64)
-    if not ((levels >= 0) & (levels <= largest)).all():
-        raise SigpropError(
-            f"its grey levels range from {levels.min():g} to {levels.max():g} in mode "
-            f"{picture.mode}; expected 0 to {largest}"
+    """Return the size that more than half of the pictures have, or 32x32."""
+    measure = partial(_with_picture, use=upright_size)
+    found = in_parallel(measure, files, "measuring pictures")
+    sizes = dict(zip(files, found, strict=True))
+    usual, count = Counter(sizes.values()).most_common(1)[0]
+    if max(usual) > LARGEST_SIDE or 2 * count <= len(files):
+        return (SIDE, SIDE)
+    odd = [file for file, size in sizes.items() if size != usual]
+    if odd:
+        width, height = sizes[odd[0]]
+        warnings.warn(
+            f"{len(odd)} of {len(files)} pictures are resized to {usual[0]}x{usual[1]}, the size "
+            f"of the others, such as {odd[0]} with {width}x{height}",
+            stacklevel=2,
         )
-    return Image.fromarray(np.rint(levels * (255 / largest)).astype(np.uint8))
+    return usual
 
 
 def _with_picture(file: Path, use: Callable[[Image.Image], _Result]) -> _Result:

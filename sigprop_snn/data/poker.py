@@ -30,8 +30,8 @@ def open_poker(request: Request) -> Source:
     folder = request.root / "POKERDVS"
     splits = {folder / "pips_train": "<suit>/*.npy", folder / "pips_test": "<suit>/*.npy"}
     train, test = find_or_download("poker-dvs", splits, _ADVICE, request, _download)
-    duration = find_extent("poker-dvs", [*train, *test], read_poker_file, request).duration
-    sensor = Sensor(_SIZE, duration, from_first=True, counts="int16")
+    extent = find_extent("poker-dvs", [*train, *test], read_poker_file, request, size=False)
+    sensor = Sensor(_SIZE, extent.duration, from_first=True, counts="int16")
     return Source(
         "poker-dvs",
         _split("train", train, sensor, request),

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import replace
+import warnings
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from sigprop_snn.arguments import number, one_of, truth, whole
 from sigprop_snn.data.augment import Augment
-from sigprop_snn.data.batches import Batches, BatchOptions, Data
+from sigprop_snn.data.batches import Batches, BatchOptions, SplitBatches
+from sigprop_snn.data.contents import warn_of_doubles
 from sigprop_snn.data.source import Source, Split, derive_seed, draw_balanced
 from sigprop_snn.encoding import ENCODINGS
 from sigprop_snn.errors import SigpropError
@@ -18,36 +20,41 @@ from sigprop_snn.errors import SigpropError
 IN_MEMORY = 2 * 2**30
 """Largest split in bytes that is kept in memory; a larger one is read batch by batch."""
 
+_LOOKED_AT, _AT_ONCE = 256, 16  # samples
+
 _TRAIN, _TEST, _VALIDATION, _ORDER = range(4)
 
 
-def prepare(
+@dataclass(frozen=True)
+class Prepared:
+    """The batches of a source.
+
+    Attributes:
+        train: shuffled batches to learn from.
+        test: batches to test on.
+        validation: batches to validate on, or None.
+        shape: shape of one step of one sample.
+    """
+
+    train: Batches
+    test: Batches
+    validation: Batches | None
+    shape: tuple[int, ...]
+
+
+def batches_of(
     source: Source,
     *,
-    steps: int = 10,
-    encoding: str = "direct",
-    batch_size: int = 128,
+    steps: int,
+    encoding: str,
+    batch_size: int,
     train_samples: int | None = None,
     test_samples: int | None = None,
     validation: float = 0.0,
     seed: int = 0,
     augment: bool | Augment = False,
-) -> Data:
-    """Make batches from a source: your own tensors, or a data set that `load` opened.
-
-    Args:
-        source: the training and test samples.
-        steps: number of time steps T; for a timed source, the steps that its samples have.
-        encoding: see `load`.
-        batch_size: see `load`.
-        train_samples: see `load`.
-        test_samples: see `load`.
-        validation: see `load`.
-        seed: see `load`.
-        augment: see `load`.
-
-    Returns:
-        The data set in time-first batches.
+) -> Prepared:
+    """Make batches from a source; the arguments are those of `prepare`.
 
     Raises:
         UnknownNameError: if the encoding is unknown.
@@ -93,17 +100,16 @@ def prepare(
         )
     held_out_batches: Batches | None = None
     if held_out is not None:
-        held_out_batches = Batches(_read(source, held_out, "validation", steps)[0], options)
-    return Data(
-        name=source.name,
-        train=Batches(
+        held_out = _read(source, held_out, "validation", steps)[0]
+        held_out_batches = SplitBatches(held_out, options)
+    _warn_of_doubles(source.name, train, test, held_out)
+    return Prepared(
+        train=SplitBatches(
             train, replace(options, shuffle=True, augment=_resolved(source, augment, shape))
         ),
-        test=Batches(test, options),
+        test=SplitBatches(test, options),
         validation=held_out_batches,
         shape=shape[1:] if source.timed else shape,
-        classes=source.classes,
-        steps=steps,
     )
 
 
@@ -112,7 +118,7 @@ def check_arguments(
 ) -> None:
     """Check the arguments that can be checked before any file is read.
 
-    `load`, `prepare` and the settings of a training run all use this check.
+    `load`, `prepare`, `Data` and the settings of a training run all use this check.
 
     Args:
         name: name of the data set, for messages.
@@ -133,6 +139,18 @@ def check_arguments(
     number(f"{place}: validation", validation, "a fraction in [0, 1)", lambda x: 0 <= x < 1)
     if whole(f"{place}: seed", seed, 0) >= 2**63:
         raise SigpropError(f"{place}: seed is {seed}; expected 0 or more, below 2**63")
+
+
+def _warn_of_doubles(name: str, train: Split, test: Split, validation: Split | None) -> None:
+    splits = {"train": train, "test": test, "validation": validation}
+    warn_of_doubles(
+        name,
+        {
+            place: split.files
+            for place, split in splits.items()
+            if split is not None and split.has_a_file_each
+        },
+    )
 
 
 def _draw(y: Tensor, count: int | None, split: str, name: str, seed: int) -> Tensor:
@@ -180,6 +198,22 @@ def _resolved(source: Source, augment: bool | Augment, shape: tuple[int, ...]) -
     return chosen.resolved(mirror=source.colour if source.mirror is None else source.mirror)
 
 
+def _warn_of_empty_steps(split: Split, place: str, steps: int) -> None:
+    """Warn if most steps are empty in all of the first samples, as after a jump of a clock."""
+    filled = torch.zeros(steps, dtype=torch.bool)
+    for index in torch.split(torch.arange(len(split.y))[:_LOOKED_AT], _AT_ONCE):
+        filled |= (split.read(index) != 0).flatten(2).any(2).any(0)
+        if 2 * int(filled.sum()) >= steps:
+            return
+    empty = (~filled).nonzero().flatten().tolist()
+    warnings.warn(
+        f"{len(empty)} of {steps} steps are empty in {place}, the first is step {empty[0]}; "
+        "expected events in most steps. Look at the times of the recordings, or set the duration "
+        "of a step (Frames(bin_width=...), --bin-width) or fewer steps",
+        stacklevel=2,
+    )
+
+
 def _read(source: Source, split: Split, name: str, steps: int) -> tuple[Split, tuple[int, ...]]:
     """Return the split, in memory if it fits, and the shape of a sample."""
     place = f"the {name} samples of {source.name!r}"
@@ -199,4 +233,6 @@ def _read(source: Source, split: Split, name: str, steps: int) -> tuple[Split, t
         raise SigpropError(
             f"{place} have shape {tuple(x.shape[1:])}; expected ({steps} steps, ...)"
         )
+    if source.timed and fits:
+        _warn_of_empty_steps(split, place, steps)
     return split, tuple(x.shape[1:])

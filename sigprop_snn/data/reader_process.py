@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,11 @@ TIME_LIMIT = 300
 """Seconds for one file; a damaged file can keep a library busy forever."""
 
 _KINDS = "iufbS"
+_ECF = 36559
+_FILTERS = {
+    32001: "Blosc", 32004: "LZ4", 32008: "bitshuffle", 32013: "ZFP", 32015: "Zstandard",
+    32026: "Blosc2", _ECF: "Prophesee's ECF",
+}  # fmt: skip
 
 
 class RefusedError(Exception):
@@ -34,7 +40,7 @@ def hdf5_events(file: str, most: int) -> Sequence[NDArray[Any]]:
     """
     import h5py
 
-    with h5py.File(file, "r") as content:
+    with _opened(file) as content:
         home = content.get("events", content)
         if isinstance(home, h5py.Dataset):
             names = home.dtype.names or ()
@@ -65,7 +71,7 @@ def hdf5_values(
     import h5py
 
     found = []
-    with h5py.File(file, "r") as content:
+    with _opened(file) as content:
         for name in names:
             entry = content.get(name)
             if not isinstance(entry, h5py.Dataset):
@@ -73,7 +79,7 @@ def hdf5_values(
             if row is None:
                 value = _values(entry, most)
             elif entry.shape and row < len(entry):
-                value = np.asarray(entry[row])
+                value = np.asarray(_read(entry, row))
             else:
                 raise RefusedError(
                     f"contains {name} of shape {entry.shape}", f"more than {row} rows"
@@ -87,8 +93,38 @@ def _values(entry: Any, most: int) -> NDArray[Any]:
     """Read a data set. Refuse a few compressed bytes that would fill the memory."""
     if entry.size is None or entry.size > most:
         raise RefusedError(f"contains {entry.name} of shape {entry.shape}", f"up to {most} values")
-    values: NDArray[Any] = entry[()]
+    values: NDArray[Any] = _read(entry, ())
     return values
+
+
+def _opened(file: str) -> Any:
+    """Open an HDF5 file, with the filters of hdf5plugin where it is installed."""
+    import h5py
+
+    with suppress(ImportError):
+        import hdf5plugin  # noqa: F401
+    return h5py.File(file, "r")
+
+
+def _read(entry: Any, rows: Any) -> Any:
+    """Read rows of a data set. The refusal names a compression that h5py can't read."""
+    import h5py
+
+    try:
+        return entry[rows]
+    except OSError:
+        settings = entry.id.get_create_plist()
+        for number in range(settings.get_nfilters()):
+            code, _, _, name = settings.get_filter(number)
+            if not h5py.h5z.filter_avail(code):
+                text = _FILTERS.get(code) or name.decode("utf-8", "replace") or "a filter"
+                cure = "the package hdf5plugin as well: `pip install hdf5plugin`"
+                raise RefusedError(
+                    f"contains {entry.name} compressed by {text} (HDF5 filter {code}), which h5py "
+                    "can't read",
+                    "the camera's .raw file" if code == _ECF else cure,
+                ) from None
+        raise
 
 
 def aedat4_events(file: str) -> Sequence[NDArray[Any]]:

@@ -7,7 +7,7 @@ import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -17,7 +17,9 @@ from torch import Tensor
 from sigprop_snn.data.cache import FrameFile, fingerprint, stamps
 from sigprop_snn.data.download import fetch
 from sigprop_snn.data.events import Events, unreadable
+from sigprop_snn.data.extent import CURES, Extent, common_extent
 from sigprop_snn.data.frames import Counts, Sensor, bin_events, frame_shape
+from sigprop_snn.data.parallel import in_parallel
 from sigprop_snn.data.source import DataNotFoundError, Request, Split
 from sigprop_snn.errors import SigpropError
 from sigprop_snn.files import write_atomically
@@ -137,7 +139,7 @@ def as_frames(recordings: Recordings, sensor: Sensor, request: Request) -> Split
         return torch.from_numpy(stored.read(index.tolist(), make))
 
     sample_bytes = math.prod(shape) * (2 if sensor.counts == "int16" else 1)
-    return Split(recordings.y, read, sample_bytes=sample_bytes)
+    return Split(recordings.y, read, sample_bytes=sample_bytes, files=recordings.files)
 
 
 def _cache_entry(
@@ -163,58 +165,70 @@ def _cache_entry(
     return request.cache / f"{recordings.name}-{digest[:20]}.frames", digest
 
 
-@dataclass(frozen=True)
-class Extent:
-    """The size and the duration that include every event of some recordings.
-
-    Attributes:
-        width: pixels.
-        height: pixels.
-        duration: microseconds from the first event to the end of the longest recording.
-    """
-
-    width: int
-    height: int
-    duration: int
-
-    def __post_init__(self) -> None:
-        for name, value in asdict(self).items():
-            if type(value) is not int or value < 1:
-                raise ValueError(f"{name} is {value!r}; expected an int, 1 or more")
-
-
 def find_extent(
-    name: str, files: Sequence[Path], read: Callable[[Path], Events], request: Request
+    name: str,
+    files: Sequence[Path],
+    read: Callable[[Path], Events],
+    request: Request,
+    *,
+    size: bool = True,
+    duration: bool = True,
 ) -> Extent:
-    """Read every recording and return their extent; the result is kept in the cache.
+    """Read every recording and return their common extent; the result is kept in the cache.
 
     Args:
         name: the data set's name.
         files: the recordings.
         read: returns the events of a recording.
         request: names the cache.
+        size: whether to find width and height; otherwise they are 1.
+        duration: whether to find the duration; otherwise it is 1.
 
     Raises:
         EventFileError: if a recording can't be read.
+        SigpropError: if a few recordings are much larger or longer than the others.
     """
     entry: Path | None = None
     if request.cache is not None:
-        digest = fingerprint({"extent": name, "files": stamps(files, request.root)})
+        digest = fingerprint(
+            {
+                "extents": name,
+                "files": stamps(files, request.root),
+                "order": request.frames.order,
+                "unit": request.frames.unit,
+            }
+        )
         entry = request.cache / f"{name}-{digest[:20]}.json"
-        try:
-            return Extent(**json.loads(entry.read_bytes()))
-        except (OSError, ValueError, TypeError, RecursionError):
-            pass  # the entry is missing or damaged
-    width = height = duration = 1
-    for file in files:
-        events = read(file)
-        width = max(width, int(events["x"].max()) + 1)
-        height = max(height, int(events["y"].max()) + 1)
-        duration = max(duration, int(events["t"][-1]) - int(events["t"][0]) + 1)
-    extent = Extent(width, height, duration)
-    if entry is not None:
-        # Without a place to write, the next load reads the recordings again.
-        with suppress(SigpropError):
-            text = json.dumps(asdict(extent))
-            write_atomically(entry, lambda file: file.write_text(text), make_folders=True)
-    return extent
+    extents = None if entry is None else _stored_extents(entry, len(files))
+    if extents is None:
+        extents = _read_extents(name, files, read)
+        if entry is not None:
+            _store_extents(entry, extents)
+    if not size:
+        extents = [replace(extent, width=1, height=1) for extent in extents]
+    if not duration:
+        extents = [replace(extent, duration=1) for extent in extents]
+    places = [f"the event file {file}" for file in files]
+    return common_extent(dict(zip(places, extents, strict=True)), CURES)
+
+
+def _read_extents(name: str, files: Sequence[Path], read: Callable[[Path], Events]) -> list[Extent]:
+    def extent(file: Path) -> Extent:
+        return Extent.of(read(file))
+
+    return list(in_parallel(extent, files, f"measuring {name}"))
+
+
+def _stored_extents(entry: Path, count: int) -> list[Extent] | None:
+    try:
+        extents = [Extent(*values) for values in json.loads(entry.read_bytes())]
+    except (OSError, ValueError, TypeError, RecursionError):
+        return None  # the entry is missing or damaged
+    return extents if len(extents) == count else None
+
+
+def _store_extents(entry: Path, extents: Sequence[Extent]) -> None:
+    # Without a place to write, the next load reads the recordings again.
+    with suppress(SigpropError):
+        text = json.dumps([[e.width, e.height, e.duration] for e in extents])
+        write_atomically(entry, lambda file: file.write_text(text), make_folders=True)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from sigprop_snn.data.contents import combined, file_digests, tensor_digest
 from sigprop_snn.data.frames import Frames
 from sigprop_snn.errors import SigpropError
+
+_HASHED_AT_ONCE = 256  # samples
 
 
 class DataNotFoundError(SigpropError):
@@ -55,12 +58,20 @@ class Split:
             read batch by batch. 0 for samples that are already in memory.
         lengths: number of steps of each timed sample before its padding, int64 `[N]`; None counts
             the steps up to its last event.
+        files: the file of each sample, or the files that contain all of them; empty for samples
+            that are not from files.
     """
 
     y: Tensor
     read: Callable[[Tensor], Tensor]
     sample_bytes: int = 0
     lengths: Tensor | None = None
+    files: Sequence[Path] = ()
+
+    @property
+    def has_a_file_each(self) -> bool:
+        """Whether each sample has its own file."""
+        return len(self.files) == len(self.y)
 
     @classmethod
     def of(cls, x: Tensor, y: Tensor, lengths: Tensor | None = None) -> Split:
@@ -81,13 +92,27 @@ class Split:
     def part(self, chosen: Tensor) -> Split:
         """Return the split that contains only the samples at the indices `chosen`."""
         lengths = None if self.lengths is None else self.lengths[chosen]
+        each = self.has_a_file_each
         return Split(
-            self.y[chosen], lambda index: self.read(chosen[index]), self.sample_bytes, lengths
+            self.y[chosen],
+            lambda index: self.read(chosen[index]),
+            self.sample_bytes,
+            lengths,
+            [self.files[number] for number in chosen.tolist()] if each else self.files,
         )
 
     def in_memory(self) -> Split:
         """Read every sample and return a split that is in memory."""
-        return Split.of(self.read(torch.arange(len(self.y))), self.y, self.lengths)
+        x = self.read(torch.arange(len(self.y)))
+        return replace(Split.of(x, self.y, self.lengths), files=self.files)
+
+    def fingerprint(self) -> str:
+        """Return a hash of the labels and of the samples, or of the files that they are from."""
+        labels = tensor_digest(self.y)
+        if self.files:
+            return combined([labels, *file_digests(self.files)])
+        parts = torch.split(torch.arange(len(self.y)), _HASHED_AT_ONCE)
+        return combined([labels, *(tensor_digest(self.read(part)) for part in parts)])
 
 
 @dataclass(frozen=True)

@@ -121,13 +121,10 @@ class TrainingRun:
         )
         slow = engine_for(self.device).name == "reference"
         kernels = " without kernels, step by step in torch" if slow else ""
-        tested = f"{data.test.samples} test samples"
-        if data.test is data.train:
-            tested = "no test samples (tested on the training samples)"
         return (
-            f"{config.dataset}: {data.train.samples} training{validation} and {tested}, "
-            f"{config.steps} steps; network {config.network}, rule {config.rule}, on "
-            f"{self.device}{kernels}"
+            f"{config.dataset}: {data.train.samples} training{validation} and "
+            f"{data.test.samples} test samples, {config.steps} steps; network {config.network}, "
+            f"rule {config.rule}, on {self.device}{kernels}"
         )
 
     def position(self) -> str:
@@ -166,6 +163,7 @@ class TrainingRun:
             "format": FORMAT,
             "config": self.config.as_json(),
             **_description_of(self.data),
+            "content": _content_of(self.data),
             "made_with": _rounding(),
             "epoch": len(self.history),
             "batch": self.batch,
@@ -196,6 +194,14 @@ class TrainingRun:
                 raise SigpropError(
                     f"the data of {self.config.dataset!r} have {key} {expected}, but checkpoint "
                     f"{place!r} was made with {checkpoint.get(key)}; expected the same samples"
+                )
+        before = checkpoint.get("content", {})  # runs of older versions have none
+        now = _content_of(self.data) if before else {}
+        for split, content in now.items():
+            if content != before.get(split):
+                raise SigpropError(
+                    f"the {split} samples of {self.config.dataset!r} have changed since checkpoint "
+                    f"{place!r} was made; expected the same files or values"
                 )
         try:
             self.network.load_state_dict(checkpoint["network"])
@@ -319,6 +325,7 @@ def load_data(config: TrainConfig) -> Data:
         validation=config.validation,
         seed=config.seed,
         augment=config.augment,
+        frames=config.frames(),
     )
     return data
 
@@ -404,15 +411,19 @@ def _description_of(data: Data) -> dict[str, Any]:
 
 
 def _fingerprint(batches: Batches | None) -> dict[str, Any] | None:
-    """Return the number of samples and a hash of their labels, which costs almost no time.
-
-    Batches from outside may come in another order each time: their labels are sorted.
-    """
+    """Return the number of samples and a hash of their labels, which costs almost no time."""
     if batches is None:
         return None
-    found = batches.labels.to(torch.int64)
-    labels = (found if isinstance(batches, Batches) else found.sort().values).numpy().tobytes()
+    labels = batches.labels.to(torch.int64).numpy().tobytes()
     return {"samples": batches.samples, "labels": hashlib.sha256(labels).hexdigest()}
+
+
+def _content_of(data: Data) -> dict[str, str | None]:
+    """Return a hash of the samples of each split."""
+    splits = {"training": data.train, "test": data.test, "validation": data.validation}
+    return {
+        name: None if batches is None else batches.fingerprint() for name, batches in splits.items()
+    }
 
 
 def _rounding() -> dict[str, Any]:

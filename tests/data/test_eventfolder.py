@@ -20,7 +20,8 @@ def write(tmp_path, recording, draw):
                 folder = tmp_path / half / name
                 folder.mkdir(parents=True)
                 for i in range(count):
-                    x, y, t, p = draw(80 + i, 10 * number + i, side=20, duration=50_000)
+                    seed = 10 * number + i + train * count
+                    x, y, t, p = draw(80 + i, seed, side=20, duration=50_000)
                     kind, suffix = (("npy", ".npy"), ("hdf5", ".h5"), ("aedat2", ".aedat"))[i % 3]
                     body = recording[kind](x + 20, y, t + start, p)
                     (folder / f"{i}{suffix}").write_bytes(body)
@@ -51,7 +52,9 @@ def test_sensor_and_duration_are_found_once(write, monkeypatch):
     from sigprop_snn.data import eventfolder
 
     real = eventfolder.read_events
-    monkeypatch.setattr(eventfolder, "read_events", lambda f: opened.append(f) or real(f))
+    monkeypatch.setattr(
+        eventfolder, "read_events", lambda f, **how: opened.append(f) or real(f, **how)
+    )
     first = load("eventfolder", root=root)
     assert len(opened) == 18 + 18
     opened.clear()
@@ -60,7 +63,8 @@ def test_sensor_and_duration_are_found_once(write, monkeypatch):
     assert torch.equal(next(iter(first.test))[0], next(iter(second.test))[0])
     (entry,) = (root / ".sigprop-cache").glob("*.json")
     found = json.loads(entry.read_text())
-    for damage in ("", "{", "[]", '{"width": 1}', json.dumps({**found, "width": "wide"}), "null"):
+    wide = json.dumps([["wide", *found[0][1:]], *found[1:]])
+    for damage in ("", "{", "[]", "[[1]]", wide, "null", json.dumps(found[1:])):
         entry.write_text(damage)
         assert torch.equal(
             next(iter(load("eventfolder", root=root).test))[0], next(iter(first.test))[0]
@@ -74,7 +78,9 @@ def test_recordings_are_not_searched_for_a_given_sensor_and_duration(write, monk
     from sigprop_snn.data import eventfolder
 
     real = eventfolder.read_events
-    monkeypatch.setattr(eventfolder, "read_events", lambda f: opened.append(f) or real(f))
+    monkeypatch.setattr(
+        eventfolder, "read_events", lambda f, **how: opened.append(f) or real(f, **how)
+    )
     for frames in (
         Frames(sensor=(48, 32), end=50_000),
         Frames(sensor=(48, 32), bin_width=10_000),

@@ -5,9 +5,11 @@ import shutil
 
 import numpy as np
 import pytest
-from PIL import Image
+import torch
+from PIL import Image, ImageCms
 
 from sigprop_snn.data import DataNotFoundError, load
+from sigprop_snn.data.pictures import as_people_see
 from sigprop_snn.errors import SigpropError
 
 COLOURS = {"blue": (0, 0, 255), "red": (255, 0, 0)}
@@ -19,7 +21,9 @@ def write_pictures(root, size=(20, 16), kind="png", train=6, test=3):
             folder = root / split / name
             folder.mkdir(parents=True)
             for i in range(count):
-                Image.new("RGB", size, colour).save(folder / f"{i:03}.{kind}")
+                picture = Image.new("RGB", size, colour)
+                picture.putpixel((0, 0), (i, count, 0))  # no two pictures are equal
+                picture.save(folder / f"{i:03}.{kind}")
 
 
 def test_folders_give_classes_and_pictures_keep_a_common_size(tmp_path):
@@ -44,11 +48,22 @@ def test_pixels_keep_their_positions(tmp_path):
 
 
 def test_pictures_of_different_or_large_size_are_resized(tmp_path):
-    write_pictures(tmp_path / "odd", kind="jpg")
-    Image.new("L", (50, 70)).save(tmp_path / "odd" / "test" / "red" / "grey.jpg")
+    write_pictures(tmp_path / "mixed", kind="jpg", train=3, test=1)
+    for number in range(8):
+        file = tmp_path / "mixed" / "test" / "red" / f"grey{number}.jpg"
+        Image.new("L", (50 + number, 70)).save(file)
     write_pictures(tmp_path / "great", size=(200, 200), train=2, test=1)
-    assert load("imagefolder", root=tmp_path / "odd").shape == (3, 32, 32)
+    assert load("imagefolder", root=tmp_path / "mixed").shape == (3, 32, 32)
     assert load("imagefolder", root=tmp_path / "great").shape == (3, 32, 32)
+
+
+def test_one_picture_of_another_size_is_resized_to_the_size_of_the_others(tmp_path):
+    write_pictures(tmp_path)
+    sound = next(iter(load("imagefolder", root=tmp_path).test))[0]
+    Image.new("L", (50, 70)).save(tmp_path / "test" / "red" / "odd.png")
+    with pytest.warns(UserWarning, match=r"1 of 19 pictures .* 20x16.*odd\.png with 50x70"):
+        data = load("imagefolder", root=tmp_path)
+    assert torch.equal(next(iter(data.test))[0][:, :-1], sound)
 
 
 def test_missing_folders_are_named(tmp_path):
@@ -136,6 +151,70 @@ def test_other_modes_become_colour(tmp_path, mode):
     file.with_suffix(".png").unlink()
     Image.new("RGB", (20, 16), (255, 255, 255)).convert(mode).save(file)
     assert first_test_picture(tmp_path).min() >= 254
+
+
+def palette_picture(index):
+    picture = Image.new("P", (20, 16), index)
+    picture.putpalette([9] * 768)
+    return picture
+
+
+TRANSPARENT = {
+    "RGBA": (Image.new("RGBA", (20, 16), (9, 9, 9, 0)), {}),
+    "LA": (Image.new("LA", (20, 16), (9, 0)), {}),
+    "L with one transparent level": (Image.new("L", (20, 16), 9), {"transparency": 9}),
+    "RGB with one transparent colour": (
+        Image.new("RGB", (20, 16), (9, 8, 7)),
+        {"transparency": (9, 8, 7)},
+    ),
+    "1 with one transparent level": (Image.new("1", (20, 16), 0), {"transparency": 0}),
+    "P with one transparent colour": (palette_picture(3), {"transparency": 3}),
+    "P with an alpha for each colour": (
+        palette_picture(1),
+        {"transparency": bytes([255, 0])},
+    ),
+    "16 bits with one transparent level": (
+        Image.fromarray(np.full((16, 20), 900, np.uint16)),
+        {"transparency": 900},
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", TRANSPARENT)
+def test_transparent_parts_show_white(tmp_path, kind):
+    write_pictures(tmp_path)
+    picture, options = TRANSPARENT[kind]
+    picture.save(tmp_path / "test" / "blue" / "000.png", **options)
+    assert first_test_picture(tmp_path).min() == 255
+
+
+def test_half_transparent_parts_are_mixed_with_white(tmp_path):
+    write_pictures(tmp_path)
+    Image.new("RGBA", (20, 16), (0, 255, 0, 51)).save(tmp_path / "test" / "blue" / "000.png")
+    assert first_test_picture(tmp_path)[:, 5, 5].tolist() == [204, 255, 204]
+
+
+@pytest.mark.parametrize(
+    "mode", ["RGB", "RGBX", "RGBa", "PA", "CMYK", "YCbCr", "HSV", "LAB", "L", "La", "I;16B"]
+)
+def test_every_mode_of_pillow_gives_the_colours_that_people_see(mode):
+    expected = (200, 30, 60)
+    colour = Image.new("RGB", (2, 2), expected)
+    if mode == "LAB":
+        profiles = (ImageCms.createProfile(name) for name in ("sRGB", "LAB"))
+        transform = ImageCms.buildTransform(*profiles, "RGB", "LAB")
+        picture = ImageCms.applyTransform(colour, transform)
+    elif mode == "I;16B":
+        picture = Image.fromarray(np.full((2, 2), 84 * 257, np.int32)).convert(mode)
+    else:
+        way = {"RGBa": ["RGBA"], "La": ["LA"], "PA": ["P"]}.get(mode, [])
+        picture = colour
+        for each in (*way, mode):
+            picture = picture.convert(each)
+    if mode in ("L", "La", "I;16B"):
+        expected = (84, 84, 84)
+    seen = np.array(as_people_see(picture).getpixel((0, 0)))
+    assert np.abs(seen - expected).max() <= (25 if mode == "PA" else 2)
 
 
 @pytest.mark.parametrize("suffix", ["jpg", "png", "tif", "webp"])
