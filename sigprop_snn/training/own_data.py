@@ -47,7 +47,7 @@ def data_of(given: Any, name: str) -> Data:
     """
     if isinstance(given, Data):
         return given
-    parts = given if _is_parts(given) else (given,)
+    parts: tuple[Any, ...] = given if _is_parts(given) else (given,)
     if not isinstance(given, Iterable) or isinstance(given, Tensor | str) or len(parts) > 3:
         raise refused("data", given, _EXPECTED)
     validation = parts[2] if len(parts) == 3 else None
