@@ -61,7 +61,7 @@ def learning_curves(
     rates = {name: 100 * _layer_series(layers, name, "spike_rate") for name in names}
     rated = any(np.isfinite(series).any() for series in rates.values())
     count = 3 if rated else 2
-    host = axes_for(ax, (4.3 * count, 3.4))
+    host = axes_for(ax, (10.8 if rated else 8.6, 3.4))
     host.set_axis_off()
     set_title(host, title, size=TITLE_SIZE + 1, pad=22)
     panels = [_Panel(host.inset_axes(place), epochs) for place in _places(host, count)]

@@ -17,6 +17,7 @@ from sigprop_snn.arguments import whole
 from sigprop_snn.errors import SigpropError
 from sigprop_snn.files import write_atomically
 from sigprop_snn.monitors import Cost, EnergyModel
+from sigprop_snn.plots.style import headless
 from sigprop_snn.report import sections
 from sigprop_snn.report.measure import RunData, gather
 from sigprop_snn.report.style import (
@@ -38,7 +39,7 @@ _SECTIONS: dict[str, Callable[[RunData], Html | None]] = {
     "Learning": sections.learning,
     "One sample": sections.sample,
     "Voltages": sections.voltages,
-    "Confusion": sections.confusion,
+    "Confusion matrix": sections.confusion,
     "Cost": sections.cost,
     "Configuration": sections.configuration,
     "Files": sections.files,
@@ -90,7 +91,8 @@ def write_report(
 
 def page(run: RunData) -> str:
     """Return the page of a run as HTML."""
-    made = {title: make(run) for title, make in _SECTIONS.items()}
+    with headless():
+        made = {title: make(run) for title, make in _SECTIONS.items()}
     present = {title: content for title, content in made.items() if content is not None}
     body = joined(
         [

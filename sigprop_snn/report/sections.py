@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -28,6 +29,16 @@ from sigprop_snn.report.style import (
 
 _MOST_CLASSES = 20  # the confusion matrix of more classes is a picture
 _MOST_MISTAKES = 6
+# "Silent" is the word for neurons without a spike, here as in the tables.
+_PROBLEMS = {
+    "not finite": "Not finite",
+    "dead": "Silent neurons",
+    "saturated": "Saturated",
+    "exploding": "Exploding",
+    "silent": "Silent output",
+    "no gain": "No gain",
+    "absent labels": "Absent labels",
+}
 _LARGEST_PNG = 3 << 20  # bytes of a stored picture that is put into the page
 
 
@@ -43,14 +54,19 @@ def health(run: RunData) -> Html:
     findings = run.measured.findings
     if not findings:
         text = (
-            f" No dead, saturated or exploding layer, no NaN and no silent output over "
-            f"{run.measured.examined:,} test samples. Every class occurs in training."
+            f" Over {run.measured.examined:,} test samples, no layer is silent for most of its "
+            "neurons, saturated or exploding, no output is silent, and nothing is NaN. Every class "
+            "occurs in training."
         )
         return joined(
             [element("p", element("strong", "No problem found."), text, class_="well"), *notes]
         )
     items = (
-        element("li", element("strong", finding.problem.capitalize()), f" {finding.text}")
+        element(
+            "li",
+            element("strong", _PROBLEMS.get(finding.problem, finding.problem)),
+            f" {finding.text}",
+        )
         for finding in findings
     )
     return joined([element("ul", *items, class_="findings"), *notes])
@@ -64,10 +80,10 @@ def learning(run: RunData) -> Html | None:
     curves = _try_picture(
         lambda: picture(
             lambda ax: plots.learning_curves(history, ax=ax),
-            f"Accuracy and loss of every layer over {len(history)} epochs.",
+            f"Accuracy, loss and spike rate of every layer over {len(history)} epochs.",
             "Each layer learns from a local loss and is tested alone. A layer that "
-            "stays below the layer before it adds nothing.",
-            narrow_height=6.0,
+            "stays below the layer before it adds little.",
+            narrow_height=8.5,
         ),
         run.contents.path / "figures" / CURVES,
     )
@@ -268,7 +284,12 @@ def configuration(run: RunData) -> Html | None:
     if not run.contents.config:
         return None
     rows = [(name, _setting(value)) for name, value in run.contents.config.items()]
-    return scrolling("Configuration", name_table(rows))
+    table = scrolling("Configuration", name_table(rows))
+    if run.contents.config.get("own_data"):
+        return joined([element("p", "The data came from outside, through data= in Python."), table])
+    file = shlex.quote(str(run.contents.path / "config.json"))
+    again = element("code", f"sigprop-snn train --config {file} --out runs/again")
+    return joined([element("p", "To repeat the run: ", again), table])
 
 
 def _setting(value: object) -> str:

@@ -27,9 +27,8 @@ from sigprop_snn.training import randomness
 from sigprop_snn.training.evaluation import Evaluation, judge
 from sigprop_snn.training.folder import CHECKPOINT, CONFIG, SUMMARY, RunFolder, free_name
 from sigprop_snn.training.metrics import epoch_line, run_summary
-from sigprop_snn.training.own_data import config_for, data_of, given_data
+from sigprop_snn.training.own_data import config_for, data_of, given_data, lacks_test_data
 from sigprop_snn.training.progress import Progress, waiting
-from sigprop_snn.training.randomness import with_own_states
 from sigprop_snn.training.result import Trained
 from sigprop_snn.training.run import (
     TrainingRun,
@@ -41,7 +40,7 @@ from sigprop_snn.training.run import (
 from sigprop_snn.training.stopping import Stop, StopAskedError, stop_on_signals
 from sigprop_snn.training.tensorboard import open_tensorboard, require_tensorboard, scalars
 
-_LEARNING, _LOADING = 1, 3  # numbers of streams of random numbers; evaluation has number 2
+_LEARNING = 1  # number of the stream of random numbers; evaluation has another
 
 
 Say = Callable[[str], object]
@@ -97,9 +96,7 @@ def train(
         data: your own data: a `Data`; or batches to learn from, pairs (inputs `[T, B, ...]`, labels
             `[B]`) in a list, a `DataLoader` or another iterable that can be read again and again;
             or a tuple (train, test) or (train, test, validation) of these. Batches are read once
-            before the run, to count samples and classes. A loader that draws random numbers draws
-            them from states of its own, so a resumed run gets the batches of an uninterrupted one,
-            unless the loader has a `torch.Generator`.
+            before the run, to count samples and classes; see `Data.from_loaders`.
         on_epoch: receives the numbers of each epoch by name, such as "epoch", "accuracy/test",
             "accuracy/block1" and "loss/block1"; for example `wandb.log`.
         on_batch: receives the numbers of each batch: "epoch", "batch", "accuracy/batch",
@@ -117,8 +114,7 @@ def train(
     with randomness.turn(say), named_memory_errors():
         given = None
         if data is not None:
-            counting = waiting(say, "reading the data once, to count samples and classes")
-            with counting, randomness.seeded(config.seed):
+            with waiting(say, "reading the data once, to count samples and classes"):
                 given = data_of(data, config.dataset)
                 config = config_for(config, given)
         elif config.own_data:
@@ -136,6 +132,8 @@ def train(
         folder = RunFolder.create(config.out or free_name(Path("runs"), stem))
         with folder.locked():
             say(run.description())
+            if lacks_test_data(data):
+                say("no test data were given: the run is tested on its training samples")
             if origin is not None:
                 say(origin)
             try:
@@ -352,12 +350,8 @@ class Learning:
 
 def _batches_of(run: TrainingRun, number: int) -> Iterator[tuple[Tensor, Tensor]]:
     """Return the batches of an epoch that the network has not learned from."""
-    train = run.data.train
-    train.set_epoch(number - 1)
-    if isinstance(train, Batches):
-        batches = iter(train)
-    else:
-        batches = with_own_states(train, derive_seed(run.config.seed, _LOADING, number))
+    run.data.train.set_epoch(number - 1)
+    batches = iter(run.data.train)
     with randomness.kept():
         next(islice(batches, run.batch, run.batch), None)  # skips those that were learned from
     return batches

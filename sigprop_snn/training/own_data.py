@@ -1,20 +1,17 @@
-"""Data from outside for a training run: a `Data`, or any batches, read once to be counted."""
+"""Data from outside for a training run: a `Data`, or any batches."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import replace
-from typing import Any, cast
+from typing import Any
 
-import torch
 from torch import Tensor
 
 from sigprop_snn.arguments import refused
 from sigprop_snn.config import TrainConfig
-from sigprop_snn.data import Batches, Data
+from sigprop_snn.data import Data
 from sigprop_snn.errors import SigpropError
-from sigprop_snn.network.checks import pairs
-from sigprop_snn.training import randomness
 
 _EXPECTED = (
     "a Data, batches to learn from, or (train, test) or (train, test, validation), each an "
@@ -22,90 +19,19 @@ _EXPECTED = (
 )
 # Settings that choose how a named data set is read. They do nothing to data from outside.
 _OF_NAMED_DATA = (
-    "encoding", "augment", "train_samples", "test_samples", "validation",
-    "size", "bin_width", "denoise", "merge_polarities", "sensor", "event_order", "time_unit",
-)  # fmt: skip
-
-
-class OwnBatches:
-    """Batches from outside. They are read once when this object is made.
-
-    Args:
-        batches: pairs (inputs `[T, B, ...]`, labels `[B]`); it can be read again and again.
-        place: the name of the batches, for errors.
-
-    Attributes:
-        labels: the labels in the order of the first reading, int64 `[N]`.
-        steps: number of time steps T of the first batch.
-        shape: shape of one step of one sample.
-
-    Raises:
-        SigpropError: if they can be read only once, there is none, or one is no such pair.
-    """
-
-    def __init__(self, batches: Any, place: str) -> None:
-        if isinstance(batches, Iterator):
-            raise SigpropError(
-                f"{place} is a {type(batches).__name__}, which can be read only once; expected a "
-                "list, a DataLoader or another object that gives the batches again in each epoch"
-            )
-        self._batches, self._place = batches, place
-        labels, first, self._count = [], None, 0
-        for inputs, target in self:
-            if first is None:
-                first = inputs
-            elif inputs.shape[2:] != first.shape[2:]:
-                raise SigpropError(
-                    f"batch {self._count} of {place} has samples of shape "
-                    f"{list(inputs.shape[2:])}; expected {list(first.shape[2:])}, as in batch 0"
-                )
-            labels.append(target)
-            self._count += 1
-        if first is None:
-            raise SigpropError(f"{place} gives no batch; expected at least one")
-        self.labels = torch.cat(labels).cpu()
-        self.steps, self.shape = len(first), tuple(first.shape[2:])
-
-    @property
-    def samples(self) -> int:
-        """Number of samples."""
-        return len(self.labels)
-
-    def set_epoch(self, epoch: int) -> None:
-        """Tell batches that have a `set_epoch` which pass comes next."""
-        if hasattr(self._batches, "set_epoch"):
-            self._batches.set_epoch(epoch)
-
-    def __len__(self) -> int:
-        return self._count
-
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        for number, (inputs, labels) in enumerate(pairs(self._batches)):
-            yield self._checked(number, inputs, labels)
-
-    def _checked(self, number: int, inputs: Any, labels: Any) -> tuple[Tensor, Tensor]:
-        """Return a batch as tensors: float inputs and int64 labels."""
-        place = f"batch {number} of {self._place}"
-        expected = "expected inputs [T, B, ...] and labels [B] of whole numbers from 0"
-        try:
-            inputs, labels = torch.as_tensor(inputs), torch.as_tensor(labels)
-        except (TypeError, ValueError, RuntimeError) as error:
-            raise SigpropError(
-                f"{place} holds {type(inputs).__name__} and {type(labels).__name__}; {expected}"
-            ) from error
-        if inputs.ndim < 3 or labels.ndim != 1 or inputs.shape[1] != len(labels):
-            hint = ""
-            if labels.ndim == 1 and inputs.ndim > 2 and len(inputs) == len(labels):
-                hint = " (batch first: inputs.transpose(0, 1) puts time first)"
-            raise SigpropError(
-                f"{place} has inputs of shape {list(inputs.shape)} and labels of shape "
-                f"{list(labels.shape)}; {expected}{hint}"
-            )
-        if labels.is_floating_point() or labels.is_complex() or bool((labels < 0).any()):
-            raise SigpropError(f"{place} has the labels {labels.tolist()[:8]}; {expected}")
-        if not inputs.is_floating_point():
-            inputs = inputs.float()
-        return inputs, labels.long()
+    "encoding",
+    "augment",
+    "train_samples",
+    "test_samples",
+    "validation",
+    "size",
+    "bin_width",
+    "denoise",
+    "merge_polarities",
+    "sensor",
+    "event_order",
+    "time_unit",
+)
 
 
 def data_of(given: Any, name: str) -> Data:
@@ -120,38 +46,18 @@ def data_of(given: Any, name: str) -> Data:
         SigpropError: if it is something else, or the parts do not fit each other.
     """
     if isinstance(given, Data):
-        return replace(
-            given,
-            train=_counted(given.train, "data.train"),
-            test=_counted(given.test, "data.test"),
-            validation=None
-            if given.validation is None
-            else _counted(given.validation, "data.validation"),
-        )
-    parts = given if _is_parts(given) else (given,)
+        return given
+    parts: tuple[Any, ...] = given if _is_parts(given) else (given,)
     if not isinstance(given, Iterable) or isinstance(given, Tensor | str) or len(parts) > 3:
         raise refused("data", given, _EXPECTED)
-    places = ("the training data", "the test data", "the validation data")
-    made = [OwnBatches(part, place) for part, place in zip(parts, places, strict=False)]
-    train, test = made[0], made[1 % len(made)]
-    for other, place in zip(made[1:], places[1:], strict=False):
-        if other.shape != train.shape:
-            raise SigpropError(
-                f"{place} have samples of shape {list(other.shape)}; expected "
-                f"{list(train.shape)}, as in the training data"
-            )
-    classes = 1 + max(int(part.labels.max()) for part in made)
-    if classes < 2:
-        raise SigpropError("data holds the label 0 only; expected two classes or more")
-    return Data(
-        name=name,
-        train=cast(Batches, train),
-        test=cast(Batches, test),
-        validation=cast(Batches, made[2]) if len(made) == 3 else None,
-        shape=train.shape,
-        classes=tuple(str(label) for label in range(classes)),
-        steps=train.steps,
-    )
+    validation = parts[2] if len(parts) == 3 else None
+    test = parts[1] if len(parts) > 1 else parts[0]
+    return Data.from_loaders(parts[0], test, validation=validation, name=name)
+
+
+def lacks_test_data(given: Any) -> bool:
+    """Return whether data from outside are batches to learn from alone."""
+    return given is not None and not isinstance(given, Data) and not _is_parts(given)
 
 
 def given_data(config: TrainConfig, data: Any) -> Data | None:
@@ -171,8 +77,7 @@ def given_data(config: TrainConfig, data: Any) -> Data | None:
                 "command can load; expected the same data again, in Python: data=... of resume, "
                 "load_run or write_report"
             )
-        with randomness.seeded(config.seed):
-            return data_of(data, config.dataset)
+        return data_of(data, config.dataset)
     if data is not None:
         raise SigpropError(
             f"data is given, but the run was trained on the data set {config.dataset!r}; expected "
@@ -218,9 +123,3 @@ def _is_parts(given: Any) -> bool:
 
 def _is_array(value: Any) -> bool:
     return hasattr(value, "shape") and hasattr(value, "dtype")
-
-
-def _counted(batches: Any, place: str) -> Batches:
-    """Return batches whose samples and labels are known."""
-    known = all(hasattr(batches, name) for name in ("samples", "labels", "set_epoch", "__len__"))
-    return cast(Batches, batches if known else OwnBatches(batches, place))

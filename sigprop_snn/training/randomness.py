@@ -11,14 +11,12 @@ from __future__ import annotations
 
 import random
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
-
-T = TypeVar("T")
 
 _TURN = threading.RLock()
 
@@ -87,30 +85,6 @@ def turn(say: Callable[[str], object]) -> Iterator[None]:
         yield
     finally:
         _TURN.release()
-
-
-def with_own_states(items: Iterable[T], seed: int) -> Iterator[T]:
-    """Yield items that are drawn with random states of their own.
-
-    A loader from outside may shuffle and augment with the states of the process. With this function
-    its items depend on the seed alone, and what the loop draws does not depend on the loader.
-
-    Args:
-        items: the items.
-        seed: the seed of their random states.
-    """
-    with seeded(seed):
-        source = iter(items)
-        states = capture()
-    while True:
-        with kept():
-            restore(states)
-            try:
-                item = next(source)
-            except StopIteration:
-                return
-            states = capture()
-        yield item
 
 
 @contextmanager

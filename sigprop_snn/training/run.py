@@ -123,13 +123,10 @@ class TrainingRun:
         )
         slow = engine_for(self.device).name == "reference"
         kernels = " without kernels, step by step in torch" if slow else ""
-        tested = f"{data.test.samples} test samples"
-        if data.test is data.train:
-            tested = "no test samples (tested on the training samples)"
         return (
-            f"{config.dataset}: {data.train.samples} training{validation} and {tested}, "
-            f"{config.steps} steps; network {config.network}, rule {config.rule}, on "
-            f"{self.device}{kernels}"
+            f"{config.dataset}: {data.train.samples} training{validation} and "
+            f"{data.test.samples} test samples, {config.steps} steps; network {config.network}, "
+            f"rule {config.rule}, on {self.device}{kernels}"
         )
 
     def position(self) -> str:
@@ -421,14 +418,10 @@ def _description_of(data: Data) -> dict[str, Any]:
 
 
 def _fingerprint(batches: Batches | None) -> dict[str, Any] | None:
-    """Return the number of samples and a hash of their labels, which costs almost no time.
-
-    Batches from outside may come in another order each time: their labels are sorted.
-    """
+    """Return the number of samples and a hash of their labels, which costs almost no time."""
     if batches is None:
         return None
-    found = batches.labels.to(torch.int64)
-    labels = (found if isinstance(batches, Batches) else found.sort().values).numpy().tobytes()
+    labels = batches.labels.to(torch.int64).numpy().tobytes()
     return {"samples": batches.samples, "labels": hashlib.sha256(labels).hexdigest()}
 
 

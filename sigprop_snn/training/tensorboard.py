@@ -12,6 +12,13 @@ from sigprop_snn.errors import SigpropError
 
 FOLDER = "tensorboard"
 
+_OF_LAYERS = {
+    "accuracy": "accuracy",
+    "loss": "loss",
+    "spike_rate": "spike_rate",
+    "silent_neurons": "dead_fraction",
+}
+
 
 class TensorBoard:
     """Writes the record of each epoch as scalars.
@@ -47,8 +54,8 @@ def scalars(record: dict[str, Any]) -> dict[str, float]:
     }
     found |= {"loss/network": record["loss"], "seconds": record["seconds"]}
     for layer in record["layers"]:
-        for key in ("accuracy", "loss", "spike_rate", "dead_fraction"):
-            found[f"{key}/{layer['name']}"] = layer[key]
+        for name, key in _OF_LAYERS.items():
+            found[f"{name}/{layer['name']}"] = layer[key]
     return {name: value for name, value in found.items() if value is not None}
 
 
@@ -61,7 +68,7 @@ def require_tensorboard() -> None:
     if importlib.util.find_spec("tensorboard") is None:
         raise SigpropError(
             "tensorboard is True but TensorBoard is not installed; expected "
-            "`pip install 'sigprop-snn[tensorboard]'`, or a run without --tensorboard"
+            "`pip install tensorboard`, or a run without --tensorboard"
         )
 
 

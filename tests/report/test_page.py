@@ -15,7 +15,8 @@ from sigprop_snn.report import write_report
 from sigprop_snn.report.style import percent
 
 SECTIONS = [
-    "Health", "Learning", "One sample", "Voltages", "Confusion", "Cost", "Configuration", "Files",
+    "Health", "Learning", "One sample", "Voltages", "Confusion matrix", "Cost",
+    "Configuration", "Files",
 ]  # fmt: skip
 
 

@@ -1,0 +1,167 @@
+"""A person comes with data, a model and a notebook, and works in the clone's root or elsewhere."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import numpy as np
+import pytest
+from nbclient import NotebookClient
+from PIL import Image
+
+ROOT = Path(__file__).parent.parent
+
+OWN_DATASET = """
+import sys
+import snntorch as snn
+import torch
+from torch import nn
+from torch.utils.data import Dataset
+import sigprop_snn as sp
+from sigprop_snn.report import write_report
+
+
+class Bars(Dataset):
+    def __init__(self, count):
+        self.count = count
+
+    def __len__(self):
+        return self.count
+
+    def __getitem__(self, index):
+        picture = 0.2 * torch.rand(1, 6, 6)
+        picture[(0, 2) if index % 2 else (0, slice(None), 3)] += 1
+        return picture, index % 2
+
+
+out = sys.argv[1]
+data = sp.Data.from_torch(Bars(60), Bars(20), steps=4, batch_size=20)
+settings = sp.TrainConfig("bars", epochs=1, device="cpu", out=out)
+sp.train(settings, data=data)
+went_on = sp.resume(out, data=data, epochs=2)
+assert len(went_on.history) == 2
+loaded = sp.load_run(out, data=data)
+assert 0 <= sp.evaluate(loaded.network, data.test).accuracy <= 1
+write_report(out, data=data)
+
+# Layers of an existing snnTorch model, with their weights.
+model = nn.Sequential(nn.Linear(36, 20), snn.Leaky(beta=0.9))
+network = sp.Network(
+    sp.ProjectedContext(2, (20,)),
+    [sp.Block(model[0], sp.SnnTorch(model[1]))],
+    sp.Readout(20, 2),
+    rule=sp.VoltageRule(),
+)
+optimizers = sp.LocalOptimizers(network, torch.optim.Adam)
+before = model[0].weight.clone()
+for x, labels in data.train:
+    network.learn(x.flatten(2), labels, optimizers.step)
+assert not torch.equal(before, model[0].weight)
+print("done")
+"""
+
+
+@pytest.fixture(params=["the clone's root", "elsewhere"])
+def folder(request, tmp_path):
+    """The folder that the person works in."""
+    return ROOT if request.param == "the clone's root" else tmp_path
+
+
+def environment(folder):
+    """Return the environment of a person in a folder: the package as these tests import it."""
+    paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
+
+
+def python(folder, *arguments):
+    done = subprocess.run(
+        [sys.executable, *arguments],
+        cwd=folder,
+        env=environment(folder),
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_own_dataset_and_an_existing_model(folder, tmp_path):
+    assert python(folder, "-c", OWN_DATASET, str(tmp_path / "run")).endswith("done\n")
+    assert (tmp_path / "run" / "report.html").exists()
+
+
+def test_a_folder_of_pictures_of_mixed_modes(folder, tmp_path):
+    rng = np.random.default_rng(0)
+    for split, count in (("train", 6), ("test", 4)):
+        for label in ("cat", "dog"):
+            place = tmp_path / "pictures" / split / label
+            place.mkdir(parents=True)
+            for number in range(count):
+                shade = 60 if label == "cat" else 190
+                pixels = rng.integers(shade - 40, shade + 40, (12, 12, 3)).astype(np.uint8)
+                picture = Image.fromarray(pixels).convert(["RGB", "L", "RGBA", "P"][number % 4])
+                picture.save(place / f"{number}.png")
+    run = str(tmp_path / "run")
+    python(
+        folder, "-m", "sigprop_snn", "train", "imagefolder", "--data-root",
+        str(tmp_path / "pictures"), "--network", "mlp", "--epochs", "1", "--steps", "3",
+        "--batch-size", "4", "--device", "cpu", "--out", run,
+    )  # fmt: skip
+    assert "network" in python(folder, "-m", "sigprop_snn", "evaluate", run)
+
+
+def test_a_folder_of_events_with_a_table_in_text(folder, tmp_path):
+    rng = np.random.default_rng(0)
+    for split in ("train", "test"):
+        for label in ("left", "right"):
+            place = tmp_path / "events" / split / label
+            place.mkdir(parents=True)
+            for number in range(3):
+                t = np.sort(rng.integers(0, 90_000, 200))
+                x = rng.integers(0, 8, 200) + (8 if label == "right" else 0)
+                y, p = rng.integers(0, 12, 200), rng.integers(0, 2, 200)
+                if number:
+                    fields = [(name, np.int64) for name in "xytp"]
+                    np.save(
+                        place / f"{number}.npy",
+                        np.array(list(zip(x, y, t, p, strict=True)), fields),
+                    )
+                else:
+                    rows = [f"{a},{b},{c},{d}" for a, b, c, d in zip(x, y, t, p, strict=True)]
+                    text = "\n".join(["x,y,t,p", *rows])
+                    (place / "0.csv").write_text(text + "\n")
+    said = python(
+        folder, "-m", "sigprop_snn", "train", "eventfolder", "--data-root",
+        str(tmp_path / "events"), "--network", "mlp", "--epochs", "1", "--steps", "3",
+        "--batch-size", "2", "--device", "cpu", "--out", str(tmp_path / "run"),
+    )  # fmt: skip
+    assert "6 training and 6 test samples" in said
+
+
+def test_a_notebook_trains_and_shows_its_pictures(folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", environment(folder)["PYTHONPATH"])
+    monkeypatch.delenv("MPLBACKEND", raising=False)
+    cells = [
+        "import sigprop_snn as sp\nfrom sigprop_snn import plots",
+        "trained = sp.train(sp.TrainConfig('digits', epochs=1, steps=3, train_samples=60,"
+        f" test_samples=20, device='cpu', out={json.dumps(str(tmp_path / 'run'))}))",
+        "x, labels = next(iter(trained.data.test))\n"
+        "spikes = trained.network.record(x, ['spike'])['block1']['spike'][:, 0]\n"
+        "plots.raster(spikes)",
+        "plots.learning_curves(trained.history)",
+    ]
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(c) for c in cells])
+    NotebookClient(
+        notebook, timeout=600, kernel_name="python3", resources={"metadata": {"path": str(folder)}}
+    ).execute()
+    pictures = [
+        sum("image/png" in output.get("data", {}) for output in cell.outputs)
+        for cell in notebook.cells
+    ]
+    assert pictures == [0, 0, 1, 1]
