@@ -136,6 +136,7 @@ CALLS = {
     "Sources": (sp.Sources, defaults_of(sp.Sources)),
     "SurrogateRule": (sp.SurrogateRule, {}),
     "TopK": (sp.TopK, defaults_of(sp.TopK)),
+    "TopSamples": (sp.TopSamples, defaults_of(sp.TopSamples)),
     "TrainConfig": (resolved, CONFIG),
     "VoltageRule": (sp.VoltageRule, defaults_of(sp.VoltageRule)),
     "conv": (sp.conv, defaults_of(sp.conv, **PICTURES, channels=(2,), kernel=3)),

@@ -32,6 +32,8 @@ def trainings(config: CompareConfig, data: Data | None = None) -> list[TrainConf
         SigpropError: if a name is unknown or a number is out of range.
     """
     instance("config", config, CompareConfig, "a CompareConfig")
+    if data is not None:
+        instance("data", data, Data, "Data.from_loaders(...) or the like")
     if data is None and config.dataset not in DATASETS:
         raise UnknownNameError("data set", config.dataset, DATASETS)
     if config.seeds < 1:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from sigprop_snn.arguments import instance
 from sigprop_snn.network import Network
 from sigprop_snn.network.mode import evaluation_mode
 
@@ -27,6 +28,7 @@ def mean_input_shares(network: Network, inputs: Tensor, labels: Tensor) -> dict[
     Returns:
         By the block's name; blocks without a local loss or without a weight are left out.
     """
+    instance("network", network, Network, "a Network")
     ((inputs, labels),) = network.checked([(inputs, labels)])
     whole, centred = (
         _weight_gradients(network, inputs, labels, centred=centred) for centred in (False, True)

@@ -15,11 +15,11 @@ from sigprop_snn.arguments import positive, refused
 from sigprop_snn.errors import SigpropError
 from sigprop_snn.layers.block import Block
 from sigprop_snn.layers.readout import Readout
-from sigprop_snn.layers.rule import Predict
 from sigprop_snn.network.network import Network
 from sigprop_snn.network.parts import AnyLoss, AnyRule, AnySignal, NetworkParts, sizes
 from sigprop_snn.neurons import LIF, Neuron
 from sigprop_snn.neurons.snntorch_adapter import as_neuron, copied, is_snntorch
+from sigprop_snn.predict import Predict
 from sigprop_snn.shapes import Layout
 
 _WEIGHTED = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
