@@ -29,6 +29,7 @@ PARTS = {
     "presynaptic traces": ("cpu/spikes.py", "weighted_sum"),
     "local losses": ("engines/cosines.py", "cosine_cross_entropy"),
     "weight gradients": ("", "_weight_gradient"),
+    "and their scale": ("", "linalg_vecdot"),
     "the same of convolutions, dense": ("", "convolution_backward"),
     "surrogate function": ("cpu/surrogate.py", "surrogate"),
     "rest of the backward pass": ("", "run_backward"),
