@@ -120,7 +120,7 @@ def test_a_run_without_progress_stops_and_keeps_its_first_best(tmp_path):
     assert len(run.history) == 3
     assert run.epoch == 1
     assert run.summary["epochs"] == 3
-    assert any("validation 0.5000" in line for line in said)
+    assert any("validation 50.00 %" in line for line in said)
     assert any("epoch 1 of 3" in line for line in said)
     # It is finished, although it has fewer epochs than the configuration allows.
     assert resume(tmp_path / "run", say=quiet).history == run.history
