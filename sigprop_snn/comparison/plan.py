@@ -14,7 +14,7 @@ from sigprop_snn.rules import RULES
 from sigprop_snn.training.own_data import config_for
 
 # All rules with three seeds then take less than ten minutes on two cores.
-_EPOCHS = {"digits": 5}
+_EPOCHS = {"digits": 5, "mnist": 5}
 
 
 def trainings(config: CompareConfig, data: Data | None = None) -> list[TrainConfig]:
