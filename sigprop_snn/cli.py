@@ -414,6 +414,14 @@ def _refuse_typos(arguments: Sequence[str]) -> None:
     for word in rest:
         flag = word.split("=")[0].replace("_", "-")
         if word.startswith("--") and len(word) > 2 and flag not in known:
+            if command == "compare" and flag in _flags("train"):
+                raise SigpropError(
+                    f"compare has no {flag}; expected, for other data than the default, in "
+                    "Python: compare(CompareConfig(name), data=sp.load(name, "
+                    "frames=sp.Frames(size=(64, 48))))"
+                    if flag[2:].replace("-", "_") in train_flags.GROUPS["data"]
+                    else f"compare has no {flag}: every rule has its own setting"
+                )
             longer = [each for each in known if each.startswith(flag)]
             near = longer or difflib.get_close_matches(flag, known, 1, 0.6)
             meant = _FLAG_SYNONYMS.get(flag, near[0] if near else None)

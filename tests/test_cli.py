@@ -298,6 +298,8 @@ def test_the_help_of_train_groups_every_flag(capsys):
         (["train", "digits", "--learning_rte=3"], "--learning-rate"),
         (["train", "digits", "--data", "d"], "--data-root"),
         (["evaluate", "runs/x", "--devise", "cpu"], "--device"),
+        (["compare", "digits", "--size", "8x8"], "sp.Frames(size="),
+        (["compare", "digits", "--batch-size", "8"], "every rule"),
         (["compare", "digits", "--rules", "voltage", "surrogate"], "voltage,surrogate"),
         (["compare", "--rules", "voltage", "surrogate", "digits"], "voltage,surrogate"),
     ],
