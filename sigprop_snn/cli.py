@@ -15,6 +15,7 @@ import os
 import shlex
 import signal
 import sys
+import threading
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 # Exit codes as shells know them. A program that a signal ends returns 128 plus its number.
 _RUNS_FAILED, _REFUSED, _BY_SIGNAL = 1, 2, 128
 _INTERRUPTED = 130
+_SOON = 1.0  # seconds
 
 _DESCRIPTION = """Spiking neural networks that learn in the forward pass.
 
@@ -349,6 +351,7 @@ def _run(arguments: list[str]) -> int:
             args=arguments,
             config=(tyro.conf.PositionalRequiredArgs, tyro.conf.OmitArgPrefixes),
         )
+        _load()
         return command.run() or 0
     except SigpropError as error:
         print(f"sigprop-snn: {error}", file=sys.stderr)
@@ -356,6 +359,18 @@ def _run(arguments: list[str]) -> int:
     except RunStoppedError as error:
         print(f"sigprop-snn: {error}", file=sys.stderr)
         return _BY_SIGNAL + error.number
+
+
+def _load() -> None:
+    """Import what every command needs; on a terminal, a line says so if it takes long."""
+    note = threading.Timer(_SOON, _say, ("loading PyTorch",))
+    note.daemon = True
+    if sys.stderr.isatty():
+        note.start()
+    try:
+        import sigprop_snn.training  # noqa: F401
+    finally:
+        note.cancel()
 
 
 def _commands(arguments: Sequence[str]) -> Any:

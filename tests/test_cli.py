@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import sigprop_snn
-from sigprop_snn import train_flags
+from sigprop_snn import cli, train_flags
 from sigprop_snn.cli import main
 from sigprop_snn.neurons import NEURONS
 from sigprop_snn.output import Output
@@ -329,6 +329,14 @@ def test_no_color_is_respected(monkeypatch, capsys):
             assert ("\x1b[" in capsys.readouterr().out) == (not colour)
     finally:
         tyro._experimental_options.update(options)
+
+
+def test_a_terminal_is_told_that_imports_take_long(monkeypatch, capsys):
+    monkeypatch.setattr(Output, "isatty", lambda self: True)
+    # A timer that is over at once: imports are fast the second time.
+    monkeypatch.setattr(cli.threading.Timer, "start", lambda self: self.function(*self.args))
+    main(["evaluate", "no-such-run"])
+    assert "loading PyTorch" in capsys.readouterr().err
 
 
 def test_quiet_prints_the_result_and_no_epoch(tmp_path, capsys):
