@@ -10,7 +10,7 @@ Predict = Literal["readout", "context", "subset", "neutral", "vote"]
 """By the readout, by contexts at the last block in three ways, or by a vote; see `Network`."""
 
 PREDICTIONS: tuple[Predict, ...] = get_args(Predict)
-PREDICTIONS_BY_NAME: dict[Predict, str] = {
+PREDICTIONS_BY_NAME: dict[str, str] = {
     "readout": "By the mean voltage of the readout.",
     "context": "By the nearest context at the last block.",
     "subset": "By the nearest of a subset of contexts that every block narrows.",
