@@ -7,22 +7,29 @@ the modules that take seconds to import, so `--help` and a wrong flag are answer
 from __future__ import annotations
 
 import argparse
+import difflib
+import inspect
+import itertools
 import json
+import os
 import shlex
 import signal
 import sys
+import threading
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
+from sigprop_snn import train_flags
 from sigprop_snn.compare_config import CompareConfig
 from sigprop_snn.config import TrainConfig
-from sigprop_snn.errors import RunStoppedError, SigpropError
+from sigprop_snn.errors import RunStoppedError, SigpropError, UnknownNameError
 from sigprop_snn.output import safe_output
+from sigprop_snn.predict import PREDICTIONS_BY_NAME
 from sigprop_snn.version import version
 
 if TYPE_CHECKING:
@@ -31,10 +38,22 @@ if TYPE_CHECKING:
 # Exit codes as shells know them. A program that a signal ends returns 128 plus its number.
 _RUNS_FAILED, _REFUSED, _BY_SIGNAL = 1, 2, 128
 _INTERRUPTED = 130
+_SOON = 1.0  # seconds
 
 _DESCRIPTION = """Spiking neural networks that learn in the forward pass.
 
 `sigprop-snn COMMAND --help` explains a command; `sigprop-snn --version` prints the version."""
+
+_EXAMPLES = {
+    "train": """
+Examples:
+    sigprop-snn train digits --rule surrogate --epochs 5
+    sigprop-snn train mnist --network conv --data-root data --out runs/m1""",
+    "compare": """
+Examples:
+    sigprop-snn compare digits
+    sigprop-snn compare mnist --rules voltage,surrogate --seeds 1 --data-root data""",
+}
 
 _Folder = Annotated[Path, tyro.conf.arg(metavar="RUN")]
 _DataRoot = Annotated[Path | None, tyro.conf.arg(metavar="DIR", help_behavior_hint="")]
@@ -46,20 +65,33 @@ class Train:
     """Train a network and write a run folder.
 
     Attributes:
-        training: settings of the run.
+        data: what the network learns from; the last seven flags are for recordings of events.
+        model: the network and its learning rule; `sigprop-snn list` prints all names.
+        optimisation: how the weights are updated; `sigprop-snn list` prints all names.
+        run_settings: the seed, files and the device.
         config: a config.json with the settings to start from, such as that of an earlier run;
             flags override it.
+        quiet: print the result only, without a line for each epoch.
     """
 
-    training: TrainConfig
+    data: Annotated[Any, tyro.conf.arg(constructor=train_flags.DATA)]
+    model: Annotated[Any, tyro.conf.arg(constructor=train_flags.MODEL)]
+    optimisation: Annotated[Any, tyro.conf.arg(constructor=train_flags.OPTIMISATION)]
+    run_settings: Annotated[Any, tyro.conf.arg(constructor=train_flags.RUN, name="run")]
     config: Annotated[Path | None, tyro.conf.arg(metavar="FILE", help_behavior_hint="")] = None
+    quiet: Annotated[
+        tyro.conf.FlagCreatePairsOff[bool],
+        tyro.conf.arg(aliases=("-q",), help_behavior_hint=""),
+    ] = False
 
     def run(self) -> None:
         """Train and draw the figures."""
         from sigprop_snn.training import keep_freed_memory, train
 
+        settings = train_flags.joined(self.data, self.model, self.optimisation, self.run_settings)
         keep_freed_memory()
-        _finish(train(self.training, catch_signals=True))
+        quiet = {"say": lambda _: None} if self.quiet else {}
+        _finish(train(settings, catch_signals=True, **quiet))
 
 
 @dataclass(frozen=True)
@@ -257,6 +289,7 @@ class ListNames:
     def run(self) -> None:
         """Print every catalogue."""
         from sigprop_snn.data import DATASETS
+        from sigprop_snn.encoding import ENCODINGS
         from sigprop_snn.network import LOSSES, NETWORKS, SIGNALS
         from sigprop_snn.neurons import NEURONS
         from sigprop_snn.rules import RULES
@@ -273,6 +306,8 @@ class ListNames:
             "surrogates": SURROGATES,
             "optimizers": OPTIMIZERS,
             "schedules": SCHEDULES,
+            "encodings": ENCODINGS,
+            "predictions": PREDICTIONS_BY_NAME,
         }
         for title, entries in catalogues.items():
             print(title)
@@ -305,7 +340,10 @@ def _run(arguments: list[str]) -> int:
         print(f"sigprop-snn {version()}")
         return 0
     warnings.showwarning = _print_warning
+    if os.environ.get("NO_COLOR"):  # https://no-color.org
+        tyro._experimental_options["ansi_codes"] = False
     try:
+        _refuse_typos(arguments)
         command: Any = tyro.cli(
             _commands(arguments),
             prog="sigprop-snn",
@@ -313,6 +351,7 @@ def _run(arguments: list[str]) -> int:
             args=arguments,
             config=(tyro.conf.PositionalRequiredArgs, tyro.conf.OmitArgPrefixes),
         )
+        _load()
         return command.run() or 0
     except SigpropError as error:
         print(f"sigprop-snn: {error}", file=sys.stderr)
@@ -322,24 +361,116 @@ def _run(arguments: list[str]) -> int:
         return _BY_SIGNAL + error.number
 
 
+def _load() -> None:
+    """Import what every command needs; on a terminal, a line says so if it takes long."""
+    note = threading.Timer(_SOON, _say, ("loading PyTorch",))
+    note.daemon = True
+    if sys.stderr.isatty():
+        note.start()
+    try:
+        import sigprop_snn.training  # noqa: F401
+    finally:
+        note.cancel()
+
+
 def _commands(arguments: Sequence[str]) -> Any:
     """Return the commands. The file after `--config` sets the defaults of `train`."""
-    train = tyro.conf.subcommand("train")
+    about: dict[str, str | None] = {"train": None, "compare": None}
+    for name, kind in (("train", Train), ("compare", Compare)):
+        if arguments[:1] == [name]:  # the list of all commands does not show examples
+            about[name] = f"{inspect.getdoc(kind)}".split("\nAttributes:")[0] + _EXAMPLES[name]
+    train = tyro.conf.subcommand("train", description=about["train"])
     file = _config_file(arguments)
     if file is not None:
         from sigprop_snn.config_file import read_settings
 
-        settings = {"dataset": tyro.MISSING} | read_settings(file)
-        train = tyro.conf.subcommand("train", default=Train(TrainConfig(**settings), file))
+        groups = train_flags.grouped({"dataset": tyro.MISSING} | read_settings(file))
+        groups["run_settings"] = groups.pop("run")
+        default = Train(**groups, config=file)
+        train = tyro.conf.subcommand("train", default=default, description=about["train"])
     return (
         Annotated[Train, train]
         | Annotated[Resume, tyro.conf.subcommand("resume")]
         | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
         | Annotated[Plot, tyro.conf.subcommand("plot")]
         | Annotated[Report, tyro.conf.subcommand("report")]
-        | Annotated[Compare, tyro.conf.subcommand("compare")]
+        | Annotated[Compare, tyro.conf.subcommand("compare", description=about["compare"])]
         | Annotated[ListNames, tyro.conf.subcommand("list")]
     )
+
+
+_COMMANDS: dict[str, type] = {
+    "train": Train,
+    "resume": Resume,
+    "evaluate": Evaluate,
+    "plot": Plot,
+    "report": Report,
+    "compare": Compare,
+    "list": ListNames,
+}
+# Positional arguments, groups of flags, and what only Python sets.
+_NO_FLAGS = {"dataset", "folder", "own_data", "data", "model", "optimisation", "run_settings"}
+# Flags of other programs, with ours.
+_FLAG_SYNONYMS = {"--lr": "--learning-rate", "--dataset": "DATASET", "--epoch": "--epochs"}
+
+
+def _refuse_typos(arguments: Sequence[str]) -> None:
+    """Check the names of the command and its flags, which tyro reports without a suggestion.
+
+    Raises:
+        SigpropError: if a name is unknown; it gives the nearest known one.
+    """
+    if not arguments or arguments[0].startswith("-"):
+        return
+    command, *rest = arguments
+    if command not in _COMMANDS:
+        raise UnknownNameError("command", command, _COMMANDS)
+    known = _flags(command)
+    for word in rest:
+        flag = word.split("=")[0].replace("_", "-")
+        if word.startswith("--") and len(word) > 2 and flag not in known:
+            if command == "compare" and flag in _flags("train"):
+                raise SigpropError(
+                    f"compare has no {flag}; expected, for other data than the default, in "
+                    "Python: compare(CompareConfig(name), data=sp.load(name, "
+                    "frames=sp.Frames(size=(64, 48))))"
+                    if flag[2:].replace("-", "_") in train_flags.GROUPS["data"]
+                    else f"compare has no {flag}: every rule has its own setting"
+                )
+            longer = [each for each in known if each.startswith(flag)]
+            near = longer or difflib.get_close_matches(flag, known, 1, 0.6)
+            meant = _FLAG_SYNONYMS.get(flag, near[0] if near else None)
+            hint = "" if meant is None else f" Did you mean {meant}?"
+            raise SigpropError(
+                f"unknown flag {word.split('=')[0]} of {command}.{hint} "
+                f"`sigprop-snn {command} --help` lists all flags."
+            )
+    if command == "compare":
+        _refuse_rules_without_commas(rest)
+
+
+def _refuse_rules_without_commas(words: Sequence[str]) -> None:
+    """Refuse `--rules a b`. If nothing comes before the flag, the last name is the data set."""
+    if "--rules" not in words:
+        return
+    index = words.index("--rules")
+    names = list(itertools.takewhile(lambda word: word[:1] != "-", words[index + 1 :]))
+    if index == 0 and len(names) > 1:
+        names.pop()  # the data set
+    if len(names) > 1:
+        raise SigpropError(
+            f"--rules is {' '.join(names)!r}; expected names separated by commas, such as "
+            f"{','.join(names)}"
+        )
+
+
+def _flags(command: str) -> list[str]:
+    """Return the flags of a command, with those of tyro."""
+    kinds = {"train": (TrainConfig, Train), "compare": (CompareConfig,)}
+    settings = [f.name for kind in kinds.get(command, (_COMMANDS[command],)) for f in fields(kind)]
+    names = [name.replace("_", "-") for name in settings if name not in _NO_FLAGS]
+    extra = ["help", "tyro-print-completion", "tyro-write-completion"]
+    return [f"--{name}" for name in (*names, *(f"no-{name}" for name in names), *extra)]
 
 
 def _config_file(arguments: Sequence[str]) -> Path | None:

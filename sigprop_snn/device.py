@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-import resource
+import math
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +13,11 @@ from torch import Tensor
 
 from sigprop_snn.arguments import instance
 from sigprop_snn.errors import SigpropError
+
+try:
+    import resource
+except ImportError:  # Windows has no such module
+    resource = None  # type: ignore[assignment]
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # parameters of glibc's mallopt
 _KEPT_BYTES = 2**30
@@ -54,10 +59,15 @@ def to_device(inputs: Tensor, device: torch.device) -> Tensor:
 
 
 def peak_memory_mb(device: torch.device) -> float:
-    """Return the peak memory so far in MiB: of this process, or of the tensors on a GPU."""
+    """Return the peak memory so far in MiB: of this process, or of the tensors on a GPU.
+
+    It is NaN for the process on a system that does not count it, such as Windows.
+    """
     instance("device", device, torch.device, "a device such as torch.device('cpu')")
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
+    if resource is None:
+        return math.nan
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / (2**20 if sys.platform == "darwin" else 2**10)
 

@@ -16,7 +16,6 @@ from sigprop_snn.device import to_device
 from sigprop_snn.errors import SigpropError
 from sigprop_snn.network import Network
 from sigprop_snn.network.mode import evaluation_mode
-from sigprop_snn.neurons.stepwise import stepwise
 from sigprop_snn.plots.saving import DPI, FORMATS
 from sigprop_snn.plots.style import headless, plain
 from sigprop_snn.training import Trained, randomness
@@ -53,21 +52,18 @@ def observe(network: Network, sample: Tensor) -> Observed:
     """Pass one sample `[T, ...]` through a network and return every step."""
     with evaluation_mode(network):
         inputs = to_device(sample.unsqueeze(1), next(network.parameters()).device)
-        recorded = network.record(inputs, ("spike", "voltage"))
-        readout = None
-        if network.readout is not None:
-            blocks = dict(network.named_blocks())
-            sent = (
-                stepwise(blocks[name].pool, recorded[name]["spike"])
-                for name in network.readout.names(blocks.items())
-            )
-            run = network.readout.trace(*sent)
-            readout = run.recorded["voltage"][:, 0].cpu()
+        blocks = [name for name, _ in network.named_blocks()]
+        layers = [*blocks, *["readout"] * (network.readout is not None)]
+        recorded = network.record(inputs, ("spike", "voltage"), layers)
+    first = {
+        layer: {name: values[:, 0].cpu() for name, values in kept.items()}
+        for layer, kept in recorded.items()
+    }
     return Observed(
         sample,
-        {name: values["spike"][:, 0].cpu() for name, values in recorded.items()},
-        {name: values["voltage"][:, 0].cpu() for name, values in recorded.items()},
-        readout,
+        {name: first[name]["spike"] for name in blocks},
+        {name: first[name]["voltage"] for name in blocks},
+        first["readout"]["voltage"] if "readout" in first else None,
     )
 
 

@@ -10,4 +10,11 @@ Predict = Literal["readout", "context", "subset", "neutral", "vote"]
 """By the readout, by contexts at the last block in three ways, or by a vote; see `Network`."""
 
 PREDICTIONS: tuple[Predict, ...] = get_args(Predict)
+PREDICTIONS_BY_NAME: dict[str, str] = {
+    "readout": "By the mean voltage of the readout.",
+    "context": "By the nearest context at the last block.",
+    "subset": "By the nearest of a subset of contexts that every block narrows.",
+    "neutral": "By contexts against a neutral context; a score above 0 is nearer than no class.",
+    "vote": "By a vote of all blocks.",
+}
 BY_LAST_BLOCK: tuple[Predict, ...] = ("context", "subset", "neutral")

@@ -49,19 +49,23 @@ loaded = sp.load_run(out, data=data)
 assert 0 <= sp.evaluate(loaded.network, data.test).accuracy <= 1
 write_report(out, data=data)
 
-# Layers of an existing snnTorch model, with their weights.
-model = nn.Sequential(nn.Linear(36, 20), snn.Leaky(beta=0.9))
-network = sp.Network(
-    sp.ProjectedContext(2, (20,)),
-    [sp.Block(model[0], sp.SnnTorch(model[1]))],
-    sp.Readout(20, 2),
-    rule=sp.VoltageRule(),
+# An existing snnTorch model, with its weights.
+model = nn.Sequential(
+    nn.Flatten(),
+    nn.Linear(36, 20),
+    snn.Leaky(beta=0.9, init_hidden=True),
+    nn.Linear(20, 2),
+    snn.Leaky(beta=0.9, init_hidden=True, output=True),
 )
+network = sp.from_snntorch(model, (1, 6, 6))
+before = network.blocks[0].synapse[1].weight.clone()
+assert torch.equal(before, model[1].weight)
 optimizers = sp.LocalOptimizers(network, torch.optim.Adam)
-before = model[0].weight.clone()
 for x, labels in data.train:
-    network.learn(x.flatten(2), labels, optimizers.step)
-assert not torch.equal(before, model[0].weight)
+    network.learn(x, labels, optimizers.step)
+assert not torch.equal(before, network.blocks[0].synapse[1].weight)
+assert torch.equal(before, model[1].weight)  # the model itself stays as it is
+assert 0 <= sp.evaluate(network, data.test).accuracy <= 1
 print("done")
 """
 

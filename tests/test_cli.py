@@ -8,16 +8,20 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 import torch
+import tyro
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import sigprop_snn
+from sigprop_snn import cli, train_flags
 from sigprop_snn.cli import main
 from sigprop_snn.neurons import NEURONS
+from sigprop_snn.output import Output
 from sigprop_snn.rules import RULES
 from sigprop_snn.surrogates import SURROGATES
 from sigprop_snn.training import OPTIMIZERS, SCHEDULES, TrainConfig, load_checkpoint
@@ -97,7 +101,18 @@ def _no_network(*_: object, **__: object) -> None:
 def test_list_describes_every_name(capsys):
     assert main(["list"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    names = [*NEURONS, *SURROGATES, *RULES, *OPTIMIZERS, *SCHEDULES, "digits", "nmnist", "conv"]
+    names = [
+        *NEURONS,
+        *SURROGATES,
+        *RULES,
+        *OPTIMIZERS,
+        *SCHEDULES,
+        "digits",
+        "nmnist",
+        "conv",
+        "latency",
+        "subset",
+    ]
     for name in names:
         found = [line for line in lines if line.split()[0] == name and line.startswith("  ")]
         assert found, name
@@ -259,6 +274,76 @@ except SystemExit:
     )
     assert "--learning-rate" in done.stdout
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_the_help_of_train_groups_every_flag(capsys):
+    assert {name for names in train_flags.GROUPS.values() for name in names} == {
+        field.name for field in fields(TrainConfig)
+    }
+    with pytest.raises(SystemExit):
+        main(["train", "--help"])
+    said = capsys.readouterr().out
+    boxes = [said.index(f"{name} options") for name in train_flags.GROUPS]
+    assert said.index("--steps") > min(boxes)
+    assert "passes over the training samples" in said  # the settings' own descriptions
+    assert "the data set (`sigprop-snn list`" in said
+    assert said.count("sigprop-snn train ") > 2  # the usage and two examples
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        (["trian", "digits"], "'train'"),
+        (["train", "digits", "--lr", "3"], "--learning-rate"),
+        (["train", "digits", "--learning_rte=3"], "--learning-rate"),
+        (["train", "digits", "--data", "d"], "--data-root"),
+        (["evaluate", "runs/x", "--devise", "cpu"], "--device"),
+        (["compare", "digits", "--size", "8x8"], "sp.Frames(size="),
+        (["compare", "digits", "--batch-size", "8"], "every rule"),
+        (["compare", "digits", "--rules", "voltage", "surrogate"], "voltage,surrogate"),
+        (["compare", "--rules", "voltage", "surrogate", "digits"], "voltage,surrogate"),
+    ],
+)
+def test_a_typo_of_a_command_or_flag_gets_a_suggestion(typed, meant, capsys):
+    assert main(typed) == 2
+    said = capsys.readouterr().err
+    assert meant in said
+    assert said.count("\n") == 1
+
+
+def test_a_missing_data_set_is_called_dataset(capsys):
+    with pytest.raises(SystemExit):
+        main(["train"])
+    assert "DATASET" in capsys.readouterr().err
+
+
+def test_no_color_is_respected(monkeypatch, capsys):
+    monkeypatch.setattr(Output, "isatty", lambda self: True)
+    monkeypatch.setenv("TERM", "xterm")
+    options = dict(tyro._experimental_options)
+    try:
+        for colour in ("", "1"):
+            monkeypatch.setenv("NO_COLOR", colour)
+            with pytest.raises(SystemExit):
+                main(["train", "--help"])
+            assert ("\x1b[" in capsys.readouterr().out) == (not colour)
+    finally:
+        tyro._experimental_options.update(options)
+
+
+def test_a_terminal_is_told_that_imports_take_long(monkeypatch, capsys):
+    monkeypatch.setattr(Output, "isatty", lambda self: True)
+    # A timer that is over at once: imports are fast the second time.
+    monkeypatch.setattr(cli.threading.Timer, "start", lambda self: self.function(*self.args))
+    main(["evaluate", "no-such-run"])
+    assert "loading PyTorch" in capsys.readouterr().err
+
+
+def test_quiet_prints_the_result_and_no_epoch(tmp_path, capsys):
+    assert main(["train", "digits", *TINY, "-q", "--out", str(tmp_path / "run")]) == 0
+    said = capsys.readouterr().out
+    assert "epoch" not in said
+    assert "test accuracy" in said
 
 
 def test_a_signal_saves_the_run_and_ends_the_program(tmp_path, capsys):

@@ -1,11 +1,13 @@
 """The device by name, and the memory of the process."""
 
+import math
 import subprocess
 import sys
 
 import pytest
 import torch
 
+from sigprop_snn import device
 from sigprop_snn.device import chosen_device
 from sigprop_snn.errors import SigpropError
 from sigprop_snn.training import peak_memory_mb
@@ -25,6 +27,11 @@ def test_a_device_that_does_not_exist_is_refused_by_its_name(name):
 def test_peak_memory_is_at_least_the_memory_in_use():
     held = torch.ones(2**24)  # 64 MiB, every page of it touched
     assert peak_memory_mb(torch.device("cpu")) > held.nbytes / 2**20
+
+
+def test_peak_memory_is_nan_on_a_system_that_does_not_count_it(monkeypatch):
+    monkeypatch.setattr(device, "resource", None)
+    assert math.isnan(peak_memory_mb(torch.device("cpu")))
 
 
 def test_freed_memory_is_kept_if_the_c_library_supports_it():

@@ -24,7 +24,7 @@ from sigprop_snn.neurons.engines.plain import Weighted
 from sigprop_snn.neurons.filters import filter_matrix, geometric_response, impulse_response
 from sigprop_snn.neurons.joining import Join, halvings, joined, joined_shape
 from sigprop_snn.neurons.pooling import HalvingPool
-from sigprop_snn.neurons.state import RECORDED_ELSEWHERE
+from sigprop_snn.neurons.state import RECORDED_ELSEWHERE, Step
 from sigprop_snn.neurons.stepwise import is_constant, stepwise
 
 _TOGETHER = 3  # steps: intermediate values stay in the cache
@@ -83,6 +83,11 @@ class ReferenceEngine:
             step = neuron.step(
                 entering(step_current, contexts, scale), state, detach_spikes=detach_spikes
             )
+            if not isinstance(step, Step):
+                raise SigpropError(
+                    f"{type(neuron).__name__}.step returned a {type(step).__name__}; expected "
+                    "Step(spike, voltage, state)"
+                )
             state = step.state
             spike = step.spike.to(current.dtype)
             spikes.append(spike)

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import platform
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from sigprop_snn import plots
 from sigprop_snn.arguments import path as as_path
@@ -21,6 +17,7 @@ from sigprop_snn.comparison.store import Store, as_json
 from sigprop_snn.comparison.table import RuleRow, as_csv, rows_of
 from sigprop_snn.config import TrainConfig
 from sigprop_snn.errors import SigpropError
+from sigprop_snn.machine import machine
 from sigprop_snn.plots.style import headless
 from sigprop_snn.processes import CallFailedError, FreshProcesses
 from sigprop_snn.training.folder import free_name
@@ -163,25 +160,3 @@ def _title(config: CompareConfig, records: list[dict[str, Any]]) -> str:
 
 def _counted(count: int, thing: str) -> str:
     return f"{count:,} {thing}{'' if count == 1 else 's'}"
-
-
-def machine() -> dict[str, Any]:
-    """Return the processor, the versions and the other properties that figures depend on."""
-    return {
-        "processor": _processor(),
-        "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-        "system": f"{platform.system()} {platform.machine()}",
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-    }
-
-
-def _processor() -> str:
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        for line in info.read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor()

@@ -7,7 +7,6 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from importlib import resources
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from string import Template
 from typing import Any
@@ -16,6 +15,7 @@ from sigprop_snn.arguments import path as as_path
 from sigprop_snn.arguments import whole
 from sigprop_snn.errors import SigpropError
 from sigprop_snn.files import write_atomically
+from sigprop_snn.machine import machine
 from sigprop_snn.monitors import Cost, EnergyModel
 from sigprop_snn.plots.style import headless
 from sigprop_snn.report import sections
@@ -31,6 +31,7 @@ from sigprop_snn.report.style import (
     percent,
 )
 from sigprop_snn.training.folder import METRICS
+from sigprop_snn.version import version
 
 REPORT = "report.html"
 
@@ -207,11 +208,11 @@ def _results(run: RunData) -> Iterator[tuple[str, str, str]]:
 
 def _closing() -> str:
     """Return the last line of the page."""
-    try:
-        author = f"sigprop_snn {version('sigprop-snn')}"
-    except PackageNotFoundError:  # a checkout that was never installed
-        author = "sigprop_snn"
+    here = machine()
+    processors = [here["processor"], here["gpu"]]
+    versions = f"torch {here['torch']}, Python {here['python']}"
     return (
-        f"Written by {author} on {time.strftime('%Y-%m-%d at %H:%M')}. This one file holds the "
-        "complete page."
+        f"Written by sigprop_snn {version()} on {time.strftime('%Y-%m-%d at %H:%M')}, with "
+        f"{versions}, on {', '.join(filter(None, processors))} ({here['system']}). The training "
+        "may have run elsewhere. This one file holds the complete page."
     )

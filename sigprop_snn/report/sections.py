@@ -11,7 +11,7 @@ from pathlib import Path
 from sigprop_snn import plots
 from sigprop_snn.errors import SigpropError
 from sigprop_snn.figures import CURVES, RASTER, VOLTAGE, draw_voltages
-from sigprop_snn.monitors import Cost, LayerCost
+from sigprop_snn.monitors import Cost, LayerCost, Limits
 from sigprop_snn.report.measure import Confusion, RunData
 from sigprop_snn.report.style import (
     Html,
@@ -54,9 +54,9 @@ def health(run: RunData) -> Html:
     findings = run.measured.findings
     if not findings:
         text = (
-            f" Over {run.measured.examined:,} test samples, no layer is silent for most of its "
-            "neurons, saturated or exploding, no output is silent, and nothing is NaN. Every class "
-            "occurs in training."
+            f" Over {run.measured.examined:,} test samples, no layer has more than "
+            f"{percent(Limits().dead)} silent neurons{_most_silent(run)}, none is saturated or "
+            "exploding, no output is silent, and nothing is NaN. Every class occurs in training."
         )
         return joined(
             [element("p", element("strong", "No problem found."), text, class_="well"), *notes]
@@ -70,6 +70,16 @@ def health(run: RunData) -> Html:
         for finding in findings
     )
     return joined([element("ul", *items, class_="findings"), *notes])
+
+
+def _most_silent(run: RunData) -> str:
+    """Return the largest recorded share of silent neurons, in brackets, if it is above zero."""
+    recorded = run.contents.summary.get("layers", [])
+    layers = [each for each in recorded if is_number(each.get("dead_fraction"))]
+    worst = max(layers, key=lambda each: each["dead_fraction"], default=None)
+    if worst is None or not worst["dead_fraction"]:
+        return ""
+    return f" (the most after training: {percent(worst['dead_fraction'])}, in {worst['name']})"
 
 
 def learning(run: RunData) -> Html | None:

@@ -46,6 +46,16 @@ class BareTensor(Neuron):
         return state + current
 
 
+class BareTuple(Neuron):
+    def step(self, current, state, *, detach_spikes=False):
+        return current > 1, State(current)
+
+
+class BareSpike(Neuron):
+    def step(self, current, state, *, detach_spikes=False):
+        return (current > 1).float()
+
+
 class WithoutSuper(Neuron):
     def __init__(self) -> None:
         pass
@@ -87,6 +97,8 @@ class RestsAtNothing(Neuron):
 
 
 FAULTS = {
+    BareTuple: r"BareTuple\.step returned a tuple",
+    BareSpike: r"BareSpike\.step returned a Tensor",
     FiresAWord: "fire of FiresAWord returned a str",
     FiresAnotherShape: r"fire of FiresAnotherShape returned .*, 1\].*, (4|5)\]",
     ResetsToNothing: "reset of ResetsToNothing returned a NoneType.*`voltage`",

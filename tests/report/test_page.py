@@ -5,14 +5,21 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
+import torch
 from PIL import Image
 
 from sigprop_snn.cli import main
 from sigprop_snn.errors import SigpropError
+from sigprop_snn.machine import machine
 from sigprop_snn.report import write_report
+from sigprop_snn.report.measure import read_contents
+from sigprop_snn.report.sections import health
 from sigprop_snn.report.style import percent
+from sigprop_snn.version import version
 
 SECTIONS = [
     "Health", "Learning", "One sample", "Voltages", "Confusion matrix", "Cost",
@@ -40,6 +47,25 @@ def test_the_page_has_every_section_and_the_results(run, report, read_page):
         assert words in page.text
     for name, value in (("batch_size", "32"), ("train_samples", "100"), ("neuron", "lif")):
         assert f"{name} {value}" in page.text
+
+
+def test_the_page_names_the_versions_and_the_machine(report, read_page):
+    text = read_page(report).text
+    for words in (f"sigprop_snn {version()}", f"torch {torch.__version__}", machine()["system"]):
+        assert words in text
+
+
+def test_a_sound_network_is_described_with_its_silent_neurons(run, report):
+    contents = read_contents(run.folder.path)
+    layers = [{"name": "block1", "dead_fraction": 0.48}, {"name": "block2", "dead_fraction": 0.1}]
+    measured = SimpleNamespace(findings=[], examined=30)
+    told = SimpleNamespace(
+        contents=replace(contents, summary={"layers": layers}), measured=measured, missing=""
+    )
+    text = str(health(told))
+    assert "No problem found" in text
+    assert "75.0 % silent" in text
+    assert "48.0 %, in block1" in text
 
 
 def test_the_page_loads_no_other_file(report, read_page):
