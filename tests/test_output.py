@@ -82,13 +82,16 @@ def test_a_home_folder_is_found_everywhere(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.chdir(tmp_path)
     (tmp_path / "config.json").write_text('{"dataset": "digits", "out": "~/run"}')
-    assert main(["train", "--config", "config.json", *TINY]) == 0
+    with monkeypatch.context() as faster:
+        faster.setattr("sigprop_snn.figures.draw_run", lambda *_: [])
+        assert main(["train", "--config", "config.json", *TINY]) == 0
+        again = ["train", "--config", "~/run/config.json", *TINY, "--out", "~/again"]
+        assert main(again) == 0, capsys.readouterr().err
     for arguments in (
         ["evaluate", "~/run", "--out", "~/e.json"],
         ["report", "~/run", "--out", "~/r.html"],
         ["plot", "~/run", "--out", "~/p"],
         ["resume", "~/run"],
-        ["train", "--config", "~/run/config.json", *TINY, "--out", "~/again"],
     ):
         assert main(arguments) == 0, capsys.readouterr().err
     assert {path.name for path in tmp_path.iterdir()} == {"config.json", "home"}
@@ -96,7 +99,8 @@ def test_a_home_folder_is_found_everywhere(tmp_path, monkeypatch, capsys):
     assert made == {"run", "e.json", "r.html", "p", "again"}
 
 
-def test_a_config_may_begin_with_a_byte_order_mark(tmp_path):
+def test_a_config_may_begin_with_a_byte_order_mark(tmp_path, monkeypatch):
+    monkeypatch.setattr("sigprop_snn.figures.draw_run", lambda *_: [])
     config = tmp_path / "config.json"
     config.write_text('{"dataset": "digits"}', encoding="utf-8-sig")
     assert main(["train", "--config", str(config), *TINY, "--out", str(tmp_path / "run")]) == 0

@@ -18,14 +18,6 @@ from sigprop_snn.plots.style import headless
 SPIKES = np.eye(6)
 
 
-@pytest.fixture(autouse=True)
-def closed():
-    """Start and end without figures of pyplot."""
-    plt.close("all")
-    yield
-    plt.close("all")
-
-
 def pictures_of(cells, folder):
     """Execute a notebook and return the number of pictures in each cell's output."""
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(c) for c in cells])
