@@ -14,6 +14,8 @@ import pytest
 from nbclient import NotebookClient
 from PIL import Image
 
+from sigprop_snn.cli import main
+
 ROOT = Path(__file__).parent.parent
 
 OWN_DATASET = """
@@ -70,14 +72,8 @@ print("done")
 """
 
 
-@pytest.fixture(params=["the clone's root", "elsewhere"])
-def folder(request, tmp_path):
-    """The folder that the person works in."""
-    return ROOT if request.param == "the clone's root" else tmp_path
-
-
-def environment(folder):
-    """Return the environment of a person in a folder: the package as these tests import it."""
+def environment():
+    """Return the environment of a person: the package as these tests import it."""
     paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     return os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
 
@@ -86,7 +82,7 @@ def python(folder, *arguments):
     done = subprocess.run(
         [sys.executable, *arguments],
         cwd=folder,
-        env=environment(folder),
+        env=environment(),
         capture_output=True,
         text=True,
         timeout=600,
@@ -95,12 +91,17 @@ def python(folder, *arguments):
     return done.stdout
 
 
-def test_own_dataset_and_an_existing_model(folder, tmp_path):
+@pytest.mark.parametrize("place", ["the clone's root", "elsewhere"])
+def test_own_dataset_and_an_existing_model(place, tmp_path):
+    folder = ROOT if place == "the clone's root" else tmp_path
     assert python(folder, "-c", OWN_DATASET, str(tmp_path / "run")).endswith("done\n")
     assert (tmp_path / "run" / "report.html").exists()
 
 
-def test_a_folder_of_pictures_of_mixed_modes(folder, tmp_path):
+# A new process imports torch, which takes most of the time of these tests. So each way to work has
+# one folder: the command in the clone's root and elsewhere, the notebook in the clone's root.
+# Notebooks elsewhere are in plots/test_notebooks.py.
+def test_a_folder_of_pictures_of_mixed_modes(tmp_path, capsys):
     rng = np.random.default_rng(0)
     for split, count in (("train", 6), ("test", 4)):
         for label in ("cat", "dog"):
@@ -113,14 +114,15 @@ def test_a_folder_of_pictures_of_mixed_modes(folder, tmp_path):
                 picture.save(place / f"{number}.png")
     run = str(tmp_path / "run")
     python(
-        folder, "-m", "sigprop_snn", "train", "imagefolder", "--data-root",
+        ROOT, "-m", "sigprop_snn", "train", "imagefolder", "--data-root",
         str(tmp_path / "pictures"), "--network", "mlp", "--epochs", "1", "--steps", "3",
         "--batch-size", "4", "--device", "cpu", "--out", run,
     )  # fmt: skip
-    assert "network" in python(folder, "-m", "sigprop_snn", "evaluate", run)
+    assert main(["evaluate", run]) == 0
+    assert "network" in capsys.readouterr().out
 
 
-def test_a_folder_of_events_with_a_table_in_text(folder, tmp_path):
+def test_a_folder_of_events_with_a_table_in_text(tmp_path):
     rng = np.random.default_rng(0)
     for split in ("train", "test"):
         for label in ("left", "right"):
@@ -141,15 +143,15 @@ def test_a_folder_of_events_with_a_table_in_text(folder, tmp_path):
                     text = "\n".join(["x,y,t,p", *rows])
                     (place / "0.csv").write_text(text + "\n")
     said = python(
-        folder, "-m", "sigprop_snn", "train", "eventfolder", "--data-root",
+        tmp_path, "-m", "sigprop_snn", "train", "eventfolder", "--data-root",
         str(tmp_path / "events"), "--network", "mlp", "--epochs", "1", "--steps", "3",
         "--batch-size", "2", "--device", "cpu", "--out", str(tmp_path / "run"),
     )  # fmt: skip
     assert "6 training and 6 test samples" in said
 
 
-def test_a_notebook_trains_and_shows_its_pictures(folder, tmp_path, monkeypatch):
-    monkeypatch.setenv("PYTHONPATH", environment(folder)["PYTHONPATH"])
+def test_a_notebook_trains_and_shows_its_pictures(tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", environment()["PYTHONPATH"])
     monkeypatch.delenv("MPLBACKEND", raising=False)
     cells = [
         "import sigprop_snn as sp\nfrom sigprop_snn import plots",
@@ -162,7 +164,7 @@ def test_a_notebook_trains_and_shows_its_pictures(folder, tmp_path, monkeypatch)
     ]
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(c) for c in cells])
     NotebookClient(
-        notebook, timeout=600, kernel_name="python3", resources={"metadata": {"path": str(folder)}}
+        notebook, timeout=600, kernel_name="python3", resources={"metadata": {"path": str(ROOT)}}
     ).execute()
     pictures = [
         sum("image/png" in output.get("data", {}) for output in cell.outputs)

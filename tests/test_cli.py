@@ -47,7 +47,13 @@ def test_train_leaves_a_run_with_its_figures(tmp_path, capsys, dataset):
     assert "%|" not in said.err  # no progress bar without a terminal
 
 
-def test_flags_reach_the_run(tmp_path):
+@pytest.fixture
+def no_figures(monkeypatch):
+    """Draw nothing after a training: figures take longer than the small runs of these tests."""
+    monkeypatch.setattr("sigprop_snn.figures.draw_run", lambda *_, **__: [])
+
+
+def test_flags_reach_the_run(tmp_path, no_figures):
     out = tmp_path / "run"
     flags = [
         "--rule",
@@ -171,7 +177,7 @@ def test_plot_draws_the_same_figures_again(finished, tmp_path, capsys):
     assert "sample is 20" in capsys.readouterr().err
 
 
-def test_a_saved_config_repeats_the_run_and_flags_override_it(finished, tmp_path):
+def test_a_saved_config_repeats_the_run_and_flags_override_it(finished, tmp_path, no_figures):
     config, same, other = str(finished / "config.json"), tmp_path / "same", tmp_path / "other"
     assert main(["train", "--config", config, "--out", str(same)]) == 0
     for name, value in weights(finished).items():
@@ -198,7 +204,7 @@ FLAGS = [f"--{name.replace('_', '-')}" for name in TrainConfig.__dataclass_field
 
 
 @settings(
-    max_examples=80,
+    max_examples=40,
     deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
@@ -350,7 +356,7 @@ def test_quiet_prints_the_result_and_no_epoch(tmp_path, capsys):
 def test_a_signal_saves_the_run_and_ends_the_program(tmp_path, capsys):
     def start(number):
         out = tmp_path / f"stopped by {number}"
-        command = ["train", "digits", "--epochs", "500", "--train-samples", "60", "--out", str(out)]
+        command = ["train", "digits", *TINY, "--epochs", "500", "--out", str(out)]
         return out, subprocess.Popen(
             [sys.executable, "-c", f"import sys; from sigprop_snn.cli import main; "
                                    f"sys.exit(main({command}))"],

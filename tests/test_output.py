@@ -82,13 +82,16 @@ def test_a_home_folder_is_found_everywhere(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.chdir(tmp_path)
     (tmp_path / "config.json").write_text('{"dataset": "digits", "out": "~/run"}')
-    assert main(["train", "--config", "config.json", *TINY]) == 0
+    with monkeypatch.context() as faster:
+        faster.setattr("sigprop_snn.figures.draw_run", lambda *_: [])
+        assert main(["train", "--config", "config.json", *TINY]) == 0
+        again = ["train", "--config", "~/run/config.json", *TINY, "--out", "~/again"]
+        assert main(again) == 0, capsys.readouterr().err
     for arguments in (
         ["evaluate", "~/run", "--out", "~/e.json"],
         ["report", "~/run", "--out", "~/r.html"],
         ["plot", "~/run", "--out", "~/p"],
         ["resume", "~/run"],
-        ["train", "--config", "~/run/config.json", *TINY, "--out", "~/again"],
     ):
         assert main(arguments) == 0, capsys.readouterr().err
     assert {path.name for path in tmp_path.iterdir()} == {"config.json", "home"}
@@ -96,15 +99,28 @@ def test_a_home_folder_is_found_everywhere(tmp_path, monkeypatch, capsys):
     assert made == {"run", "e.json", "r.html", "p", "again"}
 
 
-def test_a_config_may_begin_with_a_byte_order_mark(tmp_path):
+def test_a_config_may_begin_with_a_byte_order_mark(tmp_path, monkeypatch):
+    monkeypatch.setattr("sigprop_snn.figures.draw_run", lambda *_: [])
     config = tmp_path / "config.json"
     config.write_text('{"dataset": "digits"}', encoding="utf-8-sig")
     assert main(["train", "--config", str(config), *TINY, "--out", str(tmp_path / "run")]) == 0
 
 
-def test_plots_of_other_samples_and_layers_have_their_own_files(tmp_path, capsys):
-    run = tmp_path / "run"
-    assert main(["train", "digits", *TINY, "--out", str(run)]) == 0
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A finished run with its figures. Tests must not write to it."""
+    out = tmp_path_factory.mktemp("finished") / "run"
+    assert main(["train", "digits", *TINY, "--out", str(out)]) == 0
+    return out
+
+
+@pytest.fixture
+def run(finished, tmp_path):
+    """A copy of the finished run."""
+    return shutil.copytree(finished, tmp_path / "run")
+
+
+def test_plots_of_other_samples_and_layers_have_their_own_files(run, capsys):
     before = (run / "figures" / "raster.png").read_bytes()
     flags = ["--sample", "5", "--layer", "block2", "--format", "svg", "--dpi", "80"]
     assert main(["plot", str(run), *flags]) == 0
@@ -118,9 +134,7 @@ def test_plots_of_other_samples_and_layers_have_their_own_files(tmp_path, capsys
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="the superuser may write everywhere")
 @pytest.mark.parametrize("command", ["plot", "report", "resume"])
-def test_a_read_only_run_is_named(tmp_path, capsys, command):
-    run = tmp_path / "run"
-    assert main(["train", "digits", *TINY, "--out", str(run)]) == 0
+def test_a_read_only_run_is_named(run, capsys, command):
     (run / "summary.json").unlink()
     folders = [run, run / "figures"]
     for folder in folders:
@@ -133,10 +147,7 @@ def test_a_read_only_run_is_named(tmp_path, capsys, command):
     assert "can't be written" in capsys.readouterr().err
 
 
-def test_the_reason_of_a_failed_write_survives_a_failed_clean_up(tmp_path, monkeypatch, capsys):
-    run = tmp_path / "run"
-    assert main(["train", "digits", *TINY, "--out", str(run)]) == 0
-
+def test_the_reason_of_a_failed_write_survives_a_failed_clean_up(run, monkeypatch, capsys):
     def fail(*_, **__):
         raise OSError(30, "Read-only file system")
 

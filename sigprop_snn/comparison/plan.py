@@ -13,8 +13,8 @@ from sigprop_snn.recipe import DEFAULT_RECIPE
 from sigprop_snn.rules import RULES
 from sigprop_snn.training.own_data import config_for
 
-# All rules with three seeds then take less than ten minutes on two cores.
-_EPOCHS = {"digits": 5}
+# Fewer epochs than a training has, because a comparison trains all rules with several seeds.
+_EPOCHS = {"digits": 5, "mnist": 5}
 
 
 def trainings(config: CompareConfig, data: Data | None = None) -> list[TrainConfig]:

@@ -363,6 +363,9 @@ def _mark_classes(
         known = "" if label is None else f"\ntrue: {plain(names[label])}"
         _margin_text(panel, f"tie, no class\npredicted{known}", GREY)
     else:
+        if strip.kind == "voltage":  # room below the numbers of the rates, which are above labels
+            low, high = panel.get_ylim()
+            panel.set_ylim(low, high + 0.15 * (high - low))
         label_ends(panel, ends)
 
 

@@ -63,6 +63,7 @@ needs_aedat = pytest.mark.skipif(
 )
 
 
+@pytest.mark.filterwarnings("ignore:.*contains copies of files")
 def test_gestures_are_read_with_milliseconds_from_the_first_event(tmp_path, draw, no_download):
     write_gesture(tmp_path, draw)
     data = load("dvs-gesture", root=tmp_path, steps=6)
@@ -93,6 +94,7 @@ def test_tonic_reads_the_same_gestures(tmp_path, draw, monkeypatch):
             assert np.array_equal(ours[name], events[name]), name
 
 
+@pytest.mark.filterwarnings("ignore:.*contains copies of files")
 def test_cards_use_the_duration_of_the_longest_recording(tmp_path, draw, no_download):
     write_poker(tmp_path, draw)
     data = load("poker-dvs", root=tmp_path, steps=4)

@@ -48,6 +48,7 @@ def test_pixels_keep_their_positions(tmp_path):
     assert np.allclose(x[0, 0].numpy(), expected, atol=1e-5)
 
 
+@pytest.mark.filterwarnings("ignore:.*contains copies of files")
 def test_pictures_of_different_or_large_size_are_resized(tmp_path):
     write_pictures(tmp_path / "mixed", kind="jpg", train=3, test=1)
     for number in range(8):
@@ -246,6 +247,7 @@ def test_every_mode_of_pillow_gives_the_colours_that_people_see(mode):
     assert np.abs(seen - expected).max() <= (25 if mode == "PA" else 2)
 
 
+@pytest.mark.filterwarnings("ignore:.*contains copies of files")
 @pytest.mark.parametrize("suffix", ["jpg", "png", "tif", "webp"])
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_pictures_are_turned_as_exif_says(tmp_path, suffix, orientation):
@@ -275,6 +277,8 @@ def test_pictures_are_turned_as_exif_says(tmp_path, suffix, orientation):
     assert np.abs(seen - np.asarray(upright).transpose(2, 0, 1)).mean() < 6
 
 
+@pytest.mark.filterwarnings("ignore:.*contains copies of files")
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
 def test_damaged_exif_leaves_the_picture_as_it_is_stored(tmp_path):
     write_pictures(tmp_path, kind="jpg")
     Image.new("RGB", (20, 16), COLOURS["red"]).save(

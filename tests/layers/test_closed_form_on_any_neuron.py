@@ -68,6 +68,7 @@ def unrolled_loss(network: Network, inputs, labels):
     return network.loss.loss(scores, labels)
 
 
+@pytest.mark.filterwarnings("ignore:.*gives no gradient to .*log_threshold")
 @pytest.mark.parametrize("rule", RULES, ids=str)
 @pytest.mark.parametrize("model", MODELS)
 def test_every_model_learns_its_own_unrolled_gradient(model, rule):

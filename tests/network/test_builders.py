@@ -57,6 +57,7 @@ def test_the_shapes_of_networks_by_name():
     assert flat(torch.rand(2, 3, 3, 4)).shape == (3, 5)
 
 
+@pytest.mark.filterwarnings("ignore:SnnTorch has no fixed linear filter")
 @pytest.mark.parametrize(
     ("neuron", "kind"),
     [

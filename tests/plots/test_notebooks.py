@@ -18,14 +18,6 @@ from sigprop_snn.plots.style import headless
 SPIKES = np.eye(6)
 
 
-@pytest.fixture(autouse=True)
-def closed():
-    """Start and end without figures of pyplot."""
-    plt.close("all")
-    yield
-    plt.close("all")
-
-
 def pictures_of(cells, folder):
     """Execute a notebook and return the number of pictures in each cell's output."""
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(c) for c in cells])
@@ -38,27 +30,30 @@ def pictures_of(cells, folder):
     ]
 
 
-@pytest.mark.parametrize("pyplot", ["", "import matplotlib.pyplot as plt"])
-def test_a_notebook_has_its_pictures_in_it(tmp_path, monkeypatch, pyplot):
+PICTURES = {
+    "import numpy as np\nfrom sigprop_snn import plots": 0,
+    "plots.raster(np.eye(6))": 1,
+    "plots.raster(np.eye(6)); plots.voltage_traces(np.random.rand(9, 3))": 2,
+    "plots.save(plots.raster(np.eye(6)), 'r.png')": 1,
+    "1 + 1": 0,
+}
+
+
+def test_a_notebook_has_its_pictures_in_it(tmp_path, monkeypatch):
     monkeypatch.delenv("MPLBACKEND", raising=False)
-    cells = [
-        f"{pyplot}\nimport numpy as np\nfrom sigprop_snn import plots",
-        "plots.raster(np.eye(6))",
-        "plots.raster(np.eye(6)); plots.voltage_traces(np.random.rand(9, 3))",
-        "plots.save(plots.raster(np.eye(6)), 'r.png')",
-        "1 + 1",
-    ]
-    assert pictures_of(cells, str(tmp_path)) == [0, 1, 2, 1, 0]
+    assert pictures_of(PICTURES, str(tmp_path)) == list(PICTURES.values())
 
 
-def test_a_run_in_a_notebook_writes_its_pictures_and_shows_none(tmp_path):
-    cells = [
+def test_with_pyplot_too_and_a_run_writes_its_pictures_and_shows_none(tmp_path, monkeypatch):
+    monkeypatch.delenv("MPLBACKEND", raising=False)
+    run = [
         "import sigprop_snn as sp\nfrom sigprop_snn.figures import draw_run\n"
         "run = sp.train(sp.TrainConfig('digits', epochs=1, steps=3, train_samples=60,"
         " test_samples=20, device='cpu', out='run'))",
         "print(draw_run(run))",
     ]
-    assert pictures_of(cells, str(tmp_path)) == [0, 0]
+    cells = ["import matplotlib.pyplot as plt", *PICTURES, *run]
+    assert pictures_of(cells, str(tmp_path)) == [0, *PICTURES.values(), 0, 0]
     assert len(list((tmp_path / "run" / "figures").iterdir())) == 3
 
 

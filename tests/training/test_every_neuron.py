@@ -46,6 +46,7 @@ def test_the_surrogate_rule_trains_the_pair(tmp_path, neuron, surrogate):
     assert all(torch.isfinite(weight).all() for weight in trained.network.parameters())
 
 
+@pytest.mark.filterwarnings("ignore:.*gives no gradient to .*log_threshold")
 @pytest.mark.parametrize("neuron", FIRING)
 def test_the_voltage_rule_trains_every_neuron(tmp_path, neuron):
     trained = train(

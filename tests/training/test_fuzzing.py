@@ -37,9 +37,15 @@ def test_a_checkpoint_is_a_file_of_torch(small_file, tmp_path):
         assert torch.equal(load(path)["network"]["weight"], torch.arange(8.0))
 
 
+def some_places(content):
+    """Return every third place, and all in the header and the ends of the zip file's lists."""
+    last = len(content) - 128
+    return [place for place in range(len(content)) if place % 3 == 0 or not 64 < place < last]
+
+
 def test_a_checkpoint_cut_at_any_length_is_refused(small_file, tmp_path):
     path = tmp_path / "cut.pt"
-    for size in range(len(small_file)):
+    for size in some_places(small_file):
         path.write_bytes(small_file[:size])
         with pytest.raises(SigpropError, match=r"cut\.pt'"):
             load_checkpoint(path)
@@ -48,7 +54,7 @@ def test_a_checkpoint_cut_at_any_length_is_refused(small_file, tmp_path):
 
 def test_a_checkpoint_with_any_byte_flipped_is_refused(small_file, tmp_path):
     path = tmp_path / "flipped.pt"
-    for place in range(len(small_file)):
+    for place in some_places(small_file):
         damaged = bytearray(small_file)
         damaged[place] ^= 1 << place % 8
         path.write_bytes(damaged)
@@ -111,7 +117,7 @@ JSON = st.recursive(
 KEYS = st.sampled_from(list(TrainConfig.__dataclass_fields__)) | st.text(max_size=8)
 
 
-@settings(SHARED, max_examples=400)
+@settings(SHARED, max_examples=100)
 @given(content=st.dictionaries(KEYS, JSON, max_size=4) | JSON, whole=st.booleans())
 def test_invented_configs_are_refused_or_valid(tmp_path, content, whole):
     path = tmp_path / "config.json"
@@ -128,7 +134,7 @@ def test_invented_configs_are_refused_or_valid(tmp_path, content, whole):
     assert path.read_bytes() == before
 
 
-@settings(SHARED, max_examples=200)
+@settings(SHARED, max_examples=60)
 @given(content=st.binary(max_size=60))
 def test_bytes_are_no_config(tmp_path, content):
     path = tmp_path / "config.json"
