@@ -31,7 +31,9 @@ class UnknownNameError(SigpropError):
         synonyms: Mapping[str, str] | None = None,
     ) -> None:
         names = sorted(known)
-        near = difflib.get_close_matches(name, names, 1, 0.4) if isinstance(name, str) else []
+        near = (
+            difflib.get_close_matches(name.lower(), names, 1, 0.4) if isinstance(name, str) else []
+        )
         meant = (synonyms or {}).get(str(name).lower())
         near = [meant] if meant in names else near
         hint = f" Did you mean {near[0]!r}?" if near else ""

@@ -300,6 +300,7 @@ def test_the_help_of_train_groups_every_flag(capsys):
     ("typed", "meant"),
     [
         (["trian", "digits"], "'train'"),
+        (["train", "MNIST"], "'mnist'"),
         (["train", "digits", "--lr", "3"], "--learning-rate"),
         (["train", "digits", "--learning_rte=3"], "--learning-rate"),
         (["train", "digits", "--data", "d"], "--data-root"),
