@@ -1,3 +1,6 @@
+from . import analysis as analysis
+from . import monitors as monitors
+from . import plots as plots
 from .data import DATASETS as DATASETS
 from .data import Data as Data
 from .data import Frames as Frames

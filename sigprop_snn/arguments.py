@@ -22,18 +22,19 @@ def refused(name: str, value: object, expected: str) -> SigpropError:
     return SigpropError(f"{name} is {shown(value)}; expected {expected}")
 
 
-def whole(name: str, value: Any, least: int = 1) -> int:
+def whole(name: str, value: Any, least: int | None = 1) -> int:
     """Return a whole number of any type (Python's, numpy's, a tensor without axes).
 
     Raises:
-        SigpropError: if it is no whole number, or below `least`.
+        SigpropError: if it is no whole number, or below `least`; None takes any.
     """
     try:
         number = None if isinstance(value, bool) else operator.index(value)
     except TypeError:
         number = None
-    if number is None or number < least:
-        raise refused(name, value, f"a whole number from {least}")
+    if number is None or (least is not None and number < least):
+        from_least = "" if least is None else f" from {least}"
+        raise refused(name, value, f"a whole number{from_least}")
     return number
 
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 import re
-import sys
 import types
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
@@ -331,7 +330,7 @@ def _plain(name: str, value: Any, hint: Any) -> Any:
         return None
     kind = kinds[0]
     if kind is int:
-        return whole(name, value, least=-sys.maxsize)
+        return whole(name, value, least=None)
     if kind is float:
         return number(name, value, valid=lambda x: True)
     if kind is bool:

@@ -17,7 +17,7 @@ def test_every_name_of_the_stub_is_there_and_no_other():
     stub = ast.parse(STUB.read_text(encoding="utf-8"))
     names = {alias.asname for node in stub.body for alias in node.names}
     assert names <= set(dir(sp))
-    assert 40 <= len(names) <= 60
+    assert 40 <= len(names) <= 65
     for name in names:
         assert getattr(sp, name) is not None
     with pytest.raises(AttributeError, match="nonsense"):

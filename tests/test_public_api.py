@@ -168,11 +168,12 @@ CALLS = {
     "vgg8": (sp.vgg8, defaults_of(sp.vgg8, **PICTURES, width=0.01)),
 }
 
-#: Names of the front door that nobody calls: catalogues, protocols, abstract classes, the version.
+#: Names of the front door that nobody calls: catalogues, protocols, abstract classes, modules, the
+#: version.
 NOT_CALLED = {
     "DATASETS", "LOSSES", "NETWORKS", "NEURONS", "RULES", "SIGNALS", "SURROGATES",
     "LayerRule", "LocalLoss", "Rule", "Signal", "SigpropError", "State", "Surrogate",
-    "__version__",
+    "__version__", "analysis", "monitors", "plots",
 }  # fmt: skip
 
 WRONG = {

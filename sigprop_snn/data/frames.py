@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import sys
 import warnings
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -92,11 +91,11 @@ class Frames:
     def __post_init__(self) -> None:
         for name in ("bin_width", "denoise"):
             value = getattr(self, name)
-            if value is not None and whole(name, value, -sys.maxsize) < 1:
+            if value is not None and whole(name, value, None) < 1:
                 raise SigpropError(f"{name} is {value}; expected 1 microsecond or more")
-        if whole("start", self.start, -sys.maxsize) < 0:
+        if whole("start", self.start, None) < 0:
             raise SigpropError(f"start is {self.start}; expected 0 microseconds or more")
-        if self.end is not None and whole("end", self.end, -sys.maxsize) <= self.start:
+        if self.end is not None and whole("end", self.end, None) <= self.start:
             raise SigpropError(f"end is {self.end}; expected more than start, {self.start}")
         if self.end is not None and self.bin_width is not None:
             raise SigpropError(

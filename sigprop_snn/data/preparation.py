@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import warnings
 from dataclasses import dataclass, replace
 
@@ -157,7 +156,7 @@ def _warn_of_doubles(name: str, train: Split, test: Split, validation: Split | N
 def _draw(y: Tensor, count: int | None, split: str, name: str, seed: int) -> Tensor:
     if count is None:
         return torch.arange(len(y))
-    count = whole(f"{split}_samples", count, -sys.maxsize)
+    count = whole(f"{split}_samples", count, None)
     if not 1 <= count <= len(y):
         raise SigpropError(
             f"{split}_samples is {count}; expected 1 to {len(y)}, the number of {split} samples of "
