@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -17,10 +18,10 @@ from sigprop_snn.neurons.filters import geometric_response, impulse_response
 from sigprop_snn.neurons.lif import LIF
 
 
-class FusedEngine(ReferenceEngine):
+class FusedEngine(ReferenceEngine, ABC):
     """An engine with one kernel over all steps for LIF, and two for the surrogate rule.
 
-    A subclass holds the kernels, in the four methods and properties that raise here.
+    A subclass holds the kernels, in the abstract methods.
 
     Attributes:
         dtypes: of the currents that its kernel of LIF takes.
@@ -29,10 +30,11 @@ class FusedEngine(ReferenceEngine):
     dtypes: ClassVar[Sequence[torch.dtype]] = ()
 
     @property
+    @abstractmethod
     def device(self) -> str:
         """The type of the device of its kernels."""
-        raise NotImplementedError
 
+    @abstractmethod
     def run_lif(
         self,
         neuron: LIF,
@@ -44,12 +46,12 @@ class FusedEngine(ReferenceEngine):
         record: tuple[str, ...],
     ) -> Run:
         """Run LIF through a current; the arguments are those of `neurons`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def fast_sigmoid_mean(self, neuron: Neuron, voltage: Tensor) -> Tensor:
         """Return what `surrogate_mean` does, for the fast sigmoid."""
-        raise NotImplementedError
 
+    @abstractmethod
     def fast_sigmoid_gradient(
         self, neuron: Neuron, voltage: Tensor, grad_mean: Tensor, first: float, ratio: float
     ) -> Tensor:
@@ -62,7 +64,6 @@ class FusedEngine(ReferenceEngine):
             first: the membrane's response to a unit current in the step of that current.
             ratio: its response in every later step, divided by that of the step before.
         """
-        raise NotImplementedError
 
     def neurons(
         self,
