@@ -21,6 +21,7 @@ from sigprop_snn import (
     analysis,
     comparison,
     data,
+    deploy,
     monitors,
     network,
     neurons,
@@ -39,6 +40,7 @@ PACKAGES = {
     "network": network,
     "rules": rules,
     "data": data,
+    "deploy": deploy,
     "training": training,
     "monitors": monitors,
     "analysis": analysis,
@@ -151,6 +153,13 @@ RIGHT: dict[str, dict[str, object]] = {
     },
     "data.read_events": {"file": "events.npy"},
     "data.read_nmnist_file": {"file": "00001.bin"},
+    "deploy.Folded": {
+        "layers": lambda: {
+            "block1": deploy.FoldedLayer(nn.Linear(6, 5), sp.LIF(), nn.Identity())
+        },
+        "readout": lambda: sp.Readout(5, 3),
+    },
+    "deploy.FoldedLayer": {"synapse": nn.Linear(6, 5), "pool": nn.Identity()},
     "training.LocalOptimizers": {"make": sgd},
     "training.LocalSchedules": {"make": training.SCHEDULES["constant"], "batches": 3},
     "training.RunFolder": {"path": "run"},
