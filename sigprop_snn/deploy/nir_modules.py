@@ -101,10 +101,8 @@ def _filled(layer: nn.Module, weight: Array, bias: Array | None) -> nn.Module:
 
 
 def _pool(node: Node) -> nn.Module:
-    window, stride, padding = (
-        _pair(node, key, least)
-        for key, least in (("kernel_size", 1), ("stride", 1), ("padding", 0))
-    )
+    window, stride = _pair(node, "kernel_size", 1), _pair(node, "stride", 1)
+    padding = _pair(node, "padding", 0)
     if any(2 * each > size for each, size in zip(padding, window, strict=True)):
         raise node.refusal(f"has padding {padding}", f"half of the window {window} at most")
     divisor = 1 if node.kind == "SumPool2d" else None
