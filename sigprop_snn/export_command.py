@@ -13,6 +13,8 @@ import tyro
 Folder = Annotated[Path, tyro.conf.arg(metavar="RUN")]
 DataRoot = Annotated[Path | None, tyro.conf.arg(metavar="DIR", help_behavior_hint="")]
 
+_ENDINGS = {"nir": "nir", "onnx": "onnx", "torch": "pt2"}
+
 
 @dataclass(frozen=True)
 class Export:
@@ -21,24 +23,31 @@ class Export:
     Attributes:
         folder: the run folder.
         format: nir: a graph of NIR (HDF5), which snnTorch, norse, sinabs, spikingjelly and the
-            tools of several chips read; see docs/nir.md.
-        out: the file to write (default: `network.nir` in the run folder).
-        convention: how the program that reads the graph turns it into steps.
+            tools of several chips read; see docs/nir.md. onnx: a program for onnxruntime. torch: a
+            program for torch.export.load, which needs torch alone.
+        out: the file to write (default: `network.nir`, `network.onnx` or `network.pt2` in the run
+            folder).
+        convention: how the program that reads a graph of NIR turns it into steps.
         data_root: the folder that holds the data sets now (default: as in the run).
     """
 
     folder: Folder
-    format: Literal["nir"] = "nir"
+    format: Literal["nir", "onnx", "torch"] = "nir"
     out: Annotated[Path | None, tyro.conf.arg(metavar="FILE", help_behavior_hint="")] = None
     convention: Literal["nir", "snntorch", "norse", "sinabs", "spikingjelly"] = "nir"
     data_root: DataRoot = None
 
     def run(self) -> None:
         """Write the file and print its path."""
-        from sigprop_snn.deploy import to_nir, write_nir
+        from sigprop_snn.deploy import to_nir, write_nir, write_onnx, write_program
         from sigprop_snn.training import load_run
 
         run = load_run(self.folder, data_root=self.data_root, device="cpu")
-        graph = to_nir(run.network, self.convention)
-        out = self.out if self.out is not None else run.folder.path / "network.nir"
-        print(f"network: {write_nir(graph, out)}")
+        out = self.out or run.folder.path / f"network.{_ENDINGS[self.format]}"
+        if self.format == "nir":
+            written = write_nir(to_nir(run.network, self.convention), out)
+        else:
+            steps = len(next(iter(run.data.test))[0])
+            write = write_onnx if self.format == "onnx" else write_program
+            written = write(run.network, out, steps)
+        print(f"network: {written}")
