@@ -28,7 +28,7 @@ from sigprop_snn.neurons.engines.cpu.blocks import (
 )
 from sigprop_snn.neurons.engines.cpu.lif import CURRENTS, Constants, LayerArrays
 from sigprop_snn.neurons.engines.cpu.rows import LANES, add_rows
-from sigprop_snn.neurons.engines.cpu.spikes import PackedSpikes
+from sigprop_snn.neurons.engines.cpu.spikes import PackedSpikes, flat_rows
 from sigprop_snn.neurons.engines.cpu.threads import Kernel, jitable, run_kernel
 from sigprop_snn.neurons.engines.engine import Run, Scale
 from sigprop_snn.neurons.engines.observed import WINDOW
@@ -147,10 +147,14 @@ def convolution_weight_gradient(
     steps_grad = grad.movedim(2, -1)
     if not steps_grad[0, 0].is_contiguous():
         steps_grad = steps_grad.contiguous()
-    channels, inputs = grad.shape[2], patterns.shape[-1]
+    steps, _, height, width, channels = steps_grad.shape
+    inputs = patterns.shape[-1]
     panel, parts = _panel(channels), min(_PARTS, len(patterns))
     sums = torch.zeros(parts, -(-channels // panel), inputs, kernel[0], kernel[1] * panel)
-    arguments = patterns, steps_grad, sums.flatten(0, 1), parts, *_output_place(kernel, padding)
+    arguments = (
+        patterns, *flat_rows(steps_grad), steps, height, width, channels, sums.flatten(0, 1), parts,
+        *_output_place(kernel, padding),
+    )  # fmt: skip
     run_kernel(_gradient, arguments, parts)
     total = sums.sum(0).view(-1, inputs, *kernel, panel).permute(0, 4, 1, 2, 3)
     return total.flatten(0, 1)[:channels].flip(2, 3)
@@ -273,7 +277,8 @@ def _layer(
 
 @Kernel
 def _gradient(
-    patterns: Any, grad: Any, sums: Any, parts: int, top: int, left: int, kernel_width: int,
+    patterns: Any, grad: Any, step_stride: int, row_stride: int, steps: int, height: int,
+    width: int, channels: int, sums: Any, parts: int, top: int, left: int, kernel_width: int,
     start: int, stop: int,
 ) -> None:  # fmt: skip
     """Add the gradients of parts `start` to `stop` of the rows, `[parts * P, K, kh, kw * panel]`.
@@ -281,7 +286,6 @@ def _gradient(
     Each part has sums of its own, so that threads do not write to the same numbers.
     """
     rows, windows, in_height, in_width, inputs = patterns.shape
-    steps, _, height, width, channels = grad.shape
     kernel_height, size = sums.shape[2:]
     panel, in_part, panels = size // kernel_width, -(-rows // parts), sums.shape[0] // parts
     columns = in_width + kernel_width - 1
@@ -294,13 +298,13 @@ def _gradient(
             first, place = part * panel, row // in_part * panels + part
             here = min(panel, channels - first)
             for window in range(windows):
-                at = window * WINDOW
-                for step in range(min(WINDOW, steps - at)):
+                at = window * WINDOW * step_stride + row * row_stride + first
+                for step in range(min(WINDOW, steps - window * WINDOW)):
                     for y in range(height):
                         into = sheet[y, step, left * panel :]
                         for x in range(width):
-                            given = grad[at + step, row, y, x, first : first + here]
-                            to = into[x * panel : x * panel + here]
+                            given = grad[at + step * step_stride + (y * width + x) * channels :]
+                            to = into[x * panel :]
                             for f in range(here):
                                 to[f] = given[f]
                 for k in range(inputs):

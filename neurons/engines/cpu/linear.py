@@ -29,7 +29,7 @@ from sigprop_snn.neurons.engines.cpu.blocks import (
 )
 from sigprop_snn.neurons.engines.cpu.lif import CURRENTS, Constants, LayerArrays
 from sigprop_snn.neurons.engines.cpu.rows import LANES, add_patterns, add_rows
-from sigprop_snn.neurons.engines.cpu.spikes import PATTERNS, PackedSpikes
+from sigprop_snn.neurons.engines.cpu.spikes import PATTERNS, PackedSpikes, flat_rows
 from sigprop_snn.neurons.engines.cpu.threads import Kernel, run_kernel
 from sigprop_snn.neurons.engines.engine import Run, Scale
 from sigprop_snn.neurons.engines.observed import WINDOW
@@ -176,7 +176,8 @@ def linear_weight_gradient(spikes: PackedSpikes, grad: Tensor) -> Tensor:
     panels, width = _panels(columns)
     sums = torch.zeros(panels, neurons, width)
     by_step = grad.float() if grad.stride(2) == 1 else grad.float().contiguous()
-    run_kernel(_weight_gradient, (events, counts, by_step, sums), panels)
+    arguments = events, counts, *flat_rows(by_step), *grad.shape, sums
+    run_kernel(_weight_gradient, arguments, panels)
     return sums.transpose(1, 2).reshape(-1, neurons)[:columns]
 
 
@@ -265,9 +266,11 @@ def _list_windows(patterns: Any, events: Any, counts: Any, first: Any, last: Any
 
 
 @Kernel
-def _weight_gradient(events: Any, counts: Any, grad: Any, sums: Any, first: int, last: int) -> None:
+def _weight_gradient(
+    events: Any, counts: Any, grad: Any, step_stride: int, row_stride: int, steps: int, rows: int,
+    columns: int, sums: Any, first: int, last: int,
+) -> None:  # fmt: skip
     """Fill panels `first` to `last` of `[P, K, panel]`."""
-    steps, rows, columns = grad.shape
     groups, neurons, _ = events.shape
     width, windows = sums.shape[2], -(-steps // WINDOW)
     # The gradient of every pattern of a window: the sum over its steps.
@@ -276,13 +279,21 @@ def _weight_gradient(events: Any, counts: Any, grad: Any, sums: Any, first: int,
         left = panel * width
         here = min(width, columns - left)
         for group in range(groups):
-            for place in range(min(_GROUP, rows * windows - group * _GROUP)):
+            places = min(_GROUP, rows * windows - group * _GROUP)
+            for place in range(places):  # before all sums: the reads wait for memory together
                 row, window = divmod(group * _GROUP + place, windows)
+                at = window * WINDOW * step_stride + row * row_stride + left
                 for step in range(min(WINDOW, steps - window * WINDOW)):
-                    bit, of_step = 1 << step, grad[window * WINDOW + step, row, left : left + here]
-                    for pattern in range(bit):
+                    given, into = grad[at + step * step_stride :], table[place, 1 << step]
+                    for f in range(here):
+                        into[f] = given[f]
+            for place in range(places):
+                for step in range(1, WINDOW):
+                    bit = 1 << step
+                    of_step = table[place, bit]
+                    for pattern in range(1, bit):
                         before, into = table[place, pattern], table[place, bit + pattern]
-                        for f in range(here):
+                        for f in range(width):
                             into[f] = before[f] + of_step[f]
             for k in range(neurons):
                 add_rows(
