@@ -15,6 +15,8 @@ from sigprop_snn.parallel import Pipeline
 
 PICTURE = (2, 8, 8)
 SMALL = {"channels": (4, 6, 5), "kernel": 3}
+MLP = partial(sp.mlp, PICTURE, 3, hidden=(20, 18, 16))
+CONV = partial(sp.conv, PICTURE, 3, **SMALL)
 
 
 def overlay(layout):
@@ -35,19 +37,17 @@ CASES = {
             "vgg8": partial(sp.vgg8, PICTURE, 3, width=0.03),
         }.items()
     },
-    "sources vote": partial(sp.conv, PICTURE, 3, **SMALL, sources=2, predict="vote"),
-    "sources subset": partial(sp.mlp, PICTURE, 3, hidden=(20, 18, 16), sources=3, predict="subset"),
+    "sources vote": partial(CONV, sources=2, predict="vote"),
+    "sources subset": partial(MLP, sources=3, predict="subset"),
     "sum": partial(sp.mlp, PICTURE, 3, hidden=(20, 20, 20), sources=sp.Sources(2, join="sum")),
-    "similarity": partial(
-        sp.conv, PICTURE, 3, **SMALL, loss=sp.DotProductLoss() + 10 * sp.Similarity()
-    ),
-    "selected targets": partial(sp.mlp, PICTURE, 3, hidden=(20, 18, 16), loss="top-k", predict="vote"),
-    "running centres": partial(sp.conv, PICTURE, 3, **SMALL, centred="running"),
-    "label overlay": partial(sp.mlp, PICTURE, 3, hidden=(20, 18, 16), signal=overlay, predict="context"),
-    "conditioned": partial(sp.mlp, PICTURE, 3, hidden=(20, 18, 16), signal=conditioned),
-    "rate": partial(sp.mlp, PICTURE, 3, hidden=(20, 18, 16), neuron=sp.Rate, rule="surrogate"),
-    "unrolled": partial(sp.mlp, PICTURE, 3, hidden=(20, 18, 16), neuron=sp.ALIF),
-}  # fmt: skip
+    "similarity": partial(CONV, loss=sp.DotProductLoss() + 10 * sp.Similarity()),
+    "selected targets": partial(MLP, loss="top-k", predict="vote"),
+    "running centres": partial(CONV, centred="running"),
+    "label overlay": partial(MLP, signal=overlay, predict="context"),
+    "conditioned": partial(MLP, signal=conditioned),
+    "rate": partial(MLP, neuron=sp.Rate, rule="surrogate"),
+    "unrolled": partial(MLP, neuron=sp.ALIF),
+}
 
 
 @functools.cache
