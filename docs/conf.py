@@ -23,6 +23,7 @@ extensions = [
     "sphinx.ext.napoleon",
     "myst_parser",
     "sphinx_gallery.gen_gallery",
+    "docstrings",
     "mathml",
     "programs",
     "repository_pages",
@@ -41,6 +42,7 @@ autodoc_preserve_defaults = True
 default_role = "code"  # docstrings have single backquotes around code
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
+napoleon_use_ivar = True
 python_use_unqualified_type_names = True
 python_maximum_signature_line_length = 88
 add_module_names = False
