@@ -11,8 +11,9 @@ _CODE = re.compile(r"(`[^`]*`)")
 
 
 def _process(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
-    """Take bars and stars outside code as they are: |W| is a norm, not a substitution."""
+    """Take bars as they are: |W| is a norm. Take "classes: C." as text, not as a list from C on."""
     for number, line in enumerate(lines):
+        line = re.sub(r": ([A-Z])\.$", r": \\\1.", line)
         parts = _CODE.split(line)
         parts[::2] = [part.replace("|", r"\|") for part in parts[::2]]
         lines[number] = "".join(parts)

@@ -9,10 +9,9 @@ learn on the same blocks, so one loop tries them side by side.
 # %%
 # One loop, several rules
 # -----------------------
-# The networks have the same blocks, data and number of epochs. The builders take a rule by its name;
+# The networks have the same blocks, data and number of epochs. The builders take a rule by its
+# name;
 # ``sigprop-snn list`` prints all names. Only ``rule=`` changes.
-
-import time
 
 import torch
 
@@ -25,7 +24,6 @@ for rule in CHOSEN:
     torch.manual_seed(0)
     network = sp.mlp(data.shape, len(data.classes), hidden=(100, 100), rule=rule)
     optimizers = sp.LocalOptimizers(network, lambda weights: torch.optim.Adam(weights, lr=2e-3))
-    start = time.perf_counter()
     for _ in range(3):
         for x, labels in data.train:
             network.learn(x, labels, optimizers.step)
@@ -38,6 +36,21 @@ for rule, accuracy, needs in rows:
         f"{rule:18} {100 * accuracy:6.1f} %  {needs.backward_pass!s:13}  "
         f"{needs.feedback_weights!s:16}  {needs.stored_activations or 'no'}"
     )
+
+# %%
+sp.plots.rule_spectrum(
+    [
+        {
+            "rule": rule,
+            "accuracy": accuracy,
+            "backward_pass": needs.backward_pass,
+            "symmetric_weights": needs.symmetric_weights,
+            "feedback_weights": needs.feedback_weights,
+            "stored_activations": needs.stored_activations,
+        }
+        for rule, accuracy, needs in rows
+    ]
+)
 
 # %%
 # This is one seed and three epochs: differences of a point or two are chance. ``sigprop-snn compare
@@ -72,9 +85,8 @@ for rule, accuracy, needs in rows:
 # ``sp.conv``, ``sp.vgg`` and ``sp.vgg8`` contain what makes depth pay: centred traces. The loss with a
 # similarity term and several blocks below are one argument each.
 
-network = sp.vgg(
-    (1, 8, 8), 10, layers=(8, 16, 16), sources=3, loss=sp.DotProductLoss(grid=4) + 10 * sp.Similarity()
-)
+loss = sp.DotProductLoss(grid=4) + 10 * sp.Similarity()
+network = sp.vgg((1, 8, 8), 10, layers=(8, 16, 16), sources=3, loss=loss)
 optimizers = sp.LocalOptimizers(network, lambda weights: torch.optim.Adam(weights, lr=2e-3))
 data = sp.load("digits", steps=4, batch_size=64)
 for _ in range(2):

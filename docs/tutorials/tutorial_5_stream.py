@@ -59,6 +59,13 @@ for number, (frame, labels, last) in enumerate(stream(digits=150), start=1):
         right = 0
 
 # %%
+from matplotlib import pyplot as plt
+
+plt.plot([30 * STEPS * point for point in range(1, len(curve) + 1)], [100 * y for y in curve])
+plt.gca().set(xlabel="time steps", ylabel="right in %", ylim=(0, 100))
+plt.title("eight cameras, learned step by step")
+
+# %%
 # What is kept
 # ------------
 # After a step the network holds, for each block, the state of the neurons, the presynaptic trace and
