@@ -9,13 +9,18 @@ from docutils.utils.math import latex2mathml
 from sphinx.application import Sphinx
 
 
+def _mathml(formula: str, *, as_block: bool) -> str:
+    # The macron of docutils is missing in many fonts; the bar of Latin-1 is in all.
+    return latex2mathml.tex2mathml(formula, as_block=as_block).replace("\u02c9", "\u00af")
+
+
 def _inline(self: Any, node: nodes.math) -> None:
-    self.body.append(latex2mathml.tex2mathml(node.astext()))
+    self.body.append(_mathml(node.astext(), as_block=False))
     raise nodes.SkipNode
 
 
 def _block(self: Any, node: nodes.math_block) -> None:
-    formula = latex2mathml.tex2mathml(node.astext(), as_block=True)
+    formula = _mathml(node.astext(), as_block=True)
     self.body.append(f'<div class="math">{formula}</div>\n')
     raise nodes.SkipNode
 

@@ -1,8 +1,8 @@
 """Runs the programs of the pages while the site is built.
 
-A `pycon` block is a session: every output must be the one on the page. A `python` block is a program
-that must end without an error. A `py` block is not run. The blocks of one page share their names, from
-the first to the last.
+A `pycon` block is a session: every output must be the one on the page. A `python` block is a
+program that must end without an error. A `py` block is not run. The blocks of one page share their
+names, from the first to the last.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ import re
 import tempfile
 import traceback
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from sphinx.application import Sphinx
-from sphinx.util import logging
+if TYPE_CHECKING:
+    from sphinx.application import Sphinx
 
 _BLOCK = re.compile(r"^```(pycon|python)\n(.*?)^```$", re.M | re.S)
 _OPTIONS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
@@ -69,6 +69,8 @@ def _program(code: str, names: dict[str, Any], where: str) -> list[str]:
 
 
 def _run(app: Sphinx, docname: str, source: list[str]) -> None:
+    from sphinx.util import logging  # the tests of this file do without Sphinx
+
     if app.builder.format != "html" or docname.startswith("generated/"):
         return
     for failure in failures(source[0], docname):

@@ -26,7 +26,7 @@ def box(ax: Axes, x: float, y: float, width: float, height: float, *, fill: str 
     """Draw a rounded box."""
     ax.add_patch(
         FancyBboxPatch(
-            (x, y), width, height, boxstyle="round,pad=0,rounding_size=0.1", fc=fill, ec=EDGE, lw=1.2
+            (x, y), width, height, boxstyle="round,pad=0,rounding_size=0.1", fc=fill, ec=EDGE
         )
     )
 
@@ -78,7 +78,8 @@ def main() -> None:
         arrow(ax, (middle - 0.35, UPPER + 0.55), (middle - 0.35, 3.85), INK)
         arrow(ax, (middle + 0.35, 3.85), (middle + 0.35, UPPER + 0.55), INK)
         say(ax, middle - 0.82, 3.62, "voltages", fontsize=9)
-        say(ax, middle + 0.98, 3.22, "update $W_1, S_1$" if number == 1 else f"update $W_{number}$", fontsize=9)
+        learned = "update $W_1, S_1$" if number == 1 else f"update $W_{number}$"
+        say(ax, middle + 0.98, 3.22, learned, fontsize=9)
     say(ax, 2.05, UPPER + 0.18, "$W_1$", SAMPLES)
     say(ax, 2.05, LOWER + 0.18, "$S_1$", CONTEXTS)
 
@@ -88,8 +89,8 @@ def main() -> None:
     say(ax, 8.55, UPPER - 0.18, "scores of the classes", fontsize=9)
     arrow(ax, (right, UPPER), (7.75, UPPER), SAMPLES)
     say(
-        ax, WIDTH / 2, 0.22, "Only spikes pass from block to block. No gradient does: not across blocks, "
-        "not back through time.", fontsize=10.5,
+        ax, WIDTH / 2, 0.22, "Only spikes pass from block to block. No gradient does: "
+        "not across blocks, not back through time.", fontsize=10.5,
     )  # fmt: skip
     figure.savefig(OUT, metadata={"Date": None})
 

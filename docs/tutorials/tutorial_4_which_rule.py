@@ -82,8 +82,8 @@ sp.plots.rule_spectrum(
 #
 # The two rules on deep networks
 # ------------------------------
-# ``sp.conv``, ``sp.vgg`` and ``sp.vgg8`` contain what makes depth pay: centred traces. The loss with a
-# similarity term and several blocks below are one argument each.
+# ``sp.conv``, ``sp.vgg`` and ``sp.vgg8`` contain what makes depth pay: centred traces. The loss
+# with a similarity term and several blocks below are one argument each.
 
 loss = sp.DotProductLoss(grid=4) + 10 * sp.Similarity()
 network = sp.vgg((1, 8, 8), 10, layers=(8, 16, 16), sources=3, loss=loss)

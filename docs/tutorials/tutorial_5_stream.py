@@ -2,8 +2,8 @@
 Learning on a stream
 ====================
 
-A sensor does not stop for the end of a batch. ``sp.Online`` learns at every time step, and keeps only
-membrane voltages and presynaptic traces of the past.
+A sensor does not stop for the end of a batch. ``sp.Online`` learns at every time step, and keeps
+only membrane voltages and presynaptic traces of the past.
 """
 
 # %%
@@ -68,8 +68,9 @@ plt.title("eight cameras, learned step by step")
 # %%
 # What is kept
 # ------------
-# After a step the network holds, for each block, the state of the neurons, the presynaptic trace and
-# the sum of the voltages. This does not grow: it is the same after ten steps and after a million.
+# After a step the network holds, for each block, the state of the neurons, the presynaptic trace
+# and the sum of the voltages. This does not grow: it is the same after ten steps and after a
+# million.
 #
 # If the weights do not change during a sample, the gradient after its last step equals the gradient
 # of the whole sample:

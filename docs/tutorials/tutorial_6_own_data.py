@@ -9,8 +9,8 @@ recordings.
 # %%
 # Arrays
 # ------
-# Arrays of numpy, tensors or lists. Pictures have no time axis: they enter as a constant current, or
-# with ``encoding="rate"`` or ``"latency"`` as spikes.
+# Arrays of numpy, tensors or lists. Pictures have no time axis: they enter as a constant current,
+# or with ``encoding="rate"`` or ``"latency"`` as spikes.
 
 import tempfile
 from pathlib import Path
@@ -60,7 +60,8 @@ def loader(split: tuple[np.ndarray, np.ndarray], *, shuffle: bool) -> DataLoader
     return DataLoader(samples, batch_size=32, shuffle=shuffle)
 
 
-data = sp.Data.from_loaders(loader(train, shuffle=True), loader(test, shuffle=False), batch_first=True)
+loaders = loader(train, shuffle=True), loader(test, shuffle=False)
+data = sp.Data.from_loaders(*loaders, batch_first=True)
 network = sp.mlp(data.shape, len(data.classes), hidden=(100, 100))
 print(f"test accuracy {trained(data, network):.1f} %")
 
@@ -68,7 +69,7 @@ print(f"test accuracy {trained(data, network):.1f} %")
 # A folder of recordings
 # ----------------------
 # ``train/<class>/`` and ``test/<class>/`` with files of an event camera. Here two classes of spots,
-# which move to the left or to the right, are written as text: columns t, x, y, p, with microseconds.
+# which move to the left or to the right, are written as text: columns t, x, y, p, and microseconds.
 
 folder = Path(tempfile.mkdtemp())
 random = np.random.default_rng(0)
@@ -104,8 +105,7 @@ print(f"test accuracy {trained(data, network, epochs=6):.1f} %")
 # run that was stopped continues with ``sp.resume``.
 
 data = sp.Data.from_arrays(train, test, steps=4, batch_size=64, name="mine")
-done = sp.train(
-    sp.TrainConfig("mine", epochs=1, network="mlp", out=folder / "run"), say=lambda _: None, data=data
-)
+config = sp.TrainConfig("mine", epochs=1, network="mlp", out=folder / "run")
+done = sp.train(config, say=lambda _: None, data=data)
 print(f"test accuracy {100 * done.summary['test_accuracy']:.1f} %")
 print(sorted(path.name for path in (folder / "run").iterdir()))
