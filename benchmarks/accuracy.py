@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 
-from sigprop_snn.files import write_atomically
+from sigprop_snn.files import write_text_atomically
 from sigprop_snn.training import RECIPES, TrainConfig, train
 
 
@@ -75,8 +75,7 @@ def _keep(
     }
     same = ("dataset", "rule", "network")
     rows = [r for r in rows if any(r[name] != row[name] for name in same)]
-    text = json.dumps([*rows, row], indent=1) + "\n"
-    write_atomically(path, lambda target: target.write_text(text, encoding="utf-8"))
+    write_text_atomically(path, json.dumps([*rows, row], indent=1) + "\n")
 
 
 def _row(dataset: str, rule: str, seeds: list[int], summaries: list[dict[str, float]]) -> str:
