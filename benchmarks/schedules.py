@@ -1,9 +1,9 @@
 """Schedules of training on several devices: one simulated, four by their published formulas.
 
-`simulate` runs a pipeline of layers that learn in the forward pass, event by event. The schedules of
-backpropagation follow the formulas of their papers: GPipe (Huang et al. 2018, arXiv 1811.06965),
+`simulate` runs a pipeline of layers that learn in the forward pass, event by event. The schedules
+of backpropagation follow the formulas of their papers: GPipe (Huang et al. 2018, arXiv 1811.06965),
 1F1B (Narayanan et al. 2021, arXiv 2104.04473, there "PipeDream-flush"), and the zero-bubble
-schedules ZB-H1 and ZB-H2 (Qi et al. 2023, arXiv 2401.10241, table 2).
+schedules ZB-H1 and ZB-H2 (Qi et al. 2023, arXiv 2401.10241).
 """
 
 from __future__ import annotations
@@ -14,6 +14,18 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
+
+
+class Ring(NamedTuple):
+    """What an all-reduce takes.
+
+    Attributes:
+        seconds: in which each device's link is in use.
+        delay: seconds in which its messages are on their way; other messages may pass then.
+    """
+
+    seconds: float = 0.0
+    delay: float = 0.0
 
 
 class Link(NamedTuple):
@@ -33,17 +45,20 @@ class Link(NamedTuple):
         """Return how long a device's link is in use for this many bytes."""
         return count / self.bandwidth
 
-    def ring(self, count: float, replicas: int) -> float:
-        """Return the seconds of a ring all-reduce of this many bytes over replicas.
+    def ring(self, count: float, replicas: int) -> Ring:
+        """Return what a ring all-reduce of this many bytes over R replicas takes.
 
         Each device sends 2 (R - 1) parts of one R-th of the bytes, one after the other.
         """
         rounds = 2 * (replicas - 1)
-        return rounds * (self.seconds(count / replicas) + self.latency)
+        return Ring(rounds * self.seconds(count / replicas), rounds * self.latency)
 
     def tree(self, count: float, replicas: int) -> float:
-        """Return the seconds of a small all-reduce: up a binary tree, and down."""
+        """Return the seconds of an all-reduce of few bytes, up a binary tree and down."""
         return 2 * math.ceil(math.log2(replicas)) * (self.seconds(count) + self.latency)
+
+
+NO_REDUCE = Ring()
 
 
 @dataclass(frozen=True)
@@ -54,13 +69,13 @@ class Work:
         seconds: from its input to its updated weights, without its own all-reduce.
         sent: bytes of its output.
         receives: indices of the lower blocks that it receives; none for the first block.
-        reduce_seconds: of the all-reduce of its gradients, after which the weights are updated.
+        reduce: the all-reduce of its gradients, after which the weights are updated.
     """
 
     seconds: float
     sent: float = 0.0
     receives: tuple[int, ...] = ()
-    reduce_seconds: float = 0.0
+    reduce: Ring = NO_REDUCE
 
 
 class Span(NamedTuple):
@@ -125,6 +140,7 @@ class _Stage:
     batch: int = 0
     place: int = 0
     computing: bool = False
+    full: bool = False  # whether it waits for a buffer to send from
     busy: float = 0.0
     sending: bool = False
     receiving: bool = False
@@ -142,9 +158,10 @@ def simulate(
 ) -> Schedule:
     """Simulate a pipeline of layers, event by event.
 
-    A stage computes its blocks in order, batch after batch. A block starts a batch when its input has
-    arrived, its weights have learned from the batch before, and its buffers are free. It sends its
-    output once to every other stage that receives it. A device sends one message at a time and
+    A stage computes its blocks in order, batch after batch. A block starts a batch when its input
+    has arrived and its weights have learned from the batch before. It copies the input out of the
+    receiver's buffer. Its output goes into a buffer and then once to every other stage that
+    receives it; the stage waits until a buffer is free. A device sends one message at a time and
     receives one at a time, while it computes. An all-reduce uses the link in both directions.
 
     Args:
@@ -178,23 +195,23 @@ class _Simulation:
         self.now = 0.0
         self.finished: list[float] = []
         self.learned = [0] * len(work)  # batches from which a block's weights have learned
-        # By (block, stage that receives it): batches sent, arrived, and no longer needed.
-        self.last_reader: dict[tuple[int, int], int] = {}
+        # By (block, stage that receives it): the first block there that receives it.
+        reader: dict[tuple[int, int], int] = {}
         for block, each in enumerate(work):
             for source in each.receives:
                 if self.stage_of[source] != self.stage_of[block]:
-                    key = source, self.stage_of[block]
-                    self.last_reader[key] = max(block, self.last_reader.get(key, block))
-        self.sent = dict.fromkeys(self.last_reader, 0)
-        self.started = dict.fromkeys(self.last_reader, 0)
-        self.arrived = dict.fromkeys(self.last_reader, 0)
-        self.freed = dict.fromkeys(self.last_reader, 0)
+                    reader.setdefault((source, self.stage_of[block]), block)
+        # Batches that have left their sender, began to, have arrived, and left their buffer.
+        self.sent = dict.fromkeys(reader, 0)
+        self.started = dict.fromkeys(reader, 0)
+        self.arrived = dict.fromkeys(reader, 0)
+        self.freed = dict.fromkeys(reader, 0)
         self.receivers: dict[int, list[int]] = {}
-        self.freed_by: dict[int, list[int]] = {}
+        self.first_read: dict[int, list[int]] = {}
         self.senders: dict[int, set[int]] = {}
-        for (source, to), reader in self.last_reader.items():
+        for (source, to), block in reader.items():
             self.receivers.setdefault(source, []).append(to)
-            self.freed_by.setdefault(reader, []).append(source)
+            self.first_read.setdefault(block, []).append(source)
             self.senders.setdefault(to, set()).add(self.stage_of[source])
 
     def run(self) -> Schedule:
@@ -213,16 +230,13 @@ class _Simulation:
     def compute(self, index: int) -> None:
         """Start the next block of a stage, if nothing is missing."""
         stage = self.stages[index]
-        if stage.computing or stage.batch == self.batches:
+        if stage.computing or stage.full or stage.batch == self.batches:
             return
         block = stage.blocks[stage.place]
         work = self.work[block]
         here = [(s, index) for s in work.receives if (s, index) in self.arrived]
-        out = [(block, to) for to in self.receivers.get(block, ())]
-        if (
-            self.learned[block] < stage.batch
-            or any(self.arrived[key] <= stage.batch for key in here)
-            or any(self.sent[key] <= stage.batch - self.buffers for key in out)
+        if self.learned[block] < stage.batch or any(
+            self.arrived[key] <= stage.batch for key in here
         ):
             return
         stage.computing = True
@@ -230,27 +244,36 @@ class _Simulation:
         if self.spans is not None:
             self.spans.append(Span(block, stage.batch, self.now, self.now + work.seconds))
         self.after(work.seconds, "block", index)
+        for source in self.first_read.get(block, ()):
+            self.freed[source, index] += 1
+            self.send(self.stage_of[source])
 
     def end_block(self, index: int, what: object) -> None:
         stage = self.stages[index]
-        block, batch = stage.blocks[stage.place], stage.batch
+        block = stage.blocks[stage.place]
         stage.computing = False
-        for to in self.receivers.get(block, ()):
-            stage.queue.append(_Transfer(batch, block, to))
-        if self.work[block].reduce_seconds:
+        if self.work[block].reduce != NO_REDUCE:
             stage.queue.append(block)
         else:
-            self.learned[block] = batch + 1
+            self.learned[block] += 1
         if block == len(self.work) - 1:
             self.finished.append(self.now)
+        stage.full = True
+        self.post(index)
+        self.send(index)
+
+    def post(self, index: int) -> None:
+        """Put the output of a stage's block into buffers, if they are free, and go on."""
+        stage = self.stages[index]
+        block, batch = stage.blocks[stage.place], stage.batch
+        out = self.receivers.get(block, ())
+        if not stage.full or any(self.sent[block, to] <= batch - self.buffers for to in out):
+            return
+        stage.full = False
+        stage.queue.extend(_Transfer(batch, block, to) for to in out)
         stage.place = (stage.place + 1) % len(stage.blocks)
         stage.batch += stage.place == 0
-        for source in self.freed_by.get(block, ()):
-            if self.last_reader[source, index] == block:
-                self.freed[source, index] = batch + 1
-                self.send(self.stage_of[source])
         self.compute(index)
-        self.send(index)
 
     def send(self, index: int) -> None:
         """Start the oldest message or all-reduce of a stage that can start."""
@@ -262,7 +285,7 @@ class _Simulation:
                 if stage.receiving:
                     continue
                 stage.receiving = True
-                self.after(self.work[what].reduce_seconds, "reduce", index, what)
+                self.after(self.work[what].reduce.seconds, "reduce", index, what)
             else:
                 key = what.block, what.to
                 full = self.started[key] - self.freed[key] >= self.buffers
@@ -277,17 +300,21 @@ class _Simulation:
 
     def end_reduce(self, index: int, what: object) -> None:
         assert isinstance(what, int)
-        self.learned[what] += 1
         self.stages[index].sending = self.stages[index].receiving = False
-        self.compute(index)
+        self.after(self.work[what].reduce.delay, "update", index, what)
         self.release(index, index)
+
+    def end_update(self, index: int, what: object) -> None:
+        assert isinstance(what, int)
+        self.learned[what] += 1
+        self.compute(index)
 
     def end_transfer(self, index: int, what: object) -> None:
         assert isinstance(what, _Transfer)
         self.sent[what.block, what.to] += 1
         self.stages[index].sending = self.stages[what.to].receiving = False
         self.after(self.link.latency, "arrival", what.to, what)
-        self.compute(index)
+        self.post(index)
         self.release(index, what.to)
 
     def release(self, sender: int, receiver: int) -> None:
@@ -301,38 +328,6 @@ class _Simulation:
         assert isinstance(what, _Transfer)
         self.arrived[what.block, index] += 1
         self.compute(index)
-
-
-def balanced(seconds: Sequence[float], stages: int) -> list[list[int]]:
-    """Return blocks in consecutive groups, one for each stage, with the shortest longest stage.
-
-    Args:
-        seconds: of every block.
-        stages: number of groups, at most that of the blocks.
-    """
-
-    def cut(limit: float) -> list[list[int]] | None:
-        groups: list[list[int]] = [[]]
-        total = 0.0
-        for block, cost in enumerate(seconds):
-            left = len(seconds) - block
-            full = groups[-1] and (total + cost > limit or left == stages - len(groups))
-            if full:
-                groups.append([])
-                total = 0.0
-            groups[-1].append(block)
-            total += cost
-            if total > limit:
-                return None
-        return groups if len(groups) == stages else None
-
-    low, high = 0.0, sum(seconds) * (1 + 1e-9)
-    for _ in range(60):
-        middle = (low + high) / 2
-        low, high = (low, middle) if cut(middle) is not None else (middle, high)
-    found = cut(high)
-    assert found is not None
-    return found
 
 
 class Backward(NamedTuple):
@@ -386,9 +381,8 @@ def zero_bubble_2(stages: int, microbatches: int, costs: Backward) -> Formula:
 def _zero_bubble(
     stages: int, microbatches: int, costs: Backward, bubble: float, kept: int
 ) -> Formula:
-    # The formulas hold for many microbatches. With few, the way of the last one through the first
-    # stage is a lower bound for every schedule with exact gradients: it waits for the others, goes up
-    # and comes back.
+    # The formulas hold for many microbatches. With few, the way of the last one bounds every
+    # schedule with exact gradients from below: it waits for the others, goes up and comes back.
     way = (microbatches - 1) * costs.forward + stages * (costs.forward + costs.inputs)
     seconds = microbatches * costs.total + max(0.0, bubble)
     return Formula(max(seconds, way + costs.weights), min(kept, microbatches))

@@ -8,8 +8,8 @@ from benchmarks.schedules import (
     FORMULAS,
     Backward,
     Link,
+    Ring,
     Work,
-    balanced,
     simulate,
 )
 
@@ -17,10 +17,10 @@ INSTANT = Link("instant", 1e30, 0.0)
 ONE_BYTE = Link("a byte a second", 1.0, 0.0)
 
 
-def row(*seconds, sent=0.0, reduce_seconds=0.0):
+def row(*seconds, sent=0.0, reduce=(0.0, 0.0)):
     """Blocks in a row, each of which receives the one below."""
     return [
-        Work(cost, sent, (index - 1,) if index else (), reduce_seconds)
+        Work(cost, sent, (index - 1,) if index else (), Ring(*reduce))
         for index, cost in enumerate(seconds)
     ]
 
@@ -47,18 +47,20 @@ def test_the_longest_stage_sets_the_period():
 
 
 def test_one_buffer_stops_a_fast_stage():
-    """Batch 1 waits for the receiver's buffer until 4, and batch 2 for the sender's."""
-    found = simulate(row(1, 3), [[0], [1]], 3, INSTANT, buffers=1, record=True)
-    assert starts(found, 0) == [0, 1, 4]
-    assert starts(found, 1) == [1, 4, 7]
-    assert found.seconds == 10
-
-
-def test_two_buffers_let_a_fast_stage_go_on():
-    """Two batches wait at the receiver from 2, the third and fourth at the sender."""
-    found = simulate(row(1, 3), [[0], [1]], 5, INSTANT, buffers=2, record=True)
+    """Batch 1 waits in the receiver's buffer from 2 to 4, and batch 2 in the sender's from 3."""
+    found = simulate(row(1, 3), [[0], [1]], 5, INSTANT, buffers=1, record=True)
     assert starts(found, 0) == [0, 1, 2, 3, 4]
     assert starts(found, 1) == [1, 4, 7, 10, 13]
+    # Batch 3 ends at 4, when batch 2 leaves. Batch 4 ends at 5 and waits until 7; nothing follows.
+    more = simulate(row(1, 3), [[0], [1]], 7, INSTANT, buffers=1, record=True)
+    assert starts(more, 0) == [0, 1, 2, 3, 4, 7, 10]
+
+
+def test_a_second_buffer_moves_the_stop():
+    found = simulate(row(1, 3), [[0], [1]], 8, INSTANT, buffers=2, record=True)
+    # Two batches wait at the receiver and two at the sender; batch 6 ends at 7, when one leaves.
+    assert starts(found, 0) == [0, 1, 2, 3, 4, 5, 6, 7]
+    assert starts(found, 1) == [1 + 3 * batch for batch in range(8)]
 
 
 def test_a_link_slower_than_the_blocks_sets_the_period():
@@ -77,8 +79,8 @@ def test_latency_delays_but_does_not_slow():
 def test_a_block_waits_for_all_the_blocks_that_it_receives():
     """Block 2 receives 0 and 1.
 
-    Block 0 sends to stage 1 from 1 to 2 and from 3 to 4, and to stage 2 from 2 to 3 and from 4 to 5.
-    Block 1 ends at 4.5, waits for the link of stage 2, and sends from 5 to 6; then from 7 to 8.
+    Block 0 sends to stage 1 from 1 to 2 and 3 to 4, and to stage 2 from 2 to 3 and 4 to 5. Block 1
+    ends at 4.5, waits for the link of stage 2, and sends from 5 to 6; then from 7 to 8.
     """
     work = [Work(1, 1), Work(2.5, 1, (0,)), Work(1, 0, (1, 0))]
     found = simulate(work, [[0], [1], [2]], 2, ONE_BYTE, record=True)
@@ -92,17 +94,24 @@ def test_blocks_of_one_stage_send_nothing_to_each_other():
 
 
 def test_a_block_waits_for_its_own_all_reduce():
-    """One block: 1 second, then 3 of all-reduce."""
-    found = simulate(row(1, reduce_seconds=3.0), [[0]], 2, INSTANT, record=True)
+    """One block: 1 second, then 3 of all-reduce, in one of which the link is free."""
+    found = simulate(row(1, reduce=(2.0, 1.0)), [[0]], 2, INSTANT, record=True)
     assert starts(found, 0) == [0, 4]
     assert found.seconds == 8
 
 
 def test_an_all_reduce_overlaps_the_next_block():
-    """Block 0 reduces from 1 to 3 while block 1 computes from 1 to 3."""
-    found = simulate(row(1, 2, reduce_seconds=2.0), [[0, 1]], 2, INSTANT, record=True)
+    """Block 0 reduces from 1 to 3, while block 1 computes."""
+    found = simulate(row(1, 2, reduce=(2.0, 0.0)), [[0, 1]], 2, INSTANT, record=True)
     assert starts(found, 0) == [0, 3]
     assert starts(found, 1) == [1, 5]  # its own all-reduce takes from 3 to 5
+
+
+def test_all_reduces_share_the_link_but_not_their_delays():
+    """Two blocks of no seconds: the link is in use from 0 to 2 and from 2 to 4; delays of 5."""
+    found = simulate(row(0, 0, reduce=(2.0, 5.0)), [[0, 1]], 2, INSTANT, record=True)
+    assert starts(found, 0) == [0, 7]
+    assert starts(found, 1) == [0, 9]
 
 
 def test_a_longer_run_is_extrapolated_by_the_period():
@@ -114,29 +123,10 @@ def test_a_longer_run_is_extrapolated_by_the_period():
 
 def test_ring_and_tree_by_hand():
     link = Link("slow", 10.0, 0.5)
-    assert link.ring(80.0, 4) == pytest.approx(6 * (2.0 + 0.5))
-    assert link.ring(80.0, 1) == 0
+    assert link.ring(80.0, 4) == pytest.approx((6 * 2.0, 6 * 0.5))
+    assert link.ring(80.0, 1) == (0, 0)
     assert link.tree(10.0, 5) == pytest.approx(6 * 1.5)
     assert link.tree(10.0, 1) == 0
-
-
-@pytest.mark.parametrize(
-    ("seconds", "stages", "expected"),
-    [
-        ((1, 1, 1, 1), 2, [[0, 1], [2, 3]]),
-        ((5, 1, 1, 1), 2, [[0], [1, 2, 3]]),
-        ((1, 1, 1, 5), 3, [[0, 1], [2], [3]]),
-        ((3,), 1, [[0]]),
-        ((0, 0, 0), 3, [[0], [1], [2]]),
-    ],
-)
-def test_blocks_are_shared_evenly(seconds, stages, expected):
-    found = balanced(seconds, stages)
-    longest = max(sum(seconds[block] for block in group) for group in found)
-    assert longest == max(sum(seconds[block] for block in group) for group in expected)
-    assert [block for group in found for block in group] == list(range(len(seconds)))
-    assert len(found) == stages
-    assert all(found)
 
 
 EVEN = Backward(1.0, 1.0, 1.0)
