@@ -2,9 +2,10 @@
 
     python benchmarks/block_costs.py --network vgg8 --json benchmarks/results/block_costs_vgg8.json
 
-It measures on one thread: the seconds that each block needs to learn from a batch by signal
-propagation, and those of its forward and backward pass under backpropagation through time. Two
-batch sizes give a part that does not depend on the batch, and a part for each row.
+It measures processor time on one thread, so that other programs disturb little: the seconds that
+each block needs to learn from a batch by signal propagation, and those of its forward and backward
+pass under backpropagation through time. Two batch sizes give a part that does not depend on the
+batch, and a part for each row.
 """
 
 from __future__ import annotations
@@ -188,12 +189,12 @@ def learning_seconds(
     def update(name: str) -> None:
         nonlocal before
         optimizers.step(name)
-        now = time.perf_counter()
+        now = time.thread_time()
         found[name].append(now - before)
         before = now
 
     for _ in range(repeats):
-        before = time.perf_counter()
+        before = time.thread_time()
         network.learn(inputs, labels, update)
     return found
 
@@ -264,19 +265,19 @@ def backward_seconds(
         times: list[tuple[float, float, float]] = []
         for _ in range(repeats):
             x = inputs.detach().requires_grad_(index > 0)
-            start = time.perf_counter()
+            start = time.thread_time()
             output = part.forward(x)
-            middle = time.perf_counter()
+            middle = time.thread_time()
             grad = torch.ones_like(output)
             both = [x, *part.weights] if index else part.weights
-            ready = time.perf_counter()
+            ready = time.thread_time()
             torch.autograd.grad(output, both, grad, retain_graph=bool(index))
-            end = time.perf_counter()
+            end = time.thread_time()
             whole, below = end - ready, 0.0
             if index:
-                start_below = time.perf_counter()
+                start_below = time.thread_time()
                 torch.autograd.grad(output, x, grad)
-                below = min(whole, time.perf_counter() - start_below)
+                below = min(whole, time.thread_time() - start_below)
             times.append((middle - start, below, whole - below))
         found[part.name] = (
             statistics.median(each[0] for each in times),
