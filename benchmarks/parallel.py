@@ -7,6 +7,9 @@ Each network learns batches of pictures of CIFAR's size:
 
 - `layers`: the blocks in two processes (`sigprop_snn.parallel.Pipeline`), balanced by their
   measured costs;
+- `openmp`: one process, in which torch's threads share each layer;
+- `threads`: one process, in which two Python threads train a network each. Layers in two threads of
+  one process can't be faster than that, because they also wait for each other;
 - `ddp`: torch's DistributedDataParallel, backpropagation of the same network, half of each batch in
   each process.
 
@@ -21,6 +24,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import copy
 import itertools
 import json
 import multiprocessing
@@ -28,6 +32,7 @@ import os
 import statistics
 import sys
 import tempfile
+import threading
 import time
 import zlib
 from collections.abc import Callable, Sequence
@@ -53,7 +58,7 @@ from sigprop_snn.rules import Backpropagation
 from sigprop_snn.rules.passes import full_graph
 
 ONE, COPY, LAYERS, BACKWARD, DDP = "one process", "copy", "layers", "backpropagation", "ddp"
-FOUR = "four processes"
+FOUR, OPENMP, THREADS = "four processes", "openmp", "threads"
 WIDTHS = {"mlp": 1.0, "conv": 1.0, "vgg8": 0.16}
 """Of the networks. At 0.16 the costs of VGG8's blocks can be cut into nearly equal halves."""
 
@@ -95,12 +100,14 @@ class Job:
         method: one of the names above.
         processes: how many.
         size: how much.
+        threads: of torch in each process.
     """
 
     network: str
     method: str
     processes: int
     size: Size
+    threads: int = 1
 
 
 class Learner:
@@ -128,7 +135,9 @@ class Learner:
         method, network = self.job.method, self.network
         if method == LAYERS:
             return self._layers()
-        if method == ONE:
+        if method == THREADS:
+            return self._threads()
+        if method in (ONE, OPENMP):
             return self._one_process()
         if method == BACKWARD:
             return _backward(network, Graph(network), self.inputs, self.labels)
@@ -159,6 +168,24 @@ class Learner:
         self.pipeline = pipeline = Pipeline(self.network, slots=SLOTS)
         inputs = self.inputs if pipeline.is_first else None
         return lambda: pipeline.learn(inputs, self.labels, optimizers.step) and None
+
+    def _threads(self) -> Callable[[], None]:
+        networks = [self.network, copy.deepcopy(self.network)]
+        learners = [(each, optimizers_for(each)) for each in networks]
+
+        def learn_alone(place: int) -> None:
+            torch.set_num_threads(1)  # a setting of each thread
+            network, optimizers = learners[place]
+            network.learn(self.inputs, self.labels, optimizers.step)
+
+        def learn() -> None:
+            threads = [threading.Thread(target=learn_alone, args=(place,)) for place in (0, 1)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+
+        return learn
 
     def turn(self) -> dict[str, Any]:
         """Learn from the batches of a turn, together with the other processes."""
@@ -259,7 +286,7 @@ def together(job: Job) -> None:
 
 def _work(connection: Connection, job: Job, rank: int, store: str) -> None:
     """Answer the parent's questions, in a process of its own."""
-    torch.set_num_threads(1)
+    torch.set_num_threads(job.threads)
     keep_freed_memory()
     if job.processes > 1:
         dist.init_process_group(
@@ -334,6 +361,8 @@ def measure(network: str, size: Size) -> dict[str, Any]:
         ONE: Job(network, ONE, 1, size),
         COPY: Job(network, ONE, 1, size),
         LAYERS: Job(network, LAYERS, 2, size),
+        OPENMP: Job(network, OPENMP, 1, size, threads=2),
+        THREADS: Job(network, THREADS, 1, size),
         BACKWARD: Job(network, BACKWARD, 1, size),
         DDP: Job(network, DDP, 2, size),
     }
@@ -346,7 +375,7 @@ def measure(network: str, size: Size) -> dict[str, Any]:
             groups[name] = Group(job, Path(folder))
             stack.callback(groups[name].close)
         for _ in range(size.turns):
-            for name in (ONE, LAYERS, BACKWARD, DDP):
+            for name in (ONE, LAYERS, OPENMP, THREADS, BACKWARD, DDP):
                 turns[name].append(groups[name].ask("turn")[0])
             groups[ONE].start("turn")  # at the same time as its copy
             turns[COPY].append(groups[COPY].ask("turn")[0])
@@ -399,6 +428,8 @@ def figures(
         "seconds": medians,
         "stages": list(stages),
         "speed_up": ratio(ONE, LAYERS),
+        "openmp_speed_up": ratio(ONE, OPENMP),
+        "threads_speed_up": 2 * ratio(ONE, THREADS),  # two networks learn in a turn
         "ddp_speed_up": ratio(BACKWARD, DDP),
         "backpropagation_over_ours": ratio(BACKWARD, ONE),
         "ddp_over_layers": ratio(DDP, LAYERS),
@@ -437,7 +468,8 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
     lines = [
         f"{'ms a batch':>50}{'speed-up':>16}",
         f"{'network':8}{'stages':>8}{'one':>10}{'layers':>8}{'bptt':>8}{'ddp':>8}{'layers':>9}"
-        f"{'ddp':>7}{'idle':>12}{'predicted':>11}{'MB: layers':>12}{'ddp':>8}  equal weights",
+        f"{'openmp':>8}{'threads':>8}{'ddp':>6}{'idle':>12}{'predicted':>11}{'MB: layers':>12}"
+        f"{'ddp':>8}  equal weights",
     ]
     for row in rows:
         ms = {name: 1e3 * each for name, each in row["seconds"].items()}
@@ -449,7 +481,8 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
         lines.append(
             f"{row['network']:8}{'+'.join(map(str, row['stages'])):>8}"
             f"{ms[ONE]:10.1f}{ms[LAYERS]:8.1f}{ms[BACKWARD]:8.1f}{ms[DDP]:8.1f}"
-            f"{row['speed_up']:9.2f}{row['ddp_speed_up']:7.2f}{idle:>12}"
+            f"{row['speed_up']:9.2f}{row['openmp_speed_up']:8.2f}{row['threads_speed_up']:8.2f}"
+            f"{row['ddp_speed_up']:6.2f}{idle:>12}"
             f"{row['predicted_over_measured']:11.2f}{row['sent'] / 1e6:12.2f}"
             f"{row['ddp_sent'] / 1e6:8.2f}  {equal}"
         )

@@ -9,7 +9,18 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.parallel import BACKWARD, COPY, DDP, LAYERS, ONE, Size, figures, predicted
+from benchmarks.parallel import (
+    BACKWARD,
+    COPY,
+    DDP,
+    LAYERS,
+    ONE,
+    OPENMP,
+    THREADS,
+    Size,
+    figures,
+    predicted,
+)
 from benchmarks.schedules import Link
 
 INSTANT = Link("instant", 1e30, 0.0)
@@ -31,6 +42,8 @@ def test_figures_are_medians_of_ratios():
     turns = {
         ONE: [{"seconds": each} for each in (8.0, 8.0, 4.0)],
         LAYERS: [{"seconds": each, "ranks": ranks} for each in (5.0, 4.0, 4.0)],
+        OPENMP: [{"seconds": 4.0}] * 3,
+        THREADS: [{"seconds": 16.0}] * 3,
         BACKWARD: [{"seconds": 16.0}] * 3,
         DDP: [{"seconds": 8.0}] * 3,
         COPY: [{"seconds": 8.0, "blocks": {"a": 1.0, "b": 0.5, "readout": 0.5}}] * 3,
@@ -38,6 +51,7 @@ def test_figures_are_medians_of_ratios():
     found = figures(turns, [1, 1], INSTANT, Size(batches=4, turns=3))
     assert found["speed_up"] == pytest.approx(1.6)
     assert found["ddp_speed_up"] == 2
+    assert (found["openmp_speed_up"], found["threads_speed_up"]) == (2, 1)
     assert (found["sent"], found["idle"]) == (10, [0.1, 0.2])
     assert found["seconds"][LAYERS] == 1
     assert found["predicted_seconds"] == pytest.approx(5 / 4)
