@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -92,7 +93,9 @@ def weights_digest(network: nn.Module) -> str:
 
 
 def _described(network: Network) -> str:
-    return f"{network}\n{network.rule}\n{network.loss}\n{network.predict}"
+    """Return a network in words that are the same in every process."""
+    words = f"{network}\n{network.rule}\n{network.loss}\n{network.predict}"
+    return re.sub(r" at 0x[0-9a-f]+", "", words)
 
 
 def _digest(content: bytes) -> str:

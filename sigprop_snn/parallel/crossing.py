@@ -7,7 +7,7 @@ blocks gets their traces, pooled as it reads them. Labels don't travel.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -39,12 +39,14 @@ class Batch(NamedTuple):
 
     Attributes:
         number: its number, from 0.
+        rows: number of rows of every replica.
         entry: what entered the first block; its rows are not used.
         section: the section that the batch has passed.
         votes: the scores of the layers below.
     """
 
     number: int
+    rows: Sequence[int]
     entry: Entry
     section: Section[Spikes]
     votes: Votes
@@ -57,6 +59,7 @@ class Arrived(NamedTuple):
         number: its number, from 0.
         labels: the checksum of its labels.
         steps: T.
+        rows: number of rows of every replica.
         entry: what entered the first block, without the rows.
         sent: what lower blocks have sent and a later block receives, by name.
         traces: what the readout has received so far, by name.
@@ -66,6 +69,7 @@ class Arrived(NamedTuple):
     number: int
     labels: int
     steps: int
+    rows: Sequence[int]
     entry: Entry
     sent: Mapping[str, Spikes]
     traces: Mapping[str, Tensor]
@@ -107,7 +111,7 @@ class Crossing:
             batch: the batch.
             labels: its labels, which the next stage has.
         """
-        _, entry, section, votes = batch
+        _, rows, entry, section, votes = batch
         sent, traces = section.kept.waiting, section.reading.traces
         known = [value is labels for value in (entry.targets, entry.answers)]
         items = [pack_spikes(sent[name]) for name in self.spikes]
@@ -120,7 +124,7 @@ class Crossing:
         ]
         words = (
             batch.number, checksum(labels), section.steps, entry.samples, entry.observed_rows,
-            entry.contexts_per_sample, *known,
+            entry.contexts_per_sample, *known, len(rows), *rows,
             *(_kind(votes.targets[name], entry) for name in self.scores),
         )  # fmt: skip
         return Message(BATCH, tuple(map(int, words)), items)
@@ -144,9 +148,11 @@ class Crossing:
         nothing = torch.empty(0, device=device)
         entry = Entry(nothing, None, samples, observed, contexts, targets, answers)
         votes = Votes()
-        for name, kind in zip(self.scores, rest[2:], strict=True):
+        count = rest[2]
+        rows, kinds = rest[3 : 3 + count], rest[3 + count :]
+        for name, kind in zip(self.scores, kinds, strict=True):
             votes.add(name, scores[name], _targets(kind, entry, scores[name]))
-        return Arrived(number, of_labels, steps, entry, sent, traces, votes)
+        return Arrived(number, of_labels, steps, rows, entry, sent, traces, votes)
 
 
 def checksum(labels: Tensor) -> int:

@@ -25,6 +25,7 @@ from sigprop_snn.layers.scoring import hits
 from sigprop_snn.layers.section import Section
 from sigprop_snn.neurons.engines import Spikes
 from sigprop_snn.predict import BY_LAST_BLOCK
+from sigprop_snn.shard import current_shard
 from sigprop_snn.signals.base import Entry
 
 
@@ -126,6 +127,7 @@ def two_streams(
 def compared(network: LearningNetwork, layer: Layer[Spikes], entry: Entry) -> Stage:
     """Return the stage of one block from the representations of both streams."""
     local = network.loss_of(layer.block)
+    shard = current_shard() if local.needs_batch else None
     name, response = layer.name, layer.response
     both = response.representation
     assert both is not None
@@ -144,18 +146,23 @@ def compared(network: LearningNetwork, layer: Layer[Spikes], entry: Entry) -> St
     incoming = None
     if local.compares_contexts and name != "block1" and not entry.contexts_per_sample:
         incoming = layer.inputs.rows(entry.samples).dense()
-    targets = local.targets(entry.targets, incoming)
+    # The columns of separate contexts tell right from wrong, not the classes.
+    separate = entry.contexts_per_sample > 0
+    columns = network.signal.classes if separate else len(contexts)
+    right, labels = entry.targets, entry.answers if separate else entry.targets
+    assert labels is not None
+    if shard is not None:
+        samples, right, labels = (shard.gather(each) for each in (samples, right, labels))
+        contexts = shard.gather(contexts) if separate else contexts
+    targets = local.targets(right, incoming)
     scores, loss = local.compare(samples, contexts, targets)
     if network.predict == "neutral":
         scores = above_neutral(scores, local, samples, contexts)
-    # The columns of separate contexts tell right from wrong, not the classes.
-    separate = entry.contexts_per_sample > 0
-    labels = entry.answers if separate else entry.targets
-    assert labels is not None
-    columns = network.signal.classes if separate else len(contexts)
     among = local.compare_samples(samples, labels, columns, network.loss_head(name))
     if among is not None:
         loss = loss + among
+    if shard is not None:
+        scores = shard.own(scores)
     return Stage(name, scores, loss, response, entry.targets)
 
 
