@@ -7,6 +7,7 @@ Each network learns batches of pictures of CIFAR's size:
 
 - `layers`: the blocks in two processes (`sigprop_snn.parallel.Pipeline`), balanced by their
   measured costs;
+- `data`: half of each batch in each process, by the same class;
 - `openmp`: one process, in which torch's threads share each layer;
 - `threads`: one process, in which two Python threads train a network each. Layers in two threads of
   one process can't be faster than that, because they also wait for each other;
@@ -58,7 +59,7 @@ from sigprop_snn.rules import Backpropagation
 from sigprop_snn.rules.passes import full_graph
 
 ONE, COPY, LAYERS, BACKWARD, DDP = "one process", "copy", "layers", "backpropagation", "ddp"
-FOUR, OPENMP, THREADS = "four processes", "openmp", "threads"
+DATA, FOUR, OPENMP, THREADS = "data", "four processes", "openmp", "threads"
 WIDTHS = {"mlp": 1.0, "conv": 1.0, "vgg8": 0.16}
 """Of the networks. At 0.16 the costs of VGG8's blocks can be cut into nearly equal halves."""
 
@@ -133,8 +134,8 @@ class Learner:
 
     def _learner(self) -> Callable[[], None]:
         method, network = self.job.method, self.network
-        if method == LAYERS:
-            return self._layers()
+        if method in (LAYERS, DATA):
+            return self._pipeline()
         if method == THREADS:
             return self._threads()
         if method in (ONE, OPENMP):
@@ -163,11 +164,16 @@ class Learner:
 
         return learn
 
-    def _layers(self) -> Callable[[], None]:
+    def _pipeline(self) -> Callable[[], None]:
         optimizers = optimizers_for(self.network)
-        self.pipeline = pipeline = Pipeline(self.network, slots=SLOTS)
-        inputs = self.inputs if pipeline.is_first else None
-        return lambda: pipeline.learn(inputs, self.labels, optimizers.step) and None
+        replicas = self.job.processes if self.job.method == DATA else 1
+        self.pipeline = pipeline = Pipeline(self.network, replicas=replicas, slots=SLOTS)
+        inputs, labels = pipeline.shard(self.inputs if pipeline.is_first else None, self.labels)
+
+        def learn() -> None:
+            pipeline.learn(inputs, labels, optimizers.step)
+
+        return learn
 
     def _threads(self) -> Callable[[], None]:
         networks = [self.network, copy.deepcopy(self.network)]
@@ -361,6 +367,7 @@ def measure(network: str, size: Size) -> dict[str, Any]:
         ONE: Job(network, ONE, 1, size),
         COPY: Job(network, ONE, 1, size),
         LAYERS: Job(network, LAYERS, 2, size),
+        DATA: Job(network, DATA, 2, size),
         OPENMP: Job(network, OPENMP, 1, size, threads=2),
         THREADS: Job(network, THREADS, 1, size),
         BACKWARD: Job(network, BACKWARD, 1, size),
@@ -375,7 +382,7 @@ def measure(network: str, size: Size) -> dict[str, Any]:
             groups[name] = Group(job, Path(folder))
             stack.callback(groups[name].close)
         for _ in range(size.turns):
-            for name in (ONE, LAYERS, OPENMP, THREADS, BACKWARD, DDP):
+            for name in (ONE, LAYERS, DATA, OPENMP, THREADS, BACKWARD, DDP):
                 turns[name].append(groups[name].ask("turn")[0])
             groups[ONE].start("turn")  # at the same time as its copy
             turns[COPY].append(groups[COPY].ask("turn")[0])
@@ -416,11 +423,11 @@ def figures(
     def ratio(slow: str, fast: str) -> float:
         return statistics.median(a / b for a, b in zip(seconds[slow], seconds[fast], strict=True))
 
-    def of_ranks(field: str) -> list[float]:
-        ranks = zip(*(turn["ranks"] for turn in turns[LAYERS]), strict=True)
+    def of_ranks(method: str, field: str) -> list[float]:
+        ranks = zip(*(turn["ranks"] for turn in turns[method]), strict=True)
         return [statistics.median(each[field] for each in rank) for rank in ranks]
 
-    sent = of_ranks("sent_bytes")[0] / size.batches
+    sent = of_ranks(LAYERS, "sent_bytes")[0] / size.batches
     blocks = [list(turn["blocks"].values()) for turn in turns[COPY]]
     costs = [statistics.median(each) for each in zip(*blocks, strict=True)]
     expected = predicted(costs, stages, sent, link, size.batches)
@@ -428,12 +435,14 @@ def figures(
         "seconds": medians,
         "stages": list(stages),
         "speed_up": ratio(ONE, LAYERS),
+        "data_speed_up": ratio(ONE, DATA),
         "openmp_speed_up": ratio(ONE, OPENMP),
         "threads_speed_up": 2 * ratio(ONE, THREADS),  # two networks learn in a turn
         "ddp_speed_up": ratio(BACKWARD, DDP),
         "backpropagation_over_ours": ratio(BACKWARD, ONE),
         "ddp_over_layers": ratio(DDP, LAYERS),
-        "idle": of_ranks("idle"),
+        "idle": of_ranks(LAYERS, "idle"),
+        "data_idle": of_ranks(DATA, "idle"),
         "sent": sent,
         "bandwidth": link.bandwidth,
         "predicted_seconds": expected / size.batches,
@@ -467,7 +476,7 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
     """Return the figures as text."""
     lines = [
         f"{'ms a batch':>50}{'speed-up':>16}",
-        f"{'network':8}{'stages':>8}{'one':>10}{'layers':>8}{'bptt':>8}{'ddp':>8}{'layers':>9}"
+        f"{'network':8}{'stages':>8}{'one':>10}{'layers':>8}{'bptt':>8}{'ddp':>8}{'layers':>9}{'data':>7}"
         f"{'openmp':>8}{'threads':>8}{'ddp':>6}{'idle':>12}{'predicted':>11}{'MB: layers':>12}"
         f"{'ddp':>8}  equal weights",
     ]
@@ -481,7 +490,7 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
         lines.append(
             f"{row['network']:8}{'+'.join(map(str, row['stages'])):>8}"
             f"{ms[ONE]:10.1f}{ms[LAYERS]:8.1f}{ms[BACKWARD]:8.1f}{ms[DDP]:8.1f}"
-            f"{row['speed_up']:9.2f}{row['openmp_speed_up']:8.2f}{row['threads_speed_up']:8.2f}"
+            f"{row['speed_up']:9.2f}{row['data_speed_up']:7.2f}{row['openmp_speed_up']:8.2f}{row['threads_speed_up']:8.2f}"
             f"{row['ddp_speed_up']:6.2f}{idle:>12}"
             f"{row['predicted_over_measured']:11.2f}{row['sent'] / 1e6:12.2f}"
             f"{row['ddp_sent'] / 1e6:8.2f}  {equal}"

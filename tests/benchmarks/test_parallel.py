@@ -12,6 +12,7 @@ import pytest
 from benchmarks.parallel import (
     BACKWARD,
     COPY,
+    DATA,
     DDP,
     LAYERS,
     ONE,
@@ -42,6 +43,7 @@ def test_figures_are_medians_of_ratios():
     turns = {
         ONE: [{"seconds": each} for each in (8.0, 8.0, 4.0)],
         LAYERS: [{"seconds": each, "ranks": ranks} for each in (5.0, 4.0, 4.0)],
+        DATA: [{"seconds": 5.0, "ranks": ranks}] * 3,
         OPENMP: [{"seconds": 4.0}] * 3,
         THREADS: [{"seconds": 16.0}] * 3,
         BACKWARD: [{"seconds": 16.0}] * 3,
