@@ -32,7 +32,8 @@ def wait(work: dist.Work, peer: int, layers: str, timeout: float) -> None:
     try:
         work.wait(timedelta(seconds=timeout))
     except RuntimeError as error:
-        raise lost(f"rank {peer} ({layers})", error, time.monotonic() - begun, timeout) from error
+        seconds = time.monotonic() - begun
+        raise lost(f"rank {peer} ({layers})", error, seconds, timeout, peer) from error
 
 
 @contextlib.contextmanager
@@ -56,16 +57,26 @@ def named_losses(what: str, timeout: float) -> Iterator[None]:
         raise lost(f"a rank in {what}", error, seconds, timeout) from error
 
 
-def lost(who: str, error: RuntimeError, seconds: float, timeout: float) -> RankLostError:
-    """Return the error for a rank that is lost; it has the cause if that rank told it."""
+def lost(
+    who: str, error: RuntimeError, seconds: float, timeout: float, rank: int | None = None
+) -> RankLostError:
+    """Return the error for a rank that is lost; it has the cause if that rank told it.
+
+    Args:
+        who: the rank in words.
+        error: torch's error.
+        seconds: how long this rank has waited.
+        timeout: how long it waits at most.
+        rank: the rank, if it is known.
+    """
     told = cause()
     if told is not None:
-        return RankLostError(told)
+        return RankLostError(told, int(told.split()[1]))
     if seconds >= timeout:
         reason = f"did not answer within {timeout:g} s"
     else:
         reason = f"has ended ({str(error).splitlines()[0][:120]})"
-    return RankLostError(f"{who} {reason}")
+    return RankLostError(f"{who} {reason}", rank)
 
 
 def tell(rank: int, error: BaseException) -> None:
