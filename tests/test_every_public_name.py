@@ -147,6 +147,7 @@ RIGHT: dict[str, dict[str, object]] = {
     },
     "network.learn_in_parts": {"update": None, "every": 2},
     "network.mlp": {"hidden": (5,)},
+    "network.nir_conv": {"shape": (1, 8, 8), "channels": (2,), "kernel": 3},
     "network.vgg": {"shape": (1, 8, 8), "layers": (2,)},
     "network.vgg8": {"shape": (1, 8, 8), "width": 0.01},
     "rules.Generator": {"sizes": (6, 5), "latents": 4},
@@ -166,6 +167,8 @@ RIGHT: dict[str, dict[str, object]] = {
         },
         "readout": lambda: sp.Readout(5, 3),
     },
+    "deploy.from_nir": {"source": "network.nir"},
+    "deploy.write_nir": {"graph": lambda: deploy.to_nir(net()), "file": "a.nir"},
     "deploy.FoldedLayer": {"synapse": nn.Linear(6, 5), "pool": nn.Identity()},
     "fixed_point.IntegerLearner": {
         "network": lambda: integers().network,
@@ -251,7 +254,8 @@ RIGHT: dict[str, dict[str, object]] = {
 
 #: Functions whose right call needs what a test of arguments has not: a run, a file, a GPU.
 NEEDS_MORE = {
-    "comparison.compare", "data.read_events", "data.read_nmnist_file", "report.write_report",
+    "comparison.compare", "data.read_events", "data.read_nmnist_file", "deploy.from_nir",
+    "report.write_report",
     "training.GraphedStep", "training.load_checkpoint", "training.load_run", "training.resume",
     "training.train",
 }  # fmt: skip

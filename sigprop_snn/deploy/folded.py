@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from sigprop_snn.arguments import axes, instance, names_of, one_of, refused
+from sigprop_snn.errors import SigpropError
 from sigprop_snn.layers.layer_pass import as_spikes
 from sigprop_snn.layers.readout import READOUT, Reading, Readout
 from sigprop_snn.layers.sources import INPUT, AnySources, Kept, Sources, joining, sources_by_name
@@ -157,6 +158,9 @@ class Folded(nn.Module):
 
         Args:
             sample: shape of one step of one sample.
+
+        Raises:
+            SigpropError: if samples of this shape do not fit.
         """
         found: dict[str, tuple[tuple[int, ...], ...]] = {}
         weight = self.readout.synapse.weight
@@ -164,9 +168,14 @@ class Folded(nn.Module):
         for name, layer in self.named_layers():
             parts = kept.take(name)
             shape = joined_shape([tuple(part.shape[1:]) for part in parts], layer.sources.join)
-            with torch.no_grad():
-                current = layer.synapse(weight.new_zeros(1, *shape))
-                sent = layer.pool(current)
+            try:
+                with torch.no_grad():
+                    current = layer.synapse(weight.new_zeros(1, *shape))
+                    sent = layer.pool(current)
+            except RuntimeError as error:
+                raise SigpropError(
+                    f"samples of shape {list(sample)} do not fit {name}: {error}"
+                ) from error
             found[name] = (shape, tuple(current.shape[1:]), tuple(sent.shape[1:]))
             kept.put(name, sent)
         return found
