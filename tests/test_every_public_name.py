@@ -181,6 +181,7 @@ RIGHT: dict[str, dict[str, object]] = {
         "format": fixed_point.Format(per="tensor"),
         "sample_shape": (6,),
     },
+    "fixed_point.QuantisedOptimizers": {"optimizers": optimizers},
     "fixed_point.c_source": {"network": lambda: integers()},
     "fixed_point.integer_inputs": {"levels": 255},
     "fixed_point.integer_mlp": {"inputs": COUNTS, "hidden": (5,)},

@@ -6,8 +6,19 @@ from sigprop_snn.fixed_point.c_source import c_source, write_c
 from sigprop_snn.fixed_point.formats import Decay, Format
 from sigprop_snn.fixed_point.layers import IntegerLayer, IntegerReadout
 from sigprop_snn.fixed_point.learning import IntegerLearned, IntegerLearner, IntegerRule
-from sigprop_snn.fixed_point.network import IntegerNetwork, IntegerRun, integer_inputs
-from sigprop_snn.fixed_point.quantise import Quantised, quantise, quantise_weights
+from sigprop_snn.fixed_point.network import (
+    IntegerNetwork,
+    IntegerRun,
+    integer_inputs,
+    levels_for,
+)
+from sigprop_snn.fixed_point.quantise import (
+    Quantised,
+    learner_of,
+    quantise,
+    quantise_weights,
+)
+from sigprop_snn.fixed_point.training import QuantisedOptimizers
 
 __all__ = [
     "Decay",
@@ -20,9 +31,12 @@ __all__ = [
     "IntegerRule",
     "IntegerRun",
     "Quantised",
+    "QuantisedOptimizers",
     "c_source",
     "integer_inputs",
     "integer_mlp",
+    "learner_of",
+    "levels_for",
     "plain_integers",
     "quantise",
     "quantise_weights",

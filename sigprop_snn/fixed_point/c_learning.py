@@ -68,9 +68,9 @@ class Learning:
         arrays.add("int32_t", "snn_error", widest)
         arrays.add("int32_t", "snn_noise", widest)
         arrays.add("int16_t", "snn_factor", max(layer.weight.shape[1] for layer in self.layers))
-        arrays.add(
-            "uint32_t", "snn_exponents", torch.tensor(EXPONENTS, dtype=torch.int32), constant=True
-        )
+        if learner.rule.compare == "softmax":
+            table = torch.tensor(EXPONENTS, dtype=torch.int32)
+            arrays.add("uint32_t", "snn_exponents", table, constant=True)
         arrays.count(12)  # snn_count, snn_updates and snn_steps
 
     def _name(self, index: int) -> str:

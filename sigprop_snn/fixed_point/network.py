@@ -170,6 +170,16 @@ def levels_of(levels: int) -> int:
     return levels
 
 
+def levels_for(inputs: Tensor) -> int:
+    """Return the levels that fit inputs: 1 for whole numbers such as counts of events, else 255.
+
+    Args:
+        inputs: `[T, B, ...]`.
+    """
+    instance("inputs", inputs, Tensor, "a tensor [T, B, ...]")
+    return 1 if bool((inputs == inputs.round()).all()) else _LARGEST_INPUT
+
+
 def integer_inputs(inputs: Tensor, levels: int) -> Tensor:
     """Return inputs as integers from 0 to 255, `[T, B, ...]`, int32.
 

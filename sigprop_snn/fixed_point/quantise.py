@@ -3,26 +3,29 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from sigprop_snn.arguments import instance, one_of, whole
-from sigprop_snn.deploy import Folded, FoldedLayer
+from sigprop_snn.arguments import instance, number, one_of, refused, whole
+from sigprop_snn.deploy import Folded, FoldedLayer, fold
 from sigprop_snn.errors import SigpropError
 from sigprop_snn.fixed_point.formats import PERS, Decay, Format, Per, largest, weight_bits_of
 from sigprop_snn.fixed_point.layers import IntegerLayer, IntegerReadout
+from sigprop_snn.fixed_point.learning import IntegerLearner, IntegerRule, check_can_learn
 from sigprop_snn.fixed_point.network import IntegerNetwork, levels_of
 from sigprop_snn.layers.sources import INPUT
+from sigprop_snn.network import Network, ProjectedContext
 from sigprop_snn.neurons import IF, LIF, Neuron
 from sigprop_snn.neurons.pooling import halves
 
 _THRESHOLD_BITS = {16: 8, 24: 16}
 """By bits of the membrane: the largest threshold is about 2 to this power."""
 
-_CLIPS = tuple(step / 40 for step in range(2, 41))
-"""Fractions of the largest weight that are tried as the largest one that is not clipped."""
+CLIPS = tuple(step / 40 for step in range(2, 41))
+"""The fractions of the largest weight that are tried as the largest one that is not clipped."""
 
 _READOUT_BITS = 24
 _SUM_BITS = 30  # of a sum of weights, shifted to the left
@@ -40,17 +43,21 @@ class Quantised(NamedTuple):
     scale: Tensor
 
 
-def quantise_weights(weight: Tensor, bits: int, per: Per = "channel") -> Quantised:
+def quantise_weights(
+    weight: Tensor, bits: int, per: Per = "channel", *, clips: Sequence[float] = CLIPS
+) -> Quantised:
     """Return weights as integers with the scale of the least squared error.
 
     Args:
         weight: `[out, ...]`.
         bits: from 2 to 8; the range is symmetric.
         per: one scale for each "channel", the first axis, or one per "tensor".
+        clips: fractions of the largest weight; each is tried as the largest that is not clipped.
 
     Raises:
         SigpropError: if an argument can't be used.
     """
+    clips = _checked_clips(clips)
     instance("weight", weight, Tensor, "a tensor [out, ...]")
     top = largest(weight_bits_of("bits", bits))
     one_of("per", per, PERS)
@@ -64,7 +71,7 @@ def quantise_weights(weight: Tensor, bits: int, per: Per = "channel") -> Quantis
     size = rows.abs().amax(1, keepdim=True).clamp(min=1e-12)
     best = torch.full_like(size, math.inf)
     scale = size / top
-    for clip in _CLIPS:
+    for clip in clips:
         candidate = size * (clip / top)
         error = (rounded(rows, candidate, top) * candidate - rows).square().sum(1, keepdim=True)
         scale = torch.where(error < best, candidate, scale)
@@ -72,6 +79,12 @@ def quantise_weights(weight: Tensor, bits: int, per: Per = "channel") -> Quantis
     integers = rounded(rows, scale, top).view_as(wide).to(torch.int32)
     shape = (-1, *[1] * (wide.dim() - 1))
     return Quantised(integers, scale.view(shape) if per == "channel" else scale.view(()))
+
+
+def _checked_clips(clips: Sequence[float]) -> list[float]:
+    if not isinstance(clips, list | tuple) or not clips:
+        raise refused("clips", clips, "numbers above 0, up to 1")
+    return [number("clips", clip, "a number > 0 and <= 1", lambda x: 0 < x <= 1) for clip in clips]
 
 
 def rounded(rows: Tensor, scale: Tensor, top: int) -> Tensor:
@@ -136,6 +149,49 @@ def quantise(
         format=format,
         sample_shape=folded.sample_shape,
     )
+
+
+def learner_of(
+    network: Network,
+    format: Format | None = None,
+    *,
+    levels: int = 255,
+    steps: int = 8,
+    rule: IntegerRule | None = None,
+    seed: int = 1,
+) -> IntegerLearner:
+    """Return a learner that goes on from the weights of a trained network.
+
+    Its contexts are the network's, as currents in units of the first layer's membrane.
+
+    Args:
+        network: fully connected, with a `ProjectedContext`.
+        format: the number formats, per tensor; 8 bits if not given.
+        levels: as for `quantise`.
+        steps: T of a sample.
+        rule: the settings of learning.
+        seed: of the stochastic rounding.
+
+    Raises:
+        SigpropError: if the network can't learn in integers; it says why.
+    """
+    instance("network", network, Network, "a Network")
+    format = Format(per="tensor") if format is None else format
+    folded = fold(network)
+    quantised = quantise(folded, format, levels=levels, steps=steps)
+    if not isinstance(network.signal, ProjectedContext):
+        raise SigpropError(
+            f"the signal is {type(network.signal).__name__}; learning in integers expects "
+            "ProjectedContext, whose contexts are currents"
+        )
+    check_can_learn(quantised)
+    first, neuron = quantised.layers[0], folded.layer("block1").neuron
+    before = network.block("block1").neuron
+    gain = before.current_gain if isinstance(before, LIF) else 1.0
+    unit = gain * int(first.threshold[0]) / float(neuron.threshold)
+    with torch.no_grad():
+        current = (network.signal().double() * unit).round().to(torch.int32)
+    return IntegerLearner(quantised, current.flatten(1), rule, steps=steps, seed=seed)
 
 
 def _layer(name: str, layer: FoldedLayer, format: Format, levels: int, first: bool) -> IntegerLayer:
