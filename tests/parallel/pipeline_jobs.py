@@ -48,6 +48,10 @@ CASES = {
     "label overlay": partial(MLP, signal=overlay, predict="context"),
     "conditioned": partial(MLP, signal=conditioned),
     "rate": partial(MLP, neuron=sp.Rate, rule="surrogate"),
+    "local readouts": partial(MLP, rule="local-readout", loss=sp.DotProductLoss()),
+    "local convolutions": partial(
+        CONV, rule="local-readout", loss=sp.DotProductLoss() + 10 * sp.Similarity()
+    ),
     "unrolled": partial(MLP, neuron=sp.ALIF),
 }
 

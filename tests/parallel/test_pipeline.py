@@ -34,7 +34,7 @@ def test_weights_figures_and_reports_equal_those_of_one_process_bit_by_bit(resul
         "ranks": ("2 stages", "1 block"),
         "stages": ("[1, 1]", "3 blocks", "2 ranks"),
         "rule": ("Backpropagation", "backward pass"),
-        "output": ("ErrorForward", "wait"),
+        "output": ("ErrorForward", "no pass"),
         "weights": ("rank 1", "the weights"),
         "settings": ("rank 1", "slots", "3", "2"),
         "loss": ("rank 1", "the network"),
