@@ -167,6 +167,8 @@ RIGHT: dict[str, dict[str, object]] = {
         },
         "readout": lambda: sp.Readout(5, 3),
     },
+    "deploy.write_onnx": {"file": "a.onnx", "steps": 2},
+    "deploy.write_program": {"file": "a.pt2", "steps": 2},
     "deploy.from_nir": {"source": "network.nir"},
     "deploy.write_nir": {"graph": lambda: deploy.to_nir(net()), "file": "a.nir"},
     "deploy.FoldedLayer": {"synapse": nn.Linear(6, 5), "pool": nn.Identity()},

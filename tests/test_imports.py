@@ -9,7 +9,7 @@ PLACES = {"sigprop_snn.surrogates": "surrogates", "sigprop_snn.neurons": "neuron
 # A package may import those before it; the facades of packages (`__init__.py`) are left out.
 ORDER = [
     "surrogates", "neurons", "losses", "signals", "layers", "rules", "network", "deploy",
-    "fixed_point",
+    "fixed_point", "training", "parallel",
 ]  # fmt: skip
 
 
