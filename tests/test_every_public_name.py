@@ -187,6 +187,7 @@ RIGHT: dict[str, dict[str, object]] = {
     },
     "fixed_point.QuantisedOptimizers": {"optimizers": optimizers},
     "fixed_point.c_source": {"network": lambda: integers()},
+    "fixed_point.check_chip": {"network": lambda: integers().network, "chip": "loihi-2"},
     "fixed_point.integer_inputs": {"levels": 255},
     "fixed_point.integer_mlp": {"inputs": COUNTS, "hidden": (5,)},
     "fixed_point.quantise": {"folded": lambda: deploy.fold(net())},
@@ -270,13 +271,14 @@ NEEDS_MORE = {
 
 #: What the package makes and hands out, and nobody else: plain records, which check nothing.
 RECORDS = {
-    "AdExState", "AdaptiveState", "BlockProfile", "Comparison", "Cost", "CurrentState", "Data",
+    "AdExState", "AdaptiveState", "BlockProfile", "Comparison", "Cost", "Chip", "CurrentState",
+    "Data",
     "DataNotFoundError", "Dataset", "Entry", "Evaluation", "EventFileError", "Finding",
     "HealthWarning", "IntegerLayer", "IntegerLearned", "IntegerReadout", "IntegerRun",
     "IzhikevichState", "LatentPrior", "LayerAlignment", "LayerAngle", "LayerCost",
     "LayerFigures", "LayerNorms", "LayerReport", "LayerSeparability", "Layout", "Learned",
-    "MeanTrace", "Needs", "Operations", "PlainSynapse", "Quantised", "Recipe", "RecurrentState",
-    "RankLostError", "RankReport", "Report", "Request",
+    "MeanTrace", "Misfit", "Needs", "Operations", "PlainSynapse", "Quantised", "Recipe",
+    "RecurrentState", "RankLostError", "RankReport", "Report", "Request",
     "Response", "RuleChoice", "RuleRow", "Run", "RunStoppedError", "Scale", "Source", "Split",
     "Stage", "State", "Step", "Trained", "TrainingRun", "VoltageHistogram", "Batches",
 }  # fmt: skip
