@@ -20,7 +20,7 @@ ROOMS = [
     [("rules", "signal propagation, relatives, baselines")],
     [("network", "Network, mlp, conv, vgg8, Online"), ("data, encoding", "time-first batches")],
     [("monitors", "cost, norms, voltages, health"), ("analysis", "angles, alignment, probes")],
-    [("deploy", "fold, NIR, ONNX, NeuroBench")],
+    [("deploy", "fold, NIR, ONNX, NeuroBench"), ("fixed_point", "integers, C")],
     [("training", "loop, evaluation, checkpoints, run folder")],
     [
         ("plots, figures, report", "pictures, one page"),
