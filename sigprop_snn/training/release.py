@@ -50,7 +50,12 @@ class Release:
     sha256: str
 
 
-PRETRAINED: dict[str, Release] = {}
+PRETRAINED: dict[str, Release] = {
+    "digits": Release(
+        "three blocks of convolutions, voltage rule, 98.33 % on the embedded digits",
+        "9c2e650e4564aff80dbc0d8ef28eda6f01feff3f75dc6b46b2b76e0ad70a4c8a",
+    ),
+}
 """The released networks by name; `benchmarks/pretrained.py` trains them."""
 
 

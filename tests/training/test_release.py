@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import pickle
+from pathlib import Path
 
 import pytest
 import torch
@@ -115,3 +116,22 @@ def test_an_unfinished_run_is_not_released(trained, tmp_path):
     with pytest.raises(sp.SigpropError, match="unfinished"):
         write_release(replace(trained, summary={}), tmp_path / "half.pt")
     assert list(tmp_path.iterdir()) == []
+
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize("name", PRETRAINED)
+def test_a_released_file_of_the_repository_is_the_one_that_is_known(name):
+    if not (ROOT / "pretrained" / f"{name}.pt").exists():
+        pytest.skip(f"the repository does not hold the release file of {name}")
+    released = pretrained(name, folder=ROOT / "pretrained")
+    accuracy = f"{100 * released.summary['test_accuracy']:.2f} %"
+    assert accuracy in PRETRAINED[name].about
+    assert len(released.history) == released.config.epochs
+
+
+def test_the_released_digits_are_read_right():
+    released = pretrained("digits", folder=ROOT / "pretrained")
+    data = sp.load("digits", steps=released.config.steps, test_samples=100, train_samples=10)
+    assert sp.evaluate(released.network, data.test).accuracy > 0.9
