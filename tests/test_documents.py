@@ -99,7 +99,9 @@ def test_links_point_to_files(document):
 def test_files_that_are_named_exist(document):
     rooms = r"(?:examples|benchmarks|docs|tests|neurons|surrogates|sigprop_snn)"
     named = re.findall(rf"`(?:python )?({rooms}/[\w./-]+\.\w+)", text_of(document))
-    assert [name for name in named if not (ROOT / name).exists()] == []
+    made = "docs/_build/"  # by the site's command
+    missing = [n for n in named if not n.startswith(made) and not (ROOT / n).exists()]
+    assert missing == []
 
 
 @pytest.mark.parametrize("command", COMMANDS)

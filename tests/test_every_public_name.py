@@ -21,6 +21,8 @@ from sigprop_snn import (
     analysis,
     comparison,
     data,
+    deploy,
+    fixed_point,
     monitors,
     network,
     neurons,
@@ -39,6 +41,8 @@ PACKAGES = {
     "network": network,
     "rules": rules,
     "data": data,
+    "deploy": deploy,
+    "fixed_point": fixed_point,
     "training": training,
     "monitors": monitors,
     "analysis": analysis,
@@ -49,6 +53,7 @@ PACKAGES = {
 
 X, Y = torch.rand(4, 6, 6), torch.arange(6) % 3
 BATCHES = [(X, Y)]
+COUNTS = torch.arange(4 * 6 * 6).view(4, 6, 6) % 3
 STATE = sp.State(torch.zeros(2, 3))
 EVENTS = np.zeros(4, dtype=[("x", "<i2"), ("y", "<i2"), ("t", "<i8"), ("p", "<i2")])
 
@@ -64,6 +69,10 @@ def values_net() -> sp.Network:
 
 def labels_net() -> sp.Network:
     return sp.mlp((6,), 3, hidden=(5,), signal=network.multi_label_context)
+
+
+def integers() -> fixed_point.IntegerLearner:
+    return fixed_point.integer_mlp(COUNTS, 3, hidden=(5,), levels=1)
 
 
 def layout() -> network.Layout:
@@ -138,6 +147,7 @@ RIGHT: dict[str, dict[str, object]] = {
     },
     "network.learn_in_parts": {"update": None, "every": 2},
     "network.mlp": {"hidden": (5,)},
+    "network.nir_conv": {"shape": (1, 8, 8), "channels": (2,), "kernel": 3},
     "network.vgg": {"shape": (1, 8, 8), "layers": (2,)},
     "network.vgg8": {"shape": (1, 8, 8), "width": 0.01},
     "rules.Generator": {"sizes": (6, 5), "latents": 4},
@@ -151,6 +161,33 @@ RIGHT: dict[str, dict[str, object]] = {
     },
     "data.read_events": {"file": "events.npy"},
     "data.read_nmnist_file": {"file": "00001.bin"},
+    "deploy.Folded": {
+        "layers": lambda: {
+            "block1": deploy.FoldedLayer(nn.Linear(6, 5), sp.LIF(), nn.Identity())
+        },
+        "readout": lambda: sp.Readout(5, 3),
+    },
+    "deploy.from_nir": {"source": "network.nir"},
+    "deploy.write_nir": {"graph": lambda: deploy.to_nir(net()), "file": "a.nir"},
+    "deploy.FoldedLayer": {"synapse": nn.Linear(6, 5), "pool": nn.Identity()},
+    "fixed_point.IntegerLearner": {
+        "network": lambda: integers().network,
+        "contexts": lambda: integers().contexts,
+    },
+    "fixed_point.IntegerNetwork": {
+        "layers": lambda: integers().network.layers,
+        "readout": lambda: integers().network.readout,
+        "levels": 1,
+        "format": fixed_point.Format(per="tensor"),
+        "sample_shape": (6,),
+    },
+    "fixed_point.QuantisedOptimizers": {"optimizers": optimizers},
+    "fixed_point.c_source": {"network": lambda: integers()},
+    "fixed_point.integer_inputs": {"levels": 255},
+    "fixed_point.integer_mlp": {"inputs": COUNTS, "hidden": (5,)},
+    "fixed_point.quantise": {"folded": lambda: deploy.fold(net())},
+    "fixed_point.quantise_weights": {"weight": torch.rand(3, 4), "bits": 4},
+    "fixed_point.write_c": {"network": lambda: integers(), "file": "network.c"},
     "training.LocalOptimizers": {"make": sgd},
     "training.LocalSchedules": {"make": training.SCHEDULES["constant"], "batches": 3},
     "training.RunFolder": {"path": "run"},
@@ -221,21 +258,23 @@ RIGHT: dict[str, dict[str, object]] = {
 
 #: Functions whose right call needs what a test of arguments has not: a run, a file, a GPU.
 NEEDS_MORE = {
-    "comparison.compare", "data.read_events", "data.read_nmnist_file", "report.write_report",
-    "training.GraphedStep", "training.load_checkpoint", "training.load_release",
-    "training.load_run", "training.pretrained", "training.resume", "training.train",
-    "training.write_release",
+    "comparison.compare", "data.read_events", "data.read_nmnist_file", "deploy.from_nir",
+    "report.write_report", "training.GraphedStep", "training.load_checkpoint",
+    "training.load_release", "training.load_run", "training.pretrained", "training.resume",
+    "training.train", "training.write_release",
 }  # fmt: skip
 
 #: What the package makes and hands out, and nobody else: plain records, which check nothing.
 RECORDS = {
     "AdExState", "AdaptiveState", "BlockProfile", "Comparison", "Cost", "CurrentState", "Data",
     "DataNotFoundError", "Dataset", "Entry", "Evaluation", "EventFileError", "Finding",
-    "HealthWarning", "IzhikevichState", "LatentPrior", "LayerAlignment", "LayerAngle", "LayerCost",
+    "HealthWarning", "IntegerLayer", "IntegerLearned", "IntegerReadout", "IntegerRun",
+    "IzhikevichState", "LatentPrior", "LayerAlignment", "LayerAngle", "LayerCost",
     "LayerFigures", "LayerNorms", "LayerReport", "LayerSeparability", "Layout", "Learned",
-    "MeanTrace", "Needs", "Operations", "PlainSynapse", "Pretrained", "Recipe", "RecurrentState",
-    "Release", "Request", "Response", "RuleChoice", "RuleRow", "Run", "RunStoppedError", "Scale",
-    "Source", "Split", "Stage", "State", "Step", "Trained", "TrainingRun", "VoltageHistogram", "Batches",
+    "MeanTrace", "Needs", "Operations", "PlainSynapse", "Pretrained", "Quantised", "Recipe",
+    "RecurrentState", "Release", "Request", "Response", "RuleChoice", "RuleRow", "Run",
+    "RunStoppedError", "Scale", "Source", "Split", "Stage", "State", "Step", "Trained",
+    "TrainingRun", "VoltageHistogram", "Batches",
 }  # fmt: skip
 
 #: Types and protocols: nobody calls them.
