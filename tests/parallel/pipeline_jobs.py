@@ -6,6 +6,7 @@ import copy
 import functools
 import os
 import signal
+import time
 from functools import partial
 
 import torch
@@ -213,3 +214,22 @@ def hanging(rank, ranks, folder):
             pipeline.learn(torch.rand(4, 6, 6), torch.arange(6) % 3)
     except sp.parallel.RankLostError as error:
         return str(error)
+
+
+def ahead(rank, ranks, folder):
+    """Learn from a batch on the last rank only after the first rank has learned from three."""
+    torch.manual_seed(0)
+    done = folder / "ahead"
+
+    def wait(layer):
+        until = time.monotonic() + 20
+        while not done.exists() and time.monotonic() < until:
+            time.sleep(0.01)
+
+    with Pipeline(sp.mlp((6,), 3, hidden=(5, 5)), (1, 1), timeout=30) as pipeline:
+        for number in range(4):
+            pipeline.learn(torch.rand(4, 6, 6), torch.arange(6) % 3, wait if rank == 1 else None)
+            if rank == 0 and number == 2:
+                done.touch()
+        report = pipeline.report()
+    return [each.waiting / each.seconds for each in report.ranks], report.ranks[1].seconds
