@@ -30,6 +30,20 @@ def conditioned(layout):
     return ConditionedContext(layout.classes, layout.currents[0], layout.inputs[0], wrong=1)
 
 
+def reading(*names):
+    """Return a network whose readout reads only lower blocks."""
+    network = MLP()
+    features = sum(
+        network.block(name).synapse[-1].out_features
+        if name == "block1"
+        else network.block(name).synapse.out_features
+        for name in names
+    )
+    blocks = list(network.each_block())
+    readout = sp.Readout(features, 3, sources=names)
+    return sp.Network(network.signal, blocks, readout)
+
+
 CASES = {
     **{
         f"{name} {rule}": partial(make, rule=rule)
@@ -49,6 +63,9 @@ CASES = {
     "label overlay": partial(MLP, signal=overlay, predict="context"),
     "conditioned": partial(MLP, signal=conditioned),
     "rate": partial(MLP, neuron=sp.Rate, rule="surrogate"),
+    "readout of lower blocks": lambda: reading("block1", "block2"),
+    "packed": partial(sp.mlp, PICTURE, 3, hidden=(600, 500, 400)),
+    "packed maps": partial(sp.conv, PICTURE, 3, channels=(32, 32, 16), kernel=3),
     "local readouts": partial(MLP, rule="local-readout", loss=sp.DotProductLoss()),
     "local convolutions": partial(
         CONV, rule="local-readout", loss=sp.DotProductLoss() + 10 * sp.Similarity()
