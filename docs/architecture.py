@@ -20,7 +20,8 @@ ROOMS = [
     [("rules", "signal propagation, relatives, baselines")],
     [("network", "Network, mlp, conv, vgg8, Online"), ("data, encoding", "time-first batches")],
     [("monitors", "cost, norms, voltages, health"), ("analysis", "angles, alignment, probes")],
-    [("training", "loop, evaluation, checkpoints, run folder")],
+    [("deploy", "fold, NIR, ONNX"), ("training", "loop, evaluation, checkpoints, run folder")],
+    [("fixed_point", "integers, their rule, C")],
     [
         ("plots, figures, report", "pictures, one page"),
         ("cli, comparison", "commands, rules compared"),
