@@ -19,9 +19,13 @@ ROOMS = [
     [("layers", "block, one pass, gradient paths")],
     [("rules", "signal propagation, relatives, baselines")],
     [("network", "Network, mlp, conv, vgg8, Online"), ("data, encoding", "time-first batches")],
-    [("monitors", "cost, norms, voltages, health"), ("analysis", "angles, alignment, probes")],
-    [("deploy", "fold, NIR, ONNX"), ("training", "loop, evaluation, checkpoints, run folder")],
-    [("fixed_point", "integers, their rule, C")],
+    [
+        ("monitors", "cost, norms, voltages, health"),
+        ("analysis", "angles, alignment, probes"),
+        ("deploy", "fold, NIR, ONNX, NeuroBench"),
+    ],
+    [("fixed_point", "integers, C")],
+    [("training", "loop, evaluation, checkpoints, run folder")],
     [
         ("plots, figures, report", "pictures, one page"),
         ("cli, comparison", "commands, rules compared"),

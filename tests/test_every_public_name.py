@@ -26,6 +26,7 @@ from sigprop_snn import (
     monitors,
     network,
     neurons,
+    parallel,
     plots,
     report,
     rules,
@@ -44,6 +45,7 @@ PACKAGES = {
     "deploy": deploy,
     "fixed_point": fixed_point,
     "training": training,
+    "parallel": parallel,
     "monitors": monitors,
     "analysis": analysis,
     "plots": plots,
@@ -206,6 +208,9 @@ RIGHT: dict[str, dict[str, object]] = {
     "training.optimizer_of": {"name": "adam", "rate": 0.1},
     "training.peak_memory_mb": {"device": torch.device("cpu")},
     "training.resume": {"path": "run", "say": lambda line: None},
+    "parallel.balanced": {"costs": [1.0, 2.0, 1.0], "stages": 2},
+    "parallel.resume": {"path": "run", "say": lambda line: None},
+    "parallel.train": {"config": sp.TrainConfig("digits"), "say": lambda line: None},
     "training.train": {"config": sp.TrainConfig("nowhere"), "say": lambda line: None},
     "monitors.UpdateNorms": {"update": lambda: optimizers().step},
     "monitors.format_energy": {"nanojoules": 3.0},
@@ -261,7 +266,7 @@ NEEDS_MORE = {
     "comparison.compare", "data.read_events", "data.read_nmnist_file", "deploy.from_nir",
     "report.write_report",
     "training.GraphedStep", "training.load_checkpoint", "training.load_run", "training.resume",
-    "training.train",
+    "training.train", "parallel.Pipeline", "parallel.resume", "parallel.train",
 }  # fmt: skip
 
 #: What the package makes and hands out, and nobody else: plain records, which check nothing.
@@ -273,7 +278,7 @@ RECORDS = {
     "IzhikevichState", "LatentPrior", "LayerAlignment", "LayerAngle", "LayerCost",
     "LayerFigures", "LayerNorms", "LayerReport", "LayerSeparability", "Layout", "Learned",
     "MeanTrace", "Misfit", "Needs", "Operations", "PlainSynapse", "Quantised", "Recipe",
-    "RecurrentState", "Request",
+    "RecurrentState", "RankLostError", "RankReport", "Report", "Request",
     "Response", "RuleChoice", "RuleRow", "Run", "RunStoppedError", "Scale", "Source", "Split",
     "Stage", "State", "Step", "Trained", "TrainingRun", "VoltageHistogram", "Batches",
 }  # fmt: skip
