@@ -14,7 +14,7 @@ from torch import Tensor
 
 from sigprop_snn.arguments import refused, whole
 from sigprop_snn.errors import SigpropError
-from sigprop_snn.neurons.base import Neuron, check_neuron
+from sigprop_snn.neurons.base import Neuron, S, check_neuron
 from sigprop_snn.neurons.engines.engine import Spikes
 from sigprop_snn.neurons.integrator import LeakyIntegrator
 from sigprop_snn.neurons.lif import LIF
@@ -102,6 +102,21 @@ def mean_trace(inputs: Tensor | Spikes, response: Tensor) -> MeanTrace:
         return MeanTrace(trace, gain)
     trace = inputs.dense()[0] if inputs.constant else inputs.weighted_sum(weights / gain)
     return MeanTrace(trace, gain)
+
+
+def filter_in_place(neuron: Neuron[S], current: Tensor, state: S) -> S:
+    """Return the state after one step of a neuron's filter; the given state may be overwritten.
+
+    Args:
+        neuron: a model with a fixed linear filter.
+        current: of this step, `[N, ...]`.
+        state: from the last step.
+    """
+    if type(neuron) is LIF or type(neuron) is LeakyIntegrator:  # a subclass may differ
+        gain = neuron.current_gain if isinstance(neuron, LIF) else 1.0
+        state.voltage.mul_(neuron.beta).add_(current, alpha=gain)
+        return state
+    return neuron.filter(current, state)
 
 
 class Geometric(NamedTuple):

@@ -148,6 +148,23 @@ def compared(network: LearningNetwork, layer: Layer[Spikes], entry: Entry) -> St
     return Stage(name, scores, loss, response, entry.targets)
 
 
+def learning_stages(stages: Iterable[Stage], update: Update | None) -> Iterator[Stage]:
+    """Yield the stages; each layer has learned from its loss when its stage is yielded.
+
+    Args:
+        stages: the stages of a pass with labels, produced lazily; each has a loss.
+        update: called with the name of every layer as soon as its gradient is ready.
+    """
+    for stage in stages:
+        assert stage.loss is not None  # labels were given
+        if stage.loss.requires_grad:
+            stage.loss.backward()  # type: ignore[no-untyped-call]
+            if update is not None:
+                update(stage.name)
+        yield stage
+        del stage  # free the layer's graph before the next layer runs
+
+
 def learn_by_stages(
     network: LearningNetwork, stages: Iterable[Stage], update: Update | None
 ) -> Learned:
@@ -162,13 +179,9 @@ def learn_by_stages(
     right: dict[str, Tensor] = {}
     by_layer: dict[str, Tensor] = {}
     targets: dict[str, Tensor] = {}
-    for stage in stages:
+    for stage in learning_stages(stages, update):
         assert stage.loss is not None and stage.scores is not None  # labels were given
         assert stage.targets is not None
-        if stage.loss.requires_grad:
-            stage.loss.backward()  # type: ignore[no-untyped-call]
-            if update is not None:
-                update(stage.name)
         scores = by_layer[stage.name] = stage.scores.detach()
         right[stage.name] = hits(scores, stage.targets)
         reports.append(LayerReport(stage.name, stage.loss.detach(), right[stage.name]))

@@ -131,7 +131,10 @@ def test_what_is_kept_does_not_grow_with_time(dense, batch):
         def size(part):
             if isinstance(part, torch.Tensor):
                 return part.untyped_storage().nbytes()
-            return sum(map(size, part)) if isinstance(part, tuple) else 0
+            if isinstance(part, tuple | list):
+                return sum(map(size, part))
+            is_past = type(part).__module__ == "sigprop_snn.network.online"
+            return sum(map(size, vars(part).values())) if is_past else 0
 
         return sum(size(past) for past in online._past.values())
 

@@ -104,18 +104,15 @@ def run_lif(
     current = current.detach()
     steps, rows = current.shape[:2]
     shape = (rows + (0 if contexts is None else len(contexts)), *current.shape[2:])
-    if state is None:
-        state = neuron.initial_state(current.new_empty(shape, dtype=torch.float32))
-    spike = torch.empty(steps, *shape)
+    start = torch.empty(0) if state is None else state.voltage.detach().contiguous().flatten()
+    spike, total, last = torch.empty(steps, *shape), torch.empty(shape), torch.empty(shape)
     voltage = torch.empty(steps if "voltage" in record else 0, *shape)
-    last = state.voltage.detach().clone(memory_format=torch.contiguous_format)
-    total = torch.zeros(shape)
 
     def run_rows(first: int, current: Tensor, scale: Scale | None) -> None:
         """Run the rows from `first` on; a current with one step is constant in time."""
         flat = current.float().reshape(len(current), -1).contiguous()
         arguments = (
-            flat, *_scale_per_neuron(current[0], scale), spike.flatten(1),
+            flat, *_scale_of_row(current.shape[2:], scale), start, spike.flatten(1),
             voltage.flatten(1), last.flatten(), total.flatten(), first * last[0].numel(),
             *Constants.of(neuron),
         )  # fmt: skip
@@ -128,17 +125,17 @@ def run_lif(
     if contexts is not None:
         run_rows(rows, contexts.detach().to(current).unsqueeze(0), None)
     spikes = DenseSpikes(spike.to(current.dtype))
-    return lif_run(spikes, total / steps, last, voltage, record)
+    return lif_run(spikes, total.div_(steps) if steps > 1 else total, last, voltage, record)
 
 
-def _scale_per_neuron(row: Tensor, scale: Scale | None) -> tuple[Tensor, Tensor]:
-    """Return gain and offset of every number in a row or rows of current, flat, float32."""
+def _scale_of_row(shape: torch.Size, scale: Scale | None) -> tuple[Tensor, Tensor]:
+    """Return gain and offset of every number in a row of current, flat, float32."""
     gain = torch.ones(()) if scale is None else scale.gain.detach()
     offset = None if scale is None else scale.offset
     offset = torch.zeros(()) if offset is None else offset.detach()
     return (
-        gain.float().expand(row.shape).reshape(-1).contiguous(),
-        offset.float().expand(row.shape).reshape(-1).contiguous(),
+        gain.float().expand(shape).reshape(-1).contiguous(),
+        offset.float().expand(shape).reshape(-1).contiguous(),
     )
 
 
@@ -197,20 +194,29 @@ class LayerArrays(NamedTuple):
 
 @Kernel
 def _lif_rows(
-    currents: Any, gains: Any, offsets: Any, spikes: Any, voltages: Any,
+    currents: Any, gains: Any, offsets: Any, starts: Any, spikes: Any, voltages: Any,
     last_voltage: Any, voltage_sum: Any, place: int,
     beta: Any, gain: Any, threshold: Any, reset_amount: Any, reset_to_zero: bool,
     first: int, last: int,
 ) -> None:  # fmt: skip
-    """Run the neurons `first` to `last` of `currents`; in all that is written, `place` is added."""
+    """Run the neurons `first` to `last` of `currents`; in all other arrays, `place` is added.
+
+    Gains and offsets are those of one row. Without `starts`, neurons start at rest.
+    """
     record = voltages.shape[0] > 0
     zero, one = np.float32(0.0), np.float32(1.0)
     kept = voltage_sum[:0]
-    for start in range(first, last, _NEURONS):
-        stop = min(start + _NEURONS, last)
+    width = gains.shape[0]
+    start = first
+    while start < last:
+        column = start % width
+        stop = min(start + min(_NEURONS, width - column), last)
         a, b = place + start, place + stop
         voltage, total = last_voltage[a:b], voltage_sum[a:b]
-        factor, offset = gains[start:stop], offsets[start:stop]
+        factor, offset = gains[column:], offsets[column:]
+        for n in range(stop - start):
+            voltage[n] = starts[a + n] if starts.shape[0] else zero
+            total[n] = zero
         for step in range(spikes.shape[0]):
             current = currents[min(step, currents.shape[0] - 1), start:stop]
             spike = spikes[step, a:b]
@@ -225,3 +231,4 @@ def _lif_rows(
                 total[n] += before
                 if record:
                     kept[n] = before
+        start = stop
