@@ -194,6 +194,33 @@ class Engine(Protocol):
             SigpropError: if the contexts do not have the shape of the current's rows.
         """
 
+    def advance(
+        self,
+        synapse: nn.Linear,
+        normaliser: nn.Module,
+        neuron: Neuron,
+        inputs: Tensor,
+        voltage: Tensor,
+        mean: Tensor,
+        weight: float,
+        *,
+        contexts: Tensor | None = None,
+        observed_rows: int = 0,
+    ) -> Tensor:
+        """Run one step of a linear layer of LIF neurons, and return its spikes, `[N, F]`.
+
+        Args:
+            synapse: makes the current.
+            normaliser: scales it; `nn.Identity` for none.
+            neuron: a model of LIF.
+            inputs: of this step, `[rows, K]`.
+            voltage: after the last reset, `[N, F]`; it changes in place.
+            mean: of the voltage before the reset, `[N, F]`; it goes on in place.
+            weight: that of this step in the mean.
+            contexts: as in `layer`.
+            observed_rows: as in `layer`.
+        """
+
     def weight_gradient(
         self, synapse: nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d, inputs: Spikes | Tensor,
         grad: Tensor, precision: torch.dtype | None = None,

@@ -24,7 +24,7 @@ from sigprop_snn.neurons.engines.plain import Weighted
 from sigprop_snn.neurons.filters import filter_matrix, geometric_response, impulse_response
 from sigprop_snn.neurons.joining import Join, halvings, joined, joined_shape
 from sigprop_snn.neurons.pooling import HalvingPool
-from sigprop_snn.neurons.state import RECORDED_ELSEWHERE, Step
+from sigprop_snn.neurons.state import RECORDED_ELSEWHERE, State, Step
 from sigprop_snn.neurons.stepwise import is_constant, stepwise
 
 _TOGETHER = 3  # steps: intermediate values stay in the cache
@@ -128,6 +128,29 @@ class ReferenceEngine:
             return self.neurons(
                 neuron, current, state, contexts=contexts, scale=scale, record=record
             )
+
+    def advance(
+        self,
+        synapse: nn.Linear,
+        normaliser: nn.Module,
+        neuron: Neuron,
+        inputs: Tensor,
+        voltage: Tensor,
+        mean: Tensor,
+        weight: float,
+        *,
+        contexts: Tensor | None = None,
+        observed_rows: int = 0,
+    ) -> Tensor:
+        """Run one step of a linear layer of LIF neurons, and return its spikes, `[N, F]`."""
+        ran = self.layer(
+            synapse, normaliser, neuron, DenseSpikes(inputs.unsqueeze(0)), State(voltage),
+            contexts=contexts, observed_rows=observed_rows,
+        )  # fmt: skip
+        with torch.no_grad():
+            voltage.copy_(ran.state.voltage)
+            mean.lerp_(ran.mean_voltage, weight)
+        return ran.spike[0]
 
     def weight_gradient(
         self,

@@ -7,10 +7,7 @@ voltage. Memory does not grow with the number of steps.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -23,16 +20,17 @@ from sigprop_snn.layers.contracts import Learned, Response, Stage, Update
 from sigprop_snn.layers.hooks import fire
 from sigprop_snn.layers.layer_pass import as_spikes, layer_pass
 from sigprop_snn.network.checks import as_constant
+from sigprop_snn.network.every_step import EveryStep
 from sigprop_snn.network.network import Network, Optimizers
-from sigprop_snn.neurons import Neuron, map_state
+from sigprop_snn.network.past import Past, Trace
+from sigprop_snn.neurons import map_state
 from sigprop_snn.neurons.engines import Run, Spikes
-from sigprop_snn.neurons.filters import filter_in_place
 from sigprop_snn.neurons.stepwise import with_contexts
 from sigprop_snn.rules.signal_propagation import (
     SignalPropagation,
     compared,
-    learn_by_stages,
     learning_stages,
+    report,
 )
 from sigprop_snn.signals.base import Entry
 
@@ -71,7 +69,8 @@ class Online:
         self.network = network
         self.layer_rule = network.rule.layer_rule
         self.window = window
-        self._past: dict[str, _Past] = {}
+        self._past: dict[str, Past] = {}
+        self._every_step: EveryStep | None = None
 
     def reset(self) -> None:
         """Forget the past; the next step starts from rest."""
@@ -98,8 +97,7 @@ class Online:
             labels: the present class of each row, `[B]`.
             update: as in `Network.learn`.
         """
-        instance("inputs", inputs, Tensor, "a tensor [T, B, ...]")
-        return self.learn_in_parts(inputs, labels, update, every=max(1, len(inputs)))
+        return self._learn_parts(inputs, labels, update, None)
 
     def learn_in_parts(
         self,
@@ -119,18 +117,46 @@ class Online:
             update: as in `Network.learn`.
             every: number of steps between two updates.
         """
-        every = whole("every", every)
+        return self._learn_parts(inputs, labels, update, whole("every", every))
+
+    def _learn_parts(
+        self,
+        inputs: Tensor,
+        labels: Tensor,
+        update: Update | Optimizers | None,
+        every: int | None,
+    ) -> Learned:
+        """Learn in parts of so many steps; in one part if there is no number."""
         network = self.network
         network.check_batch(inputs, labels)
-        labels = as_constant(labels).long()
         with network.learning(update) as call:
-            *before, last = network.entering(inputs).split(every)
+            labels = as_constant(labels).long()
+            *before, last = network.entering(inputs).split(every or len(inputs))
             for part in before:
-                for _ in learning_stages(self._stages(part, labels), call):
+                for _ in self._learn(part, labels, call):
                     pass
                 # Autocast keeps the weights it has cast until its context ends.
                 torch.clear_autocast_cache()
-            return learn_by_stages(network, self._stages(last, labels), call)
+            return report(network, self._learn(last, labels, call))
+
+    def _learn(self, inputs: Tensor, labels: Tensor, update: Update | None) -> Iterator[Stage]:
+        """Yield the stages of the next steps, each when its layer has learned."""
+        network = self.network
+        if not self._past:
+            self._every_step = EveryStep.of(network, self.layer_rule)
+        every_step = self._every_step
+        if every_step is None or not every_step.takes(inputs, self._past):
+            yield from learning_stages(self._stages(inputs, labels), update)
+            return
+        entry = network.signal.enter(inputs, labels)
+        names = () if network.readout is None else network.readout.names(network.named_blocks())
+        sent: dict[str, Tensor] = {}
+        for stage, spikes in every_step.stages(entry, update, self._past, self.window):
+            if stage.name in names:
+                sent[stage.name] = spikes[: entry.samples].unsqueeze(0)
+            yield stage
+        if network.readout is not None:
+            yield from learning_stages([self._read([sent[name] for name in names], entry)], update)
 
     def _stages(self, inputs: Tensor, labels: Tensor | None) -> Iterator[Stage]:
         network = self.network
@@ -160,8 +186,8 @@ class Online:
         observed_rows = entry.observed_rows if learn and block.training else 0
         past = self._past.get(name)
         if past is None:
-            past = self._past[name] = _Past(block.neuron.closed_form and block.is_affine)
-        past.check_rows(name, inputs)
+            past = self._past[name] = Past(block.neuron.closed_form and block.is_affine)
+        past.check_rows(name, inputs.shape[1:])
         if learn and not past.closed:
             current = block.current(inputs.dense(), contexts=contexts, observed_rows=observed_rows)
             driven = with_contexts(current, contexts)
@@ -192,10 +218,10 @@ class Online:
         """Advance the readout; its score is its mean voltage so far."""
         readout = self.network.readout
         assert readout is not None
-        past = self._past.setdefault("readout", _Past(closed=True))
+        past = self._past.setdefault("readout", Past(closed=True))
         flat = readout.side_by_side(sent)
         weight = past.count(len(flat), self.window)
-        trace = past.inputs = past.inputs or _Trace(readout.neuron, flat[0])
+        trace = past.inputs = past.inputs or Trace(readout.neuron, flat[0])
         trace.add(flat, weight)
         scores = trace.gain * readout.synapse(trace.mean)
         fire("readout", readout, (trace.mean,), scores)
@@ -204,122 +230,21 @@ class Online:
         return Stage("readout", scores, loss, None, answers)
 
 
-class _Trace:
-    """A presynaptic trace and its mean over time; both change in place.
-
-    Args:
-        neuron: its filter makes the trace.
-        row: one step of the input, `[N, ...]`.
-
-    Attributes:
-        mean: the weighted mean of the input so far, `[N, ...]`; the weights sum to 1. Times the
-            gain it is the mean trace.
-        gain: the mean voltage so far for a constant current of 1.
-        newest: the trace and the voltage for a constant current of 1 at each of the newest steps,
-            if they are kept.
-    """
-
-    def __init__(self, neuron: Neuron, row: Tensor) -> None:
-        self._neuron = neuron
-        self._state = neuron.initial_state(row.to(torch.promote_types(row.dtype, torch.float32)))
-        self._one = torch.ones(1, dtype=torch.float64, device=row.device)
-        self._unit = neuron.initial_state(self._one)
-        self.mean = torch.zeros_like(self._state.voltage)
-        self.gain = 0.0
-        self.newest: list[tuple[Tensor, float]] = []
-
-    @property
-    def shape(self) -> torch.Size:
-        """The shape of a row."""
-        return self.mean.shape
-
-    @torch.no_grad()
-    def add(self, values: Tensor, weight: float, *, keep: bool = False) -> None:
-        """Go on by some steps.
-
-        Args:
-            values: the input, `[T, N, ...]`.
-            weight: of these steps in the mean.
-            keep: whether to keep the trace of every step.
-        """
-        units = []
-        for _ in values:
-            self._unit = filter_in_place(self._neuron, self._one, self._unit)
-            units.append(float(self._unit.voltage))
-        before, share = (1.0 - weight) * self.gain, weight / len(units)
-        self.gain = before + share * math.fsum(units)
-        self.mean.mul_(before / self.gain)
-        self.newest = []
-        for value, unit in zip(values, units, strict=True):
-            self._state = filter_in_place(self._neuron, value, self._state)
-            self.mean.add_(self._state.voltage, alpha=share / self.gain)
-            if keep:
-                self.newest.append((self._state.voltage.clone(), unit))
-
-
-@dataclass
-class _Past:
-    """The past of one block.
-
-    Attributes:
-        closed: whether the closed form applies.
-        steps: number of past steps.
-        state: the neuron's state.
-        mean: the mean so far of what the rule averages, `[N, ...]`: the membrane voltage, or the
-            representation.
-        inputs: trace of the inputs, if the closed form applies.
-        before: trace of the layer's previous spikes, if the layer is recurrent.
-        spike: the last spikes, `[N, ...]`.
-    """
-
-    closed: bool
-    steps: int = 0
-    state: Any = None
-    mean: Tensor | None = None
-    inputs: _Trace | None = None
-    before: _Trace | None = None
-    spike: Tensor | None = None
-
-    def count(self, steps: int, window: int | None) -> float:
-        """Count the newest steps and return their weight in the means."""
-        self.steps += steps
-        weight = steps / self.steps
-        return weight if window is None else max(weight, min(1.0, steps / window))
-
-    def average(self, newest: Tensor, weight: float) -> Tensor:
-        """Take the newest steps into the mean, which changes in place, and return it."""
-        with torch.no_grad():
-            self.mean = newest.clone() if self.mean is None else self.mean.lerp_(newest, weight)
-        return self.mean
-
-    def check_rows(self, name: str, inputs: Spikes) -> None:
-        """Check that the input has the rows of the past.
-
-        Raises:
-            SigpropError: if it has others.
-        """
-        if self.inputs is not None and inputs.shape[1:] != self.inputs.shape:
-            raise SigpropError(
-                f"{name} got rows of shape {list(inputs.shape[1:])} after "
-                f"{list(self.inputs.shape)}; expected the same rows as before, or a reset"
-            )
-
-
 def _follow(
-    past: _Past, block: Block, inputs: Spikes, ran: Run, weight: float, *, keep: bool
+    past: Past, block: Block, inputs: Spikes, ran: Run, weight: float, *, keep: bool
 ) -> None:
     """Take the newest steps into the presynaptic traces of a block with a closed form."""
     values = inputs.dense()
-    past.inputs = past.inputs or _Trace(block.neuron, values[0])
+    past.inputs = past.inputs or Trace(block.neuron, values[0])
     past.inputs.add(values, weight, keep=keep)
     if block.neuron.recurrence is not None:
         last = past.spike if past.spike is not None else torch.zeros_like(ran.spike[0])
         delayed = torch.cat([last.unsqueeze(0), ran.spike[:-1]])
-        past.before = past.before or _Trace(block.neuron, delayed[0])
+        past.before = past.before or Trace(block.neuron, delayed[0])
         past.before.add(delayed, weight, keep=keep)
 
 
-def _from_trace(past: _Past, block: Block, contexts: Tensor | None, samples: int) -> Tensor:
+def _from_trace(past: Past, block: Block, contexts: Tensor | None, samples: int) -> Tensor:
     """Return the mean voltage so far, `[N, ...]`, with the gradient from the mean trace."""
     assert past.inputs is not None and past.mean is not None
     recurrent = past.before.mean if past.before is not None else None
@@ -329,7 +254,7 @@ def _from_trace(past: _Past, block: Block, contexts: Tensor | None, samples: int
 
 
 def _with_traces(
-    voltage: Tensor, past: _Past, block: Block, contexts: Tensor | None, samples: int
+    voltage: Tensor, past: Past, block: Block, contexts: Tensor | None, samples: int
 ) -> Tensor:
     """Return the newest voltages `[T, N, ...]` with the gradient from the trace of each step."""
     assert past.inputs is not None

@@ -175,11 +175,21 @@ def learn_by_stages(
         stages: the stages of a pass with labels, produced lazily; each has scores and a loss.
         update: called with the name of every layer as soon as its gradient is ready.
     """
+    return report(network, learning_stages(stages, update))
+
+
+def report(network: LearningNetwork, stages: Iterable[Stage]) -> Learned:
+    """Return the report of a pass with labels.
+
+    Args:
+        network: the network.
+        stages: the stages of the pass, each with scores and a loss.
+    """
     reports: list[LayerReport] = []
     right: dict[str, Tensor] = {}
     by_layer: dict[str, Tensor] = {}
     targets: dict[str, Tensor] = {}
-    for stage in learning_stages(stages, update):
+    for stage in stages:
         assert stage.loss is not None and stage.scores is not None  # labels were given
         assert stage.targets is not None
         scores = by_layer[stage.name] = stage.scores.detach()

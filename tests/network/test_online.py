@@ -133,7 +133,7 @@ def test_what_is_kept_does_not_grow_with_time(dense, batch):
                 return part.untyped_storage().nbytes()
             if isinstance(part, tuple | list):
                 return sum(map(size, part))
-            is_past = type(part).__module__ == "sigprop_snn.network.online"
+            is_past = type(part).__module__ == "sigprop_snn.network.past"
             return sum(map(size, vars(part).values())) if is_past else 0
 
         return sum(size(past) for past in online._past.values())

@@ -18,7 +18,7 @@ from sigprop_snn.neurons.engines.cpu.convolution import (
     convolution_weight_gradient,
     gradient_pays,
 )
-from sigprop_snn.neurons.engines.cpu.lif import run_lif
+from sigprop_snn.neurons.engines.cpu.lif import advance_lif, run_lif
 from sigprop_snn.neurons.engines.cpu.linear import (
     MOST_INPUTS,
     SpikingLinear,
@@ -160,6 +160,44 @@ class CpuEngine(FusedEngine):
                 scale = normaliser.scale(plain.layer.weight[:1])
             return spiking.run(neuron, contexts=contexts, scale=scale, record=record)
 
+    def advance(
+        self,
+        synapse: nn.Linear,
+        normaliser: nn.Module,
+        neuron: Neuron,
+        inputs: Tensor,
+        voltage: Tensor,
+        mean: Tensor,
+        weight: float,
+        *,
+        contexts: Tensor | None = None,
+        observed_rows: int = 0,
+    ) -> Tensor:
+        """Run one step of a linear layer of LIF neurons, and return its spikes, `[N, F]`."""
+        arrays = [inputs, synapse.weight, voltage, mean]
+        arrays += [] if contexts is None else [contexts]
+        if (
+            why_not_lif(neuron) is not None
+            or not isinstance(normaliser, nn.Identity | Normaliser)
+            or not all(_is_plain(array) for array in arrays)
+            or torch.compiler.is_compiling()
+        ):
+            return super().advance(
+                synapse, normaliser, neuron, inputs, voltage, mean, weight,
+                contexts=contexts, observed_rows=observed_rows,
+            )  # fmt: skip
+        assert isinstance(neuron, LIF)
+        with torch.no_grad():
+            current = torch.nn.functional.linear(inputs, synapse.weight, synapse.bias)
+            scale = None
+            if isinstance(normaliser, Normaliser):
+                if observed_rows:
+                    normaliser.observe(current[:observed_rows])
+                scale = normaliser.scale(current)
+            return advance_lif(
+                neuron, current, voltage, mean, weight, contexts=contexts, scale=scale
+            )
+
     def weight_gradient(
         self,
         synapse: Weighted,
@@ -262,6 +300,11 @@ def _padding(layer: Weighted) -> tuple[int, int]:
     assert isinstance(layer, nn.Conv2d) and not isinstance(layer.padding, str)
     above, beside = layer.padding
     return above, beside
+
+
+def _is_plain(array: Tensor) -> bool:
+    """Return whether a kernel of one step takes a tensor."""
+    return array.dtype == torch.float32 and array.device.type == "cpu" and array.is_contiguous()
 
 
 def _is_activity(inputs: Tensor) -> bool:

@@ -128,6 +128,38 @@ def run_lif(
     return lif_run(spikes, total.div_(steps) if steps > 1 else total, last, voltage, record)
 
 
+def advance_lif(
+    neuron: LIF,
+    current: Tensor,
+    voltage: Tensor,
+    mean: Tensor,
+    weight: float,
+    *,
+    contexts: Tensor | None = None,
+    scale: Scale | None = None,
+) -> Tensor:
+    """Run LIF for one step in place, and return the spikes; see `Engine.advance`.
+
+    Args:
+        neuron: a model that `why_not_lif` does not refuse.
+        current: of the samples, `[B, F]`; float32 and contiguous, as are all others.
+        voltage: after the last reset, `[B + C, F]`.
+        mean: of the voltage before the reset, `[B + C, F]`.
+        weight: that of this step in the mean.
+        contexts: the current of the contexts, `[C, F]`.
+        scale: what the current of the samples goes through on its way in.
+    """
+    spikes = torch.empty_like(voltage)
+    contexts = current[:0] if contexts is None else contexts.detach()
+    arguments = (
+        current, contexts, *_scale_of_row(current.shape[1:], scale),
+        voltage, mean, spikes, weight, *Constants.of(neuron),
+    )  # fmt: skip
+    least = max(1, _MIN_CHUNK // current.shape[1])
+    run_kernel(_advance, arguments, len(voltage), min_chunk=least)
+    return spikes
+
+
 def _scale_of_row(shape: torch.Size, scale: Scale | None) -> tuple[Tensor, Tensor]:
     """Return gain and offset of every number in a row of current, flat, float32."""
     gain = torch.ones(()) if scale is None else scale.gain.detach()
@@ -232,3 +264,27 @@ def _lif_rows(
                 if record:
                     kept[n] = before
         start = stop
+
+
+@Kernel
+def _advance(
+    currents: Any, contexts: Any, gains: Any, offsets: Any, voltages: Any, means: Any, spikes: Any,
+    weight: Any, beta: Any, gain: Any, threshold: Any, reset_amount: Any, reset_to_zero: bool,
+    first: int, last: int,
+) -> None:  # fmt: skip
+    """Run rows `first` to `last` for one step; the contexts, behind the others, are not scaled."""
+    zero, one = np.float32(0.0), np.float32(1.0)
+    rows, width = currents.shape
+    ones, zeros = np.ones(width, np.float32), np.zeros(width, np.float32)
+    for row in range(first, last):
+        inside = row < rows
+        current = currents[row] if inside else contexts[row - rows]
+        factor, offset = (gains, offsets) if inside else (ones, zeros)
+        voltage, mean, spike = voltages[row], means[row], spikes[row]
+        for n in range(width):
+            entering = factor[n] * current[n] + offset[n]
+            before, fired, voltage[n] = lif_step(
+                voltage[n], entering, beta, gain, threshold, reset_amount, reset_to_zero
+            )
+            spike[n] = one if fired else zero
+            mean[n] += weight * (before - mean[n])
