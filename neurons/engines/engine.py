@@ -120,6 +120,20 @@ class CosineCrossEntropy(NamedTuple):
     grad_others: Tensor
 
 
+class Compared(NamedTuple):
+    """The cross-entropy of the cosines of rectified voltages, and its gradient.
+
+    Attributes:
+        scores: the scaled cosines, `[B, M]`.
+        losses: the cross-entropy of every sample, `[B]`.
+        grad: the gradient of the mean loss, `[B + M, F]`.
+    """
+
+    scores: Tensor
+    losses: Tensor
+    grad: Tensor
+
+
 class Engine(Protocol):
     """Runs layers, and the products that learning needs, on one kind of device.
 
@@ -260,4 +274,26 @@ class Engine(Protocol):
             columns: which of the others is right for every row, `[N]`.
             scale: factor of the cosines.
             smoothing: part of the target that is spread over all others.
+        """
+
+    def compare_rectified(
+        self, voltage: Tensor, samples: int, columns: Tensor, scale: float, smoothing: float
+    ) -> Compared:
+        """Compare the rectified voltages of samples and contexts, as `cosine_cross_entropy` does.
+
+        Args:
+            voltage: of the samples, then of the M contexts, `[B + M, F]`.
+            samples: B.
+            columns: the right context of every sample, `[B]`.
+            scale: factor of the cosines.
+            smoothing: part of the target that is spread over all contexts.
+        """
+
+    def scale_rows(self, product: Tensor, weight: Tensor, factors: Tensor) -> Tensor:
+        """Multiply the rows of a product in place; return their dot products with a weight's rows.
+
+        Args:
+            product: `[F, ...]`; the dot products are those before it changes.
+            weight: of the same shape.
+            factors: one for each row, `[F]`.
         """

@@ -12,6 +12,7 @@ from sigprop_snn.errors import SigpropError, UnknownNameError
 from sigprop_snn.neurons.base import Neuron, state_tensors
 from sigprop_snn.neurons.engines.dense import DenseSpikes
 from sigprop_snn.neurons.engines.engine import (
+    Compared,
     CosineCrossEntropy,
     Normaliser,
     Run,
@@ -228,6 +229,21 @@ class ReferenceEngine:
             losses = torch.where(inside, losses, torch.nan)
             grad_rows, grad_others = torch.autograd.grad(losses.mean(), (s, t))
         return CosineCrossEntropy(scores.detach(), losses.detach(), grad_rows, grad_others)
+
+    def compare_rectified(
+        self, voltage: Tensor, samples: int, columns: Tensor, scale: float, smoothing: float
+    ) -> Compared:
+        """Compare the rectified voltages of samples and contexts."""
+        rows, others = voltage[:samples].relu(), voltage[samples:].relu()
+        found = self.cosine_cross_entropy(rows, others, columns, scale, smoothing)
+        grad = torch.cat([found.grad_rows, found.grad_others]).mul_(voltage > 0)
+        return Compared(found.scores, found.losses, grad)
+
+    def scale_rows(self, product: Tensor, weight: Tensor, factors: Tensor) -> Tensor:
+        """Multiply rows in place; return their dot products with a weight's rows."""
+        dots: Tensor = torch.linalg.vecdot(product.flatten(1), weight.flatten(1))
+        product.mul_(factors.view(-1, *[1] * (product.dim() - 1)))
+        return dots
 
     def __repr__(self) -> str:
         return "ReferenceEngine()"

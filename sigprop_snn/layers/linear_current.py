@@ -201,8 +201,7 @@ def _gradients(
     scale = (norm.gain * unit).detach()
     # sum(grad * (W x + b)) follows from G, W and b, so the current is not needed.
     weight = layer.weight.detach().to(product)
-    grad_raw = factor * torch.linalg.vecdot(product.flatten(1), weight.flatten(1))
-    product.mul_((factor * scale).view(-1, *[1] * (product.dim() - 1)))
+    grad_raw = factor * engine.scale_rows(product, weight, factor * scale)
     _leave_out(product, scale * sums, current, mean_input)
     if layer.bias is not None:
         grad_raw = grad_raw + layer.bias.detach() * sums

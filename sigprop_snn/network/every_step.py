@@ -23,6 +23,7 @@ from sigprop_snn.losses.dot_product import DotProductLoss
 from sigprop_snn.losses.selection import Label
 from sigprop_snn.network.network import Network
 from sigprop_snn.network.past import Past
+from sigprop_snn.neurons.engines import engine_for
 from sigprop_snn.neurons.engines.plain import why_not_lif
 from sigprop_snn.neurons.state import State
 from sigprop_snn.rules.voltage import VoltageRule
@@ -82,7 +83,7 @@ class _Layer:
         """
         block, weight = self.block, past.count(1, window)
         assert past.mean is not None and past.inputs is not None
-        spikes = block.engine.advance(
+        spikes = engine_for(inputs.device).advance(
             self.current.layer, block.norm, block.neuron, inputs.flatten(1),
             past.state.voltage, past.mean, weight,
             contexts=None if len(inputs) == len(past.mean) else entry.contexts,
@@ -99,12 +100,10 @@ class _Layer:
         """
         assert past.mean is not None and past.inputs is not None and entry.targets is not None
         mean, trace, samples = past.mean, past.inputs, entry.samples
-        shown = mean.relu()
-        found = self.block.engine.cosine_cross_entropy(
-            shown[:samples], shown[samples:], entry.targets,
-            self.loss.scale, self.loss.label_smoothing,
-        )  # fmt: skip
-        grad = torch.cat([found.grad_rows, found.grad_others]).mul_(mean > 0)
+        found = engine_for(mean.device).compare_rectified(
+            mean, samples, entry.targets, self.loss.scale, self.loss.label_smoothing
+        )
+        grad = found.grad
         rows = len(trace.mean)
         learns = any(p is not None and p.requires_grad for p in self.parameters)
         if learns:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from sigprop_snn.neurons.base import Neuron
-from sigprop_snn.neurons.engines.cpu import surrogate
+from sigprop_snn.neurons.engines.cpu import learning, surrogate
 from sigprop_snn.neurons.engines.cpu.convolution import (
     SpikingConvolution,
     convolution_weight_gradient,
@@ -25,7 +25,7 @@ from sigprop_snn.neurons.engines.cpu.linear import (
     linear_weight_gradient,
 )
 from sigprop_snn.neurons.engines.cpu.spikes import PackedSpikes, pack, side_by_side
-from sigprop_snn.neurons.engines.engine import Normaliser, Run, Spikes
+from sigprop_snn.neurons.engines.engine import Compared, Normaliser, Run, Spikes
 from sigprop_snn.neurons.engines.fused import FusedEngine
 from sigprop_snn.neurons.engines.observed import WINDOW, observed
 from sigprop_snn.neurons.engines.plain import (
@@ -174,13 +174,12 @@ class CpuEngine(FusedEngine):
         observed_rows: int = 0,
     ) -> Tensor:
         """Run one step of a linear layer of LIF neurons, and return its spikes, `[N, F]`."""
-        arrays = [inputs, synapse.weight, voltage, mean]
-        arrays += [] if contexts is None else [contexts]
+        normalises = isinstance(normaliser, Normaliser)
+        arrays = (inputs, synapse.weight, voltage, mean, voltage if contexts is None else contexts)
         if (
             why_not_lif(neuron) is not None
-            or not isinstance(normaliser, nn.Identity | Normaliser)
-            or not all(_is_plain(array) for array in arrays)
-            or torch.compiler.is_compiling()
+            or not (normalises or type(normaliser) is nn.Identity)
+            or not _takes_step(*arrays)
         ):
             return super().advance(
                 synapse, normaliser, neuron, inputs, voltage, mean, weight,
@@ -190,7 +189,8 @@ class CpuEngine(FusedEngine):
         with torch.no_grad():
             current = torch.nn.functional.linear(inputs, synapse.weight, synapse.bias)
             scale = None
-            if isinstance(normaliser, Normaliser):
+            if normalises:
+                assert isinstance(normaliser, Normaliser)
                 if observed_rows:
                     normaliser.observe(current[:observed_rows])
                 scale = normaliser.scale(current)
@@ -219,6 +219,20 @@ class CpuEngine(FusedEngine):
                 (height, width), padding = synapse.kernel_size, _padding(synapse)
                 return convolution_weight_gradient(inputs, grad.float(), (height, width), padding)
         return super().weight_gradient(synapse, inputs, grad)
+
+    def compare_rectified(
+        self, voltage: Tensor, samples: int, columns: Tensor, scale: float, smoothing: float
+    ) -> Compared:
+        """Compare the rectified voltages of samples and contexts, row by row."""
+        if not _takes_step(voltage) or columns.dtype != torch.int64:
+            return super().compare_rectified(voltage, samples, columns, scale, smoothing)
+        return learning.compare_rectified(voltage, samples, columns, float(scale), float(smoothing))
+
+    def scale_rows(self, product: Tensor, weight: Tensor, factors: Tensor) -> Tensor:
+        """Multiply rows in place; return their dot products with a weight's rows."""
+        if not _takes_step(product, weight, factors):
+            return super().scale_rows(product, weight, factors)
+        return learning.scale_rows(product, weight, factors)
 
     def _packed(self, inputs: Tensor) -> PackedSpikes | None:
         """Return activity packed, or none where it is graded or too little."""
@@ -302,9 +316,11 @@ def _padding(layer: Weighted) -> tuple[int, int]:
     return above, beside
 
 
-def _is_plain(array: Tensor) -> bool:
-    """Return whether a kernel of one step takes a tensor."""
-    return array.dtype == torch.float32 and array.device.type == "cpu" and array.is_contiguous()
+def _takes_step(*arrays: Tensor) -> bool:
+    """Return whether the kernels of one time step take tensors."""
+    return not torch.compiler.is_compiling() and all(
+        array.dtype == torch.float32 and array.is_cpu and array.is_contiguous() for array in arrays
+    )
 
 
 def _is_activity(inputs: Tensor) -> bool:

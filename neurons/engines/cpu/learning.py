@@ -1,0 +1,107 @@
+"""What a layer learns from at one time step: its loss, and its gradient's scale, in one pass each."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sigprop_snn.neurons.engines.cpu.threads import Kernel, jitable_sum, run_kernel
+from sigprop_snn.neurons.engines.engine import Compared
+from sigprop_snn.neurons.engines.reference import FLOOR
+
+_MIN_ROWS = 32
+_COLUMNS = 800
+
+
+def scale_rows(product: Tensor, weight: Tensor, factors: Tensor) -> Tensor:
+    """Do what `Engine.scale_rows` does; all tensors are float32 and contiguous."""
+    dots = torch.empty(len(product))
+    arguments = (product.flatten(1), weight.flatten(1), factors, dots)
+    run_kernel(_scale_rows, arguments, len(product), min_chunk=_MIN_ROWS)
+    return dots
+
+
+def compare_rectified(
+    mean: Tensor, samples: int, columns: Tensor, scale: float, smoothing: float
+) -> Compared:
+    """Do what `Engine.compare_rectified` does; the voltages are float32 and contiguous."""
+    others = mean[samples:].relu()
+    inverse = torch.linalg.vector_norm(others, dim=1).clamp_(min=FLOOR).reciprocal_()
+    scores, weights, along = torch.empty(3, samples, len(others)).unbind()
+    losses, shown, grad = torch.empty(samples), torch.empty_like(mean[:samples]), torch.empty_like(mean)
+    arguments = (
+        mean, others, inverse, columns, scale, smoothing, scores, weights, along, losses, shown, grad,
+    )  # fmt: skip
+    run_kernel(_compare, arguments, samples, min_chunk=_MIN_ROWS)
+    of_others = weights.t() @ shown
+    of_others.addcmul_((along.sum(0) * inverse.square())[:, None], others, value=-1.0)
+    torch.mul(of_others, others > 0, out=grad[samples:])
+    return Compared(scores, losses, grad)
+
+
+@jitable_sum
+def _dot(one: Any, other: Any) -> Any:
+    """Return the dot product of two rows."""
+    total = np.float32(0.0)
+    for i in range(len(one)):
+        total += one[i] * other[i]
+    return total
+
+
+@Kernel
+def _scale_rows(
+    product: Any, weight: Any, factors: Any, dots: Any, first: int, last: int
+) -> None:
+    for row in range(first, last):
+        dots[row] = _dot(product[row], weight[row])
+        scaled = product[row]
+        for i in range(len(scaled)):
+            scaled[i] *= factors[row]
+
+
+@Kernel
+def _compare(
+    means: Any, others: Any, inverse: Any, columns: Any, scale: Any, smoothing: Any,
+    scores: Any, weights: Any, along: Any, losses: Any, shown: Any, grad: Any,
+    first: int, last: int,
+) -> None:  # fmt: skip
+    """Compare rows `first` to `last` with the others; see `neurons/engines/cosines.py`."""
+    count, width = others.shape
+    zero, one = np.float32(0.0), np.float32(1.0)
+    for row in range(first, last):
+        mean, seen, turned = means[row], shown[row], grad[row]
+        for i in range(width):
+            seen[i] = max(mean[i], zero)
+        own = one / max(np.sqrt(_dot(seen, seen)), np.float32(FLOOR))
+        largest = np.float32(-np.inf)
+        for m in range(count):
+            along[row, m] = _dot(seen, others[m]) * own * inverse[m]
+            scores[row, m] = scale * along[row, m]
+            largest = max(largest, scores[row, m])
+        total = zero
+        for m in range(count):
+            total += np.exp(scores[row, m] - largest)
+        loss, back, shift = zero, zero, largest + np.log(total)
+        for m in range(count):
+            odds = scores[row, m] - shift
+            target = smoothing / np.float32(count)
+            if m == columns[row]:
+                target += one - smoothing
+            loss -= target * odds
+            gradient = (np.exp(odds) - target) * scale / np.float32(len(scores))
+            weights[row, m] = gradient * own * inverse[m]
+            along[row, m] *= gradient
+            back += along[row, m]
+        losses[row] = loss if 0 <= columns[row] < count else np.float32(np.nan)
+        back *= own * own
+        for i in range(width):
+            turned[i] = -back * seen[i]
+        for m in range(0, count - 1, 2):
+            weight, other, weight2, other2 = weights[row, m], others[m], weights[row, m + 1], others[m + 1]
+            for i in range(width):
+                turned[i] += weight * other[i] + weight2 * other2[i]
+        for i in range(width):
+            turned[i] = turned[i] if seen[i] > zero else zero
