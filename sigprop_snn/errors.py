@@ -59,3 +59,7 @@ class RunStoppedError(Exception):
     def __init__(self, message: str, number: int) -> None:
         super().__init__(message)
         self.number = number
+
+
+class RankLostError(Exception):
+    """A process of a job has ended or does not answer. The message names its rank and the cause."""

@@ -21,6 +21,7 @@ from sigprop_snn import (
     analysis,
     comparison,
     data,
+    deploy,
     monitors,
     network,
     neurons,
@@ -39,6 +40,7 @@ PACKAGES = {
     "network": network,
     "rules": rules,
     "data": data,
+    "deploy": deploy,
     "training": training,
     "monitors": monitors,
     "analysis": analysis,
@@ -138,6 +140,7 @@ RIGHT: dict[str, dict[str, object]] = {
     },
     "network.learn_in_parts": {"update": None, "every": 2},
     "network.mlp": {"hidden": (5,)},
+    "network.nir_conv": {"shape": (1, 8, 8), "channels": (2,), "kernel": 3},
     "network.vgg": {"shape": (1, 8, 8), "layers": (2,)},
     "network.vgg8": {"shape": (1, 8, 8), "width": 0.01},
     "rules.Generator": {"sizes": (6, 5), "latents": 4},
@@ -151,6 +154,15 @@ RIGHT: dict[str, dict[str, object]] = {
     },
     "data.read_events": {"file": "events.npy"},
     "data.read_nmnist_file": {"file": "00001.bin"},
+    "deploy.Folded": {
+        "layers": lambda: {
+            "block1": deploy.FoldedLayer(nn.Linear(6, 5), sp.LIF(), nn.Identity())
+        },
+        "readout": lambda: sp.Readout(5, 3),
+    },
+    "deploy.from_nir": {"source": "network.nir"},
+    "deploy.write_nir": {"graph": lambda: deploy.to_nir(net()), "file": "a.nir"},
+    "deploy.FoldedLayer": {"synapse": nn.Linear(6, 5), "pool": nn.Identity()},
     "training.LocalOptimizers": {"make": sgd},
     "training.LocalSchedules": {"make": training.SCHEDULES["constant"], "batches": 3},
     "training.RunFolder": {"path": "run"},
@@ -218,7 +230,8 @@ RIGHT: dict[str, dict[str, object]] = {
 
 #: Functions whose right call needs what a test of arguments has not: a run, a file, a GPU.
 NEEDS_MORE = {
-    "comparison.compare", "data.read_events", "data.read_nmnist_file", "report.write_report",
+    "comparison.compare", "data.read_events", "data.read_nmnist_file", "deploy.from_nir",
+    "report.write_report",
     "training.GraphedStep", "training.load_checkpoint", "training.load_run", "training.resume",
     "training.train",
 }  # fmt: skip

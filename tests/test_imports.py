@@ -7,7 +7,10 @@ ROOT = Path(__file__).resolve().parent.parent
 PLACES = {"sigprop_snn.surrogates": "surrogates", "sigprop_snn.neurons": "neurons"}
 
 # A package may import those before it; the facades of packages (`__init__.py`) are left out.
-ORDER = ["surrogates", "neurons", "losses", "signals", "layers", "rules", "network"]
+ORDER = [
+    "surrogates", "neurons", "losses", "signals", "layers", "rules", "network", "deploy", "training",
+    "parallel",
+]  # fmt: skip
 
 
 def modules() -> dict[str, Path]:

@@ -12,6 +12,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from sigprop_snn.shard import current_shard
+
 WINDOW = 4  # steps
 _WINDOWS = 32  # observed of a batch, where there are more
 _WINDOWS_OF_MAPS = 24  # fewer of feature maps: each has many positions
@@ -39,11 +41,11 @@ class Observed(NamedTuple):
         return flat if self.inside is None else flat[self.inside]
 
 
-@functools.lru_cache(maxsize=64)
 def observed(steps: int, rows: int, *, maps: bool, device: torch.device | None = None) -> Observed:
     """Return all windows where there are few, else whole ones, spread over steps and rows.
 
-    The result is shared between calls: do not change it.
+    In a shard they are those of the whole batch that this process has, which may be none. The
+    result is shared between calls: do not change it.
 
     Args:
         steps: T.
@@ -51,6 +53,27 @@ def observed(steps: int, rows: int, *, maps: bool, device: torch.device | None =
         maps: whether the currents are feature maps.
         device: where the currents are; the CPU if not given.
     """
+    shard = current_shard()
+    if shard is None:
+        return _observed(steps, rows, maps, device)
+    return _of_shard(steps, shard.total, maps, device, shard.first, rows)
+
+
+@functools.lru_cache(maxsize=64)
+def _of_shard(
+    steps: int, total: int, maps: bool, device: torch.device | None, first: int, rows: int
+) -> Observed:
+    """Return the windows of the rows `first` to `first + rows`, with rows from 0."""
+    every = _observed(steps, total, maps, device)
+    here = (every.rows >= first) & (every.rows < first + rows)
+    windows = every.windows[here]
+    at = WINDOW * windows + torch.arange(WINDOW, device=windows.device)[:, None]
+    inside = None if every.inside is None else (at < steps).flatten().nonzero().squeeze(1)
+    return Observed(every.rows[here] - first, windows, every.steps[:, here], inside)
+
+
+@functools.lru_cache(maxsize=64)
+def _observed(steps: int, rows: int, maps: bool, device: torch.device | None) -> Observed:
     most = _WINDOWS_OF_MAPS if maps else _WINDOWS
     count, whole = -(-steps // WINDOW), steps // WINDOW
     if rows * count <= most:

@@ -20,6 +20,7 @@ from sigprop_snn.neurons.engines import Engine, Run, Spikes, engine_for, plain_s
 from sigprop_snn.neurons.engines.reference import check_contexts, observe
 from sigprop_snn.neurons.snntorch_adapter import is_snntorch, wrapped
 from sigprop_snn.neurons.stepwise import is_constant, stepwise
+from sigprop_snn.shard import mean_over_batch
 
 _AFFINE = (
     nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d,
@@ -174,15 +175,19 @@ class Block(nn.Module):
         last = layers[-1] if layers else None
         return last.out_channels if isinstance(last, nn.Conv2d) else None
 
-    def mean_input(self, row: Tensor) -> Tensor | None:
+    def mean_input(self, row: Tensor, rows: int) -> Tensor | None:
         """Return what a centred block subtracts from every row; none if it is not centred.
 
         Args:
-            row: the mean row of the batch's inputs or traces, `[...]`. A running mean takes it in
-                while the block is in training.
+            row: the mean row of the inputs or traces, `[...]`. A running mean takes it in while
+                the block is in training.
+            rows: number of rows that it is the mean of.
         """
-        if not self.centred or self.input_mean is None:
-            return row if self.centred else None
+        if not self.centred:
+            return None
+        row = mean_over_batch(row, rows)
+        if self.input_mean is None:
+            return row
         if self.training:
             self.input_mean.observe(row.detach())
         return self.input_mean.row(row)

@@ -204,7 +204,8 @@ class ClosedForm:
         mean_input = None
         if self.block.centred:
             rows = inputs.rows(0, observed) if observed else inputs
-            mean_input = self.block.mean_input(rows.count().mean(0) / inputs.shape[0])
+            mean_row = rows.count().mean(0) / inputs.shape[0]
+            mean_input = self.block.mean_input(mean_row, rows.shape[1])
         current = self.current.attach(inputs, current, mean_input=mean_input)
         return ran, _surrogate_mean(self.block.neuron, current, contexts, ran)
 
@@ -214,7 +215,8 @@ def _current(block: Block, inputs: Tensor, contexts: Tensor | None, observed: in
     current = block.current(inputs, contexts=contexts, observed_rows=observed)
     if not block.centred:
         return current
-    mean_input = block.mean_input(inputs[:, : observed or None].detach().mean((0, 1)))
+    rows = inputs[:, : observed or None].detach()
+    mean_input = block.mean_input(rows.mean((0, 1)), rows.shape[1])
     assert mean_input is not None  # the block is centred
     return with_gradient_of(stepwise(block.static_current, inputs - mean_input), current.detach())
 
@@ -242,7 +244,9 @@ def voltage_from_trace(
         samples: how many of the first rows give the mean trace of a centred block.
     """
     voltage = voltage.detach()
-    mean_input = block.mean_input(trace[:samples].detach().mean(0)) if block.centred else None
+    mean_input = None
+    if block.centred:
+        mean_input = block.mean_input(trace[:samples].detach().mean(0), samples)
     current = None if trace.requires_grad else LinearCurrent.of(block.synapse, block.norm)
     if current is not None:
         trace = trace if trace.dtype == torch.float64 else trace.float()

@@ -57,10 +57,6 @@ def layer_pass(
 ) -> Iterator[Layer[Activity]]:
     """Pass an input through blocks, from the first to the last.
 
-    A block runs when the caller asks for it, so a caller can update each block before the next
-    one runs, and can stop. Once the next block is asked for, only outputs that a later block
-    receives are kept here. Forward hooks of a block and of its neuron fire; see `Block`.
-
     Args:
         blocks: the blocks by name, in order.
         signal: the network's signal, to check the first block against.
@@ -68,18 +64,42 @@ def layer_pass(
         respond: runs a block; returns its response, and its output behind its pool.
 
     Raises:
+        SigpropError: as in `section_pass`.
+    """
+    blocks = list(blocks)
+    return section_pass(blocks, signal, Kept(sources_by_name(blocks), inputs), respond)
+
+
+def section_pass(
+    blocks: Iterable[tuple[str, Block]],
+    signal: Signal,
+    kept: Kept[Activity],
+    respond: Callable[[str, Block, Activity], tuple[Response, Activity]],
+) -> Iterator[Layer[Activity]]:
+    """Pass what is kept through neighbouring blocks of a network.
+
+    A block runs when the caller asks for it, so a caller can update each block before the next
+    one runs, and can stop. Once the next block is asked for, only outputs that a later block
+    receives are kept. Forward hooks of a block and of its neuron fire; see `Block`.
+
+    Args:
+        blocks: the blocks by name, in order.
+        signal: the network's signal, to check the first block against.
+        kept: what the blocks receive; after the pass, what the blocks behind them receive.
+        respond: runs a block; returns its response, and its output behind its pool.
+
+    Raises:
         SigpropError: if the input does not fit the first block, or drives it out of range; if
             the outputs that a block receives can't be joined, or don't fit the block.
     """
-    blocks = list(blocks)
-    kept: Kept[Activity] = Kept(sources_by_name(blocks), inputs)
-    for index, (name, block) in enumerate(blocks):
+    for name, block in blocks:
+        first = kept.is_first(name)
         parts = kept.take(name)
         inputs = joined_input(name, block, parts)
-        with fits(inputs.shape, first=index == 0, joins=name if len(parts) > 1 else None):
+        with fits(inputs.shape, first=first, joins=name if len(parts) > 1 else None):
             del parts
             response, sent = respond(name, block, inputs)
-        if index == 0:
+        if first:
             check_first(inputs.shape, response.run, signal)
         fire(f"the neuron of {name}", block.neuron, (), response.run.spikes)
         fire(name, block, (inputs,), sent)

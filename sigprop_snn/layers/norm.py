@@ -17,6 +17,7 @@ from sigprop_snn.arguments import number, whole
 from sigprop_snn.errors import SigpropError
 from sigprop_snn.neurons.engines import Scale
 from sigprop_snn.neurons.engines.late import refuse_if
+from sigprop_snn.shard import mean_over_batch
 
 _FLOOR = 1e-6  # avoids division by zero in a silent layer
 
@@ -53,7 +54,8 @@ class RunningScale(nn.Module):
         """Update the running mean square with currents `[T, N, C, ...]` or `[N, C, ...]`."""
         wide = torch.promote_types(current.dtype, torch.float32)  # a sum may overflow float16
         norm = torch.linalg.vector_norm(current.detach(), dtype=wide)
-        mean_square = (norm.square() / current.numel()).to(self.mean_square)
+        mean_square = norm.square() / max(1, current.numel())
+        mean_square = mean_over_batch(mean_square, current.numel()).to(self.mean_square)
         refuse_if(
             lambda: ~torch.isfinite(mean_square),
             lambda: _not_finite("mean square"),
@@ -154,7 +156,8 @@ class RunningNorm(nn.Module):
 
     def observe(self, current: Tensor) -> None:
         """Update the running statistics with a batch's current `[N, C, ...]`."""
-        mean, variance = _channel_figures(current.detach())
+        mean, square = mean_over_batch(_channel_figures(current.detach()), len(current))
+        variance = (square - mean.square()).clamp(min=0)
         refuse_if(
             lambda: ~torch.isfinite(variance).all(),
             lambda: _not_finite("variance"),
@@ -182,19 +185,20 @@ class RunningNorm(nn.Module):
         return (self.variance + _FLOOR).rsqrt()
 
 
-def _channel_figures(current: Tensor) -> tuple[Tensor, Tensor]:
-    """Return mean and variance of every channel of `[N, C, ...]`."""
+def _channel_figures(current: Tensor) -> Tensor:
+    """Return mean and mean square of every channel of `[N, C, ...]`, `[2, C]`."""
     wide = torch.promote_types(current.dtype, torch.float32)  # a sum may overflow float16
+    if not len(current):  # a shard of a batch without an observed row
+        return current.new_zeros(2, current.shape[1], dtype=wide)
     if current.dim() == 4 and current.is_contiguous(memory_format=torch.channels_last):
         lines = current.movedim(1, -1).flatten(2).flatten(0, 1).to(wide)  # one row per position
         sums = (each.sum(0).view(-1, current.shape[1]).sum(0) for each in (lines, lines.square()))
-        mean, square = (each * current.shape[1] / current.numel() for each in sums)
-        return mean, (square - mean.square()).clamp(min=0)
+        return torch.stack([each * current.shape[1] / current.numel() for each in sums])
     flat = current.flatten(2) if current.dim() > 2 else current[:, :, None]
     # Sums of squares per row: much faster than a variance over axes that are not adjacent.
     mean = flat.mean(2, dtype=wide).mean(0)
     square = torch.linalg.vector_norm(flat, dim=2, dtype=wide).square().mean(0) / flat.shape[2]
-    return mean, (square - mean.square()).clamp(min=0)
+    return torch.stack([mean, square])
 
 
 def _not_finite(figure: str) -> SigpropError:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -199,6 +199,21 @@ class Reading:
             assert self._readout is not None
             self._traces[name] = self._readout.read(sent)
             self._steps = sent.shape[0]
+
+    @property
+    def traces(self) -> dict[str, Tensor]:
+        """The mean traces `[N, K]` so far, by the name of the block."""
+        return {name: trace for name, trace in self._traces.items() if trace is not None}
+
+    def restore(self, traces: Mapping[str, Tensor], steps: int) -> None:
+        """Take the traces of a pass that another process began.
+
+        Args:
+            traces: what `traces` returned there.
+            steps: T.
+        """
+        self._traces.update(traces)
+        self._steps = steps
 
     def scores(self) -> Tensor:
         """Return the readout's mean voltages `[N, C]`, at the end of the pass."""

@@ -9,13 +9,16 @@ from typing import ClassVar, Protocol
 import torch
 from torch import Tensor, nn
 
+from sigprop_snn.errors import SigpropError
 from sigprop_snn.layers.block import Block
 from sigprop_snn.layers.contracts import Learned, Needs, Stage, Update
 from sigprop_snn.layers.layer_pass import plain_pass
 from sigprop_snn.layers.readout import Readout
+from sigprop_snn.layers.section import Section
 from sigprop_snn.losses.base import LocalLoss
+from sigprop_snn.neurons.engines import Spikes
 from sigprop_snn.predict import Predict
-from sigprop_snn.signals.base import Signal
+from sigprop_snn.signals.base import Entry, Signal
 
 
 class LearningNetwork(Protocol):
@@ -64,12 +67,15 @@ class Rule(ABC):
             sends the readout's error to the blocks needs a plain readout of the last block.
         leaves: the parts of the network that it gives no gradient by design, as the names of their
             attributes: "signal", "norm".
+        forward_only: whether no block waits for a later one, so that blocks can learn in different
+            processes. The rule then has `section_stages`.
     """
 
     needs: ClassVar[Needs] = Needs()
     row_only: ClassVar[bool] = False
     reads_blocks: ClassVar[bool] = False
     leaves: ClassVar[tuple[str, ...]] = ("signal",)
+    forward_only: ClassVar[bool] = False
 
     @abstractmethod
     def learn(
@@ -104,6 +110,24 @@ class Rule(ABC):
             with torch.no_grad():
                 scores = network.readout(sent)
             yield Stage("readout", scores, None, None, labels)
+
+    def section_stages(
+        self, network: LearningNetwork, entry: Entry, section: Section[Spikes]
+    ) -> Iterator[Stage]:
+        """Pass a batch through a section of the network; yield its stages, with their losses.
+
+        Args:
+            network: the network that this rule belongs to.
+            entry: what entered the first block, with targets; in later sections without the rows.
+            section: the blocks that run here, with what they receive.
+
+        Raises:
+            SigpropError: if the rule is not forward-only.
+        """
+        raise SigpropError(
+            f"{type(self).__name__} has no passes through a part of the network; expected a rule "
+            "of signal propagation"
+        )
 
     def local_parameters(self) -> dict[str, list[nn.Parameter]]:
         """Return the rule's own parameters that learn, by the layer that they learn with."""

@@ -143,6 +143,31 @@ class Kept(Generic[_Activity]):
         self._last = {source: name for name, of in received.items() for source in of}
         self._kept = {INPUT: inputs}
 
+    @classmethod
+    def between(
+        cls, received: Mapping[str, tuple[str, ...]], sent: Mapping[str, _Activity]
+    ) -> Kept[_Activity]:
+        """Return what is kept between two blocks, in the middle of a pass.
+
+        Args:
+            received: what every block receives.
+            sent: what the blocks below have sent and a later block receives, by name.
+        """
+        kept: Kept[_Activity] = cls.__new__(cls)
+        kept._received = received
+        kept._last = {source: name for name, of in received.items() for source in of}
+        kept._kept = dict(sent)
+        return kept
+
+    @property
+    def waiting(self) -> dict[str, _Activity]:
+        """What blocks have sent and a later block receives, by name."""
+        return dict(self._kept)
+
+    def is_first(self, name: str) -> bool:
+        """Return whether a block receives the network's input."""
+        return self._received[name] == (INPUT,)
+
     def take(self, name: str) -> list[_Activity]:
         """Return what a block receives, and forget what no later block does."""
         parts = [self._kept[source] for source in self._received[name]]

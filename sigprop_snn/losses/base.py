@@ -49,6 +49,15 @@ class LocalLoss(ABC):
         """Whether targets are chosen by comparing the shared contexts."""
         return False
 
+    @property
+    def needs_batch(self) -> bool:
+        """Whether the loss of a sample depends on the other samples of the batch.
+
+        Processes that share a batch then gather its rows. A subclass that compares samples in
+        `scores` or `loss` returns True.
+        """
+        return type(self).compare_samples is not LocalLoss.compare_samples
+
     @abstractmethod
     def scores(self, samples: Tensor, contexts: Tensor) -> Tensor:
         """Return the score of each sample for each context; higher means more similar.
@@ -185,6 +194,11 @@ class WeightedSum(LocalLoss):
     def compares_contexts(self) -> bool:
         """Whether targets are chosen by comparing the shared contexts."""
         return self.has_scores and self._first.loss.compares_contexts
+
+    @property
+    def needs_batch(self) -> bool:
+        """Whether a term depends on the other samples of the batch."""
+        return any(term.loss.needs_batch for term in self.terms)
 
     def scores(self, samples: Tensor, contexts: Tensor) -> Tensor:
         """Return the scores of the first term that has scores."""

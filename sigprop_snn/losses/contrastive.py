@@ -37,6 +37,11 @@ class ContrastiveLoss(LocalLoss):
     def __post_init__(self) -> None:
         check_scale(self, self.scale, self.grid)
 
+    @property
+    def needs_batch(self) -> bool:
+        """Whether the loss of a sample depends on the other samples: contexts seek theirs."""
+        return True
+
     def scores(self, samples: Tensor, contexts: Tensor) -> Tensor:
         """Return the scaled cosines."""
         h, t, _ = streams(samples, contexts, self.grid, centred=self.centred)

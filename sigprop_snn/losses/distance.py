@@ -44,6 +44,11 @@ class L2Loss(LocalLoss):
     def __post_init__(self) -> None:
         check_scale(self, self.scale, self.grid)
 
+    @property
+    def needs_batch(self) -> bool:
+        """Whether the streams are divided by the batch's root mean square."""
+        return self.normalise
+
     def scores(self, samples: Tensor, contexts: Tensor) -> Tensor:
         """Return the scaled negative distances."""
         h, t, _ = streams(samples, contexts, self.grid)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from sigprop_snn.arguments import number, one_of, truth
 from sigprop_snn.losses.base import Compared, LocalLoss, check_scale
-from sigprop_snn.losses.selection import SELECTIONS, Label, Selection
+from sigprop_snn.losses.selection import SELECTIONS, Label, Selection, TopSamples
 from sigprop_snn.losses.similarity import (
     cosine_cross_entropy,
     cosines,
@@ -72,6 +72,11 @@ class DotProductLoss(LocalLoss):
     def compares_contexts(self) -> bool:
         """Whether targets are chosen by comparing the shared contexts."""
         return not isinstance(self.select, Label)
+
+    @property
+    def needs_batch(self) -> bool:
+        """Whether sizes or targets are those of the batch."""
+        return self.normalise == "batch" or isinstance(self.select, TopSamples)
 
     def scores(self, samples: Tensor, contexts: Tensor) -> Tensor:
         """Return the scaled products."""

@@ -161,6 +161,15 @@ def as_constant(values: Tensor) -> Tensor:
     return values.clone() if values.is_inference() else values.detach()
 
 
+def as_targets(labels: Tensor, classes: int) -> Tensor:
+    """Return labels of classes as int64, and other targets as they are."""
+    if labels.is_floating_point():
+        return labels
+    labels = labels.long()
+    # The error for a wrong label comes later there, and until then the label must not break CUDA.
+    return labels if labels.device.type == "cpu" else labels.clamp(0, classes - 1)
+
+
 def as_weights(network: nn.Module, inputs: Tensor) -> Tensor:
     """Return inputs in the dtype of a network's weights; under autocast only whole numbers change.
 

@@ -24,6 +24,7 @@ from sigprop_snn.losses.catalogue import default_loss
 from sigprop_snn.network.checks import (
     Reached,
     as_constant,
+    as_targets,
     as_weights,
     check_inputs,
     check_labels,
@@ -197,7 +198,7 @@ class Network(nn.Module):
         """
         self.check_batch(inputs, labels)
         with self.learning(update) as call:
-            targets = _as_targets(as_constant(labels), self.signal.classes)
+            targets = as_targets(as_constant(labels), self.signal.classes)
             return self.rule.learn(self, self.entering(inputs), targets, call)
 
     @contextmanager
@@ -258,7 +259,7 @@ class Network(nn.Module):
             labels = labels.to(device)
             yield (
                 as_weights(self, to_device(inputs, device)),
-                _as_targets(labels, self.signal.classes),
+                as_targets(labels, self.signal.classes),
             )
 
     def stages(
@@ -275,7 +276,7 @@ class Network(nn.Module):
             yield from self.rule.stages(self, self.entering(inputs), record=record)
             return
         self.check_batch(inputs, labels)
-        labels = _as_targets(as_constant(labels), self.signal.classes)
+        labels = as_targets(as_constant(labels), self.signal.classes)
         check_made_outside_inference(self)
         if torch.is_inference_mode_enabled():
             raise SigpropError(
@@ -530,11 +531,3 @@ def _chosen(layer: str, found: Mapping[str, Tensor], names: tuple[str, ...]) -> 
 def _with_gradients(stages: Iterator[Stage]) -> Iterator[Stage]:
     """Make every stage with gradients; the caller's mode returns between two stages."""
     yield from stages
-
-
-def _as_targets(labels: Tensor, classes: int) -> Tensor:
-    if labels.is_floating_point():
-        return labels
-    labels = labels.long()
-    # The error for a wrong label comes later there, and until then the label must not break CUDA.
-    return labels if labels.device.type == "cpu" else labels.clamp(0, classes - 1)

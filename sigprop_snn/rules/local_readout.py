@@ -17,6 +17,7 @@ from sigprop_snn.layers.rule import LearningNetwork, Rule
 from sigprop_snn.rules.passes import check_blocks, every_step, layer_graphs, one_hot_targets
 from sigprop_snn.rules.signal_propagation import learn_by_stages
 from sigprop_snn.shapes import Layout
+from sigprop_snn.shard import current_shard
 
 LocalError = Literal["cross-entropy", "squared"]
 LOCAL_ERRORS: tuple[LocalError, ...] = ("cross-entropy", "squared")
@@ -130,5 +131,8 @@ def similarity(network: LearningNetwork, name: str, sent: Tensor, labels: Tensor
     """
     loss = network.loss_of(dict(network.named_blocks())[name])
     classes = network.signal.classes
-    found = loss.compare_samples(sent.mean(0), labels, classes, network.loss_head(name))
+    samples, shard = sent.mean(0), current_shard()
+    if shard is not None and loss.needs_batch:
+        samples, labels = shard.gather(samples), shard.gather(labels)
+    found = loss.compare_samples(samples, labels, classes, network.loss_head(name))
     return 0.0 if found is None else found

@@ -17,13 +17,15 @@ from torch import Tensor
 from sigprop_snn.arguments import refused
 from sigprop_snn.layers.block import Block, LayerRule
 from sigprop_snn.layers.contracts import LayerReport, Learned, Response, Stage, Update
-from sigprop_snn.layers.layer_pass import Layer, as_spikes, layer_pass
+from sigprop_snn.layers.layer_pass import Layer, as_spikes, section_pass
 from sigprop_snn.layers.prediction import above_neutral
-from sigprop_snn.layers.readout import READOUT, Reading
+from sigprop_snn.layers.readout import READOUT
 from sigprop_snn.layers.rule import LearningNetwork, Rule
 from sigprop_snn.layers.scoring import hits
+from sigprop_snn.layers.section import Section
 from sigprop_snn.neurons.engines import Spikes
 from sigprop_snn.predict import BY_LAST_BLOCK
+from sigprop_snn.shard import current_shard
 from sigprop_snn.signals.base import Entry
 
 
@@ -40,6 +42,7 @@ class SignalPropagation(Rule):
 
     reads_blocks: ClassVar[bool] = True
     leaves: ClassVar[tuple[str, ...]] = ()
+    forward_only: ClassVar[bool] = True
 
     layer_rule: LayerRule
 
@@ -67,6 +70,12 @@ class SignalPropagation(Rule):
             network, entry, self.layer_rule, learn=labels is not None, record=record
         )
 
+    def section_stages(
+        self, network: LearningNetwork, entry: Entry, section: Section[Spikes]
+    ) -> Iterator[Stage]:
+        """Pass both streams through a section of the network."""
+        yield from two_streams(network, entry, self.layer_rule, learn=True, section=section)
+
 
 def two_streams(
     network: LearningNetwork,
@@ -75,6 +84,7 @@ def two_streams(
     *,
     learn: bool,
     record: tuple[str, ...] = (),
+    section: Section[Spikes] | None = None,
 ) -> Iterator[Stage]:
     """Pass both streams through and yield every layer's stage.
 
@@ -84,7 +94,11 @@ def two_streams(
         layer_rule: the rule for blocks without a rule.
         learn: whether the losses have a gradient and the normalisers observe the rows.
         record: names of the values to record at every step.
+        section: the blocks to pass through; all if not given.
     """
+    blocks = list(network.named_blocks())
+    if section is None:
+        section = Section.whole(blocks, network.readout, as_spikes(entry.inputs))
 
     def respond(name: str, block: Block, inputs: Spikes) -> tuple[Response, Spikes]:
         rule = block.rule if block.rule is not None else layer_rule
@@ -98,15 +112,13 @@ def two_streams(
         )
         return response, response.run.spikes.pooled(block.pool)
 
-    inputs = as_spikes(entry.inputs)
-    reading = Reading(network.readout, network.named_blocks())
-    for layer in layer_pass(network.named_blocks(), network.signal, inputs, respond):
+    for layer in section_pass(section.of(blocks), network.signal, section.kept, respond):
         yield compared(network, layer, entry)
-        reading.add(layer.name, layer.sent)
+        section.reading.add(layer.name, layer.sent)
         del layer  # free its graph before the next layer runs
-    if network.readout is not None and entry.samples:
+    if network.readout is not None and entry.samples and section.ends:
         # Read out all rows, then slice: slicing the batch first would copy every step.
-        scores = reading.scores()[: entry.samples]
+        scores = section.reading.scores()[: entry.samples]
         answers = entry.answers
         loss = network.readout.loss(scores, answers) if answers is not None else None
         yield Stage(READOUT, scores, loss, None, answers)
@@ -115,6 +127,7 @@ def two_streams(
 def compared(network: LearningNetwork, layer: Layer[Spikes], entry: Entry) -> Stage:
     """Return the stage of one block from the representations of both streams."""
     local = network.loss_of(layer.block)
+    shard = current_shard() if local.needs_batch else None
     name, response = layer.name, layer.response
     both = response.representation
     assert both is not None
@@ -133,18 +146,23 @@ def compared(network: LearningNetwork, layer: Layer[Spikes], entry: Entry) -> St
     incoming = None
     if local.compares_contexts and name != "block1" and not entry.contexts_per_sample:
         incoming = layer.inputs.rows(entry.samples).dense()
-    targets = local.targets(entry.targets, incoming)
+    # The columns of separate contexts tell right from wrong, not the classes.
+    separate = entry.contexts_per_sample > 0
+    columns = network.signal.classes if separate else len(contexts)
+    right, labels = entry.targets, entry.answers if separate else entry.targets
+    assert labels is not None
+    if shard is not None:
+        samples, right, labels = (shard.gather(each) for each in (samples, right, labels))
+        contexts = shard.gather(contexts) if separate else contexts
+    targets = local.targets(right, incoming)
     scores, loss = local.compare(samples, contexts, targets)
     if network.predict == "neutral":
         scores = above_neutral(scores, local, samples, contexts)
-    # The columns of separate contexts tell right from wrong, not the classes.
-    separate = entry.contexts_per_sample > 0
-    labels = entry.answers if separate else entry.targets
-    assert labels is not None
-    columns = network.signal.classes if separate else len(contexts)
     among = local.compare_samples(samples, labels, columns, network.loss_head(name))
     if among is not None:
         loss = loss + among
+    if shard is not None:
+        scores = shard.own(scores)
     return Stage(name, scores, loss, response, entry.targets)
 
 
@@ -185,22 +203,68 @@ def report(network: LearningNetwork, stages: Iterable[Stage]) -> Learned:
         network: the network.
         stages: the stages of the pass, each with scores and a loss.
     """
+    votes = Votes()
+    reports = report_layers(stages, votes)
+    return Learned(reports, *votes.result(network))
+
+
+def learn_layers(stages: Iterable[Stage], update: Update | None, votes: Votes) -> list[LayerReport]:
+    """Let layers learn as in `learn_by_stages`, and return their reports.
+
+    Args:
+        stages: the stages of a pass with labels.
+        update: called with the name of every layer.
+        votes: receives the scores of every layer.
+    """
+    return report_layers(learning_stages(stages, update), votes)
+
+
+def report_layers(stages: Iterable[Stage], votes: Votes) -> list[LayerReport]:
+    """Return the reports of layers that have learned.
+
+    Args:
+        stages: their stages.
+        votes: receives the scores of every layer.
+    """
     reports: list[LayerReport] = []
-    right: dict[str, Tensor] = {}
-    by_layer: dict[str, Tensor] = {}
-    targets: dict[str, Tensor] = {}
     for stage in stages:
         assert stage.loss is not None and stage.scores is not None  # labels were given
         assert stage.targets is not None
-        scores = by_layer[stage.name] = stage.scores.detach()
-        right[stage.name] = hits(scores, stage.targets)
-        reports.append(LayerReport(stage.name, stage.loss.detach(), right[stage.name]))
-        targets[stage.name] = stage.targets
-        last = stage.name
+        votes.add(stage.name, stage.scores.detach(), stage.targets)
+        reports.append(LayerReport(stage.name, stage.loss.detach(), votes.right[stage.name]))
         del stage  # free the layer's graph before the next layer runs
-    name = f"block{len(network.blocks)}" if network.predict in BY_LAST_BLOCK else last
-    # Only layers whose columns mean the same as the predicting layer's may vote.
-    voting = [n for n, of in targets.items() if of is targets[name] or of.is_floating_point()]
-    scores = network.predicted({n: by_layer[n] for n in voting})
-    counted = scores is by_layer[name]
-    return Learned(reports, scores, right[name] if counted else hits(scores, targets[name]))
+    return reports
+
+
+class Votes:
+    """The layers' scores in a learning pass, from which the network's own come.
+
+    Attributes:
+        scores: the scores by layer, `[B, C]`.
+        targets: the targets that each layer's scores were compared with.
+        right: how many samples each layer got right.
+    """
+
+    def __init__(self) -> None:
+        self.scores: dict[str, Tensor] = {}
+        self.targets: dict[str, Tensor] = {}
+        self.right: dict[str, Tensor] = {}
+
+    def add(self, name: str, scores: Tensor, targets: Tensor) -> None:
+        """Take the scores of a layer."""
+        self.scores[name] = scores
+        self.targets[name] = targets
+        self.right[name] = hits(scores, targets)
+
+    def result(self, network: LearningNetwork) -> tuple[Tensor, Tensor]:
+        """Return the network's scores `[B, C]`, and how many samples it got right."""
+        *_, last = self.scores
+        name = f"block{len(network.blocks)}" if network.predict in BY_LAST_BLOCK else last
+        # Only layers whose columns mean the same as the predicting layer's may vote.
+        voting = [
+            n for n, of in self.targets.items()
+            if of is self.targets[name] or of.is_floating_point()
+        ]  # fmt: skip
+        scores = network.predicted({n: self.scores[n] for n in voting})
+        counted = scores is self.scores[name]
+        return scores, self.right[name] if counted else hits(scores, self.targets[name])

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sigprop_snn.arguments import axes, not_negative, positive, truth, whole
+from sigprop_snn.shard import current_shard
 from sigprop_snn.signals.base import Entry, Signal, as_current, check_sizes, drawn_weights
 
 
@@ -115,10 +116,16 @@ class ConditionedContext(Signal):
         """
         made = torch.Generator().manual_seed(int(self.draws))
         self.draws += 1
-        rank = torch.rand(len(labels), self.classes, generator=made).to(labels.device)
+        shard = current_shard()
+        rows = len(labels) if shard is None else shard.total
+        drawn = torch.rand(rows, self.classes, generator=made)
+        order = torch.rand(rows, self.wrong + 1, generator=made)
+        if shard is not None:
+            drawn, order = shard.own(drawn), shard.own(order)
+        rank = drawn.to(labels.device)
         rank[torch.arange(len(labels), device=labels.device), labels] = -1.0  # always kept
         met = rank.argsort(dim=1)[:, : self.wrong + 1]
-        order = torch.rand(met.shape, generator=made).argsort(dim=1).to(labels.device)
+        order = order.argsort(dim=1).to(labels.device)
         return met.gather(1, order)
 
 

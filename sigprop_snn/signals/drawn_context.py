@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from sigprop_snn.arguments import axes, one_of, positive, truth, whole
 from sigprop_snn.neurons.stepwise import with_contexts
+from sigprop_snn.shard import current_shard
 from sigprop_snn.signals.base import Entry, Signal, check_sizes
 
 Pictures = Literal["drawn", "random", "mean"]
@@ -106,6 +107,9 @@ class DrawnContext(Signal):
         """Update the running means of the classes with samples `[B, ...]`."""
         counts = torch.bincount(labels, minlength=self.classes).to(self.seen)
         totals = torch.zeros_like(self.picture).index_add_(0, labels, samples.to(self.picture))
+        shard = current_shard()
+        if shard is not None:
+            counts, totals = shard.add(counts), shard.add(totals)
         self.seen += counts
         shape = (-1, *[1] * (totals.dim() - 1))
         change = totals - counts.view(shape) * self.picture

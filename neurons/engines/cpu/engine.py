@@ -155,8 +155,11 @@ class CpuEngine(FusedEngine):
                 if observed_rows:
                     maps = len(spiking.current_shape) > 1
                     windows = observed(spikes.shape[0], observed_rows, maps=maps)
-                    currents = spiking.currents_at(windows.rows, windows.windows)
-                    normaliser.observe(windows.existing(currents))
+                    if len(windows.rows):
+                        currents = spiking.currents_at(windows.rows, windows.windows)
+                        normaliser.observe(windows.existing(currents))
+                    else:  # another process has them all
+                        normaliser.observe(torch.empty(0, *spiking.current_shape))
                 scale = normaliser.scale(plain.layer.weight[:1])
             return spiking.run(neuron, contexts=contexts, scale=scale, record=record)
 

@@ -1,0 +1,131 @@
+"""Activity as bytes, for another process: spikes as bits, other numbers as they are.
+
+What is unpacked equals what was packed, also in the order of its numbers in memory, so that sums
+over it are equal to the bit.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from sigprop_snn.neurons.engines.choice import engine_for
+from sigprop_snn.neurons.engines.dense import DenseSpikes
+from sigprop_snn.neurons.engines.engine import Spikes
+from sigprop_snn.neurons.stepwise import is_constant
+
+_NUMBERS, _BITS, _WINDOWS = range(3)  # forms
+_DTYPES = (
+    torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.int64, torch.int32,
+    torch.int16, torch.uint8, torch.bool,
+)  # fmt: skip
+
+
+class Parcel(NamedTuple):
+    """A tensor or spikes as bytes.
+
+    Attributes:
+        words: how to unpack it, whole numbers.
+        data: the bytes, uint8 `[S]`.
+    """
+
+    words: tuple[int, ...]
+    data: Tensor
+
+
+def pack_tensor(values: Tensor) -> Parcel:
+    """Return a tensor without its gradient. One of only 0 and 1 takes a bit for each number."""
+    values = values.detach()
+    repeated = values.dim() > 0 and values.shape[0] > 1 and is_constant(values)
+    distinct = values[:1] if repeated else values
+    # The axes from the one with the largest step in memory to the smallest.
+    axes = sorted(range(values.dim()), key=lambda axis: -distinct.stride(axis))
+    flat = distinct.permute(axes).reshape(-1)
+    form, data = _NUMBERS, None
+    if values.dim() > 2 and values.is_floating_point():
+        fires = flat.bool()
+        if torch.equal(fires.to(flat.dtype), flat):
+            form, data = _BITS, _bits(fires)
+    if data is None:
+        data = flat.contiguous().view(torch.uint8)
+    dtype = _DTYPES.index(values.dtype)
+    return Parcel((form, dtype, int(repeated), values.dim(), *values.shape, *axes), data)
+
+
+def unpack_tensor(words: Sequence[int], data: Tensor) -> Tensor:
+    """Return the tensor of a parcel."""
+    form, dtype, repeated, dims, *rest = words
+    shape, axes = rest[:dims], rest[dims:]
+    distinct = [1, *shape[1:]] if repeated else shape
+    inside = [distinct[axis] for axis in axes]
+    if form == _BITS:
+        flat = _of_bits(data, math.prod(inside)).to(_DTYPES[dtype])
+    else:
+        flat = data.view(_DTYPES[dtype])
+    values = flat.view(inside).permute([axes.index(axis) for axis in range(dims)])
+    return values.expand(shape) if repeated else values
+
+
+def pack_spikes(spikes: Spikes) -> Parcel:
+    """Return spikes as any engine stores them."""
+    if isinstance(spikes, DenseSpikes):
+        packed = pack_tensor(spikes.dense())
+        plain = int(type(spikes) is DenseSpikes)
+        return Parcel((0, plain, *packed.words), packed.data)
+    from sigprop_snn.neurons.engines.cpu.spikes import PackedSpikes
+    from sigprop_snn.neurons.engines.order import Order
+
+    assert isinstance(spikes, PackedSpikes)
+    order = Order.of(spikes.patterns)
+    patterns = order.apply(spikes.patterns)
+    flat = patterns.reshape(-1)
+    # A pattern has four bits: the second half of the bytes goes into the upper bits of the first.
+    half = (len(flat) + 1) // 2
+    data = flat[:half].clone()
+    data[: len(flat) - half] |= flat[half:] << 4
+    words = (_WINDOWS, spikes.steps, int(order.channels_last), patterns.dim(), *patterns.shape)
+    return Parcel(words, data)
+
+
+def unpack_spikes(words: Sequence[int], data: Tensor) -> Spikes:
+    """Return the spikes of a parcel."""
+    if words[0] != _WINDOWS:
+        values = unpack_tensor(words[2:], data)
+        return DenseSpikes(values) if words[1] else engine_for(values.device).spikes(values)
+    from sigprop_snn.neurons.engines.cpu.spikes import PackedSpikes
+
+    _, steps, channels_last, dims, *shape = words
+    count = math.prod(shape[:dims])
+    flat = torch.empty(count, dtype=torch.uint8)
+    half = len(data)
+    torch.bitwise_and(data, 15, out=flat[:half])
+    torch.bitwise_right_shift(data[: count - half], 4, out=flat[half:])
+    patterns = flat.view(shape[:dims])
+    return PackedSpikes(patterns.movedim(-1, 2) if channels_last else patterns, steps)
+
+
+def _bits(fires: Tensor) -> Tensor:
+    """Return truth values `[S]` as bits, uint8 `[S / 8]`."""
+    if fires.device.type == "cpu":
+        import numpy as np
+
+        return torch.from_numpy(np.packbits(fires.numpy(), bitorder="little"))
+    padded = torch.nn.functional.pad(fires.to(torch.uint8), (0, -len(fires) % 8)).view(-1, 8)
+    return (padded << _shifts(fires.device)).sum(1, dtype=torch.uint8)
+
+
+def _of_bits(data: Tensor, count: int) -> Tensor:
+    """Return the first bits as truth values or as 0 and 1, `[count]`."""
+    if data.device.type == "cpu":
+        import numpy as np
+
+        return torch.from_numpy(np.unpackbits(data.numpy(), count=count, bitorder="little"))
+    return ((data[:, None] >> _shifts(data.device)) & 1).flatten()[:count]
+
+
+def _shifts(device: torch.device) -> Tensor:
+    return torch.arange(8, dtype=torch.uint8, device=device)

@@ -1,0 +1,184 @@
+"""What of a batch crosses from one stage to the next.
+
+Spikes travel as bits, and only those that a later block receives. A readout that reads several
+blocks gets their traces, pooled as it reads them. Labels don't travel.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from sigprop_snn.layers.section import Section
+from sigprop_snn.layers.sources import sources_by_name
+from sigprop_snn.network import Network
+from sigprop_snn.neurons.engines import Spikes
+from sigprop_snn.neurons.engines.parcel import (
+    Parcel,
+    pack_spikes,
+    pack_tensor,
+    unpack_spikes,
+    unpack_tensor,
+)
+from sigprop_snn.parallel.channel import BATCH, Message
+from sigprop_snn.predict import Predict
+from sigprop_snn.rules.signal_propagation import Votes
+from sigprop_snn.signals.base import Entry
+
+_BY_ALL_BLOCKS: tuple[Predict, ...] = ("vote", "subset")
+_TARGETS, _ANSWERS, _FRACTIONS, _OTHERS = range(4)  # what a layer compared its scores with
+
+
+class Batch(NamedTuple):
+    """A batch between two stages.
+
+    Attributes:
+        number: its number, from 0.
+        rows: number of rows of every replica.
+        entry: what entered the first block; its rows are not used.
+        section: the section that the batch has passed.
+        votes: the scores of the layers below.
+    """
+
+    number: int
+    rows: Sequence[int]
+    entry: Entry
+    section: Section[Spikes]
+    votes: Votes
+
+
+class Arrived(NamedTuple):
+    """A batch that has arrived at a stage.
+
+    Attributes:
+        number: its number, from 0.
+        labels: the checksum of its labels.
+        steps: T.
+        rows: number of rows of every replica.
+        entry: what entered the first block, without the rows.
+        sent: what lower blocks have sent and a later block receives, by name.
+        traces: what the readout has received so far, by name.
+        votes: the scores of the layers below.
+    """
+
+    number: int
+    labels: int
+    steps: int
+    rows: Sequence[int]
+    entry: Entry
+    sent: Mapping[str, Spikes]
+    traces: Mapping[str, Tensor]
+    votes: Votes
+
+
+@dataclass(frozen=True)
+class Crossing:
+    """What crosses from one stage to the next.
+
+    Attributes:
+        spikes: the blocks whose spikes cross.
+        traces: the blocks whose traces for the readout cross.
+        scores: the blocks whose scores cross, because the network predicts by all blocks.
+    """
+
+    spikes: tuple[str, ...]
+    traces: tuple[str, ...]
+    scores: tuple[str, ...]
+
+    @classmethod
+    def of(cls, network: Network, name: str) -> Crossing:
+        """Return what crosses to the stage that begins with the block `name`."""
+        blocks = list(network.named_blocks())
+        received = sources_by_name(blocks)
+        names = list(received)
+        below, above = names[: names.index(name)], names[names.index(name) :]
+        read = network.readout.names(blocks) if network.readout is not None else ()
+        return cls(
+            tuple(each for each in below if any(each in received[later] for later in above)),
+            tuple(each for each in below if each in read),
+            tuple(below) if network.predict in _BY_ALL_BLOCKS else (),
+        )
+
+    def pack(self, batch: Batch, labels: Tensor) -> Message:
+        """Return a batch as a message.
+
+        Args:
+            batch: the batch.
+            labels: its labels, which the next stage has.
+        """
+        _, rows, entry, section, votes = batch
+        sent, traces = section.kept.waiting, section.reading.traces
+        known = [value is labels for value in (entry.targets, entry.answers)]
+        items = [pack_spikes(sent[name]) for name in self.spikes]
+        items += [pack_tensor(traces[name]) for name in self.traces]
+        items += [pack_tensor(votes.scores[name]) for name in self.scores]
+        items += [
+            pack_tensor(value)
+            for value, is_known in zip((entry.targets, entry.answers), known, strict=True)
+            if value is not None and not is_known
+        ]
+        words = (
+            batch.number, checksum(labels), section.steps, entry.samples, entry.observed_rows,
+            entry.contexts_per_sample, *known, len(rows), *rows,
+            *(_kind(votes.targets[name], entry) for name in self.scores),
+        )  # fmt: skip
+        return Message(BATCH, tuple(map(int, words)), items)
+
+    def unpack(self, message: Message, labels: Tensor, device: torch.device) -> Arrived:
+        """Return the batch of a message.
+
+        Args:
+            message: the message.
+            labels: the labels of the batch.
+            device: where its tensors go.
+        """
+        items = _on(device, message)
+        sent = {name: unpack_spikes(*next(items)) for name in self.spikes}
+        traces = {name: unpack_tensor(*next(items)) for name in self.traces}
+        scores = {name: unpack_tensor(*next(items)) for name in self.scores}
+        number, of_labels, steps, samples, observed, contexts, *rest = message.words
+        targets, answers = (
+            labels if is_known else unpack_tensor(*next(items)) for is_known in rest[:2]
+        )
+        nothing = torch.empty(0, device=device)
+        entry = Entry(nothing, None, samples, observed, contexts, targets, answers)
+        votes = Votes()
+        count = rest[2]
+        rows, kinds = rest[3 : 3 + count], rest[3 + count :]
+        for name, kind in zip(self.scores, kinds, strict=True):
+            votes.add(name, scores[name], _targets(kind, entry, scores[name]))
+        return Arrived(number, of_labels, steps, rows, entry, sent, traces, votes)
+
+
+def checksum(labels: Tensor) -> int:
+    """Return a number that tells labels from others."""
+    return zlib.crc32(labels.detach().cpu().contiguous().numpy().tobytes())
+
+
+def _on(device: torch.device, message: Message) -> Iterator[Parcel]:
+    for words, data in message.items:
+        yield Parcel(words, data.to(device))
+
+
+def _kind(targets: Tensor, entry: Entry) -> int:
+    """Return what a layer compared its scores with."""
+    if targets is entry.targets:
+        return _TARGETS
+    if targets is entry.answers:
+        return _ANSWERS
+    return _FRACTIONS if targets.is_floating_point() else _OTHERS
+
+
+def _targets(kind: int, entry: Entry, scores: Tensor) -> Tensor:
+    """Return targets of the same kind; for others than those of the entry, a stand-in."""
+    known = {_TARGETS: entry.targets, _ANSWERS: entry.answers}.get(kind)
+    if known is not None:
+        return known
+    if kind == _FRACTIONS:
+        return torch.zeros_like(scores)
+    return torch.zeros(len(scores), dtype=torch.long, device=scores.device)

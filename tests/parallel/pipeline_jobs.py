@@ -1,0 +1,196 @@
+"""What the ranks of `test_pipeline.py` do."""
+
+from __future__ import annotations
+
+import copy
+import functools
+from functools import partial
+
+import torch
+
+import sigprop_snn as sp
+from sigprop_snn.network import ConditionedContext, LabelOverlay
+from sigprop_snn.neurons.catalogue import noisy_lif
+from sigprop_snn.parallel import Pipeline
+
+PICTURE = (2, 8, 8)
+SMALL = {"channels": (4, 6, 5), "kernel": 3}
+MLP = partial(sp.mlp, PICTURE, 3, hidden=(20, 18, 16))
+CONV = partial(sp.conv, PICTURE, 3, **SMALL)
+
+
+def overlay(layout):
+    return LabelOverlay(layout.classes, layout.inputs[0])
+
+
+def conditioned(layout):
+    return ConditionedContext(layout.classes, layout.currents[0], layout.inputs[0], wrong=1)
+
+
+CASES = {
+    **{
+        f"{name} {rule}": partial(make, rule=rule)
+        for rule in ("voltage", "surrogate")
+        for name, make in {
+            "mlp": partial(sp.mlp, PICTURE, 3, hidden=(20, 18, 16, 14)),
+            "conv": partial(sp.conv, PICTURE, 3, **SMALL),
+            "vgg8": partial(sp.vgg8, PICTURE, 3, width=0.03),
+        }.items()
+    },
+    "sources vote": partial(CONV, sources=2, predict="vote"),
+    "sources subset": partial(MLP, sources=3, predict="subset"),
+    "sum": partial(sp.mlp, PICTURE, 3, hidden=(20, 20, 20), sources=sp.Sources(2, join="sum")),
+    "similarity": partial(CONV, loss=sp.DotProductLoss() + 10 * sp.Similarity()),
+    "selected targets": partial(MLP, loss="top-k", predict="vote"),
+    "running centres": partial(CONV, centred="running"),
+    "label overlay": partial(MLP, signal=overlay, predict="context"),
+    "conditioned": partial(MLP, signal=conditioned),
+    "rate": partial(MLP, neuron=sp.Rate, rule="surrogate"),
+    "unrolled": partial(MLP, neuron=sp.ALIF),
+}
+
+
+@functools.cache
+def warm() -> None:
+    """Load the kernels of all cases."""
+    for make in CASES.values():
+        network = make()
+        for x, labels in batches(1):
+            network.learn(x, labels, optimizers(network))
+
+
+def batches(count: int = 3):
+    made = torch.Generator().manual_seed(1)
+    for number in range(count):
+        rows = 5 if number == count - 1 else 8  # the last batch is smaller
+        yield torch.rand(5, rows, *PICTURE, generator=made), torch.arange(rows) % 3
+
+
+def optimizers(network):
+    return sp.LocalOptimizers(network, partial(torch.optim.Adam, lr=1e-2))
+
+
+def learned_alone(network) -> tuple[int, list[float]]:
+    """Learn in one process; return the right answers and the sums of the losses."""
+    right, losses, update = 0, {}, optimizers(network)
+    for x, labels in batches():
+        learned = network.learn(x, labels, update)
+        right += learned.correct
+        for layer in learned.layers:
+            losses[layer.name] = losses.get(layer.name, 0.0) + layer.loss * len(labels)
+    return right, losses
+
+
+def equal(rank, ranks, folder):
+    """Return, for each case, what differs between one process and several."""
+    found = {}
+    for name, make in CASES.items():
+        torch.manual_seed(0)
+        network = make()
+        alone = copy.deepcopy(network)
+        torch.manual_seed(2)
+        right, losses = learned_alone(alone)
+        torch.manual_seed(2)
+        update = optimizers(network)
+        cut = "auto" if name.startswith("vgg8") else tuple(cut_of(len(network.blocks), ranks))
+        with Pipeline(network, cut, timeout=30) as pipeline:
+            for x, labels in batches():
+                pipeline.learn(x if pipeline.is_first else None, labels, update)
+            report = pipeline.report()
+            pipeline.collect(update)
+        different = [
+            key
+            for key, value in alone.state_dict().items()
+            if not torch.equal(value, network.state_dict()[key])
+        ]
+        if report.correct != right:
+            different.append(f"correct {report.correct} != {right}")
+        if report.losses != {key: total / 21 for key, total in losses.items()}:
+            different.append(f"losses {report.losses}")
+        if report.samples != 21 or sum(len(each.layers) for each in report.ranks) < len(cut):
+            different.append(f"report {report}")
+        found[name] = different
+    return found
+
+
+def cut_of(blocks: int, ranks: int) -> list[int]:
+    """Return stages of about the same number of blocks."""
+    return [blocks // ranks + (rank < blocks % ranks) for rank in range(ranks)]
+
+
+def refusals(rank, ranks, folder):
+    """Return the messages of what is refused, by name; every rank gets the same."""
+    torch.manual_seed(0)
+    found = {}
+
+    def refuse(name, act):
+        try:
+            act()
+        except sp.SigpropError as error:
+            found[name] = str(error)
+
+    network = sp.mlp((6,), 3, hidden=(5, 5, 5))
+    refuse("ranks", lambda: Pipeline(sp.mlp((6,), 3, hidden=(5,)), timeout=20))
+    refuse("stages", lambda: Pipeline(network, (1, 1), timeout=20))
+    refuse("rule", lambda: Pipeline(sp.mlp((6,), 3, hidden=(5, 5), rule="backpropagation")))
+    refuse("output", lambda: Pipeline(sp.mlp((6,), 3, hidden=(5, 5), rule="error-forward")))
+    torch.manual_seed(rank)
+    refuse("weights", lambda: Pipeline(sp.mlp((6,), 3, hidden=(5, 5)), timeout=20))
+    torch.manual_seed(0)
+    refuse("settings", lambda: Pipeline(network, (2, 1), slots=2 + rank, timeout=20))
+    loss = sp.DotProductLoss(scale=5.0 + rank)
+    refuse("loss", lambda: Pipeline(sp.mlp((6,), 3, hidden=(5, 5), loss=loss), timeout=20))
+    return found
+
+
+def labels(rank, ranks, folder):
+    """Return the error of the rank whose labels differ, and what the other rank is told."""
+    torch.manual_seed(0)
+    network = sp.mlp((6,), 3, hidden=(5, 5))
+    pipeline = Pipeline(network, (1, 1), timeout=20)
+    x = torch.rand(4, 6, 6)
+    message = None
+    try:
+        for _ in range(20):
+            pipeline.learn(x if rank == 0 else None, (torch.arange(6) + rank) % 3)
+    except (sp.SigpropError, sp.parallel.RankLostError) as error:
+        message = f"{type(error).__name__}: {error}"
+    (folder / f"labels-{rank}").write_text(message or "")
+    return None
+
+
+def noise(rank, ranks, folder):
+    torch.manual_seed(0)
+    network = sp.mlp((6,), 3, hidden=(5, 5), neuron=noisy_lif)
+    try:
+        for _ in range(20):
+            Pipeline(network, (1, 1), timeout=20).learn(torch.rand(4, 6, 6), torch.arange(6) % 3)
+    except sp.SigpropError as error:
+        return str(error)
+
+
+def numbers(rank, ranks, folder):
+    """Return the numbers that the last rank got; the first one sends 7 before its third batch."""
+    torch.manual_seed(0)
+    pipeline = Pipeline(sp.mlp((6,), 3, hidden=(5, 5, 5)), (1, 1, 1), timeout=20)
+    got = []
+    for number in range(5):
+        got.append(pipeline.share(7 if number == 2 else 0))
+        pipeline.learn(torch.rand(4, 6, 6), torch.arange(6) % 3)
+    pipeline.close()
+    (folder / f"numbers-{rank}").write_text(str(got))
+    return got
+
+
+def crossing(rank, ranks, folder):
+    """Return the bytes of one message for a block of 2,000 neurons, T = 8 and 50 + 2 rows."""
+    torch.manual_seed(0)
+    network = sp.mlp((6,), 2, hidden=(2000, 5))
+    x, y = torch.rand(8, 50, 6), torch.arange(50) % 2
+    with Pipeline(network, (1, 1), timeout=20) as pipeline:
+        pipeline.learn(x, y)
+        pipeline.report()
+        for _ in range(4):
+            pipeline.learn(x, y)
+        report = pipeline.report()
+    return [each.sent_bytes / 4 for each in report.ranks]

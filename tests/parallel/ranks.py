@@ -1,0 +1,68 @@
+"""Starts ranks for the tests of this room; torch is imported once and forked.
+
+    python ranks.py FOLDER JOB:RANKS ...
+
+Each job runs in `RANKS` processes, and rank 0's result goes to `FOLDER/JOB-RANKS.json`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+
+LONGEST = 120  # seconds of a job
+
+
+def rank_process(job: str, rank: int, ranks: int, folder: Path) -> None:
+    """Run one rank of a job, and end the process."""
+    code = 1
+    try:
+        torch.set_num_threads(1)
+        store = dist.FileStore(str(folder / f".store-{job}-{ranks}"), ranks)
+        dist.init_process_group("gloo", store=store, rank=rank, world_size=ranks)
+        module, _, name = job.partition(".")
+        result = getattr(importlib.import_module(module), name)(rank, ranks, folder)
+        if rank == 0:
+            (folder / f"{job}-{ranks}.json").write_text(json.dumps(result))
+        dist.destroy_process_group()
+        code = 0
+    except BaseException as error:
+        print(f"rank {rank} of {job}: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
+    finally:
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def main(folder: Path, jobs: list[str]) -> None:
+    torch.set_num_threads(1)
+    for each in jobs:
+        job, _, count = each.rpartition(":")
+        ranks, children = int(count), {}
+        module = importlib.import_module(job.partition(".")[0])
+        if hasattr(module, "warm"):
+            module.warm()  # loads the kernels once for all ranks
+        for rank in range(ranks):
+            child = os.fork()
+            if child == 0:
+                rank_process(job, rank, ranks, folder)
+            children[child] = rank
+        until = time.monotonic() + LONGEST
+        while children and time.monotonic() < until:
+            child, _ = os.waitpid(-1, os.WNOHANG)
+            children.pop(child, None)
+            time.sleep(0.02)
+        for child, rank in children.items():
+            os.kill(child, signal.SIGKILL)
+            print(f"rank {rank} of {job}: still runs after {LONGEST} s", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), sys.argv[2:])

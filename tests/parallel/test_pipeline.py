@@ -1,0 +1,68 @@
+"""Layers in parallel: several processes end in the weights of one, and refuse what can't be cut."""
+
+from __future__ import annotations
+
+import pytest
+
+JOBS = (
+    "pipeline_jobs.equal:1", "pipeline_jobs.equal:2", "pipeline_jobs.equal:3",
+    "pipeline_jobs.refusals:2", "pipeline_jobs.labels:2", "pipeline_jobs.noise:2",
+    "pipeline_jobs.numbers:3", "pipeline_jobs.crossing:2",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def results(run_ranks, folder):
+    return run_ranks(*JOBS, folder=folder)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("pipeline")
+
+
+@pytest.mark.parametrize("ranks", [1, 2, 3])
+def test_weights_figures_and_reports_equal_those_of_one_process_bit_by_bit(results, ranks):
+    found = results[f"pipeline_jobs.equal:{ranks}"]
+    assert {name: different for name, different in found.items() if different} == {}
+    assert len(found) > 10
+
+
+@pytest.mark.parametrize(
+    ("what", "parts"),
+    {
+        "ranks": ("2 stages", "1 block"),
+        "stages": ("[1, 1]", "3 blocks", "2 ranks"),
+        "rule": ("Backpropagation", "backward pass"),
+        "output": ("ErrorForward", "wait"),
+        "weights": ("rank 1", "the weights"),
+        "settings": ("rank 1", "slots", "3", "2"),
+        "loss": ("rank 1", "the network"),
+    }.items(),
+)
+def test_it_refuses_before_the_first_batch(results, what, parts):
+    message = results["pipeline_jobs.refusals:2"][what]
+    assert all(part in message for part in parts), message
+
+
+def test_other_labels_are_refused_and_the_first_rank_is_told(results, folder):
+    refused = (folder / "labels-1").read_text()
+    told = (folder / "labels-0").read_text()
+    assert "SigpropError" in refused and "rank 1" in refused and "labels" in refused
+    assert "RankLostError: rank 1 failed" in told and "labels" in told
+
+
+def test_noise_is_refused_by_the_name_of_the_block(results):
+    assert "block1" in results["pipeline_jobs.noise:2"]
+
+
+def test_a_number_of_the_first_rank_arrives_between_the_same_two_batches(results, folder):
+    for rank in range(3):
+        assert (folder / f"numbers-{rank}").read_text() == "[0, 0, 7, 0, 0]"
+
+
+def test_spikes_cross_as_bits(results):
+    first, last = results["pipeline_jobs.crossing:2"]
+    bits = 8 * (50 + 2) * 2000 / 8
+    assert bits <= first <= bits + 3 * 4096
+    assert last == 0
