@@ -248,6 +248,21 @@ class Engine(Protocol):
             precision: the dtype of autocast, or none. An engine may round the factors to it.
         """
 
+    def scaled_weight_gradient(
+        self, synapse: nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d, inputs: Spikes | Tensor,
+        grad: Tensor, factors: Tensor, precision: torch.dtype | None = None,
+    ) -> tuple[Tensor, Tensor]:  # fmt: skip
+        """Return the weight's gradient with a factor for each output channel.
+
+        Args:
+            synapse, inputs, grad, precision: as in `weight_gradient`.
+            factors: one for each output channel, `[F]`.
+
+        Returns:
+            The gradient, and for each channel the dot product of the weight with the gradient
+            before the factor, `[F]`.
+        """
+
     def surrogate_mean(self, neuron: Neuron, voltage: Tensor) -> Tensor:
         """Return the mean over time of f(U[t] - threshold), `[N, ...]`, for `[T, N, ...]`."""
 
@@ -287,13 +302,4 @@ class Engine(Protocol):
             columns: the right context of every sample, `[B]`.
             scale: factor of the cosines.
             smoothing: part of the target that is spread over all contexts.
-        """
-
-    def scale_rows(self, product: Tensor, weight: Tensor, factors: Tensor) -> Tensor:
-        """Multiply the rows of a product in place; return their dot products with a weight's rows.
-
-        Args:
-            product: `[F, ...]`; the dot products are those before it changes.
-            weight: of the same shape.
-            factors: one for each row, `[F]`.
         """

@@ -182,6 +182,20 @@ class ReferenceEngine:
         weight: Tensor = found
         return weight.to(synapse.weight)
 
+    def scaled_weight_gradient(
+        self,
+        synapse: Weighted,
+        inputs: Spikes | Tensor,
+        grad: Tensor,
+        factors: Tensor,
+        precision: torch.dtype | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Return the weight's gradient with a factor for each output channel."""
+        product = self.weight_gradient(synapse, inputs, grad, precision)
+        weight = synapse.weight.detach().to(product)
+        dots: Tensor = torch.linalg.vecdot(product.flatten(1), weight.flatten(1))
+        return product.mul_(factors.view(-1, *[1] * (product.dim() - 1))), dots
+
     def surrogate_mean(self, neuron: Neuron, voltage: Tensor) -> Tensor:
         """Return the mean over time of f(U[t] - threshold), `[N, ...]`, for `[T, N, ...]`."""
         total = torch.zeros_like(voltage[0])
@@ -238,12 +252,6 @@ class ReferenceEngine:
         found = self.cosine_cross_entropy(rows, others, columns, scale, smoothing)
         grad = torch.cat([found.grad_rows, found.grad_others]).mul_(voltage > 0)
         return Compared(found.scores, found.losses, grad)
-
-    def scale_rows(self, product: Tensor, weight: Tensor, factors: Tensor) -> Tensor:
-        """Multiply rows in place; return their dot products with a weight's rows."""
-        dots: Tensor = torch.linalg.vecdot(product.flatten(1), weight.flatten(1))
-        product.mul_(factors.view(-1, *[1] * (product.dim() - 1)))
-        return dots
 
     def __repr__(self) -> str:
         return "ReferenceEngine()"

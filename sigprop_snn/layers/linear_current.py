@@ -191,17 +191,20 @@ def _gradients(
     engine = engine_for(grad.device)
     kind = grad.device.type
     precision = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else None
-    with torch.autocast(kind, enabled=False):
-        product = engine.weight_gradient(layer, inputs, grad, precision)
     sums = factor * current.channel_sums(grad)
     if norm is None:
+        with torch.autocast(kind, enabled=False):
+            product = engine.weight_gradient(layer, inputs, grad, precision)
         _leave_out(product.mul_(factor), sums, current, mean_input)
         return product, sums if layer.bias is not None else None, None, None
     unit = norm.unit()
     scale = (norm.gain * unit).detach()
+    with torch.autocast(kind, enabled=False):
+        product, dots = engine.scaled_weight_gradient(
+            layer, inputs, grad, factor * scale, precision
+        )
     # sum(grad * (W x + b)) follows from G, W and b, so the current is not needed.
-    weight = layer.weight.detach().to(product)
-    grad_raw = factor * engine.scale_rows(product, weight, factor * scale)
+    grad_raw = factor * dots
     _leave_out(product, scale * sums, current, mean_input)
     if layer.bias is not None:
         grad_raw = grad_raw + layer.bias.detach() * sums

@@ -231,11 +231,26 @@ class CpuEngine(FusedEngine):
             return super().compare_rectified(voltage, samples, columns, scale, smoothing)
         return learning.compare_rectified(voltage, samples, columns, float(scale), float(smoothing))
 
-    def scale_rows(self, product: Tensor, weight: Tensor, factors: Tensor) -> Tensor:
-        """Multiply rows in place; return their dot products with a weight's rows."""
-        if not _takes_step(product, weight, factors):
-            return super().scale_rows(product, weight, factors)
-        return learning.scale_rows(product, weight, factors)
+    def scaled_weight_gradient(
+        self,
+        synapse: Weighted,
+        inputs: Spikes | Tensor,
+        grad: Tensor,
+        factors: Tensor,
+        precision: torch.dtype | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Return the weight's gradient with a factor for each output channel."""
+        if (
+            isinstance(inputs, Tensor)
+            and isinstance(synapse, nn.Linear)
+            and grad.dim() == 2
+            and _takes_step(inputs, grad, synapse.weight, factors)
+            and len(inputs) <= MOST_INPUTS
+            and int(grad.count_nonzero()) <= learning.MOST_ERRORS * grad.numel()
+        ):
+            rows = inputs.reshape(-1, synapse.in_features)
+            return learning.scaled_weight_gradient(rows, grad, synapse.weight.detach(), factors)
+        return super().scaled_weight_gradient(synapse, inputs, grad, factors, precision)
 
     def _packed(self, inputs: Tensor) -> PackedSpikes | None:
         """Return activity packed, or none where it is graded or too little."""

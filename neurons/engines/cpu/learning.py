@@ -8,20 +8,32 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sigprop_snn.neurons.engines.cpu.rows import add_weighted_rows
 from sigprop_snn.neurons.engines.cpu.threads import Kernel, jitable_sum, run_kernel
 from sigprop_snn.neurons.engines.engine import Compared
 from sigprop_snn.neurons.engines.reference import FLOOR
 
+MOST_ERRORS = 0.5  # fraction of a gradient that is not 0, up to which its product is faster by rows
 _MIN_ROWS = 32
-_COLUMNS = 800
+_PANEL = 64  # columns: those of all rows stay in the first-level cache
 
 
-def scale_rows(product: Tensor, weight: Tensor, factors: Tensor) -> Tensor:
-    """Do what `Engine.scale_rows` does; all tensors are float32 and contiguous."""
-    dots = torch.empty(len(product))
-    arguments = (product.flatten(1), weight.flatten(1), factors, dots)
-    run_kernel(_scale_rows, arguments, len(product), min_chunk=_MIN_ROWS)
-    return dots
+def scaled_weight_gradient(
+    rows: Tensor, grad: Tensor, weight: Tensor, factors: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Do what `Engine.scaled_weight_gradient` does for a linear layer, where most of `grad` is 0.
+
+    Args:
+        rows: the traces, `[N, K]`; all tensors are float32, and contiguous but for this one.
+        grad: the gradient of the currents, `[N, F]`.
+        weight: `[F, K]`.
+        factors: `[F]`.
+    """
+    product, dots = torch.empty_like(weight), torch.zeros(len(weight))
+    run_kernel(
+        _gradient, (rows, grad, weight, factors, product, dots), len(weight), min_chunk=_MIN_ROWS
+    )
+    return product, dots
 
 
 def compare_rectified(
@@ -52,14 +64,36 @@ def _dot(one: Any, other: Any) -> Any:
 
 
 @Kernel
-def _scale_rows(
-    product: Any, weight: Any, factors: Any, dots: Any, first: int, last: int
+def _gradient(
+    rows: Any, grad: Any, weight: Any, factors: Any, product: Any, dots: Any, first: int, last: int
 ) -> None:
-    for row in range(first, last):
-        dots[row] = _dot(product[row], weight[row])
-        scaled = product[row]
-        for i in range(len(scaled)):
-            scaled[i] *= factors[row]
+    """Fill rows `first` to `last` of `[F, K]`, from the rows of traces where they have an error."""
+    count, width = rows.shape
+    events = np.empty((last - first, count + 1), np.uint16)
+    values = np.empty((last - first, count + 1), np.float32)
+    found = np.zeros(last - first, np.int64)
+    for n in range(count):
+        given = grad[n]
+        for f in range(last - first):  # without a branch: an error moves the index
+            place = found[f]
+            events[f, place], values[f, place] = n, given[first + f]
+            found[f] = place + (given[first + f] != 0)
+    table, total = np.zeros((count, _PANEL), np.float32), np.empty(_PANEL, np.float32)
+    for left in range(0, width, _PANEL):
+        here = min(_PANEL, width - left)
+        for n in range(count):
+            into, given = table[n], rows[n][left : left + here]
+            for i in range(here):
+                into[i] = given[i]
+        for f in range(last - first):
+            total[:] = 0
+            add_weighted_rows(
+                total, 0, table, 0, _PANEL, events[f], 0, found[f], values[f], _PANEL
+            )
+            into, factor = product[first + f][left : left + here], factors[first + f]
+            dots[first + f] += _dot(weight[first + f][left : left + here], total)
+            for i in range(here):
+                into[i] = factor * total[i]
 
 
 @Kernel
