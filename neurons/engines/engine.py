@@ -120,6 +120,22 @@ class CosineCrossEntropy(NamedTuple):
     grad_others: Tensor
 
 
+class InputTrace(NamedTuple):
+    """The presynaptic trace of a layer between two steps; both tensors change in place.
+
+    Attributes:
+        trace: the input, filtered by the neuron, `[rows, K]`.
+        mean: its mean so far, `[rows, K]`.
+        keep: what the next step multiplies the mean by.
+        share: the factor of the next step's trace in the mean.
+    """
+
+    trace: Tensor
+    mean: Tensor
+    keep: float
+    share: float
+
+
 class Compared(NamedTuple):
     """The cross-entropy of the cosines of rectified voltages, and its gradient.
 
@@ -217,6 +233,7 @@ class Engine(Protocol):
         voltage: Tensor,
         mean: Tensor,
         weight: float,
+        trace: InputTrace,
         *,
         contexts: Tensor | None = None,
         observed_rows: int = 0,
@@ -231,6 +248,7 @@ class Engine(Protocol):
             voltage: after the last reset, `[N, F]`; it changes in place.
             mean: of the voltage before the reset, `[N, F]`; it goes on in place.
             weight: that of this step in the mean.
+            trace: that of the inputs; it goes on in place.
             contexts: as in `layer`.
             observed_rows: as in `layer`.
         """

@@ -14,6 +14,7 @@ from sigprop_snn.neurons.engines.dense import DenseSpikes
 from sigprop_snn.neurons.engines.engine import (
     Compared,
     CosineCrossEntropy,
+    InputTrace,
     Normaliser,
     Run,
     Scale,
@@ -22,7 +23,12 @@ from sigprop_snn.neurons.engines.engine import (
 from sigprop_snn.neurons.engines.late import refuse_if
 from sigprop_snn.neurons.engines.observed import observed
 from sigprop_snn.neurons.engines.plain import Weighted
-from sigprop_snn.neurons.filters import filter_matrix, geometric_response, impulse_response
+from sigprop_snn.neurons.filters import (
+    filter_in_place,
+    filter_matrix,
+    geometric_response,
+    impulse_response,
+)
 from sigprop_snn.neurons.joining import Join, halvings, joined, joined_shape
 from sigprop_snn.neurons.pooling import HalvingPool
 from sigprop_snn.neurons.state import RECORDED_ELSEWHERE, State, Step
@@ -139,6 +145,7 @@ class ReferenceEngine:
         voltage: Tensor,
         mean: Tensor,
         weight: float,
+        trace: InputTrace,
         *,
         contexts: Tensor | None = None,
         observed_rows: int = 0,
@@ -151,6 +158,8 @@ class ReferenceEngine:
         with torch.no_grad():
             voltage.copy_(ran.state.voltage)
             mean.lerp_(ran.mean_voltage, weight)
+            filter_in_place(neuron, inputs, State(trace.trace))
+            trace.mean.mul_(trace.keep).add_(trace.trace, alpha=trace.share)
         return ran.spike[0]
 
     def weight_gradient(

@@ -83,14 +83,12 @@ class _Layer:
         """
         block, weight = self.block, past.count(1, window)
         assert past.mean is not None and past.inputs is not None
-        spikes = engine_for(inputs.device).advance(
+        return engine_for(inputs.device).advance(
             self.current.layer, block.norm, block.neuron, inputs.flatten(1),
-            past.state.voltage, past.mean, weight,
+            past.state.voltage, past.mean, weight, past.inputs.next_step(weight),
             contexts=None if len(inputs) == len(past.mean) else entry.contexts,
             observed_rows=entry.observed_rows if block.training else 0,
         )  # fmt: skip
-        past.inputs.add((inputs,), weight)
-        return spikes
 
     def learn(self, past: Past, entry: Entry) -> tuple[Stage, bool]:
         """Leave the gradient of the local loss of the mean voltage so far in the parameters.

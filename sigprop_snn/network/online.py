@@ -236,12 +236,12 @@ def _follow(
     """Take the newest steps into the presynaptic traces of a block with a closed form."""
     values = inputs.dense()
     past.inputs = past.inputs or Trace(block.neuron, values[0])
-    past.inputs.add(values, weight, keep=keep)
+    past.inputs.add(values, weight, keep_steps=keep)
     if block.neuron.recurrence is not None:
         last = past.spike if past.spike is not None else torch.zeros_like(ran.spike[0])
         delayed = torch.cat([last.unsqueeze(0), ran.spike[:-1]])
         past.before = past.before or Trace(block.neuron, delayed[0])
-        past.before.add(delayed, weight, keep=keep)
+        past.before.add(delayed, weight, keep_steps=keep)
 
 
 def _from_trace(past: Past, block: Block, contexts: Tensor | None, samples: int) -> Tensor:

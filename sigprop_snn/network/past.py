@@ -12,6 +12,7 @@ from torch import Tensor
 
 from sigprop_snn.errors import SigpropError
 from sigprop_snn.neurons import Neuron
+from sigprop_snn.neurons.engines.engine import InputTrace
 from sigprop_snn.neurons.filters import filter_in_place, leak
 
 
@@ -47,25 +48,39 @@ class Trace:
         return self.mean.shape
 
     @torch.no_grad()
-    def add(self, values: Sequence[Tensor], weight: float, *, keep: bool = False) -> None:
+    def add(self, values: Sequence[Tensor], weight: float, *, keep_steps: bool = False) -> None:
         """Go on by some steps.
 
         Args:
             values: the input of each step, `[N, ...]`.
             weight: of these steps in the mean.
-            keep: whether to keep the trace of every step.
+            keep_steps: whether to keep the trace of every step.
         """
         units = [self._next_unit() for _ in values]
-        before, share = (1.0 - weight) * self.gain, weight / len(units)
-        self.gain = before + share * math.fsum(units)
-        whole = self.gain or 1.0  # 0 where no current has reached the membrane yet
-        self.mean.mul_(before / whole)
+        keep, share = self._go_on(units, weight)
+        self.mean.mul_(keep)
         self.newest = []
         for value, unit in zip(values, units, strict=True):
             self._state = filter_in_place(self._neuron, value, self._state)
-            self.mean.add_(self._state.voltage, alpha=share / whole)
-            if keep:
+            self.mean.add_(self._state.voltage, alpha=share)
+            if keep_steps:
                 self.newest.append((self._state.voltage.clone(), unit))
+
+    def next_step(self, weight: float) -> InputTrace:
+        """Go on by one step, whose input is still to be taken in.
+
+        Args:
+            weight: of this step in the mean.
+        """
+        keep, share = self._go_on([self._next_unit()], weight)
+        return InputTrace(self._state.voltage.flatten(1), self.mean.flatten(1), keep, share)
+
+    def _go_on(self, units: list[float], weight: float) -> tuple[float, float]:
+        """Go on with the gain; return the factors of the mean and of each step's trace in it."""
+        before, share = (1.0 - weight) * self.gain, weight / len(units)
+        self.gain = before + share * math.fsum(units)
+        whole = self.gain or 1.0  # 0 where no current has reached the membrane yet
+        return before / whole, share / whole
 
     def _next_unit(self) -> float:
         """Return the voltage of the next step for a constant current of 1."""

@@ -203,7 +203,9 @@ class LocalOptimizers(Optimizer):
                 "after it, once for each gradient"
             )
         optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
+        for group in optimizer.param_groups:
+            for parameter in group["params"]:
+                parameter.grad = None
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Free the gradients of every layer, or set them to zero."""

@@ -25,7 +25,7 @@ from sigprop_snn.neurons.engines.cpu.linear import (
     linear_weight_gradient,
 )
 from sigprop_snn.neurons.engines.cpu.spikes import PackedSpikes, pack, side_by_side
-from sigprop_snn.neurons.engines.engine import Compared, Normaliser, Run, Spikes
+from sigprop_snn.neurons.engines.engine import Compared, InputTrace, Normaliser, Run, Spikes
 from sigprop_snn.neurons.engines.fused import FusedEngine
 from sigprop_snn.neurons.engines.observed import WINDOW, observed
 from sigprop_snn.neurons.engines.plain import (
@@ -172,20 +172,21 @@ class CpuEngine(FusedEngine):
         voltage: Tensor,
         mean: Tensor,
         weight: float,
+        trace: InputTrace,
         *,
         contexts: Tensor | None = None,
         observed_rows: int = 0,
     ) -> Tensor:
         """Run one step of a linear layer of LIF neurons, and return its spikes, `[N, F]`."""
         normalises = isinstance(normaliser, Normaliser)
-        arrays = (inputs, synapse.weight, voltage, mean, voltage if contexts is None else contexts)
+        arrays = (inputs, synapse.weight, voltage, mean, trace.trace, trace.mean)
         if (
             why_not_lif(neuron) is not None
             or not (normalises or type(normaliser) is nn.Identity)
             or not _takes_step(*arrays)
         ):
             return super().advance(
-                synapse, normaliser, neuron, inputs, voltage, mean, weight,
+                synapse, normaliser, neuron, inputs, voltage, mean, weight, trace,
                 contexts=contexts, observed_rows=observed_rows,
             )  # fmt: skip
         assert isinstance(neuron, LIF)
@@ -197,8 +198,9 @@ class CpuEngine(FusedEngine):
                 if observed_rows:
                     normaliser.observe(current[:observed_rows])
                 scale = normaliser.scale(current)
+            current_of_contexts = current[:0] if contexts is None else contexts.float()
             return advance_lif(
-                neuron, current, voltage, mean, weight, contexts=contexts, scale=scale
+                neuron, current, current_of_contexts, scale, voltage, mean, weight, inputs, trace
             )
 
     def weight_gradient(
@@ -246,7 +248,7 @@ class CpuEngine(FusedEngine):
             and grad.dim() == 2
             and _takes_step(inputs, grad, synapse.weight, factors)
             and len(inputs) <= MOST_INPUTS
-            and int(grad.count_nonzero()) <= learning.MOST_ERRORS * grad.numel()
+            and learning.is_sparse(grad)
         ):
             rows = inputs.reshape(-1, synapse.in_features)
             return learning.scaled_weight_gradient(rows, grad, synapse.weight.detach(), factors)

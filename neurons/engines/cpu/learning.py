@@ -13,9 +13,16 @@ from sigprop_snn.neurons.engines.cpu.threads import Kernel, jitable_sum, run_ker
 from sigprop_snn.neurons.engines.engine import Compared
 from sigprop_snn.neurons.engines.reference import FLOOR
 
-MOST_ERRORS = 0.5  # fraction of a gradient that is not 0, up to which its product is faster by rows
+_MOST_ERRORS = 0.5  # fraction of a gradient that is not 0, up to which its product is faster by rows
+_SEEN = 16  # one of so many rows tells the fraction
 _MIN_ROWS = 32
 _PANEL = 64  # columns: those of all rows stay in the first-level cache
+
+
+def is_sparse(grad: Tensor) -> bool:
+    """Return whether the product of a gradient `[N, F]` is faster by the rows that are not 0."""
+    seen = grad[::_SEEN]
+    return int(seen.count_nonzero()) <= _MOST_ERRORS * seen.numel()
 
 
 def scaled_weight_gradient(

@@ -16,7 +16,7 @@ from torch import Tensor
 from sigprop_snn.neurons.engines.cpu.spikes import PackedSpikes, pack
 from sigprop_snn.neurons.engines.cpu.threads import CACHE_LINE, Kernel, jitable, run_kernel
 from sigprop_snn.neurons.engines.dense import DenseSpikes
-from sigprop_snn.neurons.engines.engine import Run, Scale
+from sigprop_snn.neurons.engines.engine import InputTrace, Run, Scale
 from sigprop_snn.neurons.engines.observed import WINDOW
 from sigprop_snn.neurons.engines.plain import lif_run
 from sigprop_snn.neurons.lif import LIF
@@ -129,31 +129,22 @@ def run_lif(
 
 
 def advance_lif(
-    neuron: LIF,
-    current: Tensor,
-    voltage: Tensor,
-    mean: Tensor,
-    weight: float,
-    *,
-    contexts: Tensor | None = None,
-    scale: Scale | None = None,
-) -> Tensor:
+    neuron: LIF, current: Tensor, contexts: Tensor, scale: Scale | None, voltage: Tensor,
+    mean: Tensor, weight: float, inputs: Tensor, trace: InputTrace,
+) -> Tensor:  # fmt: skip
     """Run LIF for one step in place, and return the spikes; see `Engine.advance`.
 
     Args:
         neuron: a model that `why_not_lif` does not refuse.
-        current: of the samples, `[B, F]`; float32 and contiguous, as are all others.
-        voltage: after the last reset, `[B + C, F]`.
-        mean: of the voltage before the reset, `[B + C, F]`.
-        weight: that of this step in the mean.
-        contexts: the current of the contexts, `[C, F]`.
-        scale: what the current of the samples goes through on its way in.
+        current: of the rows, `[rows, F]`; float32 and contiguous, as are all others.
+        contexts: of the contexts behind them, `[N - rows, F]`.
+        scale: what the current of the rows goes through on its way in.
+        voltage, mean, weight, inputs, trace: as in `Engine.advance`.
     """
     spikes = torch.empty_like(voltage)
-    contexts = current[:0] if contexts is None else contexts.detach()
     arguments = (
-        current, contexts, *_scale_of_row(current.shape[1:], scale),
-        voltage, mean, spikes, weight, *Constants.of(neuron),
+        current, contexts.detach().contiguous(), *_scale_of_row(current.shape[1:], scale),
+        voltage, mean, spikes, weight, inputs, *trace, *Constants.of(neuron),
     )  # fmt: skip
     least = max(1, _MIN_CHUNK // current.shape[1])
     run_kernel(_advance, arguments, len(voltage), min_chunk=least)
@@ -269,7 +260,8 @@ def _lif_rows(
 @Kernel
 def _advance(
     currents: Any, contexts: Any, gains: Any, offsets: Any, voltages: Any, means: Any, spikes: Any,
-    weight: Any, beta: Any, gain: Any, threshold: Any, reset_amount: Any, reset_to_zero: bool,
+    weight: Any, inputs: Any, traces: Any, mean_traces: Any, keep: Any, share: Any,
+    beta: Any, gain: Any, threshold: Any, reset_amount: Any, reset_to_zero: bool,
     first: int, last: int,
 ) -> None:  # fmt: skip
     """Run rows `first` to `last` for one step; the contexts, behind the others, are not scaled."""
@@ -288,3 +280,8 @@ def _advance(
             )
             spike[n] = one if fired else zero
             mean[n] += weight * (before - mean[n])
+        if inside:
+            given, trace, average = inputs[row], traces[row], mean_traces[row]
+            for k in range(len(given)):
+                trace[k] = beta * trace[k] + gain * given[k]
+                average[k] = keep * average[k] + share * trace[k]
