@@ -49,9 +49,7 @@ class _Layer:
     loss: DotProductLoss
 
     @classmethod
-    def of(
-        cls, network: Network, name: str, block: Block, layer_rule: LayerRule
-    ) -> _Layer | None:
+    def of(cls, network: Network, name: str, block: Block, layer_rule: LayerRule) -> _Layer | None:
         """Return a block of a network, or none if it needs the general path."""
         rule = block.rule if block.rule is not None else layer_rule
         loss = network.loss_of(block)

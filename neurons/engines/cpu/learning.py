@@ -13,7 +13,9 @@ from sigprop_snn.neurons.engines.cpu.threads import Kernel, jitable_sum, run_ker
 from sigprop_snn.neurons.engines.engine import Compared
 from sigprop_snn.neurons.engines.reference import FLOOR
 
-_MOST_ERRORS = 0.5  # fraction of a gradient that is not 0, up to which its product is faster by rows
+_MOST_ERRORS = (
+    0.5  # fraction of a gradient that is not 0, up to which its product is faster by rows
+)
 _SEEN = 16  # one of so many rows tells the fraction
 _MIN_ROWS = 32
 _PANEL = 64  # columns: those of all rows stay in the first-level cache
@@ -50,7 +52,11 @@ def compare_rectified(
     others = mean[samples:].relu()
     inverse = torch.linalg.vector_norm(others, dim=1).clamp_(min=FLOOR).reciprocal_()
     scores, weights, along = torch.empty(3, samples, len(others)).unbind()
-    losses, shown, grad = torch.empty(samples), torch.empty_like(mean[:samples]), torch.empty_like(mean)
+    losses, shown, grad = (
+        torch.empty(samples),
+        torch.empty_like(mean[:samples]),
+        torch.empty_like(mean),
+    )
     arguments = (
         mean, others, inverse, columns, scale, smoothing, scores, weights, along, losses, shown, grad,
     )  # fmt: skip
@@ -94,9 +100,7 @@ def _gradient(
                 into[i] = given[i]
         for f in range(last - first):
             total[:] = 0
-            add_weighted_rows(
-                total, 0, table, 0, _PANEL, events[f], 0, found[f], values[f], _PANEL
-            )
+            add_weighted_rows(total, 0, table, 0, _PANEL, events[f], 0, found[f], values[f], _PANEL)
             into, factor = product[first + f][left : left + here], factors[first + f]
             dots[first + f] += _dot(weight[first + f][left : left + here], total)
             for i in range(here):
@@ -140,9 +144,9 @@ def _compare(
         back *= own * own
         for i in range(width):
             turned[i] = -back * seen[i]
-        for m in range(0, count - 1, 2):
-            weight, other, weight2, other2 = weights[row, m], others[m], weights[row, m + 1], others[m + 1]
+        for m in range(count):
+            weight, other = weights[row, m], others[m]
             for i in range(width):
-                turned[i] += weight * other[i] + weight2 * other2[i]
+                turned[i] += weight * other[i]
         for i in range(width):
             turned[i] = turned[i] if seen[i] > zero else zero

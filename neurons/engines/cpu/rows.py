@@ -63,9 +63,7 @@ def add_weighted_rows(
         sums.add_events(table, sums.place(start, column), *events)
         sums.add_to(total, sums.place(at, column))
 
-    return _in_columns(
-        columns, total, at, table, start, stride, events, first, last, values, width
-    )
+    return _in_columns(columns, total, at, table, start, stride, events, first, last, values, width)
 
 
 @_intrinsic  # type: ignore[untyped-decorator]
