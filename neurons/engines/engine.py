@@ -273,8 +273,11 @@ class Engine(Protocol):
         """Return the weight's gradient with a factor for each output channel.
 
         Args:
-            synapse, inputs, grad, precision: as in `weight_gradient`.
+            synapse: as in `weight_gradient`.
+            inputs: as there.
+            grad: as there.
             factors: one for each output channel, `[F]`.
+            precision: as in `weight_gradient`.
 
         Returns:
             The gradient, and for each channel the dot product of the weight with the gradient

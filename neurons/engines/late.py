@@ -47,7 +47,7 @@ def refuse_if(
     if torch.cuda.is_current_stream_capturing():
         return
     on_host = torch.empty((), dtype=torch.bool, pin_memory=True)
-    on_host.copy_(failed(), non_blocking=True)
+    on_host.copy_(torch.as_tensor(failed(), device=device), non_blocking=True)
     known = torch.cuda.Event()  # type: ignore[no-untyped-call]
     known.record()
     _waiting.append(_Check(on_host, known, error))

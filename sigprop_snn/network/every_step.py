@@ -80,6 +80,7 @@ class _Layer:
             window: as in `Online`.
         """
         block, weight = self.block, past.count(1, window)
+        assert isinstance(self.current.layer, nn.Linear)  # `of` saw to it
         assert past.mean is not None and past.inputs is not None
         return engine_for(inputs.device).advance(
             self.current.layer, block.norm, block.neuron, inputs.flatten(1),
@@ -178,6 +179,7 @@ class EveryStep:
             with torch.no_grad():
                 spikes = layer.advance(past, spikes, entry, window)
                 if layer is self.layers[0]:
+                    assert past.mean is not None
                     check_voltage(past.mean)
                 stage, learns = layer.learn(past, entry)
             if learns and update is not None:

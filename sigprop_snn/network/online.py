@@ -14,7 +14,7 @@ from torch import Tensor
 
 from sigprop_snn.arguments import instance, whole
 from sigprop_snn.errors import SigpropError
-from sigprop_snn.layers.block import Block, LayerRule
+from sigprop_snn.layers.block import Block
 from sigprop_snn.layers.closed_form import unrolled, voltage_from_trace, with_gradient_of
 from sigprop_snn.layers.contracts import Learned, Response, Stage, Update
 from sigprop_snn.layers.hooks import fire
@@ -131,7 +131,7 @@ class Online:
         network.check_batch(inputs, labels)
         with network.learning(update) as call:
             labels = as_constant(labels).long()
-            *before, last = network.entering(inputs).split(every or len(inputs))
+            *before, last = torch.split(network.entering(inputs), every or len(inputs))
             for part in before:
                 for _ in self._learn(part, labels, call):
                     pass

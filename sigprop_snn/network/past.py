@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,11 +47,11 @@ class Trace:
         return self.mean.shape
 
     @torch.no_grad()
-    def add(self, values: Sequence[Tensor], weight: float, *, keep_steps: bool = False) -> None:
+    def add(self, values: Tensor, weight: float, *, keep_steps: bool = False) -> None:
         """Go on by some steps.
 
         Args:
-            values: the input of each step, `[N, ...]`.
+            values: the input, `[T, N, ...]`.
             weight: of these steps in the mean.
             keep_steps: whether to keep the trace of every step.
         """

@@ -1,4 +1,4 @@
-"""What a layer learns from at one time step: its loss, and its gradient's scale, in one pass each."""
+"""What a linear layer learns from at one time step: its local loss and its weight gradient."""
 
 from __future__ import annotations
 
@@ -13,9 +13,7 @@ from sigprop_snn.neurons.engines.cpu.threads import Kernel, jitable_sum, run_ker
 from sigprop_snn.neurons.engines.engine import Compared
 from sigprop_snn.neurons.engines.reference import FLOOR
 
-_MOST_ERRORS = (
-    0.5  # fraction of a gradient that is not 0, up to which its product is faster by rows
-)
+_MOST_ERRORS = 0.5  # fraction of a gradient that is not 0: up to it, rows are faster
 _SEEN = 16  # one of so many rows tells the fraction
 _MIN_ROWS = 32
 _PANEL = 64  # columns: those of all rows stay in the first-level cache
@@ -58,7 +56,8 @@ def compare_rectified(
         torch.empty_like(mean),
     )
     arguments = (
-        mean, others, inverse, columns, scale, smoothing, scores, weights, along, losses, shown, grad,
+        mean, others, inverse, columns, scale, smoothing,
+        scores, weights, along, losses, shown, grad,
     )  # fmt: skip
     run_kernel(_compare, arguments, samples, min_chunk=_MIN_ROWS)
     of_others = weights.t() @ shown

@@ -139,7 +139,11 @@ def advance_lif(
         current: of the rows, `[rows, F]`; float32 and contiguous, as are all others.
         contexts: of the contexts behind them, `[N - rows, F]`.
         scale: what the current of the rows goes through on its way in.
-        voltage, mean, weight, inputs, trace: as in `Engine.advance`.
+        voltage: as in `Engine.advance`.
+        mean: as there.
+        weight: as there.
+        inputs: as there.
+        trace: as there.
     """
     spikes = torch.empty_like(voltage)
     arguments = (
