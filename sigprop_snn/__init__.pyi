@@ -1,5 +1,6 @@
 from . import analysis as analysis
 from . import monitors as monitors
+from . import parallel as parallel
 from . import plots as plots
 from .data import DATASETS as DATASETS
 from .data import Data as Data
@@ -57,6 +58,7 @@ from .training import LocalOptimizers as LocalOptimizers
 from .training import TrainConfig as TrainConfig
 from .training import evaluate as evaluate
 from .training import load_run as load_run
+from .training import pretrained as pretrained
 from .training import resume as resume
 from .training import train as train
 from .version import __version__ as __version__

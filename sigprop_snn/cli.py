@@ -24,10 +24,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
-from sigprop_snn import train_flags
+from sigprop_snn import launch, train_flags
+from sigprop_snn.arguments import whole
 from sigprop_snn.compare_config import CompareConfig
 from sigprop_snn.config import TrainConfig
-from sigprop_snn.errors import RunStoppedError, SigpropError, UnknownNameError
+from sigprop_snn.errors import RankLostError, RunStoppedError, SigpropError, UnknownNameError
 from sigprop_snn.export_command import Export
 from sigprop_snn.output import safe_output
 from sigprop_snn.predict import PREDICTIONS_BY_NAME
@@ -56,6 +57,11 @@ Examples:
     sigprop-snn compare mnist --rules voltage,surrogate --seeds 1 --data-root data""",
 }
 
+_Processes = Annotated[int, tyro.conf.arg(metavar="N")]
+_Parallel = Annotated[
+    str | None, tyro.conf.arg(metavar="{layers,data,SxR}", help_behavior_hint="(default: layers)")
+]
+_Stages = Annotated[str, tyro.conf.arg(metavar="{auto,N,N,...}")]
 _Folder = Annotated[Path, tyro.conf.arg(metavar="RUN")]
 _DataRoot = Annotated[Path | None, tyro.conf.arg(metavar="DIR", help_behavior_hint="")]
 _Device = Annotated[str | None, tyro.conf.arg(metavar="DEVICE", help_behavior_hint="")]
@@ -73,6 +79,12 @@ class Train:
         config: a config.json with the settings to start from, such as that of an earlier run;
             flags override it.
         quiet: print the result only, without a line for each epoch.
+        processes: number of processes that train together on this machine; torchrun starts them
+            on several.
+        parallel: what the processes share: the layers, the data (each batch is split), or both,
+            such as 2x2 for 2 stages of layers and 2 replicas.
+        stages: the number of blocks of each stage of layers; auto measures the blocks.
+        timeout: seconds after which a process that does not answer ends the run.
     """
 
     data: Annotated[Any, tyro.conf.arg(constructor=train_flags.DATA)]
@@ -84,6 +96,10 @@ class Train:
         tyro.conf.FlagCreatePairsOff[bool],
         tyro.conf.arg(aliases=("-q",), help_behavior_hint=""),
     ] = False
+    processes: _Processes = 1
+    parallel: _Parallel = None
+    stages: _Stages = "auto"
+    timeout: float = 1800.0
 
     def run(self) -> None:
         """Train and draw the figures."""
@@ -91,8 +107,17 @@ class Train:
 
         settings = train_flags.joined(self.data, self.model, self.optimisation, self.run_settings)
         keep_freed_memory()
-        quiet = {"say": lambda _: None} if self.quiet else {}
-        _finish(train(settings, catch_signals=True, **quiet))
+        quiet: dict[str, Any] = {"say": lambda _: None} if self.quiet else {}
+        if not launch.is_rank():
+            _finish(train(settings, catch_signals=True, **quiet))
+            return
+        from sigprop_snn import parallel
+
+        with launch.joined(settings.device):
+            shared = _shared(self)
+            trained = parallel.train(settings, catch_signals=True, **shared, **quiet)
+        if trained is not None:
+            _finish(trained)
 
 
 @dataclass(frozen=True)
@@ -105,27 +130,41 @@ class Resume:
             continues as in a run that had this number from the start.
         data_root: the folder that holds the data sets now (default: as in the run).
         device: the device to compute on now (default: as in the run).
+        processes: number of processes that train together now; any number can go on with a run.
+        parallel: as in `train`.
+        stages: as in `train`.
+        timeout: as in `train`.
     """
 
     folder: _Folder
     epochs: Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="")] = None
     data_root: _DataRoot = None
     device: _Device = None
+    processes: _Processes = 1
+    parallel: _Parallel = None
+    stages: _Stages = "auto"
+    timeout: float = 1800.0
 
     def run(self) -> None:
         """Continue and draw the figures."""
         from sigprop_snn.training import keep_freed_memory, resume
 
         keep_freed_memory()
-        _finish(
-            resume(
-                self.folder,
-                epochs=self.epochs,
-                data_root=self.data_root,
-                device=self.device,
-                catch_signals=True,
-            )
-        )
+        settings: dict[str, Any] = {
+            "epochs": self.epochs,
+            "data_root": self.data_root,
+            "device": self.device,
+            "catch_signals": True,
+        }
+        if not launch.is_rank():
+            _finish(resume(self.folder, **settings))
+            return
+        from sigprop_snn import parallel
+
+        with launch.joined(self.device or "auto"):
+            trained = parallel.resume(self.folder, **settings, **_shared(self))
+        if trained is not None:
+            _finish(trained)
 
 
 @dataclass(frozen=True)
@@ -352,14 +391,46 @@ def _run(arguments: list[str]) -> int:
             args=arguments,
             config=(tyro.conf.PositionalRequiredArgs, tyro.conf.OmitArgPrefixes),
         )
+        if isinstance(command, Train | Resume):
+            shared = _processes(command)
+            if shared > 1 and not launch.is_rank():
+                return launch.launch(shared, arguments)
+            launch.end_with_parent()
         _load()
         return command.run() or 0
     except SigpropError as error:
-        print(f"sigprop-snn: {error}", file=sys.stderr)
+        _say_of_rank(str(error))
         return _REFUSED
+    except RankLostError as error:
+        _say_of_rank(str(error), lost=error.rank)
+        return _RUNS_FAILED
     except RunStoppedError as error:
-        print(f"sigprop-snn: {error}", file=sys.stderr)
+        _say_of_rank(str(error))
         return _BY_SIGNAL + error.number
+
+
+def _processes(command: Train | Resume) -> int:
+    """Return how many processes a command has, after a check of its flags.
+
+    Raises:
+        SigpropError: if they do not fit each other.
+    """
+    whole("processes", command.processes)
+    count = int(os.environ["WORLD_SIZE"]) if launch.is_rank() else command.processes
+    launch.layout(command.parallel, command.stages, count)
+    return count
+
+
+def _shared(command: Train | Resume) -> dict[str, Any]:
+    """Return how this process and others share a run."""
+    found = launch.layout(command.parallel, command.stages, int(os.environ["WORLD_SIZE"]))
+    return {**found, "timeout": command.timeout}
+
+
+def _say_of_rank(text: str, lost: int | None = None) -> None:
+    """Say an error. Of several processes, the first says it, or the second if the first is lost."""
+    if launch.rank() == (1 if lost == 0 else 0):
+        print(f"sigprop-snn: {text}", file=sys.stderr)
 
 
 def _load() -> None:
@@ -522,4 +593,5 @@ def _say(text: str) -> None:
 
 
 def _print_warning(message: Warning | str, *_: object, **__: object) -> None:
-    print(f"sigprop-snn: {message}", file=sys.stderr)
+    if launch.rank() == 0:
+        print(f"sigprop-snn: {message}", file=sys.stderr)

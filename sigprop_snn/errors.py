@@ -62,4 +62,12 @@ class RunStoppedError(Exception):
 
 
 class RankLostError(Exception):
-    """A process of a job has ended or does not answer. The message names its rank and the cause."""
+    """A process of a job has ended or does not answer. The message names its rank and the cause.
+
+    Attributes:
+        rank: its rank; None if it is not known which process it is.
+    """
+
+    def __init__(self, message: str, rank: int | None = None) -> None:
+        super().__init__(message)
+        self.rank = rank

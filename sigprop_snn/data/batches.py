@@ -89,6 +89,11 @@ class Batches(ABC):
         for x, y, _ in self._pass():
             yield x, y
 
+    def each_labels(self) -> Iterator[Tensor]:
+        """Iterate once over the labels of the batches; samples are not read where none need be."""
+        for _, y, _ in self._pass():
+            yield y
+
     def with_lengths(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """Iterate once over `(x, y, lengths)`; `x` and `y` are those of plain iteration.
 
@@ -126,7 +131,14 @@ class SplitBatches(Batches):
     def __len__(self) -> int:
         return -(-self.samples // self._options.batch_size)
 
-    def _pass(self) -> Iterator[tuple[Tensor, Tensor, Callable[[], Tensor]]]:
+    def each_labels(self) -> Iterator[Tensor]:
+        """Iterate once over the labels of the batches, without reading samples."""
+        _, order = self._order()
+        for index in order:
+            yield self._split.y[index]
+
+    def _order(self) -> tuple[int, tuple[Tensor, ...]]:
+        """Return the epoch of a pass, and the samples of each of its batches."""
         options = self._options
         epoch = self.epoch if options.shuffle else 0
         self.epoch += 1
@@ -134,7 +146,11 @@ class SplitBatches(Batches):
             order = torch.randperm(self.samples, generator=generator(options.seed, epoch, _ORDER))
         else:
             order = torch.arange(self.samples)
-        for number, index in enumerate(torch.split(order, options.batch_size)):
+        return epoch, torch.split(order, options.batch_size)
+
+    def _pass(self) -> Iterator[tuple[Tensor, Tensor, Callable[[], Tensor]]]:
+        epoch, order = self._order()
+        for number, index in enumerate(order):
             stored = self._split.read(index)
             x, y = self._input(stored, epoch, number), self._split.y[index]
             yield x, y, partial(self._lengths, index, stored)

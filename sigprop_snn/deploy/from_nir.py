@@ -13,12 +13,13 @@ from torch import nn
 
 from sigprop_snn.arguments import one_of, positive
 from sigprop_snn.deploy.conventions import Array, Convention, convention_of, near
-from sigprop_snn.deploy.nir_graph import MOST_VALUES, Graph, Node, read_graph
+from sigprop_snn.deploy.nir_graph import Graph, Node, read_graph
 from sigprop_snn.deploy.nir_modules import (
     NEURON_KINDS,
     POOLS,
     READOUT_KINDS,
     WEIGHTED,
+    check_kind,
     leak_of,
     module_of,
     neuron_of,
@@ -31,6 +32,8 @@ from sigprop_snn.network.network import Network
 from sigprop_snn.network.parts import AnyLoss, AnyRule, AnySignal, NetworkParts, sizes
 from sigprop_snn.neurons import LIF, AllToAll, Neuron, OneToOne, Recurrent, Reset
 from sigprop_snn.predict import Predict
+
+_MOST_ACTIVITY = 2**24  # values of one layer for one sample
 
 
 def from_nir(
@@ -70,7 +73,7 @@ def from_nir(
 
     Raises:
         SigpropError: if the file is damaged or no NIR file, or the graph can't be used; it names
-            the node, the value and what was expected.
+            the node, the value and the expectation.
     """
     gain = positive("gain", gain)
     if reset is not None:
@@ -132,7 +135,9 @@ class _Builder:
         self.reset = reset
         self.shape = shape
         self.input = graph.only("Input").name
-        if np.prod([float(size) for size in shape]) > MOST_VALUES:
+        for node in graph.nodes.values():
+            check_kind(node)
+        if np.prod([float(size) for size in shape]) > _MOST_ACTIVITY:
             raise SigpropError(f"samples have shape {list(shape)}; expected fewer values")
         self.neurons = [n for n, node in graph.nodes.items() if node.kind in NEURON_KINDS]
         self.pools = {name: self._pools(name) for name in self.neurons}
@@ -219,41 +224,30 @@ class _Builder:
         found = neuron_of(node, self.convention, self.reset)
         synapse = self._synapse(node, forward)
         _rescale(node, synapse, found.gain, found.offset)
-        with torch.no_grad():
-            current = self._run(synapse, forward)
+        current = self._current(synapse, forward)
         neuron: Neuron = found.neuron
         if back:
-            neuron = _recurrent(node, neuron, back, tuple(current.shape[1:]), found.gain)
-        _check_parameters(node, tuple(current.shape[1:]))
+            neuron = _recurrent(node, neuron, back, current, found.gain)
+        _check_parameters(node, current)
         behind = [module_of(self.graph.nodes[pool]) for pool in self.pools[name]]
-        with torch.no_grad():
-            for module in behind:
-                current = module(current)
-        self.sent[name] = tuple(current.shape[1:])
+        self.sent[name] = _shape_behind(behind, current)
         return Part(synapse, neuron, behind, self._sources(forward))
 
     def _sources(self, forward: list[_Path]) -> AnySources:
-        """Return what a block receives: the block below, or blocks by name."""
+        """Return the sources of a block: the block below, or blocks by name."""
         names = tuple("input" if p.source == self.input else self.blocks[p.source] for p in forward)
         below = f"block{len(self.blocks)}" if self.blocks else "input"
         return 1 if names == (below,) else names
 
-    def _run(self, synapse: list[nn.Module], forward: list[_Path]) -> torch.Tensor:
-        """Return the current for zeros."""
+    def _current(self, synapse: list[nn.Module], forward: list[_Path]) -> tuple[int, ...]:
+        """Return the shape of the current."""
         shapes = [self.sent[path.source] for path in forward]
         whole = shapes[0]
         if len(shapes) > 1:
             flat = len({len(shape) for shape in shapes}) > 1
             rows = [(int(np.prod(shape)),) if flat else shape for shape in shapes]
             whole = (sum(row[0] for row in rows), *rows[0][1:])
-        values = torch.zeros(1, *whole, dtype=_dtype(synapse))
-        for module in synapse:
-            values = module(values)
-            if values.numel() > MOST_VALUES:
-                raise SigpropError(
-                    f"a layer of the NIR graph has {values.numel()} values; expected fewer"
-                )
-        return values
+        return _shape_behind(synapse, whole)
 
     def _synapse(self, node: Node, forward: list[_Path]) -> list[nn.Module]:
         """Return the modules from the sources to a neuron's current."""
@@ -461,5 +455,20 @@ def _recurrent(
     return Recurrent(neuron, every)
 
 
-def _dtype(modules: list[nn.Module]) -> torch.dtype:
-    return next(p.dtype for module in modules for p in module.parameters())
+def _shape_behind(modules: list[nn.Module], shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the shape of one sample behind some modules, found without values.
+
+    Raises:
+        SigpropError: if it has too many values.
+        RuntimeError: if the shapes do not fit.
+    """
+    values = torch.empty(1, *shape, device="meta")
+    for module in modules:
+        weights = {name: p.detach().float().to("meta") for name, p in module.named_parameters()}
+        values = torch.func.functional_call(module, weights, (values,))
+        if values.numel() > _MOST_ACTIVITY:
+            raise SigpropError(
+                f"a layer of the NIR graph has {values.numel()} values; expected "
+                f"{_MOST_ACTIVITY} at most"
+            )
+    return tuple(values.shape[1:])

@@ -66,6 +66,21 @@ class Node:
             raise self.refusal(f"has {key} of shape {list(found.shape)}", f"{axes} axes")
         return found
 
+    def check_alike(self) -> None:
+        """Check that all parameters have one shape, or are one number.
+
+        Raises:
+            SigpropError: if two shapes differ.
+        """
+        shapes = {
+            key: value.shape
+            for key, value in self.values.items()
+            if isinstance(value, np.ndarray) and value.size > 1
+        }
+        if len(set(shapes.values())) > 1:
+            found = ", ".join(f"{key} of shape {list(shape)}" for key, shape in shapes.items())
+            raise self.refusal(f"has {found}", "parameters of one shape")
+
     def wholes(self, key: str, count: int, least: int = 0) -> tuple[int, ...]:
         """Return whole numbers; one number is repeated.
 
@@ -184,8 +199,8 @@ def _graph(tree: Any, place: str) -> Graph:
     Raises:
         SigpropError: if it is none; it names the place.
     """
-    if not isinstance(tree, Mapping) or tree.get("type") != "NIRGraph":
-        kind = tree.get("type") if isinstance(tree, Mapping) else None
+    kind = tree.get("type") if isinstance(tree, Mapping) else None
+    if not isinstance(kind, str) or kind != "NIRGraph":
         raise SigpropError(f"{place} holds {shown(kind)}; expected a NIRGraph")
     nodes: dict[str, Node] = {}
     edges = _inlined(tree, "", nodes, place)

@@ -17,7 +17,7 @@ from sigprop_snn.neurons.base import RESETS, Reset
 NEURON_KINDS = ("IF", "LIF", "CubaLIF")
 READOUT_KINDS = ("LI", "I")
 _INSTEAD = {
-    "CubaLI": "LI, whose current has no memory",
+    "CubaLI": "LI, which has no synaptic current",
     "Delay": "no delay: the current of a step reaches the neuron in the same step",
     "Threshold": "LIF or IF, which have a threshold",
     "Scale": "the factor within the weights of Affine, Linear or Conv2d",
@@ -26,17 +26,28 @@ _INSTEAD = {
 
 @dataclass(frozen=True)
 class ImportedNeuron:
-    """A layer's neurons, and what their current goes through before it enters.
+    """A layer's neurons, with a gain and an offset of their current.
 
     Attributes:
         neuron: the neurons.
         gain: the factor of the current, one number or one for each neuron.
-        offset: what is added to it, one number or one for each neuron.
+        offset: is added to the current, one number or one for each neuron.
     """
 
     neuron: Neuron
     gain: Array
     offset: Array
+
+
+def check_kind(node: Node) -> None:
+    """Check that a node has a kind that some place takes.
+
+    Raises:
+        SigpropError: if it has not.
+    """
+    known = [*_MODULES, *NEURON_KINDS, *READOUT_KINDS]
+    if node.kind not in (*known, "Input", "Output", "Scale"):
+        raise node.refusal("can't be used", _INSTEAD.get(node.kind, f"one of {', '.join(known)}"))
 
 
 def module_of(node: Node) -> nn.Module:
@@ -47,7 +58,7 @@ def module_of(node: Node) -> nn.Module:
     """
     if node.kind in _MODULES:
         return _MODULES[node.kind](node)
-    known = ", ".join([*_MODULES, *NEURON_KINDS, *READOUT_KINDS])
+    known = ", ".join(_MODULES)
     raise node.refusal("can't be used here", _INSTEAD.get(node.kind, f"one of {known}"))
 
 
@@ -101,10 +112,8 @@ def _filled(layer: nn.Module, weight: Array, bias: Array | None) -> nn.Module:
 
 
 def _pool(node: Node) -> nn.Module:
-    window, stride, padding = (
-        _pair(node, key, least)
-        for key, least in (("kernel_size", 1), ("stride", 1), ("padding", 0))
-    )
+    window, stride = _pair(node, "kernel_size", 1), _pair(node, "stride", 1)
+    padding = _pair(node, "padding", 0)
     if any(2 * each > size for each, size in zip(padding, window, strict=True)):
         raise node.refusal(f"has padding {padding}", f"half of the window {window} at most")
     divisor = 1 if node.kind == "SumPool2d" else None
@@ -149,6 +158,7 @@ def neuron_of(node: Node, convention: Convention, reset: Reset | None) -> Import
     Raises:
         SigpropError: if a value can't be used.
     """
+    node.check_alike()
     threshold = node.numbers("v_threshold").astype(np.float64)
     if (threshold <= 0).any():
         raise node.refusal(f"has a v_threshold of {threshold.min()}", "numbers above 0")
@@ -169,6 +179,7 @@ def neuron_of(node: Node, convention: Convention, reset: Reset | None) -> Import
 
 def leak_of(node: Node, convention: Convention) -> tuple[Array, Array, Array]:
     """Return beta of a node LIF, LI or I, and the gain and the offset of its current."""
+    node.check_alike()
     r = node.numbers("r").astype(np.float64)
     if node.kind == "I":
         return np.ones(()), _slim(convention.integrator_gain(r)), np.zeros(())

@@ -131,6 +131,9 @@ class LinearCurrent(NamedTuple):
         axes = max(1, self.layer.weight.dim() - 1)  # channels, and their positions
         if axes > 1:
             grad = grad.flatten(grad.dim() - axes + 1).sum(-1)
+        elif grad.dim() == 3 and grad.is_cpu and grad.dtype == torch.float32:
+            # The steps of rows: a product with ones takes half the time of a sum.
+            grad = (grad.new_ones(len(grad)) @ grad.flatten(1)).view(grad.shape[1:])
         # Axis by axis, which is many times faster than both at once.
         while grad.dim() > 1:
             grad = grad.sum(0)

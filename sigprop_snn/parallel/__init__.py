@@ -42,5 +42,15 @@ from sigprop_snn.errors import RankLostError
 from sigprop_snn.parallel.pipeline import Pipeline
 from sigprop_snn.parallel.report import RankReport, Report
 from sigprop_snn.parallel.stages import balanced, block_costs
+from sigprop_snn.parallel.training import resume, train
 
-__all__ = ["Pipeline", "RankLostError", "RankReport", "Report", "balanced", "block_costs"]
+__all__ = [
+    "Pipeline",
+    "RankLostError",
+    "RankReport",
+    "Report",
+    "balanced",
+    "block_costs",
+    "resume",
+    "train",
+]

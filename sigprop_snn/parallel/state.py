@@ -37,7 +37,7 @@ def collect(
         if owners.get(name) in mine
     }
     states = {
-        name: _on_cpu(optimizer.state_dict())
+        name: on_cpu(optimizer.state_dict())
         for name, optimizer in (optimizers.by_layer if optimizers is not None else {}).items()
         if name in mine
     }
@@ -78,11 +78,12 @@ def _layer_of(name: str) -> str | None:
     return {"readout": "readout", "signal": "block1"}.get(first)
 
 
-def _on_cpu(value: Any) -> Any:
+def on_cpu(value: Any) -> Any:
+    """Return plain values with their tensors on the CPU."""
     if isinstance(value, Tensor):
         return value.detach().cpu()
     if isinstance(value, dict):
-        return {key: _on_cpu(each) for key, each in value.items()}
+        return {key: on_cpu(each) for key, each in value.items()}
     if isinstance(value, list):
-        return [_on_cpu(each) for each in value]
+        return [on_cpu(each) for each in value]
     return value

@@ -122,8 +122,8 @@ def depth(run: RunData) -> Html | None:
         return element("p", f"The blocks could not be compared: {found}", class_="note")
     text = (
         f"How {run.measured.examined:,} test samples are classified at every block: by the nearest "
-        "context, and by a linear probe on the spikes, which is fitted on training samples. A block "
-        "with a lower accuracy than the block below it adds nothing."
+        "context, and by a linear probe on the spikes, which is fitted on training samples. A "
+        "block with a lower accuracy than the block below it adds nothing."
     )
     terms = (
         "Likeness of the contexts: their mean cosine; at 1 they are all alike. Rank: how many "

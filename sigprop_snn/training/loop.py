@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
@@ -22,7 +23,7 @@ from sigprop_snn.data.source import derive_seed
 from sigprop_snn.device import named_memory_errors, peak_memory_mb, to_device
 from sigprop_snn.errors import RunStoppedError
 from sigprop_snn.monitors import HealthCheck
-from sigprop_snn.network import Learned, Stage, learn_in_parts
+from sigprop_snn.network import Learned, Stage
 from sigprop_snn.training import randomness
 from sigprop_snn.training.evaluation import Evaluation, judge
 from sigprop_snn.training.folder import CHECKPOINT, CONFIG, SUMMARY, RunFolder, free_name
@@ -38,9 +39,10 @@ from sigprop_snn.training.run import (
     warn_of_ignored,
 )
 from sigprop_snn.training.stopping import Stop, StopAskedError, stop_on_signals
+from sigprop_snn.training.team import END, GO_ON, SAVE, STOP, Alone, MakeTeam, Team
 from sigprop_snn.training.tensorboard import open_tensorboard, require_tensorboard, scalars
 
-_LEARNING = 1  # number of the stream of random numbers; evaluation has another
+LEARNING = 1  # number of the stream of random numbers; evaluation has another
 
 
 Say = Callable[[str], object]
@@ -84,6 +86,7 @@ def train(
     on_epoch: Log | None = None,
     on_batch: Log | None = None,
     catch_signals: bool = False,
+    team: MakeTeam = Alone,
 ) -> Trained:
     """Train a network and write the run folder.
 
@@ -103,6 +106,7 @@ def train(
             "learning_rate/block1" and "loss/block1". On a GPU each call waits for the batch.
         catch_signals: whether SIGINT, SIGTERM and SIGHUP save the run and stop it. This changes the
             signal handlers of the process.
+        team: makes the processes that learn together; see `sigprop_snn.parallel.train`.
 
     Raises:
         SigpropError: if the configuration, the data or the run folder can't be used, or memory runs
@@ -138,7 +142,7 @@ def train(
                 say(origin)
             try:
                 folder.write_json(CONFIG, config.as_json())
-                return _finish(run, folder, listeners, catch_signals=catch_signals)
+                return _finish(run, folder, listeners, team, catch_signals=catch_signals)
             except BaseException:
                 if not folder.has(CHECKPOINT):
                     folder.remove()
@@ -156,6 +160,7 @@ def resume(
     on_epoch: Log | None = None,
     on_batch: Log | None = None,
     catch_signals: bool = False,
+    team: MakeTeam = Alone,
 ) -> Trained:
     """Continue a run that was stopped or killed, or a finished run to more epochs.
 
@@ -176,6 +181,7 @@ def resume(
         on_epoch: as in `train`.
         on_batch: as in `train`.
         catch_signals: as in `train`.
+        team: as in `train`.
 
     Raises:
         SigpropError: if the folder holds no run, a file is damaged or does not fit the others, the
@@ -208,19 +214,25 @@ def resume(
             folder.remove_summary()
         if folder.metrics() != run.history:
             folder.write_metrics(run.history)
-        return _finish(run, folder, listeners, catch_signals=catch_signals)
+        return _finish(run, folder, listeners, team, catch_signals=catch_signals)
 
 
 def _finish(
-    run: TrainingRun, folder: RunFolder, listeners: Listeners, *, catch_signals: bool
+    run: TrainingRun,
+    folder: RunFolder,
+    listeners: Listeners,
+    team: MakeTeam,
+    *,
+    catch_signals: bool,
 ) -> Trained:
     """Learn until the run is over, and write the summary."""
     was_over = run.is_over()
-    with randomness.seeded(derive_seed(run.config.seed, _LEARNING)):
+    with randomness.seeded(derive_seed(run.config.seed, LEARNING)):
         if run.random_states is not None:
             randomness.restore(run.random_states)
-        if not was_over:
-            _learn(run, folder, listeners, catch_signals=catch_signals)
+        with team(run) as together:
+            if not was_over:
+                _learn(run, folder, listeners, together, catch_signals=catch_signals)
     epoch = run.choose_epoch()
     if run.best is not None:
         listeners.say(
@@ -242,7 +254,12 @@ def _finish(
 
 
 def _learn(
-    run: TrainingRun, folder: RunFolder, listeners: Listeners, *, catch_signals: bool
+    run: TrainingRun,
+    folder: RunFolder,
+    listeners: Listeners,
+    team: Team,
+    *,
+    catch_signals: bool,
 ) -> None:
     """Learn epoch by epoch until the run is over or a signal stops it."""
     opened = open_tensorboard(folder.path, run.config.tensorboard, len(run.history))
@@ -254,7 +271,7 @@ def _learn(
         health = HealthCheck(
             run.network, classes=run.data.classes, labels=run.data.train.labels, say=progress.say
         )
-        learning = Learning(run, folder, stop, progress, listeners.on_batch)
+        learning = Learning(run, folder, stop, progress, listeners.on_batch, team)
         try:
             while not run.is_over():
                 record = learning.epoch(health)
@@ -270,7 +287,7 @@ def _learn(
                     listeners.on_epoch({"epoch": record["epoch"], **scalars(record)})
         except StopAskedError:
             assert stop.asked is not None
-            folder.save_checkpoint(run.checkpoint())
+            folder.save_checkpoint(run.checkpoint(team.collect()))
             raise RunStoppedError(
                 f"stopped {run.position()}; everything is saved. To continue: "
                 f"sigprop-snn resume {shlex.quote(str(folder.path))}",
@@ -288,6 +305,7 @@ class Learning:
         stop: a request to stop.
         progress: the progress bar.
         on_batch: receives the numbers of each batch, or None.
+        team: the processes that learn together.
     """
 
     run: TrainingRun
@@ -295,30 +313,40 @@ class Learning:
     stop: Stop
     progress: Progress
     on_batch: Log | None
+    team: Team
 
     def epoch(self, health: HealthCheck) -> dict[str, Any]:
         """Learn from the rest of the current epoch, test the network, and return the record."""
         run, data = self.run, self.run.data
         number = len(run.history) + 1
         self._learn_batches(number)
-        validated = None
-        if data.validation is not None and run.config.chooses_epoch:
-            validated = self._judge(data.validation, "validating")
-        tested = self._judge(data.test, "testing", health.watch)
-        record = run.metrics.record(number, tested, validated)
+        metrics, validated = self.team.collect(), None
+        try:
+            if data.validation is not None and run.config.chooses_epoch:
+                validated = self._judge(data.validation, "validating")
+            tested = self._judge(data.test, "testing", health.watch)
+        except StopAskedError:
+            self.team.spread(None)
+            raise
+        record = self.team.spread(metrics.record(number, tested, validated))
         run.finish_epoch(record)
         return record
 
     def _learn_batches(self, number: int) -> None:
         """Learn from the rest of an epoch's batches, and save from time to time."""
         run = self.run
-        batches = self.progress.learning(self.stop.watch(_batches_of(run, number)))
+        batches = batches_of(run, number)
+        if isinstance(self.team, Alone):  # others would wait for a batch that does not come
+            batches = self.stop.watch(batches)
+        batches = self.progress.learning(batches)
         mark = time.perf_counter()
         for inputs, labels in batches:
             run.network.train()
+            inputs, labels = self.team.part(inputs, labels)
             inputs, labels = to_device(inputs, run.device), labels.to(run.device)
-            with self.progress.first("compiling kernels, which are kept for later runs"):
-                learned = self._learn_batch(inputs, labels)
+            compiling = self.progress.first("compiling kernels, which are kept for later runs")
+            with compiling, autocast(run):
+                learned = self.team.learn(inputs, labels)
             run.metrics.add(learned, labels)
             self.progress.learned(learned)
             if self.on_batch is not None:
@@ -326,16 +354,24 @@ class Learning:
             run.schedules.step()
             run.batch += 1
             run.metrics.seconds += time.perf_counter() - mark
-            if self.folder.seconds_since_checkpoint() >= run.config.save_every:
-                self.folder.save_checkpoint(run.checkpoint())
+            told = self.team.tell(self._next())
+            if told == STOP:
+                raise StopAskedError
+            if told == SAVE:
+                self.folder.save_checkpoint(run.checkpoint(self.team.collect()))
             mark = time.perf_counter()
 
-    def _learn_batch(self, inputs: Tensor, labels: Tensor) -> Learned:
-        run, every = self.run, self.run.config.update_every
-        with _autocast(run):
-            if every is None:
-                return run.network.learn(inputs, labels, run.optimizers)
-            return learn_in_parts(run.network, inputs, labels, run.optimizers, every)
+    def _next(self) -> int:
+        """Return how the run goes on after a batch."""
+        if self.stop.asked is None:
+            asked = self.team.asked_to_stop()
+            self.stop.asked = None if asked is None else signal.Signals(asked)
+        if self.stop.asked is not None:
+            return STOP
+        if self.run.batch == len(self.run.data.train):
+            return END
+        due = self.folder.seconds_since_checkpoint() >= self.run.config.save_every
+        return SAVE if due else GO_ON
 
     def _judge(
         self,
@@ -344,11 +380,11 @@ class Learning:
         watch: Callable[[Stage, Tensor], object] | None = None,
     ) -> Evaluation:
         watched = self.progress.testing(self.stop.watch(batches), what)
-        with _autocast(self.run), self.progress.first(f"{what} on {batches.samples:,} samples"):
+        with autocast(self.run), self.progress.first(f"{what} on {batches.samples:,} samples"):
             return judge(self.run.network, watched, self.run.config.seed, watch)
 
 
-def _batches_of(run: TrainingRun, number: int) -> Iterator[tuple[Tensor, Tensor]]:
+def batches_of(run: TrainingRun, number: int) -> Iterator[tuple[Tensor, Tensor]]:
     """Return the batches of an epoch that the network has not learned from."""
     run.data.train.set_epoch(number - 1)
     batches = iter(run.data.train)
@@ -375,7 +411,8 @@ def _numbers_of(run: TrainingRun, number: int, learned: Learned, samples: int) -
     }
 
 
-def _autocast(run: TrainingRun) -> AbstractContextManager[object]:
+def autocast(run: TrainingRun) -> AbstractContextManager[object]:
+    """Return the context of a run's precision."""
     if run.config.precision == "float32":
         return nullcontext()
     return torch.autocast(run.device.type, torch.bfloat16)

@@ -158,9 +158,14 @@ class TrainingRun:
         self.network.load_state_dict(self.best.network)
         return self.best.epoch
 
-    def checkpoint(self) -> dict[str, Any]:
-        """Return the run and the random states of the process, as plain values and tensors."""
-        self.metrics.settle()
+    def checkpoint(self, metrics: EpochMetrics | None = None) -> dict[str, Any]:
+        """Return the run and the random states of the process, as plain values and tensors.
+
+        Args:
+            metrics: the sums over the batches of the epoch, if they are not this process's.
+        """
+        metrics = self.metrics if metrics is None else metrics
+        metrics.settle()
         return {
             "format": FORMAT,
             "config": self.config.as_json(),
@@ -169,7 +174,7 @@ class TrainingRun:
             "made_with": _rounding(),
             "epoch": len(self.history),
             "batch": self.batch,
-            "tally": asdict(self.metrics),
+            "tally": asdict(metrics),
             "history": self.history,
             "network": self.network.state_dict(),
             "best": None if self.best is None else vars(self.best),
