@@ -1,18 +1,24 @@
 """Test accuracy of the default recipes over seeds: the rows of the README's table.
 
-    python benchmarks/accuracy.py digits digit-events
+    python benchmarks/accuracy.py digits digit-events --json benchmarks/results/accuracy.json
     python benchmarks/accuracy.py mnist nmnist --data-root data --seeds 0 1 2
 
-Each figure is that of the last epoch, from `sigprop-snn train DATASET --rule RULE --seed SEED`.
+Each figure is that of the last epoch, from `sigprop-snn train DATASET --rule RULE --seed SEED`. The
+file keeps its rows of other data sets, rules and networks.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import statistics
 import tempfile
 from pathlib import Path
+from typing import Any
 
+import torch
+
+from sigprop_snn.files import write_text_atomically
 from sigprop_snn.training import RECIPES, TrainConfig, train
 
 
@@ -27,6 +33,7 @@ def main() -> None:
     parser.add_argument("--network")
     parser.add_argument("--epochs", type=int)
     parser.add_argument("--data-root", type=Path, default=Path("data"))
+    parser.add_argument("--json", type=Path, help="add the rows to this file")
     args = parser.parse_args()
 
     for dataset in args.datasets:
@@ -44,7 +51,31 @@ def main() -> None:
                         out=Path(folder) / "run",
                     )
                     summaries.append(train(config, say=lambda _: None).summary)
+            if args.json is not None:
+                _keep(args.json, dataset, rule, args.seeds, summaries)
             print(_row(dataset, rule, args.seeds, summaries), flush=True)
+
+
+def _keep(
+    path: Path, dataset: str, rule: str, seeds: list[int], summaries: list[dict[str, Any]]
+) -> None:
+    """Replace the rows of a data set, rule and network in the file."""
+    rows = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+    first = summaries[0]
+    found = [summary["test_accuracy"] for summary in summaries]
+    row = {
+        "dataset": dataset,
+        "rule": rule,
+        **{name: first[name] for name in ("network", "steps", "epochs")},
+        "seeds": seeds,
+        "test_accuracies": found,
+        "mean": statistics.fmean(found),
+        "torch": torch.__version__,
+        "threads": torch.get_num_threads(),
+    }
+    same = ("dataset", "rule", "network")
+    rows = [r for r in rows if any(r[name] != row[name] for name in same)]
+    write_text_atomically(path, json.dumps([*rows, row], indent=1) + "\n")
 
 
 def _row(dataset: str, rule: str, seeds: list[int], summaries: list[dict[str, float]]) -> str:

@@ -21,6 +21,7 @@ ROOMS = [
     [("network", "Network, mlp, conv, vgg8, Online"), ("data, encoding", "time-first batches")],
     [("monitors", "cost, norms, voltages, health"), ("analysis", "angles, alignment, probes")],
     [("training", "loop, evaluation, checkpoints, run folder")],
+    [("parallel", "layers and data on several processes")],
     [
         ("plots, figures, report", "pictures, one page"),
         ("cli, comparison", "commands, rules compared"),

@@ -29,6 +29,7 @@ from sigprop_snn.arguments import whole
 from sigprop_snn.compare_config import CompareConfig
 from sigprop_snn.config import TrainConfig
 from sigprop_snn.errors import RankLostError, RunStoppedError, SigpropError, UnknownNameError
+from sigprop_snn.export_command import Export
 from sigprop_snn.output import safe_output
 from sigprop_snn.predict import PREDICTIONS_BY_NAME
 from sigprop_snn.version import version
@@ -465,6 +466,7 @@ def _commands(arguments: Sequence[str]) -> Any:
         | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
         | Annotated[Plot, tyro.conf.subcommand("plot")]
         | Annotated[Report, tyro.conf.subcommand("report")]
+        | Annotated[Export, tyro.conf.subcommand("export")]
         | Annotated[Compare, tyro.conf.subcommand("compare", description=about["compare"])]
         | Annotated[ListNames, tyro.conf.subcommand("list")]
     )
@@ -476,6 +478,7 @@ _COMMANDS: dict[str, type] = {
     "evaluate": Evaluate,
     "plot": Plot,
     "report": Report,
+    "export": Export,
     "compare": Compare,
     "list": ListNames,
 }

@@ -21,9 +21,12 @@ from sigprop_snn import (
     analysis,
     comparison,
     data,
+    deploy,
+    fixed_point,
     monitors,
     network,
     neurons,
+    parallel,
     plots,
     report,
     rules,
@@ -39,7 +42,10 @@ PACKAGES = {
     "network": network,
     "rules": rules,
     "data": data,
+    "deploy": deploy,
+    "fixed_point": fixed_point,
     "training": training,
+    "parallel": parallel,
     "monitors": monitors,
     "analysis": analysis,
     "plots": plots,
@@ -49,6 +55,7 @@ PACKAGES = {
 
 X, Y = torch.rand(4, 6, 6), torch.arange(6) % 3
 BATCHES = [(X, Y)]
+COUNTS = torch.arange(4 * 6 * 6).view(4, 6, 6) % 3
 STATE = sp.State(torch.zeros(2, 3))
 EVENTS = np.zeros(4, dtype=[("x", "<i2"), ("y", "<i2"), ("t", "<i8"), ("p", "<i2")])
 
@@ -64,6 +71,10 @@ def values_net() -> sp.Network:
 
 def labels_net() -> sp.Network:
     return sp.mlp((6,), 3, hidden=(5,), signal=network.multi_label_context)
+
+
+def integers() -> fixed_point.IntegerLearner:
+    return fixed_point.integer_mlp(COUNTS, 3, hidden=(5,), levels=1)
 
 
 def layout() -> network.Layout:
@@ -138,6 +149,7 @@ RIGHT: dict[str, dict[str, object]] = {
     },
     "network.learn_in_parts": {"update": None, "every": 2},
     "network.mlp": {"hidden": (5,)},
+    "network.nir_conv": {"shape": (1, 8, 8), "channels": (2,), "kernel": 3},
     "network.vgg": {"shape": (1, 8, 8), "layers": (2,)},
     "network.vgg8": {"shape": (1, 8, 8), "width": 0.01},
     "rules.Generator": {"sizes": (6, 5), "latents": 4},
@@ -151,6 +163,33 @@ RIGHT: dict[str, dict[str, object]] = {
     },
     "data.read_events": {"file": "events.npy"},
     "data.read_nmnist_file": {"file": "00001.bin"},
+    "deploy.Folded": {
+        "layers": lambda: {
+            "block1": deploy.FoldedLayer(nn.Linear(6, 5), sp.LIF(), nn.Identity())
+        },
+        "readout": lambda: sp.Readout(5, 3),
+    },
+    "deploy.from_nir": {"source": "network.nir"},
+    "deploy.write_nir": {"graph": lambda: deploy.to_nir(net()), "file": "a.nir"},
+    "deploy.FoldedLayer": {"synapse": nn.Linear(6, 5), "pool": nn.Identity()},
+    "fixed_point.IntegerLearner": {
+        "network": lambda: integers().network,
+        "contexts": lambda: integers().contexts,
+    },
+    "fixed_point.IntegerNetwork": {
+        "layers": lambda: integers().network.layers,
+        "readout": lambda: integers().network.readout,
+        "levels": 1,
+        "format": fixed_point.Format(per="tensor"),
+        "sample_shape": (6,),
+    },
+    "fixed_point.QuantisedOptimizers": {"optimizers": optimizers},
+    "fixed_point.c_source": {"network": lambda: integers()},
+    "fixed_point.integer_inputs": {"levels": 255},
+    "fixed_point.integer_mlp": {"inputs": COUNTS, "hidden": (5,)},
+    "fixed_point.quantise": {"folded": lambda: deploy.fold(net())},
+    "fixed_point.quantise_weights": {"weight": torch.rand(3, 4), "bits": 4},
+    "fixed_point.write_c": {"network": lambda: integers(), "file": "network.c"},
     "training.LocalOptimizers": {"make": sgd},
     "training.LocalSchedules": {"make": training.SCHEDULES["constant"], "batches": 3},
     "training.RunFolder": {"path": "run"},
@@ -166,6 +205,9 @@ RIGHT: dict[str, dict[str, object]] = {
     "training.optimizer_of": {"name": "adam", "rate": 0.1},
     "training.peak_memory_mb": {"device": torch.device("cpu")},
     "training.resume": {"path": "run", "say": lambda line: None},
+    "parallel.balanced": {"costs": [1.0, 2.0, 1.0], "stages": 2},
+    "parallel.resume": {"path": "run", "say": lambda line: None},
+    "parallel.train": {"config": sp.TrainConfig("digits"), "say": lambda line: None},
     "training.train": {"config": sp.TrainConfig("nowhere"), "say": lambda line: None},
     "monitors.UpdateNorms": {"update": lambda: optimizers().step},
     "monitors.format_energy": {"nanojoules": 3.0},
@@ -218,18 +260,21 @@ RIGHT: dict[str, dict[str, object]] = {
 
 #: Functions whose right call needs what a test of arguments has not: a run, a file, a GPU.
 NEEDS_MORE = {
-    "comparison.compare", "data.read_events", "data.read_nmnist_file", "report.write_report",
+    "comparison.compare", "data.read_events", "data.read_nmnist_file", "deploy.from_nir",
+    "report.write_report",
     "training.GraphedStep", "training.load_checkpoint", "training.load_run", "training.resume",
-    "training.train",
+    "training.train", "parallel.Pipeline", "parallel.resume", "parallel.train",
 }  # fmt: skip
 
 #: What the package makes and hands out, and nobody else: plain records, which check nothing.
 RECORDS = {
     "AdExState", "AdaptiveState", "BlockProfile", "Comparison", "Cost", "CurrentState", "Data",
     "DataNotFoundError", "Dataset", "Entry", "Evaluation", "EventFileError", "Finding",
-    "HealthWarning", "IzhikevichState", "LatentPrior", "LayerAlignment", "LayerAngle", "LayerCost",
+    "HealthWarning", "IntegerLayer", "IntegerLearned", "IntegerReadout", "IntegerRun",
+    "IzhikevichState", "LatentPrior", "LayerAlignment", "LayerAngle", "LayerCost",
     "LayerFigures", "LayerNorms", "LayerReport", "LayerSeparability", "Layout", "Learned",
-    "MeanTrace", "Needs", "Operations", "PlainSynapse", "Recipe", "RecurrentState", "Request",
+    "MeanTrace", "Needs", "Operations", "PlainSynapse", "Quantised", "Recipe", "RecurrentState",
+    "RankLostError", "RankReport", "Report", "Request",
     "Response", "RuleChoice", "RuleRow", "Run", "RunStoppedError", "Scale", "Source", "Split",
     "Stage", "State", "Step", "Trained", "TrainingRun", "VoltageHistogram", "Batches",
 }  # fmt: skip

@@ -8,8 +8,8 @@ PLACES = {"sigprop_snn.surrogates": "surrogates", "sigprop_snn.neurons": "neuron
 
 # A package may import those before it; the facades of packages (`__init__.py`) are left out.
 ORDER = [
-    "surrogates", "neurons", "losses", "signals", "layers", "rules", "network", "training",
-    "parallel",
+    "surrogates", "neurons", "losses", "signals", "layers", "rules", "network", "deploy",
+    "fixed_point", "training", "parallel",
 ]  # fmt: skip
 
 

@@ -54,9 +54,15 @@ class EventsFault(SigpropError):  # noqa: N818
 
 
 class EventFileError(SigpropError):
-    """A recording that can't be used; the message names the file, the fault and the expectation."""
+    """A recording that can't be used; the message names the file, the fault and the expectation.
+
+    Attributes:
+        fault: what is wrong.
+        expected: what was expected.
+    """
 
     def __init__(self, file: Path, fault: str, expected: str) -> None:
+        self.fault, self.expected = fault, expected
         super().__init__(f"the event file {file} {fault}; expected {expected}")
 
 

@@ -20,6 +20,7 @@ TIME_LIMIT = 300
 """Seconds for one file; a damaged file can keep a library busy forever."""
 
 _KINDS = "iufbS"
+_DEEPEST = 16  # groups within groups
 _ECF = 36559
 _FILTERS = {
     32001: "Blosc", 32004: "LZ4", 32008: "bitshuffle", 32013: "ZFP", 32015: "Zstandard",
@@ -89,6 +90,52 @@ def hdf5_values(
     return found
 
 
+def hdf5_tree(file: str, most: int, most_entries: int) -> Sequence[NDArray[Any]]:
+    """Return all data sets of an HDF5 file: their names as a JSON list in bytes, then their values.
+
+    Links that leave their group are refused, and data sets that read other files.
+
+    Args:
+        file: path of the file.
+        most: largest number of values of all data sets together.
+        most_entries: largest number of groups and data sets.
+    """
+    import h5py
+
+    names: list[list[str]] = []
+    values: list[NDArray[Any]] = []
+    with _opened(file) as content:
+        waiting: list[tuple[list[str], Any]] = [([], content)]
+        seen = 0
+        while waiting:
+            place, group = waiting.pop()
+            for name in group:
+                seen += 1
+                if seen > most_entries or len(place) > _DEEPEST:
+                    raise RefusedError(
+                        f"contains more than {most_entries} groups and data sets, or groups in "
+                        f"more than {_DEEPEST} groups",
+                        "fewer",
+                    )
+                where = [*place, name]
+                if not isinstance(group.get(name, getlink=True), h5py.HardLink):
+                    raise RefusedError(f"contains the link {'/'.join(where)}", "no links")
+                entry = group[name]
+                if isinstance(entry, h5py.Group):
+                    waiting.append((where, entry))
+                    continue
+                if not isinstance(entry, h5py.Dataset) or entry.external or entry.is_virtual:
+                    raise RefusedError(
+                        f"contains {'/'.join(where)}, which is no data set of this file",
+                        "data sets with their values in the file",
+                    )
+                found = np.asarray(_values(entry, most))
+                most -= found.size
+                names.append(where)
+                values.append(found.astype("S") if found.dtype.hasobject else found)
+    return [np.frombuffer(json.dumps(names).encode(), np.uint8), *values]
+
+
 def _values(entry: Any, most: int) -> NDArray[Any]:
     """Read a data set. Refuse a few compressed bytes that would fill the memory."""
     if entry.size is None or entry.size > most:
@@ -138,6 +185,7 @@ def aedat4_events(file: str) -> Sequence[NDArray[Any]]:
 
 JOBS: dict[str, Callable[..., Sequence[NDArray[Any]]]] = {
     "hdf5_events": hdf5_events,
+    "hdf5_tree": hdf5_tree,
     "hdf5_values": hdf5_values,
     "aedat4_events": aedat4_events,
 }

@@ -20,7 +20,7 @@ from sigprop_snn.losses.goodness import Goodness
 from sigprop_snn.losses.hebbian import HebbianLoss
 from sigprop_snn.losses.selection import Label, Maxima, RandomMaximum, TopK, TopSamples
 from sigprop_snn.losses.similarity_matching import Similarity
-from sigprop_snn.network.builders import NETWORKS, conv, mlp, vgg, vgg8
+from sigprop_snn.network.builders import NETWORKS, conv, mlp, nir_conv, vgg, vgg8
 from sigprop_snn.network.network import Network
 from sigprop_snn.network.online import Online, learn_in_parts
 from sigprop_snn.network.snntorch_models import from_snntorch
@@ -95,6 +95,7 @@ __all__ = [
     "learn_in_parts",
     "mlp",
     "multi_label_context",
+    "nir_conv",
     "vector_context",
     "vgg",
     "vgg8",

@@ -24,7 +24,7 @@ from sigprop_snn.network.parts import (
     picture_shape,
     sizes,
 )
-from sigprop_snn.neurons import LIF
+from sigprop_snn.neurons import IF, LIF, CurrentLIF, ParametricLIF
 from sigprop_snn.neurons.joining import joined_shape
 from sigprop_snn.neurons.pooling import HalvingPool
 from sigprop_snn.predict import Predict
@@ -32,6 +32,8 @@ from sigprop_snn.shapes import Layout
 
 Norm = Literal["scale", "length"]
 NORMS: tuple[Norm, ...] = ("scale", "length")
+Pool = Literal["maximum", "average"]
+POOLS: tuple[Pool, ...] = ("maximum", "average")
 Layers = Sequence[int | Literal["pool"]]
 
 
@@ -98,6 +100,7 @@ def conv(
     *,
     channels: Sequence[int] | int = (24, 48, 96),
     kernel: int = 5,
+    pool: Pool = "maximum",
     neuron: AnyNeuron = LIF,
     gain: float = 1.0,
     shift: float = -0.5,
@@ -115,6 +118,7 @@ def conv(
         classes: C.
         channels: feature maps of each block; one number is one block.
         kernel: side of the kernels, odd.
+        pool: "maximum" or "average"; see `vgg`.
         neuron: the neuron of each block; see `NetworkParts`.
         gain: standard deviation of the current at the start, in units of voltage.
         shift: mean of the current at the start; below zero it keeps the maps sparse.
@@ -135,9 +139,64 @@ def conv(
         layers += [maps, "pool"] if side >= 8 else [maps]
         side = side // 2 if side >= 8 else side
     return vgg(
-        shape, classes, layers=layers, kernel=kernel, neuron=neuron, gain=gain, shift=shift,
-        centred=centred, rule=rule, loss=loss, signal=signal, predict=predict, sources=sources,
+        shape, classes, layers=layers, kernel=kernel, pool=pool, neuron=neuron, gain=gain,
+        shift=shift, centred=centred, rule=rule, loss=loss, signal=signal, predict=predict,
+        sources=sources,
     )  # fmt: skip
+
+
+def nir_conv(
+    shape: tuple[int, ...],
+    classes: int,
+    *,
+    channels: Sequence[int] | int = (24, 48, 96),
+    kernel: int = 5,
+    neuron: AnyNeuron = LIF,
+    gain: float = 1.0,
+    shift: float = -0.5,
+    centred: bool | Centring = True,
+    rule: AnyRule | None = None,
+    loss: AnyLoss | None = None,
+    signal: AnySignal | None = None,
+    predict: Predict | None = None,
+    sources: AnySources = 1,
+) -> Network:
+    """Return a `conv` that NIR has words for: average pools, and neurons that reset to zero.
+
+    The readout reads the last block. `sigprop_snn.deploy.to_nir` exports the network as it is.
+
+    Args:
+        shape: `(C, H, W)` of one step of one sample.
+        classes: C.
+        channels: feature maps of each block; one number is one block.
+        kernel: side of the kernels, odd.
+        neuron: the neuron of each block: LIF, IF, ParametricLIF or CurrentLIF; its reset becomes
+            "zero". See `NetworkParts`.
+        gain: standard deviation of the current at the start, in units of voltage.
+        shift: mean of the current at the start; below zero it keeps the maps sparse.
+        centred: whether and how the blocks above the first learn from centred traces; see `Block`.
+        rule: the learning rule; see `NetworkParts`.
+        loss: the local loss; see `NetworkParts`.
+        signal: the learning signal; see `NetworkParts`.
+        predict: "readout", "context", "subset", "neutral" or "vote"; see `Network`.
+        sources: how many blocks below each block receives, or a `Sources` with such a number.
+
+    Raises:
+        SigpropError: if an argument can't be used; it names the argument and the value.
+    """
+    network = conv(
+        shape, classes, channels=channels, kernel=kernel, pool="average", neuron=neuron, gain=gain,
+        shift=shift, centred=centred, rule=rule, loss=loss, signal=signal, predict=predict,
+        sources=sources,
+    )  # fmt: skip
+    for block in network.each_block():
+        if type(block.neuron) not in (LIF, IF, ParametricLIF, CurrentLIF):
+            raise SigpropError(
+                f"neuron is {type(block.neuron).__name__}, which NIR has no word for; expected "
+                "LIF, IF, ParametricLIF or CurrentLIF"
+            )
+        block.neuron.reset_mode = "zero"
+    return network
 
 
 _READ_SIDE = 8  # positions per side of the maps that the readout reads
@@ -152,6 +211,7 @@ def vgg(
     *,
     layers: Layers = _SIX,
     kernel: int = 3,
+    pool: Pool = "maximum",
     dense: int | None = None,
     dropout: float = 0.0,
     neuron: AnyNeuron = LIF,
@@ -172,9 +232,11 @@ def vgg(
     Args:
         shape: `(C, H, W)` of one step of one sample.
         classes: C.
-        layers: the feature maps of each block. "pool" behind a block pools its spikes 2x2 by the
-            maximum; maps smaller than 4x4 are not pooled.
+        layers: the feature maps of each block. "pool" behind a block pools its spikes 2x2; maps
+            smaller than 4x4 are not pooled.
         kernel: side of the kernels, odd.
+        pool: "maximum", with a readout of all blocks where the rule allows it; or "average", with a
+            readout of the last block, for devices and formats without maximum pools.
         dense: neurons of a fully connected block above the convolutions, or none.
         dropout: fraction of a block's output maps that are set to zero, drawn for every row and
             step while training.
@@ -196,6 +258,7 @@ def vgg(
     if kernel % 2 == 0:
         raise SigpropError(f"kernel is {kernel}; expected an odd number, so that maps keep size")
     gain, shift = positive("gain", gain), number("shift", shift)
+    one_of("pool", pool, POOLS)
     dropout = number("dropout", dropout, "a number >= 0 and < 1", lambda x: 0 <= x < 1)
     parts = NetworkParts(neuron, rule, loss, signal, predict)
     blocks: list[Block] = []
@@ -207,7 +270,7 @@ def vgg(
             nn.Conv2d(features, maps, kernel, padding=kernel // 2),
             parts.layer_neuron((maps, height, width)),
             norm=RunningNorm(maps, gain, shift),
-            pool=_output_path(pooled, dropout),
+            pool=_output_path(pool if pooled else None, dropout),
             centred=centred if blocks else False,
             sources=below.sources,
         )
@@ -224,7 +287,7 @@ def vgg(
         )
         blocks.append(block)
     layout = Layout.of(blocks, shape, classes, gain)
-    return parts.network(layout, blocks, read_side=_READ_SIDE)
+    return parts.network(layout, blocks, read_side=_READ_SIDE if pool == "maximum" else None)
 
 
 def _with_pools(layers: Layers) -> list[tuple[int, bool]]:
@@ -341,9 +404,11 @@ class _Below:
         self._shapes[f"block{len(self._shapes)}"] = shape
 
 
-def _output_path(pooled: bool, dropout: float) -> nn.Module | None:
+def _output_path(pool: Pool | None, dropout: float) -> nn.Module | None:
     """Return the module behind a block's neurons: pool, dropout, both, or none."""
-    parts: list[nn.Module] = [HalvingPool()] if pooled else []
+    parts: list[nn.Module] = []
+    if pool is not None:
+        parts.append(HalvingPool() if pool == "maximum" else nn.AvgPool2d(2))
     if dropout:
         parts.append(nn.Dropout2d(dropout))
     return nn.Sequential(*parts) if len(parts) > 1 else parts[0] if parts else None
@@ -352,6 +417,7 @@ def _output_path(pooled: bool, dropout: float) -> nn.Module | None:
 NETWORKS: dict[str, Callable[..., Network]] = {
     "mlp": mlp,
     "conv": conv,
+    "nir-conv": nir_conv,
     "vgg": vgg,
     "vgg8": vgg8,
 }

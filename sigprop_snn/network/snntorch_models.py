@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import cast
 
-import torch
 from torch import nn
 
 from sigprop_snn.arguments import positive, refused
 from sigprop_snn.errors import SigpropError
-from sigprop_snn.layers.block import Block
 from sigprop_snn.layers.readout import Readout
+from sigprop_snn.network.from_parts import Part, network_from_parts, readout_of
 from sigprop_snn.network.network import Network
 from sigprop_snn.network.parts import AnyLoss, AnyRule, AnySignal, NetworkParts, sizes
 from sigprop_snn.neurons import LIF, Neuron
 from sigprop_snn.neurons.snntorch_adapter import as_neuron, copied, is_snntorch
 from sigprop_snn.predict import Predict
-from sigprop_snn.shapes import Layout
 
 _WEIGHTED = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _POOLS = (
@@ -31,15 +26,6 @@ _POOLS = (
 _DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)
 _SHAPES = (nn.Flatten, nn.Unflatten, nn.Identity)
 _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.LayerNorm, nn.GroupNorm)
-
-
-@dataclass
-class _Part:
-    """The modules of one block: those that make its current, its neuron, and those behind it."""
-
-    synapse: list[nn.Module]
-    neuron: Neuron
-    behind: list[nn.Module] = field(default_factory=list)
 
 
 def from_snntorch(
@@ -96,29 +82,17 @@ def from_snntorch(
     if not parts:
         raise SigpropError("model has no neuron before its last layer; expected at least one")
     given = _first_shape(parts[0]) if shape is None else sizes("shape", shape)
-    blocks = [_block(part) for part in parts]
-    with _evaluating(blocks):
-        layout = _layout(blocks, given, gain)
-    if readout is None:
-        readout = _rates(math.prod(layout.outputs[-1]))
-    layout = Layout(
-        readout.synapse.out_features, layout.inputs, layout.currents, layout.outputs, gain,
-        layout.weights,
-    )  # fmt: skip
-    network = NetworkParts(LIF, rule, loss, signal, predict).network(
-        layout, blocks, readout=readout
-    )
-    weight = next(blocks[0].synapse.parameters())
-    return network.to(weight.device, weight.dtype).train(model.training)
+    choices = NetworkParts(LIF, rule, loss, signal, predict)
+    return network_from_parts(parts, readout, given, gain, choices).train(model.training)
 
 
-def _parts_of(model: nn.Sequential) -> tuple[list[_Part], list[nn.Module]]:
+def _parts_of(model: nn.Sequential) -> tuple[list[Part], list[nn.Module]]:
     """Return copies of a model's modules by block, and those behind the last block.
 
     Raises:
         SigpropError: if a module can't be used.
     """
-    parts: list[_Part] = []
+    parts: list[Part] = []
     waiting: list[nn.Module] = []
     for index, (name, module) in enumerate(_flat(model)):
         place = f"module {index} of the model ({name!r}, {type(module).__name__})"
@@ -127,7 +101,7 @@ def _parts_of(model: nn.Sequential) -> tuple[list[_Part], list[nn.Module]]:
                 raise SigpropError(
                     f"{place} is a neuron; expected a linear layer or a convolution before it"
                 )
-            parts.append(_Part(waiting, _neuron(module, place)))
+            parts.append(Part(waiting, _neuron(module, place)))
             waiting = []
         elif isinstance(module, (*_WEIGHTED, *_POOLS, *_DROPOUTS, *_SHAPES, *_NORMS)):
             flattened = all(isinstance(each, nn.Flatten) for each in waiting)
@@ -167,7 +141,7 @@ def _neuron(module: nn.Module, place: str) -> Neuron:
         raise SigpropError(f"{place}: {error}") from error
 
 
-def _last_layer(parts: list[_Part], tail: list[nn.Module]) -> Readout | None:
+def _last_layer(parts: list[Part], tail: list[nn.Module]) -> Readout | None:
     """Return the readout that a model ends with, and take its layer off the parts; or none.
 
     Raises:
@@ -181,14 +155,14 @@ def _last_layer(parts: list[_Part], tail: list[nn.Module]) -> Readout | None:
                 f"the model ends with {found} behind its last neuron; expected one linear layer, "
                 "or a neuron"
             )
-        return _readout(linear, beta=0.0)
+        return readout_of(linear, beta=0.0)
     if len(parts) < 2 or parts[-1].behind:
         return None
     linear, neuron = _single_linear(parts[-1].synapse), parts[-1].neuron
     if linear is None or type(neuron) is not LIF or neuron.reset_mode != "none":
         return None
     del parts[-1]
-    return _readout(linear, neuron.beta)
+    return readout_of(linear, neuron.beta)
 
 
 def _single_linear(modules: list[nn.Module]) -> nn.Linear | None:
@@ -198,29 +172,7 @@ def _single_linear(modules: list[nn.Module]) -> nn.Linear | None:
     return last if flattens and isinstance(last, nn.Linear) else None
 
 
-def _readout(linear: nn.Linear, beta: float) -> Readout:
-    """Return the readout with the weights of a linear layer."""
-    readout = Readout(linear.in_features, linear.out_features, beta)
-    bias = linear.bias
-    readout.synapse.weight = nn.Parameter(linear.weight.detach().clone())
-    readout.synapse.bias = nn.Parameter(
-        torch.zeros_like(linear.weight[:, 0]) if bias is None else bias.detach().clone()
-    )
-    for own, given in zip(readout.synapse.parameters(), linear.parameters(), strict=False):
-        own.requires_grad_(given.requires_grad)
-    return readout
-
-
-def _rates(classes: int) -> Readout:
-    """Return the readout whose scores are the mean spikes of as many neurons."""
-    readout = Readout(classes, classes, beta=0.0)
-    with torch.no_grad():
-        nn.init.eye_(readout.synapse.weight)
-        nn.init.zeros_(readout.synapse.bias)
-    return readout
-
-
-def _first_shape(part: _Part) -> tuple[int, ...]:
+def _first_shape(part: Part) -> tuple[int, ...]:
     """Return the shape of a sample that enters the first linear layer.
 
     Raises:
@@ -235,37 +187,3 @@ def _first_shape(part: _Part) -> tuple[int, ...]:
         f"shape is not given and the model begins with {type(module).__name__}; expected the shape "
         "of one step of one sample, such as (1, 28, 28)"
     )
-
-
-def _block(part: _Part) -> Block:
-    pool = _joined(part.behind) if part.behind else None
-    return Block(_joined(part.synapse), part.neuron, pool=pool)
-
-
-def _joined(modules: list[nn.Module]) -> nn.Module:
-    return modules[0] if len(modules) == 1 else nn.Sequential(*modules)
-
-
-def _layout(blocks: list[Block], shape: tuple[int, ...], gain: float) -> Layout:
-    """Return the layout of the blocks, the number of classes left open.
-
-    Raises:
-        SigpropError: if samples of this shape do not fit.
-    """
-    try:
-        return Layout.of(blocks, shape, 1, gain)
-    except RuntimeError as error:
-        raise SigpropError(
-            f"samples of shape {list(shape)} do not fit the model: {error}; expected the shape of "
-            "one step of one sample"
-        ) from error
-
-
-@contextmanager
-def _evaluating(blocks: list[Block]) -> Iterator[None]:
-    """Set blocks to evaluation, so that nothing observes what passes through."""
-    for block in blocks:
-        block.eval()
-    yield
-    for block in blocks:
-        block.train()

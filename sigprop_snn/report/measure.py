@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from sigprop_snn.analysis import BlockProfile, depth_profile
 from sigprop_snn.data import Batches, Data
 from sigprop_snn.device import to_device
 from sigprop_snn.errors import SigpropError
@@ -104,10 +105,11 @@ class Measured:
 
     Attributes:
         confusion: over all test samples.
-        examined: number of test samples for cost, findings and voltages.
+        examined: number of test samples for cost, findings, voltages and depth.
         cost: the cost of inference, or why it can't be counted.
         findings: problems of the layers.
         voltages: the membrane voltages of each block.
+        depth: how every block does, or why this can't be measured.
         observed: every step of the first test sample.
         label: that sample's class.
         predicted: its predicted class; None for a tie.
@@ -118,6 +120,7 @@ class Measured:
     cost: Cost | str
     findings: list[Finding]
     voltages: dict[str, VoltageHistogram]
+    depth: tuple[BlockProfile, ...] | str
     observed: Observed
     label: int
     predicted: int | None
@@ -197,8 +200,8 @@ def measure(network: Network, data: Data, samples: int, model: EnergyModel | Non
     Args:
         network: the trained network.
         data: its training and test samples.
-        samples: about how many test samples, spread over all, to take for cost, findings and
-            voltages.
+        samples: about how many test samples, spread over all, to take for cost, findings,
+            voltages and depth; as many training samples fit the probes.
         model: the energy of an operation.
     """
     chosen = _spread(data.test, samples)
@@ -207,6 +210,11 @@ def measure(network: Network, data: Data, samples: int, model: EnergyModel | Non
         counted = cost(network, chosen, model)
     except SigpropError as error:
         counted = str(error)
+    depth: tuple[BlockProfile, ...] | str
+    try:
+        depth = depth_profile(network, _spread(data.train, samples), chosen)
+    except SigpropError as error:
+        depth = str(error)
     inputs, labels = next(iter(data.test))
     winner = int(_winners(network, inputs)[0])
     return Measured(
@@ -215,6 +223,7 @@ def measure(network: Network, data: Data, samples: int, model: EnergyModel | Non
         cost=counted,
         findings=examine(network, chosen, classes=data.classes, labels=data.train.labels),
         voltages=voltage_histograms(network, chosen),
+        depth=depth,
         observed=observe(network, inputs[:, 0]),
         label=int(labels[0]),
         predicted=winner if winner >= 0 else None,

@@ -38,6 +38,7 @@ REPORT = "report.html"
 _SECTIONS: dict[str, Callable[[RunData], Html | None]] = {
     "Health": sections.health,
     "Learning": sections.learning,
+    "Depth": sections.depth,
     "One sample": sections.sample,
     "Voltages": sections.voltages,
     "Confusion matrix": sections.confusion,
@@ -68,7 +69,7 @@ def write_report(
         data: the data of a run that was trained on data from outside; see `train`.
         data_root: where the data are now; as in the run's configuration if not given.
         device: the device to compute on; as in the run's configuration if not given.
-        samples: about how many test samples to take for cost, health and voltages.
+        samples: about how many test samples to take for cost, health, voltages and depth.
         model: the energy of an operation; 32-bit floats in 45 nm if not given.
 
     Returns:

@@ -37,6 +37,7 @@ _PROBLEMS = {
     "exploding": "Exploding",
     "silent": "Silent output",
     "no gain": "No gain",
+    "mean input": "Mean input",
     "absent labels": "Absent labels",
 }
 _LARGEST_PNG = 3 << 20  # bytes of a stored picture that is put into the page
@@ -110,6 +111,44 @@ def learning(run: RunData) -> Html | None:
     head = ("epoch", "test accuracy (%)", "training accuracy (%)", "loss", "seconds")
     table = data_table("Epochs", head, rows)
     return joined([curves, element("details", element("summary", "Every epoch"), table)])
+
+
+def depth(run: RunData) -> Html | None:
+    """Show what every block adds to the one below it."""
+    if run.measured is None:
+        return None
+    found = run.measured.depth
+    if isinstance(found, str):
+        return element("p", f"The blocks could not be compared: {found}", class_="note")
+    text = (
+        f"How {run.measured.examined:,} test samples are classified at every block: by the nearest "
+        "context, and by a linear probe on the spikes, which is fitted on training samples. A "
+        "block with a lower accuracy than the block below it adds nothing."
+    )
+    terms = (
+        "Likeness of the contexts: their mean cosine; at 1 they are all alike. Rank: how many "
+        "directions the contexts fill, at most the number of classes less one. Mean input: the "
+        "share of the weight gradient along the mean input, before centring; above 100 % the rest "
+        "works against it."
+    )
+    rows = [
+        (
+            block.name,
+            _cell(block.context_accuracy, ".1f", 100),
+            _cell(block.probe_accuracy, ".1f", 100),
+            _cell(block.spike_rate, ".1f", 100),
+            _cell(block.context_cosine, ".2f"),
+            _cell(block.context_rank, ".1f"),
+            _cell(block.mean_input_share, ".0f", 100),
+        )
+        for block in found
+    ]
+    head = (
+        "block", "nearest context (%)", "probe (%)", "spike rate (%)", "likeness", "rank",
+        "mean input (%)",
+    )  # fmt: skip
+    table = data_table("Depth", head, rows)
+    return joined([element("p", text), table, element("p", terms, class_="under")])
 
 
 def _cell(value: object, form: str, factor: float = 1) -> str:

@@ -12,6 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
+from sigprop_snn.analysis import depth_profile
 from sigprop_snn.cli import main
 from sigprop_snn.errors import SigpropError
 from sigprop_snn.machine import machine
@@ -19,10 +20,11 @@ from sigprop_snn.report import write_report
 from sigprop_snn.report.measure import read_contents
 from sigprop_snn.report.sections import health
 from sigprop_snn.report.style import percent
+from sigprop_snn.training import load_run
 from sigprop_snn.version import version
 
 SECTIONS = [
-    "Health", "Learning", "One sample", "Voltages", "Confusion matrix", "Cost",
+    "Health", "Learning", "Depth", "One sample", "Voltages", "Confusion matrix", "Cost",
     "Configuration", "Files",
 ]  # fmt: skip
 
@@ -47,6 +49,19 @@ def test_the_page_has_every_section_and_the_results(run, report, read_page):
         assert words in page.text
     for name, value in (("batch_size", "32"), ("train_samples", "100"), ("neuron", "lif")):
         assert f"{name} {value}" in page.text
+
+
+def test_the_depth_table_has_the_profile_of_every_block(run, report, read_page):
+    trained = load_run(run.folder.path)
+    train, test = list(trained.data.train), list(trained.data.test)
+    text = read_page(report).text
+    for block in depth_profile(trained.network, train, test):
+        row = (
+            f"{100 * block.context_accuracy:.1f} {100 * block.probe_accuracy:.1f} "
+            f"{100 * block.spike_rate:.1f} {block.context_cosine:.2f} {block.context_rank:.1f} "
+            f"{100 * block.mean_input_share:.0f}"
+        )
+        assert f"{block.name} {row}" in text
 
 
 def test_the_page_names_the_versions_and_the_machine(report, read_page):

@@ -27,8 +27,8 @@ from sigprop_snn.neurons.engines.cpu.blocks import (
     step_blocks,
 )
 from sigprop_snn.neurons.engines.cpu.lif import CURRENTS, Constants, LayerArrays
-from sigprop_snn.neurons.engines.cpu.rows import LANES, add_rows, add_to_rows
-from sigprop_snn.neurons.engines.cpu.spikes import PackedSpikes
+from sigprop_snn.neurons.engines.cpu.rows import LANES, add_rows
+from sigprop_snn.neurons.engines.cpu.spikes import PackedSpikes, flat_rows
 from sigprop_snn.neurons.engines.cpu.threads import Kernel, jitable, run_kernel
 from sigprop_snn.neurons.engines.engine import Run, Scale
 from sigprop_snn.neurons.engines.observed import WINDOW
@@ -36,11 +36,10 @@ from sigprop_snn.neurons.lif import LIF
 
 _PANEL = 32  # output channels at a time
 _PARTS = 16  # of a batch, at most, whose gradients are summed apart, for any number of threads
-# A weight gradient is faster by events up to this fraction of windows in which a channel fires
-# (few channels make the dense gradient slow), and from this many windows a channel.
+# A weight gradient is faster by events up to this fraction of windows in which a channel fires.
 _MOST_ACTIVE, _MOST_ACTIVE_OF_MANY = 0.8, 0.36
-_MANY = 64  # channels
-_FEWEST_WINDOWS = 400
+_MANY = 256  # channels
+_SEEN = 16  # rows that tell the fraction
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,10 +127,9 @@ class SpikingConvolution:
 
 def gradient_pays(spikes: PackedSpikes) -> bool:
     """Return whether the weight gradient of `[T, N, K, H, W]` is faster by events than dense."""
-    channels = spikes.shape[2]
-    active = int(torch.count_nonzero(spikes.patterns))
-    most = _MOST_ACTIVE if channels < _MANY else _MOST_ACTIVE_OF_MANY
-    return _FEWEST_WINDOWS * channels <= active <= most * spikes.patterns.numel()
+    seen = spikes.patterns[:: -(-len(spikes.patterns) // _SEEN)]
+    most = _MOST_ACTIVE if spikes.shape[2] < _MANY else _MOST_ACTIVE_OF_MANY
+    return int(torch.count_nonzero(seen)) <= most * seen.numel()
 
 
 def convolution_weight_gradient(
@@ -149,10 +147,14 @@ def convolution_weight_gradient(
     steps_grad = grad.movedim(2, -1)
     if not steps_grad[0, 0].is_contiguous():
         steps_grad = steps_grad.contiguous()
-    channels, inputs = grad.shape[2], patterns.shape[-1]
+    steps, _, height, width, channels = steps_grad.shape
+    inputs = patterns.shape[-1]
     panel, parts = _panel(channels), min(_PARTS, len(patterns))
     sums = torch.zeros(parts, -(-channels // panel), inputs, kernel[0], kernel[1] * panel)
-    arguments = patterns, steps_grad, sums.flatten(0, 1), parts, *_output_place(kernel, padding)
+    arguments = (
+        patterns, *flat_rows(steps_grad), steps, height, width, channels, sums.flatten(0, 1), parts,
+        *_output_place(kernel, padding),
+    )  # fmt: skip
     run_kernel(_gradient, arguments, parts)
     total = sums.sum(0).view(-1, inputs, *kernel, panel).permute(0, 4, 1, 2, 3)
     return total.flatten(0, 1)[:channels].flip(2, 3)
@@ -194,7 +196,7 @@ def _list_events(pattern: Any, step: Any, events: Any) -> Any:
 @jitable
 def _visit_row(
     patterns: Any, table: Any, part: Any, y: Any, top: Any, bottom: Any, panel: Any, events: Any,
-    sheet: Any, gathers: Any,
+    sheet: Any,
 ) -> None:  # fmt: skip
     """Let the spikes of one row of positions, `[W, K]`, add their kernels to the sheet.
 
@@ -208,7 +210,6 @@ def _visit_row(
         panel: the number of channels.
         events: room for the channels that fire at a position, and one more.
         sheet: `[rows, 4, columns * panel]`.
-        gathers: whether the spikes take the numbers around them into the table instead.
     """
     _, inputs, kernel_height, width = table.shape
     stride = kernel_height * width
@@ -221,10 +222,7 @@ def _visit_row(
             for dy in range(first, last):
                 at = ((y + dy) * WINDOW + step) * sheet.shape[2] + x * panel
                 start = (part * inputs * kernel_height + dy) * width
-                if gathers:
-                    add_to_rows(table, start, stride, events, 0, count, sheet, at, width)
-                else:
-                    add_rows(sheet, at, table, start, stride, events, 0, count, width)
+                add_rows(sheet, at, table, start, stride, events, 0, count, width)
 
 
 @Kernel
@@ -256,7 +254,7 @@ def _layer(
                     if y < in_height:
                         _visit_row(
                             patterns[row, window, y], table, part, y, top, bottom, panel, events,
-                            sheet, False,
+                            sheet,
                         )  # fmt: skip
                     out = y - top
                     if 0 <= out < height:  # all spikes that reach this row have been added
@@ -279,7 +277,8 @@ def _layer(
 
 @Kernel
 def _gradient(
-    patterns: Any, grad: Any, sums: Any, parts: int, top: int, left: int, kernel_width: int,
+    patterns: Any, grad: Any, step_stride: int, row_stride: int, steps: int, height: int,
+    width: int, channels: int, sums: Any, parts: int, top: int, left: int, kernel_width: int,
     start: int, stop: int,
 ) -> None:  # fmt: skip
     """Add the gradients of parts `start` to `stop` of the rows, `[parts * P, K, kh, kw * panel]`.
@@ -287,28 +286,64 @@ def _gradient(
     Each part has sums of its own, so that threads do not write to the same numbers.
     """
     rows, windows, in_height, in_width, inputs = patterns.shape
-    steps, _, height, _, channels = grad.shape
-    panel, bottom = sums.shape[3] // kernel_width, top + height
-    sheet = _sheet(
-        max(in_height + sums.shape[2] - 1, bottom), (in_width + kernel_width - 1) * panel
-    )
-    events = np.empty(inputs + 1, np.uint32)
-    size, panels = -(-rows // parts), sums.shape[0] // parts
-    for row in range(start * size, min(stop * size, rows)):
+    kernel_height, size = sums.shape[2:]
+    panel, in_part, panels = size // kernel_width, -(-rows // parts), sums.shape[0] // parts
+    columns = in_width + kernel_width - 1
+    sheet = _sheet(height, columns * panel)
+    active = np.empty(in_width + 1, np.int64)
+    events = np.empty(WINDOW * in_height * in_width + 1, np.uint32)
+    starts = np.zeros(in_height + 1, np.int64)
+    for row in range(start * in_part, min(stop * in_part, rows)):
         for part in range(panels):
-            first, place = part * panel, row // size * panels + part
+            first, place = part * panel, row // in_part * panels + part
             here = min(panel, channels - first)
-            sheet[:] = 0  # the panel before may be wider
             for window in range(windows):
-                at = window * WINDOW
-                for step in range(min(WINDOW, steps - at)):
+                at = window * WINDOW * step_stride + row * row_stride + first
+                for step in range(min(WINDOW, steps - window * WINDOW)):
                     for y in range(height):
-                        into = sheet[top + y, step, left * panel :]
-                        for x in range(grad.shape[3]):
+                        into = sheet[y, step, left * panel :]
+                        for x in range(width):
+                            given = grad[at + step * step_stride + (y * width + x) * channels :]
+                            to = into[x * panel :]
                             for f in range(here):
-                                into[x * panel + f] = grad[at + step, row, y, x, first + f]
-                for y in range(in_height):
-                    _visit_row(
-                        patterns[row, window, y], sums, place, y, top, bottom, panel, events,
-                        sheet, True,
-                    )  # fmt: skip
+                                to[f] = given[f]
+                for k in range(inputs):
+                    for y in range(in_height):
+                        pattern = patterns[row, window, y, :, k]
+                        starts[y + 1] = _list_positions(
+                            pattern, WINDOW * y * columns, columns, active, events, starts[y]
+                        )
+                    for dy in range(kernel_height):
+                        # From the first row that reaches the output to the last.
+                        add_rows(
+                            sums, ((place * inputs + k) * kernel_height + dy) * size,
+                            sheet, (dy - top) * WINDOW * columns * panel, panel, events,
+                            starts[max(0, top - dy)], starts[min(in_height, top + height - dy)],
+                            size,
+                        )  # fmt: skip
+
+
+@jitable
+def _list_positions(
+    pattern: Any, place: Any, columns: Any, active: Any, events: Any, count: Any
+) -> Any:
+    """List the steps and positions at which a channel fires in one row `[W]` of a window.
+
+    Args:
+        pattern: those of the row.
+        place: the row's place in the sheet, counted in positions.
+        columns: the number of positions in a row of the sheet.
+        active: room for the positions that fire, and one more.
+        events: the list.
+        count: the number of its events; the result is the new number.
+    """
+    found = 0
+    for x in range(len(pattern)):  # without a branch: whether a channel fires moves an index
+        active[found] = x
+        found += pattern[x] != 0
+    for i in range(found):
+        x = active[i]
+        for step in range(WINDOW):
+            events[count] = place + step * columns + x
+            count += (pattern[x] >> step) & 1
+    return count

@@ -28,8 +28,8 @@ from sigprop_snn.neurons.engines.cpu.blocks import (
     step_blocks,
 )
 from sigprop_snn.neurons.engines.cpu.lif import CURRENTS, Constants, LayerArrays
-from sigprop_snn.neurons.engines.cpu.rows import LANES, add_patterns, add_steps_to_rows
-from sigprop_snn.neurons.engines.cpu.spikes import PATTERNS, PackedSpikes
+from sigprop_snn.neurons.engines.cpu.rows import LANES, add_patterns, add_rows
+from sigprop_snn.neurons.engines.cpu.spikes import PATTERNS, PackedSpikes, flat_rows
 from sigprop_snn.neurons.engines.cpu.threads import Kernel, run_kernel
 from sigprop_snn.neurons.engines.engine import Run, Scale
 from sigprop_snn.neurons.engines.observed import WINDOW
@@ -39,7 +39,8 @@ MOST_INPUTS = (1 << 16) - 1  # of a layer: lists hold 16-bit numbers
 _PANEL = 64  # columns at most: the weights that a block of rows reads stay in the cache
 _ROWS = 32  # rows that pass through one panel before the next
 _MIN_ROWS = 8
-_MOST_TOUCHED = 0.14  # fraction of a weight up to which its gradient is faster by events
+_GROUP = 48  # windows whose gradients of all patterns stay in the cache
+_STRIDE = PATTERNS + 1  # with 16 rows a window, those of one pattern share a set of the cache
 
 
 class EventLists(NamedTuple):
@@ -73,10 +74,6 @@ class EventLists(NamedTuple):
         places = rows * (len(self.events) // self.rows) + windows
         return EventLists(self.events[places], self.starts[places], len(places), WINDOW)
 
-    def touched(self) -> float:
-        """Return the fraction of the weights that a window touches, for each of its four steps."""
-        return float(self.starts[:, -1].float().mean()) / (WINDOW * self.events.shape[1])
-
 
 def panels_of(weight: Tensor) -> Tensor:
     """Return a weight `[F, K]` in panels of columns that stay in the cache, `[P, K, panel]`.
@@ -84,10 +81,15 @@ def panels_of(weight: Tensor) -> Tensor:
     The columns behind F are 0.
     """
     columns = len(weight)
-    count = -(-columns // _PANEL)
-    width = -(-columns // (count * LANES)) * LANES
+    count, width = _panels(columns)
     padded = F.pad(weight.detach(), (0, 0, 0, count * width - columns))
     return padded.view(count, width, -1).transpose(1, 2).contiguous()
+
+
+def _panels(columns: int) -> tuple[int, int]:
+    """Return the number of panels for so many columns, and their width."""
+    count = -(-columns // _PANEL)
+    return count, -(-columns // (count * LANES)) * LANES
 
 
 @dataclass(frozen=True, eq=False)
@@ -165,14 +167,17 @@ def linear_weight_gradient(spikes: PackedSpikes, grad: Tensor) -> Tensor:
         spikes: `[T, N, K]`.
         grad: the gradient of the currents, float32 or bfloat16, `[T, N, F]`.
     """
-    lists = EventLists.of(spikes)
-    if lists.touched() > _MOST_TOUCHED:
-        inputs = spikes.dense().flatten(0, 1).to(grad)
-        return grad.reshape(len(inputs), -1).t() @ inputs
-    neurons, columns = spikes.shape[2], grad.shape[2]
-    sums = torch.zeros(-(-columns // _PANEL), neurons, _PANEL)
-    rows = grad.float() if grad.stride(2) == 1 else grad.float().contiguous()
-    run_kernel(_weight_gradient, (lists.events, lists.starts, rows, sums), len(sums))
+    patterns = spikes.patterns.contiguous()
+    rows, windows, neurons = patterns.shape
+    columns, groups = grad.shape[2], -(-rows * windows // _GROUP)
+    events = torch.empty(groups, neurons, _GROUP + 1, dtype=torch.uint16)
+    counts = torch.empty(groups, neurons, dtype=torch.int32)
+    run_kernel(_list_windows, (patterns.flatten(0, 1), events, counts), groups)
+    panels, width = _panels(columns)
+    sums = torch.zeros(panels, neurons, width)
+    by_step = grad.float() if grad.stride(2) == 1 else grad.float().contiguous()
+    arguments = events, counts, *flat_rows(by_step), *grad.shape, sums
+    run_kernel(_weight_gradient, arguments, panels)
     return sums.transpose(1, 2).reshape(-1, neurons)[:columns]
 
 
@@ -247,23 +252,51 @@ def _layer(
 
 
 @Kernel
-def _weight_gradient(events: Any, starts: Any, grad: Any, sums: Any, first: int, last: int) -> None:
+def _list_windows(patterns: Any, events: Any, counts: Any, first: Any, last: Any) -> None:
+    """List the windows of groups `first` to `last` in which each neuron fires, with its pattern."""
+    width = patterns.shape[1]
+    for group in range(first, last):
+        listed, count = events[group], counts[group]
+        count[:] = 0
+        for place in range(min(_GROUP, len(patterns) - group * _GROUP)):
+            pattern = patterns[group * _GROUP + place]
+            for k in range(width):  # without a branch: whether a neuron fires moves an index
+                listed[k, count[k]] = place * _STRIDE + pattern[k]
+                count[k] += pattern[k] != 0
+
+
+@Kernel
+def _weight_gradient(
+    events: Any, counts: Any, grad: Any, step_stride: int, row_stride: int, steps: int, rows: int,
+    columns: int, sums: Any, first: int, last: int,
+) -> None:  # fmt: skip
     """Fill panels `first` to `last` of `[P, K, panel]`."""
-    steps, rows, columns = grad.shape
-    _, neurons, width = sums.shape
-    windows = -(-steps // WINDOW)
-    work = np.zeros(WINDOW * width, np.float32)
+    groups, neurons, _ = events.shape
+    width, windows = sums.shape[2], -(-steps // WINDOW)
+    # The gradient of every pattern of a window: the sum over its steps.
+    table = np.zeros((_GROUP, _STRIDE, width), np.float32)
     for panel in range(first, last):
         left = panel * width
         here = min(width, columns - left)
-        work[:] = 0
-        for row in range(rows):
-            for window in range(windows):
-                at = row * windows + window
-                for step in range(WINDOW):
-                    t = window * WINDOW + step
+        for group in range(groups):
+            places = min(_GROUP, rows * windows - group * _GROUP)
+            for place in range(places):  # before all sums: the reads wait for memory together
+                row, window = divmod(group * _GROUP + place, windows)
+                at = window * WINDOW * step_stride + row * row_stride + left
+                for step in range(min(WINDOW, steps - window * WINDOW)):
+                    given, into = grad[at + step * step_stride :], table[place, 1 << step]
                     for f in range(here):
-                        work[step * width + f] = grad[t, row, left + f] if t < steps else 0.0
-                add_steps_to_rows(
-                    sums, panel * neurons * width, width, events[at], starts[at], work, width, width
-                )
+                        into[f] = given[f]
+            for place in range(places):
+                for step in range(1, WINDOW):
+                    bit = 1 << step
+                    of_step = table[place, bit]
+                    for pattern in range(1, bit):
+                        before, into = table[place, pattern], table[place, bit + pattern]
+                        for f in range(width):
+                            into[f] = before[f] + of_step[f]
+            for k in range(neurons):
+                add_rows(
+                    sums, (panel * neurons + k) * width, table, 0, width, events[group, k], 0,
+                    counts[group, k], width,
+                )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Rows of a table, summed or added to, in machine-level code: the only such place.
+"""Rows of a table, summed, in machine-level code: the only such place.
 
 What is summed has to stay in registers from the first row to the last. Plain numba loops read and
 write it for every few rows, and LLVM checks each time whether the arrays overlap: with them a
@@ -50,23 +50,6 @@ def add_rows(
 
 
 @_intrinsic  # type: ignore[untyped-decorator]
-def add_to_rows(
-    _: Any, table: Any, start: Any, stride: Any, events: Any, first: Any, last: Any, values: Any,
-    at: Any, width: Any,
-) -> Any:  # fmt: skip
-    """Add `values[at + f]`, for f < width, to `table[row + f]` of every event: see `add_rows`."""
-
-    def columns(
-        sums: _Sums, column: Any, table: Any, start: Any, stride: Any, events: Any, first: Any,
-        last: Any, values: Any, at: Any,
-    ) -> None:  # fmt: skip
-        sums.load(values, sums.place(at, column))
-        sums.add_to_events(table, sums.place(start, column), stride, events, first, last)
-
-    return _in_columns(columns, table, start, stride, events, first, last, values, at, width)
-
-
-@_intrinsic  # type: ignore[untyped-decorator]
 def add_patterns(
     _: Any, total: Any, step_stride: Any, table: Any, start: Any, stride: Any, events: Any,
     starts: Any, width: Any,
@@ -94,34 +77,6 @@ def add_patterns(
             of_step.add_to(total, sums.place(column, step_stride, step))
 
     return _in_columns(columns, total, step_stride, table, start, stride, events, starts, width)
-
-
-@_intrinsic  # type: ignore[untyped-decorator]
-def add_steps_to_rows(
-    _: Any, table: Any, start: Any, stride: Any, events: Any, starts: Any, values: Any,
-    step_stride: Any, width: Any,
-) -> Any:  # fmt: skip
-    """Add the values of the four steps to the rows of a window's events: see `add_patterns`.
-
-    The values of the steps that a pattern contains are summed once for all its events.
-    """
-
-    def columns(
-        sums: _Sums, column: Any, table: Any, start: Any, stride: Any, events: Any, starts: Any,
-        values: Any, step_stride: Any,
-    ) -> None:  # fmt: skip
-        steps = [sums.another() for _ in range(WINDOW)]
-        for step, of_step in enumerate(steps):
-            of_step.load(values, sums.place(column, step_stride, step))
-        row = sums.place(start, column)
-        for pattern, first, last in _each_pattern(sums.builder, starts):
-            of_pattern = sums.another()
-            for step, of_step in enumerate(steps):
-                if pattern >> step & 1:
-                    of_pattern.add(of_step)
-            of_pattern.add_to_events(table, row, stride, events, first, last)
-
-    return _in_columns(columns, table, start, stride, events, starts, values, step_stride, width)
 
 
 class _Sums:
@@ -171,19 +126,6 @@ class _Sums:
                 self.variables, values(_row(builder, row, stride, events, even)), strict=True
             ):
                 builder.store(builder.fadd(builder.load(variable), a), variable)
-
-    def load(self, array: Any, place: Any) -> None:
-        """Take the numbers at a place of an array."""
-        for index, variable in enumerate(self.variables):
-            pointer = _vector(self.builder, array, place, index)
-            self.builder.store(self.builder.load(pointer, align=4), variable)
-
-    def add_to_events(
-        self, table: Any, row: Any, stride: Any, events: Any, first: Any, last: Any
-    ) -> None:
-        """Add to the rows of events `first` to `last`."""
-        with cgutils.for_range_slice(self.builder, first, last, _WORD(1), _WORD) as (i, _):
-            self.add_to(table, _row(self.builder, row, stride, events, i))
 
     def add(self, other: _Sums) -> None:
         """Add other sums."""

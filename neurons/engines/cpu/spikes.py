@@ -130,6 +130,15 @@ def side_by_side(parts: Sequence[PackedSpikes]) -> PackedSpikes:
     return PackedSpikes(maps.movedim(-1, 2), steps)
 
 
+def flat_rows(values: Tensor) -> tuple[Tensor, int, int]:
+    """Return the memory of `[T, N, ...]` as one axis, and the distances of steps and of rows.
+
+    Some rows of a larger batch are not contiguous, and kernels are slow on arrays that are not.
+    """
+    last = sum((size - 1) * by for size, by in zip(values.shape, values.stride(), strict=True))
+    return values.as_strided((last + 1,), (1,)), values.stride(0), values.stride(1)
+
+
 @Kernel
 def _pack_rows(inputs: Any, patterns: Any, refused: Any, first: int, last: int) -> None:
     """Pack rows `first` to `last` of `[T, N, K]`, given the bits of the numbers."""

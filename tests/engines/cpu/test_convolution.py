@@ -169,10 +169,8 @@ def test_a_layer_takes_the_output_of_the_layer_before():
     assert_equals_reference(ran, NEURONS[0], dense_currents(x, weight, bias, (1, 1)))
 
 
-def test_a_gradient_by_events_pays_unless_few_or_nearly_all_channels_fire():
-    few, many = torch.zeros(4, 9, 2, 16, 16), torch.zeros(4, 9, 64, 16, 16)
-    assert not gradient_pays(pack(few)) and not gradient_pays(pack(many))  # hardly any spikes
-    few[0], many[0] = 1, 1
-    assert not gradient_pays(pack(few)) and not gradient_pays(pack(many))  # all channels fire
-    few[0, :4], many[0, :6] = 0, 0
+def test_a_gradient_by_events_pays_unless_nearly_all_channels_fire():
+    few, many = torch.ones(4, 9, 2, 16, 16), torch.ones(4, 9, 256, 4, 4)
+    assert not gradient_pays(pack(few)) and not gradient_pays(pack(many))
+    few[:, :, :, :4], many[:, :, :170] = 0, 0
     assert gradient_pays(pack(few)) and gradient_pays(pack(many))

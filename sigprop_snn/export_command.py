@@ -1,0 +1,78 @@
+"""The command `sigprop-snn export`: its fields are the flags."""
+
+# `cli.py` imports this file, and the command line's help must appear at once: no torch here.
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import tyro
+
+if TYPE_CHECKING:
+    from sigprop_snn.training import Trained
+
+Folder = Annotated[Path, tyro.conf.arg(metavar="RUN")]
+DataRoot = Annotated[Path | None, tyro.conf.arg(metavar="DIR", help_behavior_hint="")]
+
+
+@dataclass(frozen=True)
+class Export:
+    """Write the network of a run for other programs.
+
+    Attributes:
+        folder: the run folder.
+        format: nir: a graph of NIR (HDF5), which snnTorch, norse, sinabs, spikingjelly and the
+            tools of several chips read; see docs/nir.md.
+            c: one C99 file in integer arithmetic; see docs/chips.md.
+        out: the file to write (default: `network.nir` or `network.c` in the run folder).
+        convention: nir alone: how the program that reads the graph turns it into steps.
+        bits: c alone: bits of a weight, from 2 to 8.
+        learn: c alone: also write the voltage rule, which goes on learning from the weights.
+        data_root: the folder that holds the data sets now (default: as in the run).
+    """
+
+    folder: Folder
+    format: Literal["nir", "c"] = "nir"
+    out: Annotated[Path | None, tyro.conf.arg(metavar="FILE", help_behavior_hint="")] = None
+    convention: Literal["nir", "snntorch", "norse", "sinabs", "spikingjelly"] = "nir"
+    bits: int = 8
+    learn: bool = False
+    data_root: DataRoot = None
+
+    def run(self) -> None:
+        """Write the file and print its path."""
+        from sigprop_snn.training import load_run
+
+        run = load_run(self.folder, data_root=self.data_root, device="cpu")
+        out = self.out if self.out is not None else run.folder.path / f"network.{self.format}"
+        print(f"network: {FORMATS[self.format](self, run, out)}")
+
+
+def export_nir(command: Export, run: Trained, out: Path) -> Path:
+    """Write the graph of NIR and return its path."""
+    from sigprop_snn.deploy import to_nir, write_nir
+
+    return write_nir(to_nir(run.network, command.convention), out)
+
+
+def export_c(command: Export, run: Trained, out: Path) -> Path:
+    """Write the C99 file and return its path."""
+    from sigprop_snn.deploy import fold
+    from sigprop_snn.fixed_point import Format, learner_of, levels_for, quantise, write_c
+
+    config = run.config
+    inputs, _ = next(iter(run.data.test))
+    levels = levels_for(inputs)
+    if command.learn:
+        format_ = Format(command.bits, "tensor")
+        learner = learner_of(run.network, format_, levels=levels, steps=config.steps)
+        return write_c(learner, out, name=config.dataset)
+    network = quantise(fold(run.network), Format(command.bits), levels=levels, steps=config.steps)
+    return write_c(network, out, name=config.dataset)
+
+
+FORMATS: dict[str, Callable[[Export, Trained, Path], Path]] = {"nir": export_nir, "c": export_c}
+"""The function that writes each format."""

@@ -1,0 +1,96 @@
+"""Figures of the documents are those of the files of results.
+
+A comment before a table or a paragraph names the file:
+
+    <!-- results: benchmarks/results/depth_h100.json -->
+
+Each number with a decimal point in this table is a value of the file, as it is, in per cent or in
+thousandths. After `, ratios of KEY` a number may also be the ratio of two values of KEY, from rows
+of the same network and number of steps.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from collections.abc import Iterator
+from itertools import permutations
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+DOCUMENTS = [ROOT / "README.md", ROOT / "benchmarks/README.md", *(ROOT / "docs").rglob("*.md")]
+MARK = re.compile(
+    r"<!-- results: (?P<file>\S+?)(?:, ratios of (?P<key>\w+))? -->\s*\n(?P<shown>.+?)(?:\n\n|\Z)",
+    re.S,
+)
+MARKED = [
+    pytest.param(found["file"], found["key"], found["shown"], id=f"{path.name}-{number}")
+    for path in sorted(DOCUMENTS)
+    if "_build" not in path.parts and "generated" not in path.parts
+    for number, found in enumerate(MARK.finditer(path.read_text(encoding="utf-8")), start=1)
+]
+
+
+def rows_of(path: Path) -> list:
+    text = path.read_text(encoding="utf-8")
+    if path.suffix == ".csv":
+        return list(csv.DictReader(text.splitlines()))
+    if path.suffix == ".jsonl":
+        return [json.loads(line) for line in text.splitlines()]
+    found = json.loads(text)
+    return found if isinstance(found, list) else found.get("rows", [found])
+
+
+def numbers(value: object) -> Iterator[float]:
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, list):
+        for part in value:
+            yield from numbers(part)
+    elif isinstance(value, str):
+        if re.fullmatch(r"-?\d+(\.\d+)?(e-?\d+)?", value):
+            yield float(value)
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        yield float(value)
+
+
+def ratios(rows: list[dict], key: str) -> Iterator[float]:
+    for one, other in permutations([row for row in rows if key in row], 2):
+        if all(one.get(name) == other.get(name) for name in ("network", "steps")):
+            yield float(one[key]) / float(other[key])
+
+
+def figures(shown: str) -> list[str]:
+    """Return the numbers with a decimal point of a table, outside code and links."""
+    return re.findall(r"(?<![\w.])\d+\.\d+(?![\w.])", re.sub(r"`[^`]*`|\]\([^)]*\)", "", shown))
+
+
+def holds(values: list[float], figure: str) -> bool:
+    digits = len(figure.split(".")[1])
+    # Half a unit of the last digit, and a little for halves that were rounded either way.
+    near = 0.5 * 10**-digits + 1e-9
+    return any(abs(factor * v - float(figure)) <= near for v in values for factor in (1, 100, 1000))
+
+
+def test_documents_name_their_results():
+    assert len(MARKED) >= 8
+
+
+@pytest.mark.parametrize(("file", "key", "shown"), MARKED)
+def test_each_figure_is_in_the_file_of_results(file, key, shown):
+    rows = rows_of(ROOT / file)
+    values = list(numbers(rows)) + (list(ratios(rows, key)) if key else [])
+    found = figures(shown)
+    assert found
+    assert [figure for figure in found if not holds(values, figure)] == []
+
+
+def test_a_figure_that_the_file_does_not_hold_is_found():
+    assert holds([0.5092, 0.0337], "50.9") and holds([0.5092, 0.0337], "33.7")
+    assert not holds([0.5092, 0.0337], "50.8")
+    assert figures("| `1.25` | [2.5](a1.5) | 3.50 (4.75 to 5.25) | v1.2.3 |") == [
+        "2.5", "3.50", "4.75", "5.25"
+    ]  # fmt: skip
