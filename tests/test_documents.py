@@ -111,6 +111,7 @@ def test_commands_of_the_readme_are_understood(command, tmp_path, monkeypatch):
     for kind in (cli.Train, cli.Resume, cli.Evaluate, cli.Plot, cli.Report, cli.Compare):
         monkeypatch.setattr(kind, "run", lambda self: found.append(self))
     monkeypatch.setattr(cli.ListNames, "run", lambda self: found.append(self))
+    monkeypatch.setattr(cli.launch, "launch", lambda processes, words: found.append(words) or 0)
     config = tmp_path / "runs/n1/config.json"
     config.parent.mkdir(parents=True)
     config.write_text('{"dataset": "digits"}', encoding="utf-8")
