@@ -104,11 +104,16 @@ def test_files_that_are_named_exist(document):
     assert missing == []
 
 
+KINDS = (
+    cli.Train, cli.Resume, cli.Evaluate, cli.Plot, cli.Report, cli.Export, cli.Compare,
+)  # fmt: skip
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_commands_of_the_readme_are_understood(command, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     found = []
-    for kind in (cli.Train, cli.Resume, cli.Evaluate, cli.Plot, cli.Report, cli.Compare):
+    for kind in KINDS:
         monkeypatch.setattr(kind, "run", lambda self: found.append(self))
     monkeypatch.setattr(cli.ListNames, "run", lambda self: found.append(self))
     monkeypatch.setattr(cli.launch, "launch", lambda processes, words: found.append(words) or 0)
