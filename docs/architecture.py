@@ -26,6 +26,7 @@ ROOMS = [
     ],
     [("fixed_point", "integers, C")],
     [("training", "loop, evaluation, checkpoints, run folder")],
+    [("parallel", "layers and data on several processes")],
     [
         ("plots, figures, report", "pictures, one page"),
         ("cli, comparison", "commands, rules compared"),

@@ -58,6 +58,7 @@ from .training import LocalOptimizers as LocalOptimizers
 from .training import TrainConfig as TrainConfig
 from .training import evaluate as evaluate
 from .training import load_run as load_run
+from .training import pretrained as pretrained
 from .training import resume as resume
 from .training import train as train
 from .version import __version__ as __version__

@@ -199,12 +199,15 @@ RIGHT: dict[str, dict[str, object]] = {
     "training.build_network": {"shape": (1, 8, 8), "classes": 10},
     "training.judge": {"seed": 0},
     "training.load_checkpoint": {"path": "run/checkpoint.pt"},
+    "training.load_release": {"path": "digits.pt"},
     "training.load_run": {"path": "run"},
     "training.multi_label_accuracy": {
         "network": labels_net,
         "batches": [(X, torch.ones(6, 3))],
     },
     "training.regression_error": {"network": values_net, "batches": [(X, torch.rand(6, 2))]},
+    "training.pretrained": {"name": "digits"},
+    "training.write_release": {"trained": None, "path": "digits.pt"},
     "training.optimizer_of": {"name": "adam", "rate": 0.1},
     "training.peak_memory_mb": {"device": torch.device("cpu")},
     "training.resume": {"path": "run", "say": lambda line: None},
@@ -264,9 +267,10 @@ RIGHT: dict[str, dict[str, object]] = {
 #: Functions whose right call needs what a test of arguments has not: a run, a file, a GPU.
 NEEDS_MORE = {
     "comparison.compare", "data.read_events", "data.read_nmnist_file", "deploy.from_nir",
-    "report.write_report",
-    "training.GraphedStep", "training.load_checkpoint", "training.load_run", "training.resume",
-    "training.train", "parallel.Pipeline", "parallel.resume", "parallel.train",
+    "report.write_report", "training.GraphedStep", "training.load_checkpoint",
+    "training.load_release", "training.load_run", "training.pretrained", "training.resume",
+    "training.train", "training.write_release", "parallel.Pipeline", "parallel.resume",
+    "parallel.train",
 }  # fmt: skip
 
 #: What the package makes and hands out, and nobody else: plain records, which check nothing.
@@ -277,8 +281,8 @@ RECORDS = {
     "HealthWarning", "IntegerLayer", "IntegerLearned", "IntegerReadout", "IntegerRun",
     "IzhikevichState", "LatentPrior", "LayerAlignment", "LayerAngle", "LayerCost",
     "LayerFigures", "LayerNorms", "LayerReport", "LayerSeparability", "Layout", "Learned",
-    "MeanTrace", "Misfit", "Needs", "Operations", "PlainSynapse", "Quantised", "Recipe",
-    "RecurrentState", "RankLostError", "RankReport", "Report", "Request",
+    "MeanTrace", "Misfit", "Needs", "Operations", "PlainSynapse", "Pretrained", "Quantised",
+    "RankLostError", "RankReport", "Recipe", "RecurrentState", "Release", "Report", "Request",
     "Response", "RuleChoice", "RuleRow", "Run", "RunStoppedError", "Scale", "Source", "Split",
     "Stage", "State", "Step", "Trained", "TrainingRun", "VoltageHistogram", "Batches",
 }  # fmt: skip

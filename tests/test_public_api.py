@@ -159,6 +159,7 @@ CALLS = {
         defaults_of(sp.load, name="digits", steps=2, train_samples=10, test_samples=10),
     ),
     "load_run": (sp.load_run, defaults_of(sp.load_run, path="run")),
+    "pretrained": (sp.pretrained, {"name": "digits", "folder": "pretrained"}),
     "mlp": (sp.mlp, defaults_of(sp.mlp, shape=(6,), classes=3, hidden=(5,))),
     "resume": (sp.resume, defaults_of(sp.resume, path="run")),
     "run": (sp.run, defaults_of(sp.run, neuron=sp.LIF(), current=torch.rand(3, 2, 4))),
@@ -196,7 +197,7 @@ WRONG = {
 
 #: Words of a message that name an argument, where they are not the argument itself.
 ALSO_NAMED = {
-    "name": ("data set",),
+    "name": ("data set", "pretrained network"),
     "dataset": ("data set",),
     "blocks": ("sources",),
     "names": ("recording",),

@@ -24,6 +24,14 @@ from sigprop_snn.training.optimizers import (
     LocalSchedules,
     optimizer_of,
 )
+from sigprop_snn.training.release import (
+    PRETRAINED,
+    Pretrained,
+    Release,
+    load_release,
+    pretrained,
+    write_release,
+)
 from sigprop_snn.training.result import Trained, load_run
 from sigprop_snn.training.run import TrainingRun, build_network
 
@@ -32,6 +40,7 @@ RECIPES = {name: dataset.recipe for name, dataset in DATASETS.items()}
 
 __all__ = [
     "OPTIMIZERS",
+    "PRETRAINED",
     "RECIPES",
     "SCHEDULES",
     "Evaluation",
@@ -39,7 +48,9 @@ __all__ = [
     "LayerFigures",
     "LocalOptimizers",
     "LocalSchedules",
+    "Pretrained",
     "Recipe",
+    "Release",
     "RunFolder",
     "RunStoppedError",
     "TrainConfig",
@@ -50,11 +61,14 @@ __all__ = [
     "judge",
     "keep_freed_memory",
     "load_checkpoint",
+    "load_release",
     "load_run",
     "multi_label_accuracy",
     "optimizer_of",
     "peak_memory_mb",
+    "pretrained",
     "regression_error",
     "resume",
     "train",
+    "write_release",
 ]

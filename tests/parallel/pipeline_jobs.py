@@ -6,6 +6,7 @@ import copy
 import functools
 import os
 import signal
+import time
 from functools import partial
 
 import torch
@@ -13,6 +14,7 @@ import torch
 import sigprop_snn as sp
 from sigprop_snn.network import ConditionedContext, LabelOverlay
 from sigprop_snn.neurons.catalogue import noisy_lif
+from sigprop_snn.neurons.engines.cpu.engine import CpuEngine
 from sigprop_snn.parallel import Pipeline
 
 PICTURE = (2, 8, 8)
@@ -27,6 +29,15 @@ def overlay(layout):
 
 def conditioned(layout):
     return ConditionedContext(layout.classes, layout.currents[0], layout.inputs[0], wrong=1)
+
+
+def reading(*names):
+    """Return a network whose readout reads only lower blocks."""
+    network = MLP()
+    features = {"block1": 20, "block2": 18, "block3": 16}
+    blocks = list(network.each_block())
+    readout = sp.Readout(sum(features[name] for name in names), 3, sources=names)
+    return sp.Network(network.signal, blocks, readout)
 
 
 CASES = {
@@ -48,6 +59,7 @@ CASES = {
     "label overlay": partial(MLP, signal=overlay, predict="context"),
     "conditioned": partial(MLP, signal=conditioned),
     "rate": partial(MLP, neuron=sp.Rate, rule="surrogate"),
+    "readout of lower blocks": lambda: reading("block1", "block2"),
     "local readouts": partial(MLP, rule="local-readout", loss=sp.DotProductLoss()),
     "local convolutions": partial(
         CONV, rule="local-readout", loss=sp.DotProductLoss() + 10 * sp.Similarity()
@@ -89,8 +101,19 @@ def learned_alone(network) -> tuple[int, list[float]]:
 
 def equal(rank, ranks, folder):
     """Return, for each case, what differs between one process and several."""
+    return differences(CASES, ranks)
+
+
+def kernels(rank, ranks, folder):
+    """Return the same for kernels and packed spikes, which large networks have."""
+    names = ("mlp voltage", "conv voltage", "conv surrogate", "vgg8 surrogate", "sources vote")
+    with sp.use_engine(CpuEngine(worth=1, pack_from=1)):
+        return differences({name: CASES[name] for name in names}, ranks)
+
+
+def differences(cases, ranks):
     found = {}
-    for name, make in CASES.items():
+    for name, make in cases.items():
         torch.manual_seed(0)
         network = make()
         alone = copy.deepcopy(network)
@@ -213,3 +236,22 @@ def hanging(rank, ranks, folder):
             pipeline.learn(torch.rand(4, 6, 6), torch.arange(6) % 3)
     except sp.parallel.RankLostError as error:
         return str(error)
+
+
+def ahead(rank, ranks, folder):
+    """Learn from a batch on the last rank only after the first rank has learned from three."""
+    torch.manual_seed(0)
+    done = folder / "ahead"
+
+    def wait(layer):
+        until = time.monotonic() + 20
+        while not done.exists() and time.monotonic() < until:
+            time.sleep(0.01)
+
+    with Pipeline(sp.mlp((6,), 3, hidden=(5, 5)), (1, 1), timeout=30) as pipeline:
+        for number in range(4):
+            pipeline.learn(torch.rand(4, 6, 6), torch.arange(6) % 3, wait if rank == 1 else None)
+            if rank == 0 and number == 2:
+                done.touch()
+        report = pipeline.report()
+    return [each.waiting / each.seconds for each in report.ranks], report.ranks[1].seconds
