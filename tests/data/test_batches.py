@@ -51,6 +51,14 @@ def test_train_order_changes_each_epoch_and_follows_seed_and_epoch():
     assert numbers(prepare(source(), batch_size=16, seed=4).train) != first
 
 
+def test_labels_alone_are_those_of_the_batches_in_every_epoch():
+    data, other = (prepare(source(), steps=4, batch_size=16, seed=3) for _ in range(2))
+    for _ in range(2):
+        alone, batches = list(data.train.each_labels()), list(other.train)
+        assert len(alone) == len(batches) == 4
+        assert all(torch.equal(one, y) for one, (_, y) in zip(alone, batches, strict=True))
+
+
 def test_test_and_validation_keep_their_order():
     data = prepare(source(), batch_size=16, validation=0.25)
     assert data.validation is not None
