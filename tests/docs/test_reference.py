@@ -15,8 +15,8 @@ TEXT = "\n".join(page.read_text(encoding="utf-8") for page in sorted(PAGES.glob(
 DOCUMENTED = set(re.findall(r"^\.\. (?:auto\w+|py:data):: (\S+)$", TEXT, re.M))
 EXAMPLES = dict(re.findall(r"^## `(\w+)`\n\n```pycon\n(.*?)^```", TEXT, re.M | re.S))
 PACKAGES = (
-    "analysis", "comparison", "data", "monitors", "network", "neurons", "plots", "report", "rules",
-    "surrogates", "training",
+    "analysis", "comparison", "data", "deploy", "fixed_point", "monitors", "network", "neurons",
+    "parallel", "plots", "report", "rules", "surrogates", "training",
 )  # fmt: skip
 
 
