@@ -41,7 +41,7 @@ from sigprop_snn.training import LocalOptimizers
 CLASSES = 10
 READOUT = "readout"
 PICTURE = (3, 32, 32)  # CIFAR's
-WARM_UP = 10  # steps of learning before the measurement, for a trained network's rates
+WARM_UP = 6  # steps of learning before the measurement, for a trained network's rates
 
 
 @dataclass(frozen=True)

@@ -82,13 +82,13 @@ class Size:
     """
 
     batch_size: int = 64
-    batches: int = 24
+    batches: int = 30
     turns: int = 5
     warm_up: int = 4
     width: float = 1.0
 
 
-QUICK = Size(batch_size=32, batches=12, turns=3, warm_up=2)
+QUICK = Size(batch_size=32, batches=16, turns=2, warm_up=2)
 DRY = Size(batch_size=4, batches=3, turns=1, warm_up=1, width=0.05)
 
 

@@ -1,5 +1,6 @@
 from . import analysis as analysis
 from . import monitors as monitors
+from . import parallel as parallel
 from . import plots as plots
 from .data import DATASETS as DATASETS
 from .data import Data as Data

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 Folder = Annotated[Path, tyro.conf.arg(metavar="RUN")]
 DataRoot = Annotated[Path | None, tyro.conf.arg(metavar="DIR", help_behavior_hint="")]
 
+_ENDINGS = {"torch": "pt2"}
+
 
 @dataclass(frozen=True)
 class Export:
@@ -25,9 +27,11 @@ class Export:
     Attributes:
         folder: the run folder.
         format: nir: a graph of NIR (HDF5), which snnTorch, norse, sinabs, spikingjelly and the
-            tools of several chips read; see docs/nir.md.
-            c: one C99 file in integer arithmetic; see docs/chips.md.
-        out: the file to write (default: `network.nir` or `network.c` in the run folder).
+            tools of several chips read; see docs/nir.md. c: one C99 file in integer arithmetic;
+            see docs/chips.md. onnx: a program for onnxruntime. torch: a program for
+            torch.export.load, which needs torch alone.
+        out: the file to write (default: `network` in the run folder, with the ending .nir, .c,
+            .onnx or .pt2).
         convention: nir alone: how the program that reads the graph turns it into steps.
         bits: c alone: bits of a weight, from 2 to 8.
         learn: c alone: also write the voltage rule, which goes on learning from the weights.
@@ -35,7 +39,7 @@ class Export:
     """
 
     folder: Folder
-    format: Literal["nir", "c"] = "nir"
+    format: Literal["nir", "c", "onnx", "torch"] = "nir"
     out: Annotated[Path | None, tyro.conf.arg(metavar="FILE", help_behavior_hint="")] = None
     convention: Literal["nir", "snntorch", "norse", "sinabs", "spikingjelly"] = "nir"
     bits: int = 8
@@ -47,7 +51,7 @@ class Export:
         from sigprop_snn.training import load_run
 
         run = load_run(self.folder, data_root=self.data_root, device="cpu")
-        out = self.out if self.out is not None else run.folder.path / f"network.{self.format}"
+        out = self.out or run.folder.path / f"network.{_ENDINGS.get(self.format, self.format)}"
         print(f"network: {FORMATS[self.format](self, run, out)}")
 
 
@@ -74,5 +78,29 @@ def export_c(command: Export, run: Trained, out: Path) -> Path:
     return write_c(network, out, name=config.dataset)
 
 
-FORMATS: dict[str, Callable[[Export, Trained, Path], Path]] = {"nir": export_nir, "c": export_c}
+def export_onnx(command: Export, run: Trained, out: Path) -> Path:
+    """Write the program of ONNX and return its path."""
+    from sigprop_snn.deploy import write_onnx
+
+    return write_onnx(run.network, out, _steps(run))
+
+
+def export_torch(command: Export, run: Trained, out: Path) -> Path:
+    """Write the program of torch and return its path."""
+    from sigprop_snn.deploy import write_program
+
+    return write_program(run.network, out, _steps(run))
+
+
+def _steps(run: Trained) -> int:
+    """Return T of the test samples."""
+    return len(next(iter(run.data.test))[0])
+
+
+FORMATS: dict[str, Callable[[Export, Trained, Path], Path]] = {
+    "nir": export_nir,
+    "c": export_c,
+    "onnx": export_onnx,
+    "torch": export_torch,
+}
 """The function that writes each format."""

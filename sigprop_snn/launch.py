@@ -123,11 +123,8 @@ def joined(device: str) -> Iterator[None]:
     backend = "nccl" if on_gpu else "gloo"
     size = int(os.environ["WORLD_SIZE"])
     try:
-        if _STORE in os.environ:
-            store = dist.FileStore(os.environ[_STORE], size)
-            dist.init_process_group(backend, store=store, rank=rank(), world_size=size)
-        else:
-            dist.init_process_group(backend)
+        place = f"file://{os.environ[_STORE]}" if _STORE in os.environ else "env://"
+        dist.init_process_group(backend, place, rank=rank(), world_size=size)
     except (RuntimeError, ValueError) as error:
         raise SigpropError(
             f"rank {rank()} of {size} can't join the others ({str(error).splitlines()[0]}); "

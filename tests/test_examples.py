@@ -3,6 +3,7 @@
 import ast
 import os
 import runpy
+import shutil
 import sys
 from pathlib import Path
 
@@ -43,6 +44,14 @@ def test_digits_and_its_events(capsys):
 def test_a_stream_is_learned_as_it_comes(capsys):
     run("streaming.py", "--quick")
     assert "step 240: 0." in capsys.readouterr().out
+
+
+@pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler (cc) on the path")
+def test_a_c_program_learns_from_events(capsys):
+    run("chip.py", "--quick")
+    shown = [float(line.split()[-3]) for line in capsys.readouterr().out.splitlines()]
+    assert len(shown) == 10
+    assert max(shown[-5:]) > 35.0 > shown[0]  # chance is 10
 
 
 @needs_data

@@ -174,7 +174,7 @@ CALLS = {
 NOT_CALLED = {
     "DATASETS", "LOSSES", "NETWORKS", "NEURONS", "RULES", "SIGNALS", "SURROGATES",
     "LayerRule", "LocalLoss", "Rule", "Signal", "SigpropError", "State", "Surrogate",
-    "__version__", "analysis", "monitors", "plots",
+    "__version__", "analysis", "monitors", "parallel", "plots",
 }  # fmt: skip
 
 WRONG = {

@@ -43,7 +43,7 @@ def pack_tensor(values: Tensor) -> Parcel:
     repeated = values.dim() > 0 and values.shape[0] > 1 and is_constant(values)
     distinct = values[:1] if repeated else values
     # The axes from the one with the largest step in memory to the smallest.
-    axes = sorted(range(values.dim()), key=lambda axis: -distinct.stride(axis))
+    axes = sorted(range(values.dim()), key=distinct.stride().__getitem__, reverse=True)
     flat = distinct.permute(axes).reshape(-1)
     form, data = _NUMBERS, None
     if values.dim() > 2 and values.is_floating_point():

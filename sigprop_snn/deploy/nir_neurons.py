@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from sigprop_snn.deploy.conventions import Array, Convention
-from sigprop_snn.deploy.nir_package import nir_package
+from sigprop_snn.deploy.extras import nir_package
 from sigprop_snn.errors import SigpropError
 from sigprop_snn.neurons import (
     ALIF,

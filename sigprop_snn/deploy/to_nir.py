@@ -21,10 +21,10 @@ from torch import nn
 from sigprop_snn.arguments import instance
 from sigprop_snn.arguments import path as as_path
 from sigprop_snn.deploy.conventions import Array, Convention, convention_of
+from sigprop_snn.deploy.extras import nir_package
 from sigprop_snn.deploy.fold import fold
 from sigprop_snn.deploy.folded import Folded, FoldedLayer
 from sigprop_snn.deploy.nir_neurons import NirNeuron, nir_neuron
-from sigprop_snn.deploy.nir_package import nir_package
 from sigprop_snn.errors import SigpropError
 from sigprop_snn.files import write_atomically
 from sigprop_snn.layers.readout import READOUT

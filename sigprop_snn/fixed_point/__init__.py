@@ -3,6 +3,7 @@
 from sigprop_snn.fixed_point.arithmetic import plain_integers
 from sigprop_snn.fixed_point.builders import integer_mlp
 from sigprop_snn.fixed_point.c_source import c_source, write_c
+from sigprop_snn.fixed_point.chips import CHIPS, Chip, Misfit, check_chip
 from sigprop_snn.fixed_point.formats import Decay, Format
 from sigprop_snn.fixed_point.layers import IntegerLayer, IntegerReadout
 from sigprop_snn.fixed_point.learning import IntegerLearned, IntegerLearner, IntegerRule
@@ -21,6 +22,8 @@ from sigprop_snn.fixed_point.quantise import (
 from sigprop_snn.fixed_point.training import QuantisedOptimizers
 
 __all__ = [
+    "CHIPS",
+    "Chip",
     "Decay",
     "Format",
     "IntegerLayer",
@@ -30,9 +33,11 @@ __all__ = [
     "IntegerReadout",
     "IntegerRule",
     "IntegerRun",
+    "Misfit",
     "Quantised",
     "QuantisedOptimizers",
     "c_source",
+    "check_chip",
     "integer_inputs",
     "integer_mlp",
     "learner_of",

@@ -111,6 +111,16 @@ class Rule(ABC):
                 scores = network.readout(sent)
             yield Stage("readout", scores, None, None, labels)
 
+    def entry(self, network: LearningNetwork, inputs: Tensor, labels: Tensor) -> Entry:
+        """Return what enters the first block in a pass by sections.
+
+        Args:
+            network: the network that this rule belongs to.
+            inputs: `[T, B, ...]`.
+            labels: as the network's signal takes them.
+        """
+        return network.signal.enter(inputs, labels)
+
     def section_stages(
         self, network: LearningNetwork, entry: Entry, section: Section[Spikes]
     ) -> Iterator[Stage]:

@@ -76,7 +76,7 @@ class DotProductLoss(LocalLoss):
     @property
     def needs_batch(self) -> bool:
         """Whether sizes or targets are those of the batch."""
-        return self.normalise == "batch" or isinstance(self.select, TopSamples)
+        return self.normalise == "size" or isinstance(self.select, TopSamples)
 
     def scores(self, samples: Tensor, contexts: Tensor) -> Tensor:
         """Return the scaled products."""

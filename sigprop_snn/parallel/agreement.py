@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Any
 
 import torch
@@ -52,22 +53,37 @@ def check_agreement(mine: Mapping[str, object], timeout: float) -> None:
                 )
 
 
-def gathered(mine: Any, what: str, timeout: float, group: dist.ProcessGroup | None = None) -> Any:
+def gathered(mine: Any, what: str, timeout: float) -> Any:
     """Return an object of every rank, in the order of the ranks.
 
     Args:
         mine: this rank's object, of plain values and tensors on the CPU.
         what: what all ranks do here, for an error.
-        timeout: seconds after which torch gives up.
-        group: the ranks; all if not given.
+        timeout: seconds after which a rank that does not answer is lost.
 
     Raises:
         RankLostError: if a rank is lost.
     """
-    found: list[Any] = [None] * dist.get_world_size(group)
-    with named_losses(what, timeout):
+    found: list[Any] = [None] * dist.get_world_size()
+    with named_losses(f"a rank in {what}", timeout):
+        group = _control(timeout)
+        # It finds out which rank is missing; a gathering knows only that one is.
+        dist.monitored_barrier(group, timedelta(seconds=timeout), wait_all_ranks=True)
         dist.all_gather_object(found, mine, group)
     return found
+
+
+_groups: dict[float, tuple[object, Any]] = {}  # by timeout, with the group of all ranks
+
+
+def _control(timeout: float) -> Any:
+    """Return a group of all ranks for plain values on the CPU, with this timeout."""
+    world = dist.group.WORLD
+    known = _groups.get(timeout)
+    if known is None or known[0] is not world:
+        known = world, dist.new_group(backend="gloo", timeout=timedelta(seconds=timeout))
+        _groups[timeout] = known
+    return known[1]
 
 
 def facts_of(network: Network) -> dict[str, object]:

@@ -234,7 +234,7 @@ def _posted(operation: Any, buffer: Tensor, line: Line) -> dist.Work:
     Raises:
         RankLostError: if the neighbour is lost.
     """
-    with named_losses(f"a message with rank {line.peer} ({line.layers})", line.timeout):
+    with named_losses(f"rank {line.peer} ({line.layers})", line.timeout):
         work: dist.Work | None = operation(buffer, line.peer, group=line.group)
     assert work is not None  # this rank is in the group
     return work

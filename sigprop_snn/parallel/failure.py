@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import time
 from collections.abc import Iterator
 from datetime import timedelta
@@ -13,6 +14,8 @@ from torch.distributed import distributed_c10d
 from sigprop_snn.errors import RankLostError, SigpropError
 
 _KEY = "sigprop_snn/failed"
+_MISSING = re.compile(r"[Rr]anks? (\d+(?:, *\d+)*) failed to pass")  # torch's words
+_RANK = re.compile(r"rank (\d+)")
 _PATIENCE = 2.0  # seconds that a rank waits for the cause of another rank's end
 
 
@@ -37,11 +40,11 @@ def wait(work: dist.Work, peer: int, layers: str, timeout: float) -> None:
 
 
 @contextlib.contextmanager
-def named_losses(what: str, timeout: float) -> Iterator[None]:
+def named_losses(who: str, timeout: float) -> Iterator[None]:
     """Turn an error of `torch.distributed` into one that names the cause.
 
     Args:
-        what: what all ranks do together.
+        who: the ranks that take part, in words.
         timeout: seconds after which torch gives up.
 
     Raises:
@@ -54,7 +57,7 @@ def named_losses(what: str, timeout: float) -> Iterator[None]:
         raise
     except RuntimeError as error:
         seconds = time.monotonic() - begun
-        raise lost(f"a rank in {what}", error, seconds, timeout) from error
+        raise lost(who, error, seconds, timeout) from error
 
 
 def lost(
@@ -71,21 +74,34 @@ def lost(
     """
     told = cause()
     if told is not None:
-        return RankLostError(told, int(told.split()[1]))
-    if seconds >= timeout:
+        of = _RANK.match(told)
+        return RankLostError(told, None if of is None else int(of[1]))
+    missing = _MISSING.search(str(error))
+    if missing is not None:
+        who, rank = f"rank {missing[1]}", int(missing[1].split(",")[0])
+    if seconds >= 0.9 * timeout:
         reason = f"did not answer within {timeout:g} s"
     else:
-        reason = f"has ended ({str(error).splitlines()[0][:120]})"
+        text = str(error).strip().splitlines()[:1]
+        reason = "has ended" if missing is not None or not text else f"has ended ({text[0][:120]})"
     return RankLostError(f"{who} {reason}", rank)
 
 
 def tell(rank: int, error: BaseException) -> None:
-    """Tell the other ranks why this one ends; the first rank that tells is heard."""
+    """Tell the other ranks why this one ends; the first rank that tells is heard.
+
+    A rank that ends because another is lost tells of that one, if it knows which one it is.
+    """
+    text = " ".join(str(error).split()) or type(error).__name__
+    if isinstance(error, RankLostError):
+        if error.rank is None:
+            return
+    elif isinstance(error, SigpropError):
+        text = f"rank {rank} failed: {text}"
+    else:
+        text = f"rank {rank} failed: {type(error).__name__}: {text}"
     with contextlib.suppress(Exception):
-        store = distributed_c10d._get_default_store()
-        text = " ".join(str(error).split()) or type(error).__name__
-        kind = "" if isinstance(error, SigpropError) else f"{type(error).__name__}: "
-        store.compare_set(_KEY, "", f"rank {rank} failed: {kind}{text}")
+        distributed_c10d._get_default_store().compare_set(_KEY, "", text)
 
 
 def cause() -> str | None:

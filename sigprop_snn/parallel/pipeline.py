@@ -329,7 +329,7 @@ class Pipeline:
         replicas = self.replicas.count > 1
         drawn = without_randomness("the signal") if replicas else nullcontext()
         with self._in_shard(rows), drawn:
-            entry = self.network.signal.enter(inputs, labels)
+            entry = self.network.rule.entry(self.network, inputs, labels)
         section = self._section({INPUT: as_spikes(entry.inputs)}, {}, inputs.shape[0])
         return Batch(self._batches, rows, entry, section, Votes())
 
@@ -437,10 +437,10 @@ def cannot_be_cut(network: Network) -> SigpropError:
     if rule.needs.backward_pass:
         reason = "has a backward pass: an error travels back through all layers"
     else:
-        reason = "makes lower blocks wait for the output"
+        reason = "has no pass through a part of the network"
     return SigpropError(
         f"rule {rule.__name__} {reason}, so its layers can't learn in different processes; "
-        "expected a rule of signal propagation, or data in parallel"
+        "expected a rule of signal propagation or local-readout, or replicas of all layers"
     )
 
 

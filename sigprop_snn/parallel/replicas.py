@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any
 
 import torch
@@ -37,6 +38,8 @@ class Replicas:
         self.index = 0 if alone else dist.get_rank(group)
         self.timeout = timeout
         self.seconds = 0.0
+        ranks = [] if alone else dist.get_process_group_ranks(group)
+        self._peers = f"one of the replicas, which are ranks {', '.join(map(str, ranks))}"
 
     def rows(self, own: int) -> list[int]:
         """Return the number of rows of every replica."""
@@ -68,7 +71,7 @@ class Replicas:
 
     def start(self, values: Tensor) -> dist.Work:
         """Start to replace a tensor by its sum over the replicas."""
-        with named_losses("a sum over replicas", self.timeout):
+        with named_losses(self._peers, self.timeout):
             work: dist.Work | None = dist.all_reduce(values, group=self.group, async_op=True)
         assert work is not None
         return work
@@ -80,8 +83,8 @@ class Replicas:
             RankLostError: if a rank is lost.
         """
         begun = time.perf_counter()
-        with named_losses("a sum over replicas", self.timeout):
-            work.wait()
+        with named_losses(self._peers, self.timeout):
+            work.wait(timedelta(seconds=self.timeout))
         self.seconds += time.perf_counter() - begun
 
     def gathered(self, values: Tensor, rows: Sequence[int]) -> Tensor:
@@ -89,10 +92,10 @@ class Replicas:
         padded = values.new_zeros(max(rows), *values.shape[1:])
         padded[: len(values)] = values
         parts = [torch.empty_like(padded) for _ in rows]
-        begun = time.perf_counter()
-        with named_losses("a gathering of rows", self.timeout):
-            dist.all_gather(parts, padded, group=self.group)
-        self.seconds += time.perf_counter() - begun
+        with named_losses(self._peers, self.timeout):
+            work: dist.Work | None = dist.all_gather(parts, padded, self.group, async_op=True)
+        assert work is not None
+        self.wait(work)
         return torch.cat([part[:count] for part, count in zip(parts, rows, strict=True)])
 
 

@@ -14,10 +14,13 @@ from sigprop_snn.arguments import instance, one_of, positive, truth
 from sigprop_snn.layers.contracts import Learned, Needs, Response, Stage, Update
 from sigprop_snn.layers.layer_pass import plain_pass
 from sigprop_snn.layers.rule import LearningNetwork, Rule
+from sigprop_snn.layers.section import Section
+from sigprop_snn.neurons.engines import Spikes
 from sigprop_snn.rules.passes import check_blocks, every_step, layer_graphs, one_hot_targets
 from sigprop_snn.rules.signal_propagation import learn_by_stages
 from sigprop_snn.shapes import Layout
 from sigprop_snn.shard import current_shard
+from sigprop_snn.signals.base import Entry
 
 LocalError = Literal["cross-entropy", "squared"]
 LOCAL_ERRORS: tuple[LocalError, ...] = ("cross-entropy", "squared")
@@ -47,6 +50,7 @@ class LocalReadout(nn.Module, Rule):
     """
 
     needs: ClassVar[Needs] = Needs(feedback_weights=True, stored_activations="steps")
+    forward_only: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -100,15 +104,41 @@ class LocalReadout(nn.Module, Rule):
         else:
             graphs = layer_graphs(network, inputs, record)
             outputs = ((layer.name, layer.response, layer.sent) for layer in graphs)
-        for (name, response, sent), local in zip(outputs, self.readouts, strict=True):
-            read = local(sent.flatten(2))
+        yield from self._stages(network, outputs, labels, ends=True)
+
+    def entry(self, network: LearningNetwork, inputs: Tensor, labels: Tensor) -> Entry:
+        """Return the samples, without contexts."""
+        plain, rows = network.signal.plain(inputs), inputs.shape[1]
+        return Entry(plain, None, rows, observed_rows=rows, targets=labels, answers=labels)
+
+    def section_stages(
+        self, network: LearningNetwork, entry: Entry, section: Section[Spikes]
+    ) -> Iterator[Stage]:
+        """Pass samples through a section of the network."""
+        check_blocks(network, len(self.readouts), "local-readout")
+        graphs = layer_graphs(network, entry.inputs, section=section)
+        outputs = ((layer.name, layer.response, layer.sent) for layer in graphs)
+        yield from self._stages(network, outputs, entry.answers, ends=section.ends)
+
+    def _stages(
+        self,
+        network: LearningNetwork,
+        outputs: Iterator[tuple[str, Response, Tensor]],
+        labels: Tensor | None,
+        *,
+        ends: bool,
+    ) -> Iterator[Stage]:
+        """Yield the stage of each output, and that of the readout where the network ends."""
+        names = [name for name, _ in network.named_blocks()]
+        for name, response, sent in outputs:
+            read = self.readouts[names.index(name)](sent.flatten(2))
             loss = None
             if labels is not None:
                 loss = self._loss(read, labels) + similarity(network, name, sent, labels)
             yield Stage(name, read.mean(0), loss, response, labels)
             last = sent.detach()
             del sent, read, loss  # free the layer's graph
-        if network.readout is not None:
+        if network.readout is not None and ends:
             scores = network.readout(last)
             loss = network.readout.loss(scores, labels) if labels is not None else None
             yield Stage("readout", scores, loss, None, labels)

@@ -12,12 +12,14 @@ from sigprop_snn.errors import SigpropError
 from sigprop_snn.layers.block import Block
 from sigprop_snn.layers.closed_form import Filtered, Unrolled
 from sigprop_snn.layers.contracts import LayerReport, Learned, Response, Update
-from sigprop_snn.layers.layer_pass import Layer, layer_pass, observed_rows
+from sigprop_snn.layers.layer_pass import Layer, layer_pass, observed_rows, section_pass
 from sigprop_snn.layers.readout import Readout
 from sigprop_snn.layers.rule import LearningNetwork
 from sigprop_snn.layers.scoring import hits
+from sigprop_snn.layers.section import Section
+from sigprop_snn.layers.sources import Kept, sources_by_name
 from sigprop_snn.neurons import Neuron, run
-from sigprop_snn.neurons.engines import DenseSpikes
+from sigprop_snn.neurons.engines import DenseSpikes, Spikes
 from sigprop_snn.neurons.engines.reference import check_finite
 from sigprop_snn.neurons.stepwise import stepwise
 from sigprop_snn.predict import BY_LAST_BLOCK
@@ -64,7 +66,10 @@ def full_graph(
 
 
 def layer_graphs(
-    network: LearningNetwork, inputs: Tensor, record: tuple[str, ...] = ()
+    network: LearningNetwork,
+    inputs: Tensor,
+    record: tuple[str, ...] = (),
+    section: Section[Spikes] | None = None,
 ) -> Iterator[Layer[Tensor]]:
     """Pass samples through; a block's output has a gradient only for that block's weights.
 
@@ -75,6 +80,7 @@ def layer_graphs(
         network: the network.
         inputs: `[T, B, ...]`.
         record: names of the values to record at every step.
+        section: the blocks to pass through, which have their input; all if not given.
     """
 
     def respond(name: str, block: Block, inputs: Tensor) -> tuple[Response, Tensor]:
@@ -83,7 +89,16 @@ def layer_graphs(
         ran, voltage = path.voltages(spikes, None, observed_rows(block, inputs), record)
         return Response(ran), stepwise(block.pool, fired(block.neuron, voltage, ran.spike))
 
-    return layer_pass(network.named_blocks(), network.signal, _front(network, inputs), respond)
+    blocks = list(network.named_blocks())
+    if section is None:
+        yield from layer_pass(blocks, network.signal, _front(network, inputs), respond)
+        return
+    sent = {name: spikes.dense() for name, spikes in section.kept.waiting.items()}
+    kept = Kept.between(sources_by_name(blocks), sent)
+    for layer in section_pass(section.of(blocks), network.signal, kept, respond):
+        section.kept.put(layer.name, DenseSpikes(layer.sent.detach()))
+        yield layer
+        del layer  # free its graph before the next layer runs
 
 
 def _front(network: LearningNetwork, inputs: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 import sigprop_snn as sp
+from sigprop_snn import cli
 from sigprop_snn.deploy import fold
 from sigprop_snn.fixed_point import (
     Format,
@@ -162,6 +163,26 @@ def test_a_trained_network_goes_on_learning_in_c(compiler, tmp_path):
         learns.learn(given[:, row : row + 1], labels[row : row + 1])
     last = numbers([learns.network.readout.bias])
     assert found[-3:] == last
+
+
+def test_a_run_is_exported_by_the_command(compiler, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "run"
+    sp.train(
+        sp.TrainConfig(
+            "digits", epochs=1, steps=3, train_samples=64, test_samples=32, out=str(folder)
+        ),
+        say=lambda line: None,
+    )
+    for more in ([], ["--learn", "--bits", "4", "--out", "small.c"]):
+        assert cli.main(["export", str(folder), "--format", "c", *more]) == 0
+    assert "network.c" in capsys.readouterr().out
+    for file in (folder / "network.c", Path("small.c")):
+        subprocess.run(
+            [compiler, "-std=c99", "-Wall", "-Wextra", "-Werror", "-c", file], check=True
+        )
+    assert "weights of 4 bits" in Path("small.c").read_text()
+    assert "snn_learn" not in (folder / "network.c").read_text()
 
 
 def test_the_head_states_the_memory_that_the_compiler_gives(learner_of, case, levels, tmp_path):

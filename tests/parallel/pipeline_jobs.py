@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import functools
+import os
+import signal
 from functools import partial
 
 import torch
@@ -46,6 +48,10 @@ CASES = {
     "label overlay": partial(MLP, signal=overlay, predict="context"),
     "conditioned": partial(MLP, signal=conditioned),
     "rate": partial(MLP, neuron=sp.Rate, rule="surrogate"),
+    "local readouts": partial(MLP, rule="local-readout", loss=sp.DotProductLoss()),
+    "local convolutions": partial(
+        CONV, rule="local-readout", loss=sp.DotProductLoss() + 10 * sp.Similarity()
+    ),
     "unrolled": partial(MLP, neuron=sp.ALIF),
 }
 
@@ -194,3 +200,16 @@ def crossing(rank, ranks, folder):
             pipeline.learn(x, y)
         report = pipeline.report()
     return [each.sent_bytes / 4 for each in report.ranks]
+
+
+def hanging(rank, ranks, folder):
+    """Return what the first rank says of a rank that stops without a word."""
+    torch.manual_seed(0)
+    pipeline = Pipeline(sp.mlp((6,), 3, hidden=(5, 5)), (1, 1), timeout=5)
+    try:
+        for number in range(20):
+            if rank == 1 and number == 2:
+                os.kill(os.getpid(), signal.SIGSTOP)
+            pipeline.learn(torch.rand(4, 6, 6), torch.arange(6) % 3)
+    except sp.parallel.RankLostError as error:
+        return str(error)

@@ -18,7 +18,8 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 
-LONGEST = 120  # seconds of a job
+LONGEST = 60  # seconds of a job
+GRACE = 5
 
 
 def rank_process(job: str, rank: int, ranks: int, folder: Path) -> None:
@@ -57,7 +58,8 @@ def main(folder: Path, jobs: list[str]) -> None:
         until = time.monotonic() + LONGEST
         while children and time.monotonic() < until:
             child, _ = os.waitpid(-1, os.WNOHANG)
-            children.pop(child, None)
+            if children.pop(child, None) == 0:  # the others have little time to end
+                until = min(until, time.monotonic() + GRACE)
             time.sleep(0.02)
         for child, rank in children.items():
             os.kill(child, signal.SIGKILL)

@@ -33,6 +33,8 @@ FORWARD = {
         if loss not in (*NEEDS_SEPARATE_CONTEXTS, *DRAWS)
     },
     **{f"signal {name}": partial(CONV, signal=name) for name in SIGNALS if name not in DRAWS},
+    "size of the batch": partial(CONV, loss=sp.DotProductLoss(normalise="size")),
+    "top samples": partial(CONV, loss=sp.DotProductLoss(select=sp.TopSamples())),
     "running centres": partial(CONV, centred="running"),
     "several blocks": partial(CONV, rule="surrogate", sources=2),
 }

@@ -7,7 +7,7 @@ import pytest
 JOBS = (
     "pipeline_jobs.equal:1", "pipeline_jobs.equal:2", "pipeline_jobs.equal:3",
     "pipeline_jobs.refusals:2", "pipeline_jobs.labels:2", "pipeline_jobs.noise:2",
-    "pipeline_jobs.numbers:3", "pipeline_jobs.crossing:2",
+    "pipeline_jobs.numbers:3", "pipeline_jobs.crossing:2", "pipeline_jobs.hanging:2",
 )  # fmt: skip
 
 
@@ -34,7 +34,7 @@ def test_weights_figures_and_reports_equal_those_of_one_process_bit_by_bit(resul
         "ranks": ("2 stages", "1 block"),
         "stages": ("[1, 1]", "3 blocks", "2 ranks"),
         "rule": ("Backpropagation", "backward pass"),
-        "output": ("ErrorForward", "wait"),
+        "output": ("ErrorForward", "no pass"),
         "weights": ("rank 1", "the weights"),
         "settings": ("rank 1", "slots", "3", "2"),
         "loss": ("rank 1", "the network"),
@@ -66,3 +66,8 @@ def test_spikes_cross_as_bits(results):
     bits = 8 * (50 + 2) * 2000 / 8
     assert bits <= first <= bits + 3 * 4096
     assert last == 0
+
+
+def test_a_rank_that_hangs_is_lost_in_bounded_time(results):
+    message = results["pipeline_jobs.hanging:2"]
+    assert "rank 1 (block2, readout)" in message and "5 s" in message

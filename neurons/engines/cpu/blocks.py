@@ -88,9 +88,9 @@ def copy_from_blocks(
 
 
 @jitable
-def set_scale(work: Any, scales: Any, first: Any, neurons: Any, panel: Any) -> None:
-    """Write gain and offset of a row's neurons."""
+def set_scale(work: Any, scales: Any, scaled: Any, first: Any, neurons: Any, panel: Any) -> None:
+    """Write gain and offset of a row's neurons; 1 and 0 for a context, which no scale changes."""
     for i in range(neurons):
         at = i // BLOCK * WORK * BLOCK + i % BLOCK
-        work[at] = scales[0, first + i % panel]
-        work[at + OFFSET * BLOCK] = scales[1, first + i % panel]
+        work[at] = scales[0, first + i % panel] if scaled else np.float32(1.0)
+        work[at + OFFSET * BLOCK] = scales[1, first + i % panel] if scaled else np.float32(0.0)

@@ -110,19 +110,21 @@ class SpikingConvolution:
         """
         channels, *size = self.current_shape
         patterns, steps = self.spikes.patterns.movedim(2, -1).contiguous(), self.spikes.steps
-        constant = torch.empty(0, *size, channels)
-        if contexts is not None:
-            constant = contexts.movedim(1, -1)
-        rows = len(patterns) + len(constant)
+        if contexts is None:
+            contexts = torch.empty(0, channels, *size)
+        panels, panel = self.table.shape[0], self.table.shape[3] // self.kernel[1]
+        padded = F.pad(contexts.detach().float(), (0,) * 5 + (panels * panel - channels,))
+        by_panel = padded.unflatten(1, (panels, panel)).permute(0, 3, 1, 4, 2).flatten(3)
+        rows = len(patterns) + len(contexts)
         done = LayerArrays.empty(steps, rows, [*size, channels], record)
-        width = self.table.shape[0] * self.table.shape[3] // self.kernel[1]
-        scales = channel_scale(self.bias, scale, width)
+        scales = channel_scale(self.bias, scale, panels * panel)
         arguments = (
-            patterns, self.table, scales, done.patterns, done.voltage, done.state,
-            torch.tensor(Constants.of(neuron)), *_output_place(self.kernel, self.padding), steps,
+            patterns, by_panel.contiguous(), self.table, scales,
+            done.patterns, done.voltage, done.state, torch.tensor(Constants.of(neuron)),
+            *_output_place(self.kernel, self.padding), steps,
         )  # fmt: skip
-        run_kernel(_layer, arguments, len(patterns))
-        return done.finish(neuron, constant, record, channel=-3)
+        run_kernel(_layer, arguments, rows)
+        return done.finish(record, channel=-3)
 
 
 def gradient_pays(spikes: PackedSpikes) -> bool:
@@ -227,11 +229,11 @@ def _visit_row(
 
 @Kernel
 def _layer(
-    patterns: Any, table: Any, scales: Any, spikes: Any, voltages: Any, state: Any, constants: Any,
-    top: int, left: int, kernel_width: int, steps: int, start: int, stop: int,
+    patterns: Any, contexts: Any, table: Any, scales: Any, spikes: Any, voltages: Any, state: Any,
+    constants: Any, top: int, left: int, kernel_width: int, steps: int, start: int, stop: int,
 ) -> None:  # fmt: skip
-    """Run rows `start` to `stop` of a layer."""
-    _, windows, in_height, in_width, inputs = patterns.shape
+    """Run rows `start` to `stop` of a layer; the contexts come behind the rows of the patterns."""
+    samples, windows, in_height, in_width, inputs = patterns.shape
     _, _, height, width, channels = state.shape
     panel, bottom = table.shape[3] // kernel_width, top + height
     sheet = _sheet(
@@ -246,18 +248,22 @@ def _layer(
         for part in range(table.shape[0]):
             first = part * panel
             here = min(panel, channels - first)
-            set_scale(work, scales, first, neurons, panel)
+            set_scale(work, scales, row < samples, first, neurons, panel)
             own[:] = 0
             for window in range(windows):
                 length = min(WINDOW, steps - window * WINDOW)
                 for y in range(sheet.shape[0]):
-                    if y < in_height:
+                    if row < samples and y < in_height:
                         _visit_row(
                             patterns[row, window, y], table, part, y, top, bottom, panel, events,
                             sheet,
                         )  # fmt: skip
                     out = y - top
                     if 0 <= out < height:  # all spikes that reach this row have been added
+                        if row >= samples:
+                            sheet[y, :, left * panel : left * panel + neurons] = contexts[
+                                row - samples, out, part
+                            ]
                         step_blocks(
                             sheet[y], length, left * panel, neurons, own[out], work, constants
                         )

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sigprop_snn.neurons.engines.cpu.spikes import PackedSpikes, pack
+from sigprop_snn.neurons.engines.cpu.spikes import PackedSpikes
 from sigprop_snn.neurons.engines.cpu.threads import CACHE_LINE, Kernel, jitable, run_kernel
 from sigprop_snn.neurons.engines.dense import DenseSpikes
 from sigprop_snn.neurons.engines.engine import Run, Scale
@@ -143,14 +143,14 @@ def _scale_per_neuron(row: Tensor, scale: Scale | None) -> tuple[Tensor, Tensor]
 
 
 class LayerArrays(NamedTuple):
-    """What a layer kernel writes: N rows, and behind them room for C context rows.
+    """What a layer kernel writes for all rows, of samples and contexts.
 
     Attributes:
         steps: T.
-        patterns: of the spikes, `[N + C, W, ...]`.
-        voltage: before the reset, `[T, N + C, ...]`; without a step if not recorded.
+        patterns: of the spikes, `[N, W, ...]`.
+        voltage: before the reset, `[T, N, ...]`; without a step if not recorded.
         state: the voltage after the last reset, and the sum of the voltages before the resets,
-            `[2, N + C, ...]`.
+            `[2, N, ...]`.
     """
 
     steps: int
@@ -167,28 +167,14 @@ class LayerArrays(NamedTuple):
         voltage = torch.empty(steps if "voltage" in record else 0, rows, *shape)
         return cls(steps, patterns, voltage, torch.empty(2, rows, *shape))
 
-    def finish(
-        self, neuron: LIF, contexts: Tensor, record: Sequence[str], channel: int = -1
-    ) -> Run:
-        """Run the context rows behind the rows that are done, and return the run of all.
+    def finish(self, record: Sequence[str], channel: int = -1) -> Run:
+        """Return the run.
 
         Args:
-            neuron: the model.
-            contexts: their constant current, `[C, ...]`.
             record: "spike", "voltage", both or none.
             channel: where the last axis of a row belongs, counted from the end.
         """
         last, mean = self.state[0], self.state[1].div_(self.steps)
-        if len(contexts):
-            first = len(last) - len(contexts)
-            currents = contexts.detach().float().expand(self.steps, *contexts.shape)
-            ran = run_lif(neuron, currents, record=["voltage"] if len(self.voltage) else [])
-            packed = pack(ran.spike)
-            assert packed is not None
-            self.patterns[first:] = packed.patterns
-            last[first:], mean[first:] = ran.state.voltage, ran.mean_voltage
-            if len(self.voltage):
-                self.voltage[:, first:] = ran.recorded["voltage"]
         patterns, mean, last, voltage = (
             each.movedim(-1, channel) for each in (self.patterns, mean, last, self.voltage)
         )

@@ -80,10 +80,12 @@ def panels_of(weight: Tensor) -> Tensor:
 
     The columns behind F are 0.
     """
-    columns = len(weight)
+    columns, neurons = weight.shape
     count, width = _panels(columns)
-    padded = F.pad(weight.detach(), (0, 0, 0, count * width - columns))
-    return padded.view(count, width, -1).transpose(1, 2).contiguous()
+    panels = torch.zeros(count, neurons, width)
+    for panel, rows in zip(panels, weight.detach().split(width), strict=True):
+        panel[:, : len(rows)] = rows.t()
+    return panels
 
 
 def _panels(columns: int) -> tuple[int, int]:
@@ -147,17 +149,20 @@ class SpikingLinear:
             record: "spike", "voltage", both or none.
         """
         (events, starts, rows, steps), columns = self.lists, len(self.bias)
-        contexts = torch.empty(0, columns) if contexts is None else contexts
-        done = LayerArrays.empty(steps, rows + len(contexts), [columns], record)
         width = self.table.shape[0] * self.table.shape[2]
-        bias = F.pad(self.bias, (0, width - columns))  # added first, as the reference engine does
+        # What the currents of a row begin with: the bias first, as in the reference engine.
+        first = self.bias.unsqueeze(0)
+        if contexts is not None:
+            first = torch.cat([first, contexts.detach().float()])
+        rows = rows - 1 + len(first)
+        done = LayerArrays.empty(steps, rows, [columns], record)
         scales = channel_scale(torch.zeros_like(self.bias), scale, width)
         arguments = (
-            events, starts, self.table, bias, scales,
+            events, starts, self.table, F.pad(first, (0, width - columns)), scales,
             done.patterns, done.voltage, done.state, torch.tensor(Constants.of(neuron)), steps,
         )  # fmt: skip
         run_kernel(_layer, arguments, rows, min_chunk=_MIN_ROWS)
-        return done.finish(neuron, contexts, record)
+        return done.finish(record)
 
 
 def linear_weight_gradient(spikes: PackedSpikes, grad: Tensor) -> Tensor:
@@ -211,30 +216,34 @@ def _list_events(patterns: Any, events: Any, starts: Any, first: int, last: int)
 
 @Kernel
 def _layer(
-    events: Any, starts: Any, table: Any, bias: Any, scales: Any,
+    events: Any, starts: Any, table: Any, currents_before: Any, scales: Any,
     patterns: Any, voltages: Any, state: Any, constants: Any, steps: int, first: int, last: int,
 ) -> None:  # fmt: skip
-    """Run rows `first` to `last` of a layer."""
+    """Run rows `first` to `last` of a layer; the contexts come behind the rows of the events."""
     windows, columns = patterns.shape[1:]
     panels, neurons, width = table.shape
+    samples = len(events) // windows
     currents = np.zeros((WINDOW, _PANEL), np.float32)
     own, work = np.zeros(OWN * BLOCK, np.float32), np.zeros(WORK * BLOCK, np.float32)
     for group in range(first, last, _ROWS):
         for panel in range(panels):
             left = panel * width
             here = min(width, columns - left)
-            set_scale(work, scales, left, width, width)
             for row in range(group, min(group + _ROWS, last)):
+                if row in (group, samples):
+                    set_scale(work, scales, row < samples, left, width, width)
+                before = currents_before[max(0, row - samples + 1), left:]
                 own[:] = 0
                 for window in range(windows):
                     at, start = row * windows + window, window * WINDOW
                     for step in range(WINDOW):
                         for f in range(width):
-                            currents[step, f] = bias[left + f]
-                    add_patterns(
-                        currents, _PANEL, table, panel * neurons * width, width, events[at],
-                        starts[at], width,
-                    )  # fmt: skip
+                            currents[step, f] = before[f]
+                    if row < samples:
+                        add_patterns(
+                            currents, _PANEL, table, panel * neurons * width, width, events[at],
+                            starts[at], width,
+                        )  # fmt: skip
                     length = min(WINDOW, steps - start)
                     step_blocks(currents, length, 0, width, own, work, constants)
                     copy_from_blocks(
