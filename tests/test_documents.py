@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from sigprop_snn import cli
+from sigprop_snn.export_command import Export
 
 ROOT = Path(__file__).resolve().parent.parent
 SITE = sorted(
@@ -82,7 +83,7 @@ def test_programs_of_the_site_run(page, site_programs):
 
 
 def test_there_are_programs_and_commands():
-    assert len(PROGRAMS) >= 8
+    assert len(PROGRAMS) >= 6
     assert len(PAGES_WITH_PROGRAMS) >= 15
     assert len(COMMANDS) >= 15
 
@@ -105,12 +106,14 @@ def test_files_that_are_named_exist(document):
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_commands_of_the_readme_are_understood(command, tmp_path, monkeypatch):
+def test_commands_of_the_documents_are_understood(command, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     found = []
-    for kind in (cli.Train, cli.Resume, cli.Evaluate, cli.Plot, cli.Report, cli.Compare):
+    for kind in (
+        cli.Train, cli.Resume, cli.Evaluate, cli.Plot, cli.Report, cli.Compare, cli.ListNames, Export
+    ):  # fmt: skip
         monkeypatch.setattr(kind, "run", lambda self: found.append(self))
-    monkeypatch.setattr(cli.ListNames, "run", lambda self: found.append(self))
+    monkeypatch.setattr(cli.launch, "launch", lambda processes, given: found.append(given) or 0)
     config = tmp_path / "runs/n1/config.json"
     config.parent.mkdir(parents=True)
     config.write_text('{"dataset": "digits"}', encoding="utf-8")
