@@ -5,8 +5,9 @@
 
 Each data set has one fully connected network in all rows. "float" is trained as `sigprop-snn train`
 trains; "folded" merges its normalisers; "after" quantises the folded network; "trained" trains with
-quantised weights; "learned" learns in integers from random weights, 16 rows at an update. Rows of
-integers are computed in integers, inputs included.
+quantised weights; "learned" learns in integers from random weights, 16 rows at an update; "winner"
+does so without exponentials, and "online" with three updates in a sample. Rows of integers are
+computed in integers, inputs included.
 
 Every finished row is written to the JSON file at once, with its command. A row that the file holds
 already is not measured again, so a second call continues. `--validation` measures on samples held
@@ -46,7 +47,7 @@ from sigprop_snn.network import Network
 from sigprop_snn.training import SCHEDULES, LocalSchedules
 
 OUT = Path(__file__).parent / "results" / "chips.json"
-METHODS = ("float", "folded", "after", "trained", "learned")
+METHODS = ("float", "folded", "after", "trained", "learned", "winner", "online")
 BITS = (8, 4, 2)
 ROWS_AT_AN_UPDATE = 16
 RATE = 2e-3
@@ -109,6 +110,10 @@ def rows_of(data: str, methods: Iterable[str], bits: Sequence[int]) -> Iterator[
             yield Row(data, method)
             continue
         for each in bits:
+            if method in ("winner", "online"):
+                if each == 8:
+                    yield Row(data, method, each, each)
+                continue
             if method != "learned":
                 yield Row(data, method, each)
                 continue
@@ -191,7 +196,7 @@ class Bench:
             return self._accuracy(self.network())
         if row.method == "folded":
             return self._accuracy(fold(self.network()))
-        if row.method == "learned":
+        if row.stored is not None:
             network = self._learned(row)
         else:
             bits = row.bits or 8
@@ -233,7 +238,12 @@ class Bench:
 
     def _learned(self, row: Row) -> IntegerNetwork:
         plan, data = self.plan, self._data(ROWS_AT_AN_UPDATE)
-        rule = replace(plan.rule, stored_bits=row.stored)
+        compare = "winner" if row.method == "winner" else "softmax"
+        rule = replace(plan.rule, stored_bits=row.stored, compare=compare)
+        every = None
+        if row.method == "online":
+            every = plan.steps // 3
+            rule = replace(rule, rate=rule.rate + 1, readout_rate=rule.readout_rate + 1)
         inputs, _ = next(iter(data.train))
         learner = integer_mlp(
             integer_inputs(inputs, plan.levels),
@@ -251,7 +261,7 @@ class Bench:
             )
             data.train.set_epoch(epoch)
             for x, labels in data.train:
-                learner.learn(integer_inputs(x, plan.levels), labels)
+                learner.learn(integer_inputs(x, plan.levels), labels, every=every)
         return learner.network
 
     def _accuracy(self, scores: Callable[[Tensor], Tensor]) -> float:
@@ -281,8 +291,14 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
 def _weights(row: dict[str, Any]) -> str:
     if row["bits"] is None:
         return str(row["method"])
-    words = {"after": "quantised after training", "trained": "trained with them"}
-    how = words.get(row["method"], f"learned in integers, stored in {row['stored']}")
+    words = {
+        "after": "quantised after training",
+        "trained": "trained with them",
+        "learned": f"learned in integers, stored in {row['stored']}",
+        "winner": "learned in integers, by the winner",
+        "online": "learned in integers, three updates in a sample",
+    }
+    how = words[row["method"]]
     return f"{row['bits']} bits, {how}"
 
 

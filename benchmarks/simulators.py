@@ -2,7 +2,7 @@
 
 The network leaves through NIR (`sigprop_snn.deploy.to_nir`), each simulator reads the graph with
 its own importer, and the spikes of each layer are compared step by step. Where a simulator differs
-by design, `_READERS` sets it to the network's reset; docs/nir.md says what and why.
+by design, its reader here sets it as the network is; docs/nir.md lists the differences.
 
     sigprop-snn train mnist --network nir-conv --data-root data --out runs/m
     python benchmarks/simulators.py runs/m --samples 200
@@ -30,7 +30,7 @@ from sigprop_snn.neurons import run
 from sigprop_snn.training import load_run
 
 Steps = dict[str, Tensor]
-"""By node of the graph, what it sends at every step, `[T, B, ...]`."""
+"""The output of each node at every step, `[T, B, ...]`."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Reader:
         batched: whether a step takes a batch; if not, the samples run one after the other.
         whole: whether the model takes all steps at once, `[B * T, ...]`.
         needs: packages that its importer needs, with their oldest version.
-        before: packages whose later versions its importer does not take.
+        before: packages, with their first version that its importer does not take.
     """
 
     package: str
@@ -181,7 +181,7 @@ def _through_time(model: nn.Module, inputs: Tensor, nodes: list[str]) -> Steps:
 
 
 def _listen(model: nn.Module, nodes: Iterable[str]) -> dict[str, list[Tensor]]:
-    """Keep what modules of these names send."""
+    """Keep the outputs of the modules of these names."""
     modules = dict(model.named_modules())
     heard: dict[str, list[Tensor]] = {name: [] for name in nodes}
     for name, kept in heard.items():

@@ -17,10 +17,11 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.measure import Row, measure
-from benchmarks.tasks import LIBRARIES, MODULES, PICTURES, Case
+from benchmarks.tasks import LIBRARIES, MODULES, PICTURES, STEPS_OF_INFERENCE, Case
 
 OURS = "sigprop_snn"
 BOUND = "matrix products"
+EVERY_STEP = "online-voltage"  # the voltage rule with an update at every time step
 _COLUMNS = 3  # panels of the figure side by side
 
 
@@ -42,7 +43,7 @@ def cases(quick: bool, device: str) -> list[Case]:
         Case(library, rule, PICTURES[0], 4, len(PICTURES[2]), 32, "float32")
         for library in (OURS, "snntorch", "spikingjelly")
         for rule, precision in _rules(library, 3)
-        if precision == "float32" and rule != "online-voltage"
+        if precision == "float32" and rule not in (EVERY_STEP, STEPS_OF_INFERENCE)
     ]
     return found
 
@@ -55,7 +56,8 @@ def _rules(library: str, depth: int) -> list[tuple[str, str]]:
             ("inference", "float32"),
             ("voltage", "float32"),
             ("surrogate", "float32"),
-            ("online-voltage", "float32"),
+            (EVERY_STEP, "float32"),
+            (STEPS_OF_INFERENCE, "float32"),
             ("inference", "bf16"),
             ("voltage", "bf16"),
         ]
@@ -79,7 +81,26 @@ def table(rows: Sequence[Row]) -> str:
                 f"{row.library:16} {row.rule:10} {row.precision:9} {1e3 * row.seconds:9.1f} "
                 f"{1e3 * row.seconds_spread:7.1f} {ratio:>7} {memory}"
             )
+        lines += _floor(group)
     return "\n".join(lines[1:])
+
+
+def _floor(group: Sequence[Row]) -> list[str]:
+    """Return the line that compares learning at every step with the least that it can take.
+
+    That is T times our own inference of one step, bare weight gradients, and Adam.
+    """
+    found = (
+        _seconds(group, OURS, EVERY_STEP),
+        _seconds(group, OURS, STEPS_OF_INFERENCE),
+        _seconds(group, BOUND, "voltage"),
+    )
+    online, inference, update = found
+    if online is None or inference is None or update is None:
+        return []
+    floor = inference + group[0].steps * update
+    ratio = online / floor
+    return [f"floor of an update at every step: {1e3 * floor:.1f} ms; ours takes {ratio:.2f} of it"]
 
 
 def _seconds(rows: Sequence[Row], library: str, rule: str) -> float | None:
@@ -113,7 +134,11 @@ def figure(rows: Sequence[Row], file: Path) -> None:
         axis = made.add_subplot(lines, columns, place + 1)
         group = [r for r in rows if (r.network, r.steps, r.depth) == key]
         # The bars of an update at every step are so long that they hide the others.
-        shown = [r for r in group if r.library != BOUND and r.rule != "online-voltage"]
+        shown = [
+            r
+            for r in group
+            if r.library != BOUND and r.rule not in (EVERY_STEP, STEPS_OF_INFERENCE)
+        ]
         names = [
             f"{r.library} {r.rule}" + (f" {r.precision}" if r.precision != "float32" else "")
             for r in shown

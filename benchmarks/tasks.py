@@ -28,6 +28,7 @@ PICTURES = ("cifar10", (3, 32, 32), (32, 64, 128))  # examples/cifar10.py's own 
 VGG8 = "vgg8"  # on pictures of the same size
 VGG8_LAYERS = (128, 256, None, 256, 512, None, 512, None, 512, None)  # maps; none is a pool
 VGG8_DENSE = 1024
+STEPS_OF_INFERENCE = "inference-steps"  # every time step of a sample on its own
 WARM_UP = (60, 10)  # short and full steps before ours is timed, for a trained network's rates
 
 
@@ -167,6 +168,11 @@ def _ours(case: Case, device: str) -> Task:
         with _precision(case, device):
             net(spikes)
 
+    def infer_by_steps() -> None:
+        with _precision(case, device):
+            for step in spikes.split(1):
+                net(step)
+
     for steps, count in zip((10, case.steps), WARM_UP, strict=True):
         for _ in range(count):
             net.learn(spikes[:steps], labels, optimizers.step)
@@ -178,6 +184,9 @@ def _ours(case: Case, device: str) -> Task:
     if case.rule == "inference":
         net.eval()
         return Task(infer, [spikes])
+    if case.rule == STEPS_OF_INFERENCE:
+        net.eval()
+        return Task(infer_by_steps, [spikes])
     return Task(learn, [spikes])
 
 

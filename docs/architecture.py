@@ -19,8 +19,14 @@ ROOMS = [
     [("layers", "block, one pass, gradient paths")],
     [("rules", "signal propagation, relatives, baselines")],
     [("network", "Network, mlp, conv, vgg8, Online"), ("data, encoding", "time-first batches")],
-    [("monitors", "cost, norms, voltages, health"), ("analysis", "angles, alignment, probes")],
+    [
+        ("monitors", "cost, norms, voltages, health"),
+        ("analysis", "angles, alignment, probes"),
+        ("deploy", "fold, NIR, ONNX, NeuroBench"),
+    ],
+    [("fixed_point", "integers, C")],
     [("training", "loop, evaluation, checkpoints, run folder")],
+    [("parallel", "layers and data on several processes")],
     [
         ("plots, figures, report", "pictures, one page"),
         ("cli, comparison", "commands, rules compared"),

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from sigprop_snn.arguments import refused, whole
 from sigprop_snn.errors import SigpropError
-from sigprop_snn.neurons.base import Neuron, check_neuron
+from sigprop_snn.neurons.base import Neuron, S, check_neuron
 from sigprop_snn.neurons.engines.engine import Spikes
 from sigprop_snn.neurons.integrator import LeakyIntegrator
 from sigprop_snn.neurons.lif import LIF
@@ -59,9 +59,10 @@ def impulse_response(neuron: Neuron, steps: int) -> Tensor:
             f"{type(neuron).__name__} has no fixed impulse response: {why}; expected a neuron "
             "with `linear` and `fixed_filter` true"
         )
-    if type(neuron) is LIF or type(neuron) is LeakyIntegrator:  # a subclass may differ
-        ratios = torch.full((steps,), float(neuron.beta), dtype=torch.float64)
-        ratios[0] = neuron.current_gain if isinstance(neuron, LIF) else 1.0
+    leaky = leak(neuron)
+    if leaky is not None:
+        ratios = torch.full((steps,), leaky.beta, dtype=torch.float64)
+        ratios[0] = leaky.gain
         return ratios.cumprod(0)
     current = torch.zeros(steps, 1, dtype=torch.float64)
     current[0] = 1.0
@@ -102,6 +103,40 @@ def mean_trace(inputs: Tensor | Spikes, response: Tensor) -> MeanTrace:
         return MeanTrace(trace, gain)
     trace = inputs.dense()[0] if inputs.constant else inputs.weighted_sum(weights / gain)
     return MeanTrace(trace, gain)
+
+
+class Leak(NamedTuple):
+    """The filter of a leaky membrane: U[t] = beta U[t-1] + gain I[t].
+
+    Attributes:
+        beta: the fraction of the voltage that remains after one step.
+        gain: the factor of the current.
+    """
+
+    beta: float
+    gain: float
+
+
+def leak(neuron: Neuron) -> Leak | None:
+    """Return the filter of a leaky model with constants, or none for another model."""
+    if type(neuron) is LIF:  # a subclass may differ
+        return Leak(float(neuron.beta), float(neuron.current_gain))
+    return Leak(float(neuron.beta), 1.0) if type(neuron) is LeakyIntegrator else None
+
+
+def filter_in_place(neuron: Neuron[S], current: Tensor, state: S) -> S:
+    """Return the state after one step of a neuron's filter; the given state may be overwritten.
+
+    Args:
+        neuron: a model with a fixed linear filter.
+        current: of this step, `[N, ...]`.
+        state: from the last step.
+    """
+    leaky = leak(neuron)
+    if leaky is None:
+        return neuron.filter(current, state)
+    state.voltage.mul_(leaky.beta).add_(current, alpha=leaky.gain)
+    return state
 
 
 class Geometric(NamedTuple):

@@ -67,15 +67,14 @@ def export_c(command: Export, run: Trained, out: Path) -> Path:
     from sigprop_snn.deploy import fold
     from sigprop_snn.fixed_point import Format, learner_of, levels_for, quantise, write_c
 
-    config = run.config
     inputs, _ = next(iter(run.data.test))
     levels = levels_for(inputs)
     if command.learn:
         format_ = Format(command.bits, "tensor")
-        learner = learner_of(run.network, format_, levels=levels, steps=config.steps)
-        return write_c(learner, out, name=config.dataset)
-    network = quantise(fold(run.network), Format(command.bits), levels=levels, steps=config.steps)
-    return write_c(network, out, name=config.dataset)
+        learner = learner_of(run.network, format_, levels=levels, steps=run.data.steps)
+        return write_c(learner, out, name=run.config.dataset)
+    network = quantise(fold(run.network), Format(command.bits), levels=levels, steps=run.data.steps)
+    return write_c(network, out, name=run.config.dataset)
 
 
 def export_onnx(command: Export, run: Trained, out: Path) -> Path:

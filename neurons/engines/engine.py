@@ -120,6 +120,36 @@ class CosineCrossEntropy(NamedTuple):
     grad_others: Tensor
 
 
+class InputTrace(NamedTuple):
+    """The presynaptic trace of a layer between two steps; both tensors change in place.
+
+    Attributes:
+        trace: the input, filtered by the neuron, `[rows, K]`.
+        mean: its mean so far, `[rows, K]`.
+        keep: what the next step multiplies the mean by.
+        share: the factor of the next step's trace in the mean.
+    """
+
+    trace: Tensor
+    mean: Tensor
+    keep: float
+    share: float
+
+
+class Compared(NamedTuple):
+    """The cross-entropy of the cosines of rectified voltages, and its gradient.
+
+    Attributes:
+        scores: the scaled cosines, `[B, M]`.
+        losses: the cross-entropy of every sample, `[B]`.
+        grad: the gradient of the mean loss, `[B + M, F]`.
+    """
+
+    scores: Tensor
+    losses: Tensor
+    grad: Tensor
+
+
 class Engine(Protocol):
     """Runs layers, and the products that learning needs, on one kind of device.
 
@@ -194,6 +224,35 @@ class Engine(Protocol):
             SigpropError: if the contexts do not have the shape of the current's rows.
         """
 
+    def advance(
+        self,
+        synapse: nn.Linear,
+        normaliser: nn.Module,
+        neuron: Neuron,
+        inputs: Tensor,
+        voltage: Tensor,
+        mean: Tensor,
+        weight: float,
+        trace: InputTrace,
+        *,
+        contexts: Tensor | None = None,
+        observed_rows: int = 0,
+    ) -> Tensor:
+        """Run one step of a linear layer of LIF neurons, and return its spikes, `[N, F]`.
+
+        Args:
+            synapse: makes the current.
+            normaliser: scales it; `nn.Identity` for none.
+            neuron: a model of LIF.
+            inputs: of this step, `[rows, K]`.
+            voltage: after the last reset, `[N, F]`; it changes in place.
+            mean: of the voltage before the reset, `[N, F]`; it goes on in place.
+            weight: that of this step in the mean.
+            trace: that of the inputs; it goes on in place.
+            contexts: as in `layer`.
+            observed_rows: as in `layer`.
+        """
+
     def weight_gradient(
         self, synapse: nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d, inputs: Spikes | Tensor,
         grad: Tensor, precision: torch.dtype | None = None,
@@ -205,6 +264,24 @@ class Engine(Protocol):
             inputs: spikes `[T, N, ...]`, or rows without steps, such as traces, `[N, ...]`.
             grad: the gradient of the currents, `[T, N, ...]` or `[N, ...]`.
             precision: the dtype of autocast, or none. An engine may round the factors to it.
+        """
+
+    def scaled_weight_gradient(
+        self, synapse: nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d, inputs: Spikes | Tensor,
+        grad: Tensor, factors: Tensor, precision: torch.dtype | None = None,
+    ) -> tuple[Tensor, Tensor]:  # fmt: skip
+        """Return the weight's gradient with a factor for each output channel.
+
+        Args:
+            synapse: as in `weight_gradient`.
+            inputs: as there.
+            grad: as there.
+            factors: one for each output channel, `[F]`.
+            precision: as in `weight_gradient`.
+
+        Returns:
+            The gradient, and for each channel the dot product of the weight with the gradient
+            before the factor, `[F]`.
         """
 
     def surrogate_mean(self, neuron: Neuron, voltage: Tensor) -> Tensor:
@@ -233,4 +310,17 @@ class Engine(Protocol):
             columns: which of the others is right for every row, `[N]`.
             scale: factor of the cosines.
             smoothing: part of the target that is spread over all others.
+        """
+
+    def compare_rectified(
+        self, voltage: Tensor, samples: int, columns: Tensor, scale: float, smoothing: float
+    ) -> Compared:
+        """Compare the rectified voltages of samples and contexts, as `cosine_cross_entropy` does.
+
+        Args:
+            voltage: of the samples, then of the M contexts, `[B + M, F]`.
+            samples: B.
+            columns: the right context of every sample, `[B]`.
+            scale: factor of the cosines.
+            smoothing: part of the target that is spread over all contexts.
         """

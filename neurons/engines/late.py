@@ -27,7 +27,7 @@ _waiting: deque[_Check] = deque()
 
 
 def refuse_if(
-    failed: Callable[[], Tensor],
+    failed: Callable[[], Tensor | bool],
     error: Callable[[], Exception | None],
     device: torch.device,
 ) -> None:
@@ -36,7 +36,7 @@ def refuse_if(
     While a CUDA graph is captured nothing is checked: its replays could not raise an error.
 
     Args:
-        failed: computes the flag, a tensor without axes.
+        failed: computes the flag, a tensor without axes; on a CPU a bool will do.
         error: makes the error; none if a closer look finds nothing wrong.
         device: where the flag is computed.
     """
@@ -47,7 +47,7 @@ def refuse_if(
     if torch.cuda.is_current_stream_capturing():
         return
     on_host = torch.empty((), dtype=torch.bool, pin_memory=True)
-    on_host.copy_(failed(), non_blocking=True)
+    on_host.copy_(torch.as_tensor(failed(), device=device), non_blocking=True)
     known = torch.cuda.Event()  # type: ignore[no-untyped-call]
     known.record()
     _waiting.append(_Check(on_host, known, error))

@@ -12,7 +12,9 @@ from sigprop_snn.errors import SigpropError, UnknownNameError
 from sigprop_snn.neurons.base import Neuron, state_tensors
 from sigprop_snn.neurons.engines.dense import DenseSpikes
 from sigprop_snn.neurons.engines.engine import (
+    Compared,
     CosineCrossEntropy,
+    InputTrace,
     Normaliser,
     Run,
     Scale,
@@ -21,10 +23,15 @@ from sigprop_snn.neurons.engines.engine import (
 from sigprop_snn.neurons.engines.late import refuse_if
 from sigprop_snn.neurons.engines.observed import observed
 from sigprop_snn.neurons.engines.plain import Weighted
-from sigprop_snn.neurons.filters import filter_matrix, geometric_response, impulse_response
+from sigprop_snn.neurons.filters import (
+    filter_in_place,
+    filter_matrix,
+    geometric_response,
+    impulse_response,
+)
 from sigprop_snn.neurons.joining import Join, halvings, joined, joined_shape
 from sigprop_snn.neurons.pooling import HalvingPool
-from sigprop_snn.neurons.state import RECORDED_ELSEWHERE, Step
+from sigprop_snn.neurons.state import RECORDED_ELSEWHERE, State, Step
 from sigprop_snn.neurons.stepwise import is_constant, stepwise
 
 _TOGETHER = 3  # steps: intermediate values stay in the cache
@@ -129,6 +136,32 @@ class ReferenceEngine:
                 neuron, current, state, contexts=contexts, scale=scale, record=record
             )
 
+    def advance(
+        self,
+        synapse: nn.Linear,
+        normaliser: nn.Module,
+        neuron: Neuron,
+        inputs: Tensor,
+        voltage: Tensor,
+        mean: Tensor,
+        weight: float,
+        trace: InputTrace,
+        *,
+        contexts: Tensor | None = None,
+        observed_rows: int = 0,
+    ) -> Tensor:
+        """Run one step of a linear layer of LIF neurons, and return its spikes, `[N, F]`."""
+        ran = self.layer(
+            synapse, normaliser, neuron, DenseSpikes(inputs.unsqueeze(0)), State(voltage),
+            contexts=contexts, observed_rows=observed_rows,
+        )  # fmt: skip
+        with torch.no_grad():
+            voltage.copy_(ran.state.voltage)
+            mean.lerp_(ran.mean_voltage, weight)
+            filter_in_place(neuron, inputs, State(trace.trace))
+            trace.mean.mul_(trace.keep).add_(trace.trace, alpha=trace.share)
+        return ran.spike[0]
+
     def weight_gradient(
         self,
         synapse: Weighted,
@@ -157,6 +190,20 @@ class ReferenceEngine:
         )
         weight: Tensor = found
         return weight.to(synapse.weight)
+
+    def scaled_weight_gradient(
+        self,
+        synapse: Weighted,
+        inputs: Spikes | Tensor,
+        grad: Tensor,
+        factors: Tensor,
+        precision: torch.dtype | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Return the weight's gradient with a factor for each output channel."""
+        product = self.weight_gradient(synapse, inputs, grad, precision)
+        weight = synapse.weight.detach().to(product)
+        dots: Tensor = torch.linalg.vecdot(product.flatten(1), weight.flatten(1))
+        return product.mul_(factors.view(-1, *[1] * (product.dim() - 1))), dots
 
     def surrogate_mean(self, neuron: Neuron, voltage: Tensor) -> Tensor:
         """Return the mean over time of f(U[t] - threshold), `[N, ...]`, for `[T, N, ...]`."""
@@ -205,6 +252,15 @@ class ReferenceEngine:
             losses = torch.where(inside, losses, torch.nan)
             grad_rows, grad_others = torch.autograd.grad(losses.mean(), (s, t))
         return CosineCrossEntropy(scores.detach(), losses.detach(), grad_rows, grad_others)
+
+    def compare_rectified(
+        self, voltage: Tensor, samples: int, columns: Tensor, scale: float, smoothing: float
+    ) -> Compared:
+        """Compare the rectified voltages of samples and contexts."""
+        rows, others = voltage[:samples].relu(), voltage[samples:].relu()
+        found = self.cosine_cross_entropy(rows, others, columns, scale, smoothing)
+        grad = torch.cat([found.grad_rows, found.grad_others]).mul_(voltage > 0)
+        return Compared(found.scores, found.losses, grad)
 
     def __repr__(self) -> str:
         return "ReferenceEngine()"

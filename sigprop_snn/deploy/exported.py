@@ -208,7 +208,7 @@ def _unrolled(
 
 
 def _plain(name: str, neuron: Neuron) -> Neuron:
-    """Return a copy of a neuron whose spikes have no surrogate.
+    """Return a copy of a neuron without the surrogate of its spikes.
 
     Raises:
         SigpropError: if it draws random numbers or is snnTorch's.

@@ -49,15 +49,15 @@ def fold(network: Network) -> Folded:
     1 - beta.
 
     Args:
-        network: a network that predicts by its readout; it stays as it is. What its normalisers
-            have observed counts, in training as in evaluation.
+        network: a network that predicts by its readout; it does not change. The running statistics
+            of its normalisers are used, in training as in evaluation.
 
     Returns:
         The folded network: `folded(x)` gives the scores of `network(x)`.
 
     Raises:
-        SigpropError: if the network can't be folded; it names the block, the module and what to use
-            instead.
+        SigpropError: if the network can't be folded; it names the block, the module and the
+            alternative.
     """
     instance("network", network, Network, "a Network")
     if network.readout is None or network.predict != "readout":
@@ -234,7 +234,7 @@ def _one_per_channel(values: Tensor, channels: int) -> bool:
 
 
 def _scaled(weighted: Weighted, gain: Tensor, offset: Tensor | None) -> Weighted:
-    """Return a layer whose output is gain * output + offset, each weight rounded once."""
+    """Return a layer with the output gain * output + offset, each weight rounded once."""
     made = _empty(weighted)
     per_row = gain.view(-1, *[1] * (weighted.weight.dim() - 1)) if gain.dim() else gain
     made.weight.copy_(weighted.weight.double() * per_row)

@@ -28,7 +28,7 @@ class FoldedLayer(nn.Module):
         synapse: the weighted layer, alone or last in an `nn.Sequential` of modules without weights.
         neuron: the neuron model.
         pool: the module that the spikes pass through on their way out; `nn.Identity` for none.
-        sources: what the layer receives; see `Sources`.
+        sources: the layers that it receives; see `Sources`.
 
     Attributes:
         synapse: as given.
@@ -82,7 +82,7 @@ class FoldedLayer(nn.Module):
 
         Args:
             inputs: as the engine stores them.
-            record: what the run keeps of every step, such as "voltage".
+            record: names of the recordings of every step, for example "voltage".
         """
         return self.engine.layer(self.synapse, nn.Identity(), self.neuron, inputs, record=record)
 
@@ -140,7 +140,7 @@ class Folded(nn.Module):
             yield name, layer
 
     def received(self) -> dict[str, tuple[str, ...]]:
-        """Return the names of what every layer receives; `("input",)` for the first."""
+        """Return the names of the sources of every layer; `("input",)` for the first."""
         return sources_by_name(self.named_layers())
 
     def read(self) -> tuple[str, ...]:
@@ -195,7 +195,7 @@ class Folded(nn.Module):
     def record(
         self, inputs: Tensor, names: Iterable[str] | str = "spike"
     ) -> dict[str, dict[str, Tensor]]:
-        """Return what the layers do at every step, as `Network.record` does.
+        """Return recordings of the layers at every step, as `Network.record` does.
 
         Args:
             inputs: `[T, B, ...]`.
@@ -232,7 +232,7 @@ class Folded(nn.Module):
     def _pass(
         self, inputs: Tensor, record: tuple[str, ...] = ()
     ) -> Iterator[tuple[str, Run, Spikes]]:
-        """Yield each layer's name, its run, and what it sends, behind its pool."""
+        """Yield each layer's name, its run, and its output behind its pool."""
         check_inputs(inputs, self.sample_shape)
         with torch.no_grad():
             entering = as_spikes(as_weights(self, as_constant(inputs)))

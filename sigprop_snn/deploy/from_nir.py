@@ -73,7 +73,7 @@ def from_nir(
 
     Raises:
         SigpropError: if the file is damaged or no NIR file, or the graph can't be used; it names
-            the node, the value and what was expected.
+            the node, the value and the expectation.
     """
     gain = positive("gain", gain)
     if reset is not None:
@@ -234,7 +234,7 @@ class _Builder:
         return Part(synapse, neuron, behind, self._sources(forward))
 
     def _sources(self, forward: list[_Path]) -> AnySources:
-        """Return what a block receives: the block below, or blocks by name."""
+        """Return the sources of a block: the block below, or blocks by name."""
         names = tuple("input" if p.source == self.input else self.blocks[p.source] for p in forward)
         below = f"block{len(self.blocks)}" if self.blocks else "input"
         return 1 if names == (below,) else names
@@ -456,7 +456,7 @@ def _recurrent(
 
 
 def _shape_behind(modules: list[nn.Module], shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Return the shape of what modules make of one sample, found without values.
+    """Return the shape of one sample behind some modules, found without values.
 
     Raises:
         SigpropError: if it has too many values.

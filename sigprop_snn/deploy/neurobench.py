@@ -36,7 +36,7 @@ class Neurons(nn.Module):
 
 
 class _Layer(nn.Module):
-    """A layer whose weights and neurons are modules that hooks see."""
+    """A layer of modules; hooks see its weights and its neurons."""
 
     def __init__(self, layer: FoldedLayer) -> None:
         super().__init__()

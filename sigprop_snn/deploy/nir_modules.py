@@ -17,7 +17,7 @@ from sigprop_snn.neurons.base import RESETS, Reset
 NEURON_KINDS = ("IF", "LIF", "CubaLIF")
 READOUT_KINDS = ("LI", "I")
 _INSTEAD = {
-    "CubaLI": "LI, whose current has no memory",
+    "CubaLI": "LI, which has no synaptic current",
     "Delay": "no delay: the current of a step reaches the neuron in the same step",
     "Threshold": "LIF or IF, which have a threshold",
     "Scale": "the factor within the weights of Affine, Linear or Conv2d",
@@ -26,12 +26,12 @@ _INSTEAD = {
 
 @dataclass(frozen=True)
 class ImportedNeuron:
-    """A layer's neurons, and what their current goes through before it enters.
+    """A layer's neurons, with a gain and an offset of their current.
 
     Attributes:
         neuron: the neurons.
         gain: the factor of the current, one number or one for each neuron.
-        offset: what is added to it, one number or one for each neuron.
+        offset: is added to the current, one number or one for each neuron.
     """
 
     neuron: Neuron

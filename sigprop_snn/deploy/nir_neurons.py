@@ -36,7 +36,7 @@ from sigprop_snn.neurons import (
     VoltageFloor,
 )
 
-#: What a model has that NIR has no word for.
+#: The property of each model that NIR has no word for.
 _NO_WORD: dict[type[Neuron], str] = {
     ALIF: "an adaptive threshold",
     AdEx: "an exponential upstroke and adaptation",
@@ -58,7 +58,7 @@ class NirNeuron:
 
     Attributes:
         node: their node.
-        factor: what the weights of the layer are multiplied with, one number or one a channel.
+        factor: multiplies the weights of the layer, one number or one for each channel.
         recurrence: the node from their spikes to their current, or none.
         subtracts: whether their reset subtracts the threshold.
     """

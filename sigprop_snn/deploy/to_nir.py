@@ -48,9 +48,9 @@ def to_nir(
     """Return a network as a graph of NIR.
 
     The network is folded first. Nodes: "input", and for each layer "block1_weights" (Affine or
-    Conv2d), "block1" (its neurons) and "block1_pool"; "readout_weights" and "readout" (LI, whose
+    Conv2d), "block1" (its neurons) and "block1_pool"; "readout_weights" and "readout" (LI; its
     mean over time is the score of each class); "output". A layer of several sources has weights for
-    each, "block3_weights" and "block3_weights_block1", whose currents NIR adds. A recurrent layer
+    each, "block3_weights" and "block3_weights_block1"; NIR adds their currents. A recurrent layer
     has "block1_recurrence", from its neurons to its neurons.
 
     NIR's neurons reset to v_reset = 0 (nir >= 1.0.5). One that subtracts its threshold is written
@@ -67,7 +67,7 @@ def to_nir(
 
     Raises:
         SigpropError: if the network has a part that NIR has no word for; it names the layer, the
-            part and what to use instead. Also if the package nir is not installed.
+            part and the alternative. Also if the package nir is not installed.
     """
     convention = convention_of(convention)
     folded = network if isinstance(network, Folded) else fold(network)
@@ -98,13 +98,13 @@ def write_nir(graph: Any, file: str | os.PathLike[str]) -> Path:
 
 @dataclass
 class _Sent:
-    """What a layer sends.
+    """The output of a layer.
 
     Attributes:
         layer: the layer's name.
         node: the node that it leaves.
         shape: its shape, without time and batch.
-        factor: what the node gives, times this, is what the layer sends.
+        factor: the node's output times this factor is the layer's output.
     """
 
     layer: str
@@ -200,9 +200,9 @@ class _Writer:
         Args:
             label: the node's name.
             layer: the weighted layer.
-            source: what enters.
+            source: the input.
             columns: the inputs of the layer that this source is.
-            factor: what the weights and the bias are multiplied with, one number or one a channel.
+            factor: multiplies the weights and the bias, one number or one for each channel.
             bias: whether the bias is added here.
         """
         nir = nir_package()
@@ -288,7 +288,7 @@ class _Writer:
         label = self._free(f"{name}_pool")
         self.nodes[label] = kind(*(np.array(each) for each in pairs))
         self.edges.append((source.node, label))
-        # What the node gives, times this factor, is what the module gives.
+        # The node's output times this factor is the module's output.
         factor = 1.0 / divisor if sums else math.prod(window) / divisor
         return _Sent(source.layer, label, shape, source.factor * factor)
 

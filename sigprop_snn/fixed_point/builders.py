@@ -105,9 +105,9 @@ def integer_mlp(
 
 def _uniform(seed: int, index: int, out: int, size: int, bits: int) -> Tensor:
     """Return random stored weights over half of their range, `[out, size]`."""
-    half = largest(bits) // 2 + 1
-    drawn = random_bits(_seeded(seed, index), 0, out * size, bits) % (2 * half)
-    return (drawn - half).view(out, size)
+    values = max(3, largest(bits) + 1)  # -1, 0 and 1 at least
+    drawn = random_bits(_seeded(seed, index), 0, out * size, 16) % values
+    return (drawn - values // 2).view(out, size)
 
 
 def _normal(seed: int, classes: int, size: int, deviation: int) -> Tensor:

@@ -28,7 +28,7 @@ class Learning:
         self.learner = learner
         self.network = learner.network
         self.arrays = arrays
-        self.layers = [*self.network.layers, self.network.readout]
+        self.layers = self.network.weighted
         #: The traces, by what they are of and how they decay: an input of two layers has one.
         self.traces: dict[tuple[int, Decay, TraceFormat], str] = {}
         self._declare()

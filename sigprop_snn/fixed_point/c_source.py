@@ -139,7 +139,7 @@ class _Program:
         learner, arrays = self.learner, self.arrays
         learns = learner is not None
         kind = "int16_t" if learner is not None and learner.rule.stored_bits > 8 else "int8_t"
-        layers = [*self.network.layers, self.network.readout]
+        layers = self.network.weighted
         for index, layer in enumerate(layers):
             name = _name(self.network, index)
             weight = learner.stored[index] if learner is not None else layer.weight
@@ -193,8 +193,7 @@ static void {name}_fire({kind} *voltage, {sums}uint8_t *spike)
 
     def _reset(self) -> str:
         lines = []
-        layers = [*self.network.layers, self.network.readout]
-        for index, layer in enumerate(layers):
+        for index, layer in enumerate(self.network.weighted):
             name = _name(self.network, index)
             size = layer.weight.shape[0]
             cleared = [f"{name}_voltage"]

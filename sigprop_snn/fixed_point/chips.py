@@ -150,7 +150,7 @@ def _compared(network: IntegerNetwork, chip: Chip) -> Iterator[tuple[str, str, i
     yield "network", "inputs", math.prod(network.sample_shape), chip.inputs
     yield "network", "hidden neurons", sum(sizes), chip.neurons
     yield "readout", "outputs", classes, chip.outputs
-    layers = [*network.layers, network.readout]
+    layers = network.weighted
     synapses = 0
     cores = 0
     for index, layer in enumerate(layers):

@@ -201,10 +201,10 @@ class IntegerLearner:
                 f"int32 {expected}"
             )
         self.contexts = contexts
-        weights = [layer.weight * (1 << self.fraction) for layer in self._all()]
+        weights = [layer.weight * (1 << self.fraction) for layer in network.weighted]
         self.stored = weights if stored is None else _checked_stored(stored, weights)
         self.means = [
-            torch.zeros(layer.weight.shape[1], dtype=torch.int32) for layer in self._all()
+            torch.zeros(layer.weight.shape[1], dtype=torch.int32) for layer in network.weighted
         ]
         self.updates = 0
         self.targets: list[Tensor] = []
@@ -250,9 +250,6 @@ class IntegerLearner:
             self.targets.append(unit_rows(ran.state.voltage_sum))
             if index + 1 < len(self.network.layers):
                 current = currents(self.network.layers[index + 1], ran.spikes, 1)
-
-    def _all(self) -> list[IntegerLayer | IntegerReadout]:
-        return [*self.network.layers, self.network.readout]
 
     def _checked_labels(self, inputs: Tensor, labels: Tensor) -> Tensor:
         instance("labels", labels, Tensor, "a tensor [B] of integers")

@@ -79,6 +79,11 @@ class IntegerNetwork:
             check_sums(f"block{index + 1}", layer, format.largest_weight, largest_input(index))
         check_sums("the readout", readout, format.largest_weight, 1)
 
+    @property
+    def weighted(self) -> tuple[IntegerLayer | IntegerReadout, ...]:
+        """The layers and the readout, in order."""
+        return (*self.layers, self.readout)
+
     def __call__(self, inputs: Tensor) -> Tensor:
         """Return the scores `[B, C]`, int32, for integer inputs `[T, B, ...]`."""
         return self.run(inputs).scores

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from sigprop_snn.arguments import instance, one_of
-from sigprop_snn.fixed_point.formats import weight_bits_of
+from sigprop_snn.fixed_point.formats import Per, weight_bits_of
 from sigprop_snn.fixed_point.quantise import quantise_weights
 from sigprop_snn.layers.readout import READOUT
 from sigprop_snn.network import Network
@@ -70,14 +70,14 @@ class QuantisedOptimizers:
     @torch.no_grad()
     def _quantise(self, layer: str) -> None:
         for weight in self._weights[layer]:
-            per = "tensor" if layer == READOUT else "channel"
+            per: Per = "tensor" if layer == READOUT else "channel"
             found = quantise_weights(weight, self.bits, per, clips=_CLIPS)
             weight.copy_(found.integers * found.scale)
 
 
-def _weights_of(network: Network) -> dict[str, list[nn.Parameter]]:
+def _weights_of(network: Network) -> dict[str, list[Tensor]]:
     """Return the weights of the synapses by layer; biases and normalisers are not among them."""
-    found = {
+    found: dict[str, list[Tensor]] = {
         name: [weight for weight in block.synapse.parameters() if weight.dim() > 1]
         for name, block in network.named_blocks()
     }

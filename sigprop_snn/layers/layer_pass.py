@@ -197,16 +197,25 @@ def check_first(inputs: Sequence[int], ran: Run, signal: Signal) -> None:
     Raises:
         SigpropError: if its voltage is not finite, or its shape is not the signal's.
     """
-    # NaN never exceeds a threshold: without this check it would pass for silence. A finite sum
-    # has finite terms, and takes one pass.
     voltage = ran.mean_voltage
-    refuse_if(lambda: ~torch.isfinite(voltage.sum()), lambda: _not_finite(voltage), voltage.device)
+    check_voltage(voltage)
     found = tuple(voltage.shape[1:])
     if signal.shape is not None and found != tuple(signal.shape):
         raise SigpropError(
             f"input of shape {list(inputs)} gives the first block a current of shape "
             f"{list(found)}; expected {list(signal.shape)}, the signal's"
         )
+
+
+def check_voltage(voltage: Tensor) -> None:
+    """Check the voltage of the first block.
+
+    Raises:
+        SigpropError: if a number is not finite.
+    """
+    # NaN never exceeds a threshold: without this check it would pass for silence. A finite sum
+    # has finite terms, and takes one pass.
+    refuse_if(lambda: ~torch.isfinite(voltage.sum()), lambda: _not_finite(voltage), voltage.device)
 
 
 def _not_finite(voltage: Tensor) -> SigpropError | None:

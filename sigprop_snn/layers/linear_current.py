@@ -69,20 +69,38 @@ class LinearCurrent(NamedTuple):
             # One product for all steps: the gradients of the steps are summed before it.
             first = self.attach(inputs.dense()[:1], value[:1], factor, mean_input=mean_input)
             return first.expand(value.shape)
-        norm = self.norm
         attached: Tensor = _Attached.apply(
-            value,
-            inputs,
-            self,
-            factor,
+            value, inputs, self, factor, *self.parameters, contexts, mean_input
+        )
+        return attached
+
+    @property
+    def parameters(self) -> tuple[Tensor | None, ...]:
+        """The weight, the bias, the gain and the shift; none for one that does not exist."""
+        norm = self.norm
+        return (
             self.layer.weight,
             self.layer.bias,
             norm.gain if norm is not None else None,
             norm.shift if isinstance(norm, RunningNorm) else None,
-            contexts,
-            mean_input,
         )
-        return attached
+
+    def gradients(
+        self,
+        inputs: Spikes | Tensor,
+        grad: Tensor,
+        factor: float,
+        mean_input: Tensor | None = None,
+    ) -> tuple[Tensor | None, ...]:
+        """Return the gradients of the parameters, in their order.
+
+        Args:
+            inputs: the input of the block, as in `attach`.
+            grad: the gradient of the current, before the factor.
+            factor: multiplies it.
+            mean_input: the mean input that the weight's gradient leaves out, or none.
+        """
+        return _gradients(self, inputs, grad, factor, mean_input)
 
     def mean_per_weight(self, mean_input: Tensor) -> Tensor:
         """Return the mean input that every weight meets, broadcasting against the weight.
@@ -113,6 +131,9 @@ class LinearCurrent(NamedTuple):
         axes = max(1, self.layer.weight.dim() - 1)  # channels, and their positions
         if axes > 1:
             grad = grad.flatten(grad.dim() - axes + 1).sum(-1)
+        elif grad.dim() == 3 and grad.is_cpu and grad.dtype == torch.float32:
+            # The steps of rows: a product with ones takes half the time of a sum.
+            grad = (grad.new_ones(len(grad)) @ grad.flatten(1)).view(grad.shape[1:])
         # Axis by axis, which is many times faster than both at once.
         while grad.dim() > 1:
             grad = grad.sum(0)
@@ -149,7 +170,7 @@ class _Attached(torch.autograd.Function):
         if ctx.n_contexts:
             grad_contexts = factor * grad[-ctx.n_contexts :]
             grad = grad[: -ctx.n_contexts]
-        found = _gradients(ctx.current, ctx.inputs, grad, factor, ctx.mean_input)
+        found = ctx.current.gradients(ctx.inputs, grad, factor, ctx.mean_input)
         return None, None, None, None, *found, grad_contexts, None
 
 
@@ -173,18 +194,20 @@ def _gradients(
     engine = engine_for(grad.device)
     kind = grad.device.type
     precision = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else None
-    with torch.autocast(kind, enabled=False):
-        product = engine.weight_gradient(layer, inputs, grad, precision)
     sums = factor * current.channel_sums(grad)
     if norm is None:
+        with torch.autocast(kind, enabled=False):
+            product = engine.weight_gradient(layer, inputs, grad, precision)
         _leave_out(product.mul_(factor), sums, current, mean_input)
         return product, sums if layer.bias is not None else None, None, None
     unit = norm.unit()
     scale = (norm.gain * unit).detach()
+    with torch.autocast(kind, enabled=False):
+        product, dots = engine.scaled_weight_gradient(
+            layer, inputs, grad, factor * scale, precision
+        )
     # sum(grad * (W x + b)) follows from G, W and b, so the current is not needed.
-    weight = layer.weight.detach().to(product)
-    grad_raw = factor * torch.linalg.vecdot(product.flatten(1), weight.flatten(1))
-    product.mul_((factor * scale).view(-1, *[1] * (product.dim() - 1)))
+    grad_raw = factor * dots
     _leave_out(product, scale * sums, current, mean_input)
     if layer.bias is not None:
         grad_raw = grad_raw + layer.bias.detach() * sums

@@ -9,6 +9,7 @@ exact.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -57,13 +58,13 @@ class RunningScale(nn.Module):
         mean_square = norm.square() / max(1, current.numel())
         mean_square = mean_over_batch(mean_square, current.numel()).to(self.mean_square)
         refuse_if(
-            lambda: ~torch.isfinite(mean_square),
+            lambda: ~torch.isfinite(mean_square) if mean_square.is_cuda
+            else not math.isfinite(mean_square),
             lambda: _not_finite("mean square"),
             current.device,
-        )
+        )  # fmt: skip
         self.batches += 1
-        weight = (1.0 / self.batches).clamp(min=self.momentum).to(self.mean_square)
-        self.mean_square.lerp_(mean_square, weight)
+        self.mean_square.lerp_(mean_square, _newest_weight(self.batches, self.momentum))
 
     def forward(self, current: Tensor) -> Tensor:
         """Return the normalised current, same shape."""
@@ -103,8 +104,7 @@ class RunningMean(nn.Module):
         whole = row.numel() == len(self.mean)
         mean = row.flatten() if whole else row.flatten(1).mean(1)
         self.batches += 1
-        weight = (1.0 / self.batches).clamp(min=self.momentum).to(self.mean)
-        self.mean.lerp_(mean.to(self.mean), weight)
+        self.mean.lerp_(mean.to(self.mean), _newest_weight(self.batches, self.momentum))
 
     def row(self, like: Tensor) -> Tensor:
         """Return the mean in the shape of a row, `[C, ...]`: the same at every position."""
@@ -164,7 +164,7 @@ class RunningNorm(nn.Module):
             current.device,
         )
         self.batches += 1
-        weight = (1.0 / self.batches).clamp(min=self.momentum).to(self.mean)
+        weight = _newest_weight(self.batches, self.momentum)
         self.mean.lerp_(mean.to(self.mean), weight)
         self.variance.lerp_(variance.to(self.variance), weight)
 
@@ -199,6 +199,13 @@ def _channel_figures(current: Tensor) -> Tensor:
     mean = flat.mean(2, dtype=wide).mean(0)
     square = torch.linalg.vector_norm(flat, dim=2, dtype=wide).square().mean(0) / flat.shape[2]
     return torch.stack([mean, square])
+
+
+def _newest_weight(batches: Tensor, momentum: float) -> Any:
+    """Return the weight of the newest batch in running figures; reading it would hold up a GPU."""
+    if batches.is_cuda:
+        return (1.0 / batches).clamp(min=momentum)
+    return max(1.0 / int(batches), momentum)
 
 
 def _not_finite(figure: str) -> SigpropError:

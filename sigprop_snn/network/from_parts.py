@@ -28,7 +28,7 @@ class Part:
         synapse: those that make its current, in order.
         neuron: its neuron.
         behind: those that its spikes pass on their way out.
-        sources: what it receives.
+        sources: the blocks that it receives.
     """
 
     synapse: list[nn.Module]
@@ -90,7 +90,7 @@ def readout_of(linear: nn.Linear, beta: float, sources: AnySources = 1) -> Reado
 
 
 def _rates(classes: int) -> Readout:
-    """Return the readout whose scores are the mean spikes of as many neurons."""
+    """Return the readout of as many neurons that scores their mean spikes."""
     readout = Readout(classes, classes, beta=0.0)
     with torch.no_grad():
         nn.init.eye_(readout.synapse.weight)
@@ -124,7 +124,7 @@ def _layout(blocks: list[Block], shape: tuple[int, ...], gain: float) -> Layout:
 
 @contextmanager
 def _evaluating(blocks: list[Block]) -> Iterator[None]:
-    """Set blocks to evaluation, so that nothing observes what passes through."""
+    """Set blocks to evaluation, so that no normaliser observes."""
     for block in blocks:
         block.eval()
     yield

@@ -8,24 +8,30 @@ voltage. Memory does not grow with the number of steps.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from sigprop_snn.arguments import instance, whole
 from sigprop_snn.errors import SigpropError
-from sigprop_snn.layers.block import Block, LayerRule
-from sigprop_snn.layers.closed_form import unrolled, voltage_from_trace
+from sigprop_snn.layers.block import Block
+from sigprop_snn.layers.closed_form import unrolled, voltage_from_trace, with_gradient_of
 from sigprop_snn.layers.contracts import Learned, Response, Stage, Update
 from sigprop_snn.layers.hooks import fire
 from sigprop_snn.layers.layer_pass import as_spikes, layer_pass
 from sigprop_snn.network.checks import as_constant
+from sigprop_snn.network.every_step import EveryStep
 from sigprop_snn.network.network import Network, Optimizers
-from sigprop_snn.neurons import Neuron, map_state
+from sigprop_snn.network.past import Past, Trace
+from sigprop_snn.neurons import map_state
 from sigprop_snn.neurons.engines import Run, Spikes
 from sigprop_snn.neurons.stepwise import with_contexts
-from sigprop_snn.rules.signal_propagation import SignalPropagation, compared, learn_by_stages
+from sigprop_snn.rules.signal_propagation import (
+    SignalPropagation,
+    compared,
+    learning_stages,
+    report,
+)
 from sigprop_snn.signals.base import Entry
 
 
@@ -63,7 +69,8 @@ class Online:
         self.network = network
         self.layer_rule = network.rule.layer_rule
         self.window = window
-        self._past: dict[str, _Past] = {}
+        self._past: dict[str, Past] = {}
+        self._every_step: EveryStep | None = None
 
     def reset(self) -> None:
         """Forget the past; the next step starts from rest."""
@@ -90,10 +97,66 @@ class Online:
             labels: the present class of each row, `[B]`.
             update: as in `Network.learn`.
         """
-        self.network.check_batch(inputs, labels)
-        with self.network.learning(update) as call:
-            stages = self._stages(self.network.entering(inputs), as_constant(labels).long())
-            return learn_by_stages(self.network, stages, call)
+        return self._learn_parts(inputs, labels, update, None)
+
+    def learn_in_parts(
+        self,
+        inputs: Tensor,
+        labels: Tensor,
+        update: Update | Optimizers | None = None,
+        *,
+        every: int,
+    ) -> Learned:
+        """Pass the next steps through with an update every few steps; report the last part.
+
+        The inputs are checked once.
+
+        Args:
+            inputs: the next steps, `[T, B, ...]`, with the same B rows as the steps before.
+            labels: the present class of each row, `[B]`.
+            update: as in `Network.learn`.
+            every: number of steps between two updates.
+        """
+        return self._learn_parts(inputs, labels, update, whole("every", every))
+
+    def _learn_parts(
+        self,
+        inputs: Tensor,
+        labels: Tensor,
+        update: Update | Optimizers | None,
+        every: int | None,
+    ) -> Learned:
+        """Learn in parts of so many steps; in one part if there is no number."""
+        network = self.network
+        network.check_batch(inputs, labels)
+        with network.learning(update) as call:
+            labels = as_constant(labels).long()
+            *before, last = torch.split(network.entering(inputs), every or len(inputs))
+            for part in before:
+                for _ in self._learn(part, labels, call):
+                    pass
+                # Autocast keeps the weights it has cast until its context ends.
+                torch.clear_autocast_cache()
+            return report(network, self._learn(last, labels, call))
+
+    def _learn(self, inputs: Tensor, labels: Tensor, update: Update | None) -> Iterator[Stage]:
+        """Yield the stages of the next steps, each when its layer has learned."""
+        network = self.network
+        if not self._past:
+            self._every_step = EveryStep.of(network, self.layer_rule)
+        every_step = self._every_step
+        if every_step is None or not every_step.takes(inputs, self._past):
+            yield from learning_stages(self._stages(inputs, labels), update)
+            return
+        entry = network.signal.enter(inputs, labels)
+        names = () if network.readout is None else network.readout.names(network.named_blocks())
+        sent: dict[str, Tensor] = {}
+        for stage, spikes in every_step.stages(entry, update, self._past, self.window):
+            if stage.name in names:
+                sent[stage.name] = spikes[: entry.samples].unsqueeze(0)
+            yield stage
+        if network.readout is not None:
+            yield from learning_stages([self._read([sent[name] for name in names], entry)], update)
 
     def _stages(self, inputs: Tensor, labels: Tensor | None) -> Iterator[Stage]:
         network = self.network
@@ -120,186 +183,90 @@ class Online:
         """Advance one block and return its response so far."""
         rule = block.rule if block.rule is not None else self.layer_rule
         contexts = entry.contexts if name == "block1" else None
-        neuron, past = block.neuron, self._past.get(name)
-        closed = neuron.closed_form and block.is_affine
         observed_rows = entry.observed_rows if learn and block.training else 0
-        _check_rows(name, past, inputs)
-        state = past.neuron if past is not None else None
-        if learn and not closed:
+        past = self._past.get(name)
+        if past is None:
+            past = self._past[name] = Past(block.neuron.closed_form and block.is_affine)
+        past.check_rows(name, inputs.shape[1:])
+        if learn and not past.closed:
             current = block.current(inputs.dense(), contexts=contexts, observed_rows=observed_rows)
-            ran, voltage = unrolled(neuron, with_contexts(current, contexts), (), state)
+            driven = with_contexts(current, contexts)
+            ran, voltage = unrolled(block.neuron, driven, (), past.state)
         else:
+            record = () if rule.uses_mean_voltage else ("voltage",)
             ran = block.run(
-                inputs, state, contexts=contexts, observed_rows=observed_rows, record=("voltage",)
+                inputs, past.state, contexts=contexts, observed_rows=observed_rows, record=record
             )
-            voltage = ran.recorded["voltage"]
-        now = _go_on(past, rule, block, inputs.dense(), ran, closed, self.window)
-        self._past[name] = now
-        if not learn:
-            return Response(ran, now.representation)
-        if closed:
-            voltage = _with_traces(voltage, now, rule, block, contexts, entry.samples)
+            voltage = ran.recorded.get("voltage", ran.mean_voltage.unsqueeze(0))
+        weight = past.count(inputs.shape[0], self.window)
+        if past.closed:
+            _follow(past, block, inputs, ran, weight, keep=not rule.uses_mean_voltage)
+        past.state, past.spike = map_state(torch.detach, ran.state), ran.spike[-1]
         if rule.uses_mean_voltage:
-            newest = voltage.mean(0)
-            voltage = (now.voltage + (newest - newest.detach())).unsqueeze(0)
-        newest = rule.represent(voltage, neuron)
-        return Response(ran, now.representation + (newest - newest.detach()))
+            mean = past.average(ran.mean_voltage, weight)
+            if learn and past.closed:
+                mean = _from_trace(past, block, contexts, entry.samples)
+            elif learn:
+                mean = with_gradient_of(voltage.mean(0), mean)
+            return Response(ran, rule.represent(mean.unsqueeze(0), block.neuron))
+        if learn and past.closed:
+            voltage = _with_traces(voltage, past, block, contexts, entry.samples)
+        newest = rule.represent(voltage, block.neuron)
+        return Response(ran, with_gradient_of(newest, past.average(newest.detach(), weight)))
 
     def _read(self, sent: Sequence[Tensor], entry: Entry) -> Stage:
         """Advance the readout; its score is its mean voltage so far."""
         readout = self.network.readout
         assert readout is not None
-        past = self._past.get("readout")
+        past = self._past.setdefault("readout", Past(closed=True))
         flat = readout.side_by_side(sent)
-        weight = _newest_weight(past, len(flat), self.window)
-        trace = _traced(readout.neuron, flat, past.inputs if past else None, weight)
-        unit = _traced(readout.neuron, _ones(flat), past.unit if past else None, weight)
-        steps = len(flat) + (past.steps if past is not None else 0)
-        nothing = flat.new_empty(0)
-        self._past["readout"] = _Past(None, steps, nothing, nothing, trace, unit, None, nothing)
-        gain = float(unit.mean)
-        scores = gain * readout.synapse(trace.mean / gain)
-        fire("readout", readout, (trace.mean / gain,), scores)
+        weight = past.count(len(flat), self.window)
+        trace = past.inputs = past.inputs or Trace(readout.neuron, flat[0])
+        trace.add(flat, weight)
+        scores = trace.gain * readout.synapse(trace.mean)
+        fire("readout", readout, (trace.mean,), scores)
         answers = entry.answers
         loss = readout.loss(scores, answers) if answers is not None else None
         return Stage("readout", scores, loss, None, answers)
 
 
-class _Trace(NamedTuple):
-    """A presynaptic trace: the filter's state, its newest steps, and its mean so far."""
-
-    state: Any
-    newest: Tensor
-    mean: Tensor
-
-
-class _Past(NamedTuple):
-    """The past of one block.
-
-    Attributes:
-        neuron: the neuron's state.
-        steps: number of past steps.
-        voltage: the mean membrane voltage so far, `[N, ...]`.
-        representation: the rule's representation so far, which the loss compares, `[N, ...]`.
-        inputs: trace of the inputs, if the closed form applies.
-        unit: trace of a constant 1.
-        before: trace of the layer's previous spikes, if the layer is recurrent.
-        spike: the last spikes, `[N, ...]`.
-    """
-
-    neuron: Any
-    steps: int
-    voltage: Tensor
-    representation: Tensor
-    inputs: _Trace | None
-    unit: _Trace | None
-    before: _Trace | None
-    spike: Tensor
+def _follow(
+    past: Past, block: Block, inputs: Spikes, ran: Run, weight: float, *, keep: bool
+) -> None:
+    """Take the newest steps into the presynaptic traces of a block with a closed form."""
+    values = inputs.dense()
+    past.inputs = past.inputs or Trace(block.neuron, values[0])
+    past.inputs.add(values, weight, keep_steps=keep)
+    if block.neuron.recurrence is not None:
+        last = past.spike if past.spike is not None else torch.zeros_like(ran.spike[0])
+        delayed = torch.cat([last.unsqueeze(0), ran.spike[:-1]])
+        past.before = past.before or Trace(block.neuron, delayed[0])
+        past.before.add(delayed, weight, keep_steps=keep)
 
 
-@torch.no_grad()
-def _go_on(
-    past: _Past | None,
-    rule: LayerRule,
-    block: Block,
-    inputs: Tensor,
-    ran: Run,
-    closed: bool,
-    window: int | None,
-) -> _Past:
-    """Return the past, including the newest steps."""
-    steps = len(inputs)
-    weight = _newest_weight(past, steps, window)
-    voltage = _toward(past.voltage if past else None, ran.mean_voltage, weight)
-    if rule.uses_mean_voltage:
-        representation = rule.represent(voltage.unsqueeze(0), block.neuron)
-    else:
-        newest = rule.represent(ran.recorded["voltage"], block.neuron)
-        representation = _toward(past.representation if past else None, newest, weight)
-    trace = unit = before = None
-    if closed:
-        trace = _traced(block.neuron, inputs, past.inputs if past else None, weight)
-        unit = _traced(block.neuron, _ones(inputs), past.unit if past else None, weight)
-        if block.neuron.recurrence is not None:
-            last = past.spike if past is not None else torch.zeros_like(ran.spike[0])
-            delayed = torch.cat([last.unsqueeze(0), ran.spike[:-1]])
-            before = _traced(block.neuron, delayed, past.before if past else None, weight)
-    state = map_state(torch.detach, ran.state)
-    total = steps + (past.steps if past is not None else 0)
-    return _Past(state, total, voltage, representation, trace, unit, before, ran.spike[-1])
-
-
-def _with_traces(
-    voltage: Tensor,
-    now: _Past,
-    rule: LayerRule,
-    block: Block,
-    contexts: Tensor | None,
-    samples: int,
-) -> Tensor:
-    """Return the newest voltages `[T, N, ...]` with the gradient from the traces.
-
-    For a rule that uses the mean voltage, return the mean so far as a single step.
-    """
-    assert now.inputs is not None and now.unit is not None
-    if rule.uses_mean_voltage:
-        gain = float(now.unit.mean)
-        before = now.before.mean / gain if now.before is not None else None
-        driven = voltage_from_trace(
-            block, now.inputs.mean / gain, gain, now.voltage, contexts, before, samples=samples
-        )
-        return driven.unsqueeze(0)
-    return torch.stack(
-        [
-            voltage_from_trace(
-                block,
-                now.inputs.newest[step] / gain,
-                gain,
-                voltage[step],
-                contexts,
-                now.before.newest[step] / gain if now.before is not None else None,
-                samples=samples,
-            )
-            for step, gain in enumerate(now.unit.newest.flatten().tolist())
-        ]
+def _from_trace(past: Past, block: Block, contexts: Tensor | None, samples: int) -> Tensor:
+    """Return the mean voltage so far, `[N, ...]`, with the gradient from the mean trace."""
+    assert past.inputs is not None and past.mean is not None
+    recurrent = past.before.mean if past.before is not None else None
+    return voltage_from_trace(
+        block, past.inputs.mean, past.inputs.gain, past.mean, contexts, recurrent, samples=samples
     )
 
 
-@torch.no_grad()
-def _traced(neuron: Neuron, values: Tensor, past: _Trace | None, weight: float) -> _Trace:
-    """Return the trace of values `[T, ...]` through the neuron's filter."""
-    state = past.state if past is not None else neuron.initial_state(values[0])
-    newest = []
-    for value in values:
-        state = neuron.filter(value, state)
-        newest.append(state.voltage)
-    stacked = torch.stack(newest)
-    return _Trace(state, stacked, _toward(past.mean if past else None, stacked.mean(0), weight))
-
-
-def _newest_weight(past: _Past | None, steps: int, window: int | None) -> float:
-    """Return the weight of the newest steps in the means."""
-    before = past.steps if past is not None else 0
-    weight = steps / (before + steps)
-    return weight if window is None else max(weight, min(1.0, steps / window))
-
-
-def _toward(mean: Tensor | None, newest: Tensor, weight: float) -> Tensor:
-    return newest if mean is None else torch.lerp(mean, newest, weight)
-
-
-def _ones(inputs: Tensor) -> Tensor:
-    # float64: the result becomes a Python float, by which tensors are divided.
-    return torch.ones(inputs.shape[0], 1, dtype=torch.float64, device=inputs.device)
-
-
-def _check_rows(name: str, past: _Past | None, inputs: Spikes) -> None:
-    before = past.inputs.newest.shape[1:] if past is not None and past.inputs is not None else None
-    if before is not None and inputs.shape[1:] != before:
-        raise SigpropError(
-            f"{name} got rows of shape {list(inputs.shape[1:])} after {list(before)}; "
-            "expected the same rows as before, or a reset"
+def _with_traces(
+    voltage: Tensor, past: Past, block: Block, contexts: Tensor | None, samples: int
+) -> Tensor:
+    """Return the newest voltages `[T, N, ...]` with the gradient from the trace of each step."""
+    assert past.inputs is not None
+    steps = []
+    for step, (trace, gain) in enumerate(past.inputs.newest):
+        recurrent = past.before.newest[step][0] / gain if past.before is not None else None
+        steps.append(
+            voltage_from_trace(
+                block, trace / gain, gain, voltage[step], contexts, recurrent, samples=samples
+            )
         )
+    return torch.stack(steps)
 
 
 def learn_in_parts(
@@ -325,8 +292,4 @@ def learn_in_parts(
         SigpropError: if `every` is less than 1, or the rule is not local.
     """
     every = whole("every", every)
-    online = Online(network)
-    network.check_batch(inputs, labels)
-    for start in range(0, len(inputs), every):
-        learned = online.learn(inputs[start : start + every], labels, update)
-    return learned
+    return Online(network).learn_in_parts(inputs, labels, update, every=every)

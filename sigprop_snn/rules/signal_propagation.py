@@ -166,6 +166,23 @@ def compared(network: LearningNetwork, layer: Layer[Spikes], entry: Entry) -> St
     return Stage(name, scores, loss, response, entry.targets)
 
 
+def learning_stages(stages: Iterable[Stage], update: Update | None) -> Iterator[Stage]:
+    """Yield the stages; each layer has learned from its loss when its stage is yielded.
+
+    Args:
+        stages: the stages of a pass with labels, produced lazily; each has a loss.
+        update: called with the name of every layer as soon as its gradient is ready.
+    """
+    for stage in stages:
+        assert stage.loss is not None  # labels were given
+        if stage.loss.requires_grad:
+            stage.loss.backward()  # type: ignore[no-untyped-call]
+            if update is not None:
+                update(stage.name)
+        yield stage
+        del stage  # free the layer's graph before the next layer runs
+
+
 def learn_by_stages(
     network: LearningNetwork, stages: Iterable[Stage], update: Update | None
 ) -> Learned:
@@ -176,8 +193,18 @@ def learn_by_stages(
         stages: the stages of a pass with labels, produced lazily; each has scores and a loss.
         update: called with the name of every layer as soon as its gradient is ready.
     """
+    return report(network, learning_stages(stages, update))
+
+
+def report(network: LearningNetwork, stages: Iterable[Stage]) -> Learned:
+    """Return the report of a pass with labels.
+
+    Args:
+        network: the network.
+        stages: the stages of the pass, each with scores and a loss.
+    """
     votes = Votes()
-    reports = learn_layers(stages, update, votes)
+    reports = report_layers(stages, votes)
     return Learned(reports, *votes.result(network))
 
 
@@ -189,14 +216,20 @@ def learn_layers(stages: Iterable[Stage], update: Update | None, votes: Votes) -
         update: called with the name of every layer.
         votes: receives the scores of every layer.
     """
+    return report_layers(learning_stages(stages, update), votes)
+
+
+def report_layers(stages: Iterable[Stage], votes: Votes) -> list[LayerReport]:
+    """Return the reports of layers that have learned.
+
+    Args:
+        stages: their stages.
+        votes: receives the scores of every layer.
+    """
     reports: list[LayerReport] = []
     for stage in stages:
         assert stage.loss is not None and stage.scores is not None  # labels were given
         assert stage.targets is not None
-        if stage.loss.requires_grad:
-            stage.loss.backward()  # type: ignore[no-untyped-call]
-            if update is not None:
-                update(stage.name)
         votes.add(stage.name, stage.scores.detach(), stage.targets)
         reports.append(LayerReport(stage.name, stage.loss.detach(), votes.right[stage.name]))
         del stage  # free the layer's graph before the next layer runs

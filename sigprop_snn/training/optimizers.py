@@ -5,6 +5,7 @@ Each layer updates as soon as its gradient is known, before the next layer runs.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any
@@ -40,9 +41,24 @@ def sgd_momentum(parameters: Iterable[nn.Parameter], **settings: Any) -> Optimiz
     return torch.optim.SGD(parameters, momentum=0.9, **settings)
 
 
+def _fused(make: Callable[..., Optimizer]) -> Callable[..., Optimizer]:
+    """Return a maker of optimizers with one kernel a step, where torch has one: the same numbers.
+
+    On a CPU, torch's default takes about ten times as long for Adam.
+    """
+
+    @functools.wraps(make)
+    def made(parameters: Iterable[nn.Parameter], **settings: Any) -> Optimizer:
+        parameters = list(parameters)
+        takes = all(p.device.type in ("cpu", "cuda") and p.is_floating_point() for p in parameters)
+        return make(parameters, **({"fused": True} if takes else {}), **settings)
+
+    return made
+
+
 OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
-    "adam": torch.optim.Adam,
-    "adamw": torch.optim.AdamW,
+    "adam": _fused(torch.optim.Adam),
+    "adamw": _fused(torch.optim.AdamW),
     "nadam": torch.optim.NAdam,
     "radam": torch.optim.RAdam,
     "adamax": torch.optim.Adamax,
@@ -203,7 +219,9 @@ class LocalOptimizers(Optimizer):
                 "after it, once for each gradient"
             )
         optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
+        for group in optimizer.param_groups:
+            for parameter in group["params"]:
+                parameter.grad = None
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Free the gradients of every layer, or set them to zero."""

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import runpy
+import sys
 from pathlib import Path
 
 import pytest
@@ -14,9 +15,10 @@ import torch
 from torch import nn
 
 import sigprop_snn as sp
+from sigprop_snn.cli import main
 from sigprop_snn.deploy import Convention, from_nir
 from sigprop_snn.network import nir_conv
-from sigprop_snn.neurons import CurrentLIF
+from sigprop_snn.neurons import AllToAll, CurrentLIF, OneToOne, Recurrent
 
 nir = pytest.importorskip("nir", reason="the extra nir is not installed")
 
@@ -104,6 +106,17 @@ def test_current_based_neurons(peer):
     assert_same_spikes(network, in_simulator(peer, network, inputs), inputs)
 
 
+# The importer of snnTorch fails on loops; sinabs runs a layer through all steps at once.
+@pytest.mark.parametrize("peer", ["norse", "spikingjelly"])
+@pytest.mark.parametrize("recurrence", [AllToAll, OneToOne])
+def test_recurrent_layers(peer, recurrence):
+    def neuron(features):
+        return Recurrent(sp.LIF(0.9, 1.0, "zero"), recurrence(features))
+
+    network, inputs = mlp(neuron)
+    assert_same_spikes(network, in_simulator(peer, network, inputs), inputs)
+
+
 def test_without_its_compensation_sinabs_sends_several_spikes_in_a_step():
     network, inputs = mlp(sp.LIF(0.9))
     with torch.no_grad():
@@ -123,6 +136,24 @@ def test_the_table_of_a_trained_network():
     for row in rows[2:]:
         if SIMULATORS["why_not"](row[0]) is None:
             assert row[1:3] == rows[1][1:3] and row[3] == "100.0000" and row[4] == rows[1][4]
+
+
+def test_the_scripts_print_their_tables_for_a_run(tmp_path, monkeypatch, capsys):
+    run = str(tmp_path / "run")
+    train = ["train", "digits", "--network", "nir-conv", "--epochs", "1", "--train-samples", "60"]
+    assert main([*train, "--test-samples", "20", "--steps", "3", "--out", run, "-q"]) == 0
+    capsys.readouterr()
+    monkeypatch.setattr(sys, "argv", ["simulators.py", run, "--samples", "3", "--peers", "norse"])
+    runpy.run_path(str(FILE), run_name="__main__")
+    lines = capsys.readouterr().out.splitlines()
+    assert "3 test samples of digits" in lines[0]
+    assert [line.split()[0] for line in lines[1:]] == ["simulator", "sigprop_snn", "norse"]
+    pytest.importorskip("neurobench", reason="the extra neurobench is not installed")
+    monkeypatch.setattr(sys, "argv", ["neurobench_counts.py", run, "--samples", "3"])
+    runpy.run_path(str(FILE.with_name("neurobench_counts.py")), run_name="__main__")
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert rows[0] == ["metric", "NeuroBench", "sigprop_snn"]
+    assert all(row[-1] == row[-2] for row in rows if row[0] in ("accuracy", "footprint"))
 
 
 # The other way: networks of other simulators come in.

@@ -19,6 +19,7 @@ from sigprop_snn.neurons import ALIF, LIF, Rate
 from sigprop_snn.neurons.base import RESETS
 from sigprop_snn.neurons.engines import ReferenceEngine, Scale
 from sigprop_snn.neurons.engines.cpu.engine import CpuEngine
+from sigprop_snn.neurons.engines.engine import InputTrace
 
 MARGIN = 1e-4  # in units of voltage: closer to the threshold, rounding may decide on a spike
 
@@ -411,3 +412,67 @@ def test_kernels_agree_without_avx512():
         NUMBA_CPU_NAME="haswell",
         NUMBA_CPU_FEATURES="+avx2,+fma,+avx,+sse4.2,+f16c,+bmi,+bmi2,+popcnt",
     )
+
+
+@pytest.mark.parametrize("contexts", [0, 3])
+@pytest.mark.parametrize("norm", ["none", "scale", "norm"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("reset", RESETS)
+def test_one_step_goes_on_in_place(engine, reference, reset, dtype, norm, contexts):
+    neuron = LIF(0.8, 0.6, reset=reset, scale_current=reset == "zero")
+    torch.manual_seed(0)
+    parts = []
+    for each in (engine, reference):
+        module, normaliser, shape = layer_of("linear", norm)
+        torch.manual_seed(1)
+        rows = 5 + contexts
+        width = module.weight.shape[0]
+        voltage, mean = torch.randn(2, rows, width, dtype=dtype).unbind()
+        trace, mean_trace = torch.rand(2, 5, *shape, dtype=dtype).unbind()
+        given = torch.randn(contexts, width, dtype=dtype) if contexts else None
+        inputs = spikes_of(5, *shape, dtype=dtype)
+        spikes = each.advance(
+            module.to(dtype), normaliser.to(dtype), neuron, inputs, voltage, mean, 0.3,
+            InputTrace(trace, mean_trace, 0.7, 0.2), contexts=given, observed_rows=4,
+        )  # fmt: skip
+        parts.append((spikes, voltage, mean, trace, mean_trace, *normaliser.buffers()))
+    clear = (parts[1][1] - 0.6).abs() > MARGIN
+    for found, expected in zip(*parts, strict=True):
+        kept = clear if found.shape == clear.shape else ...
+        torch.testing.assert_close(found[kept], expected[kept], rtol=1e-4, atol=2e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+@pytest.mark.parametrize(("samples", "others", "width"), [(1, 2, 1), (7, 10, 33), (40, 3, 100)])
+def test_rectified_voltages_are_compared(
+    engine, reference, samples, others, width, smoothing, dtype
+):
+    torch.manual_seed(0)
+    voltage = torch.randn(samples + others, width, dtype=dtype)
+    voltage[0] = -1.0  # a silent row has no direction
+    columns = torch.arange(samples) % others
+    found = engine.compare_rectified(voltage, samples, columns, 20.0, smoothing)
+    expected = reference.compare_rectified(voltage, samples, columns, 20.0, smoothing)
+    for name in ("scores", "losses", "grad"):
+        one, other = getattr(found, name), getattr(expected, name)
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4, msg=name)
+    outside = torch.full_like(columns, others)
+    assert engine.compare_rectified(voltage, samples, outside, 20.0, 0.0).losses.isnan().all()
+
+
+@pytest.mark.parametrize("errors", [0.0, 0.3, 1.0])
+@pytest.mark.parametrize("synapse", ["linear", "unbiased", "wide", "conv"])
+def test_scaled_weight_gradients(engine, reference, synapse, errors):
+    module, _, shape = layer_of(synapse)
+    trace = torch.rand(37, *shape)
+    with torch.no_grad():
+        current = module(trace)
+    grad = torch.randn_like(current) * (torch.rand_like(current) < errors)
+    factors = torch.randn(current.shape[1])
+    for found, expected in zip(
+        engine.scaled_weight_gradient(module, trace, grad, factors),
+        reference.scaled_weight_gradient(module, trace, grad, factors),
+        strict=True,
+    ):
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-3)

@@ -9,15 +9,18 @@ from torch import nn
 from sigprop_snn.errors import SigpropError
 from sigprop_snn.network import (
     Block,
+    DotProductLoss,
     Network,
     Online,
     ProjectedContext,
     Readout,
+    RunningNorm,
     RunningScale,
     SurrogateRule,
     VoltageRule,
     learn_in_parts,
 )
+from sigprop_snn.network.every_step import EveryStep
 from sigprop_snn.neurons import LIF, QIF, CurrentLIF
 from sigprop_snn.neurons.recurrent import recurrent_lif
 from sigprop_snn.training import LocalOptimizers
@@ -131,7 +134,10 @@ def test_what_is_kept_does_not_grow_with_time(dense, batch):
         def size(part):
             if isinstance(part, torch.Tensor):
                 return part.untyped_storage().nbytes()
-            return sum(map(size, part)) if isinstance(part, tuple) else 0
+            if isinstance(part, tuple | list):
+                return sum(map(size, part))
+            is_past = type(part).__module__ == "sigprop_snn.network.past"
+            return sum(map(size, vars(part).values())) if is_past else 0
 
         return sum(size(past) for past in online._past.values())
 
@@ -174,3 +180,80 @@ def test_numbers_that_make_no_sense_are_refused(dense, batch):
         Online(dense(), window=0)
     with pytest.raises(SigpropError, match="every is 0"):
         learn_in_parts(dense(), x, labels, None, every=0)
+
+
+def usual(norm, *, frozen=False):
+    torch.manual_seed(0)
+    first = nn.Sequential(nn.Flatten(), nn.Linear(6, 9))
+    synapses = [first, nn.Linear(9, 9, bias=False)]
+    blocks = [Block(synapse, LIF(), norm=norm(9)) for synapse in synapses]
+    blocks[1].requires_grad_(not frozen)
+    return Network(ProjectedContext(4, (9,), gain=2.0), blocks, Readout(9, 4))
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("norm", [RunningScale, RunningNorm, lambda _: None])
+def test_steps_without_a_graph_learn_what_steps_with_one_do(norm, dtype, frozen):
+    shape = (7, 8, 2, 3)  # flattened by the first block
+    x, labels = (torch.rand(shape) < 0.4).to(dtype), torch.arange(8) % 4
+    networks, learned = [usual(norm, frozen=frozen).to(dtype) for _ in range(2)], []
+    # A hook sees what a block sends, so this network takes the general path.
+    networks[1].blocks[0].register_forward_hook(lambda *_: None)
+    for network in networks:
+        optimizers = LocalOptimizers(network, lambda group: torch.optim.SGD(group, lr=0.1))
+        online = Online(network, window=5)
+        for step in x.split(1):
+            got = online.learn(step, labels, optimizers.step)
+            assert (online._every_step.takes(step, online._past)) == (network is networks[0])
+        learned.append(got)
+    torch.testing.assert_close(learned[0].scores, learned[1].scores, rtol=1e-4, atol=1e-4)
+    assert learned[0].layers[0].loss == pytest.approx(learned[1].layers[0].loss, rel=1e-4)
+    for name, value in networks[0].state_dict().items():
+        other = networks[1].state_dict()[name]
+        torch.testing.assert_close(value, other, rtol=1e-4, atol=1e-4, msg=name)
+
+
+def test_gradients_of_steps_add_up_without_an_update(batch):
+    x, labels = batch(steps=3)
+    twice, once = (usual(RunningScale).double() for _ in range(2))
+    for network in (twice, once):
+        still(network)
+        online = Online(network)
+        for step in x.split(1):
+            if network is once:
+                network.zero_grad()
+            before = gradients(network)
+            online.learn(step, labels)
+        if network is twice:
+            added = {name: grad - before[name] for name, grad in gradients(network).items()}
+    for name, grad in gradients(once).items():
+        torch.testing.assert_close(added[name], grad, msg=name)
+
+
+def test_numbers_that_are_not_finite_are_refused_at_every_step(batch):
+    x, labels = batch(steps=3)
+    x[2, 1, 0] = float("nan")
+    online = Online(usual(RunningScale).double())
+    online.learn(x[:1], labels)
+    online.learn(x[1:2], labels)
+    with pytest.raises(SigpropError, match=r"nan at \[0, 1, 0\]"):
+        online.learn(x[2:], labels)
+
+
+def test_a_network_with_other_parts_takes_the_general_path():
+    def fits(**changed):
+        network = usual(RunningScale)
+        for name, value in changed.items():
+            setattr(network.blocks[1], name, value)
+        return EveryStep.of(network, VoltageRule()) is not None
+
+    assert fits()
+    assert not fits(neuron=CurrentLIF())
+    assert not fits(rule=SurrogateRule())
+    assert not fits(rule=VoltageRule("mean"))
+    assert not fits(loss=DotProductLoss(normalise="none"))
+    assert not fits(loss=DotProductLoss(centred=True))
+    assert not fits(loss=DotProductLoss(select="top-k"))
+    assert not fits(synapse=nn.Sequential(nn.Linear(9, 9), nn.ReLU()))
+    assert not fits(pool=nn.AvgPool1d(3))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from sigprop_snn.network import SurrogateRule, VoltageRule, learn_in_parts, mlp
+from sigprop_snn.network import Online, SurrogateRule, VoltageRule, learn_in_parts, mlp
 from sigprop_snn.training import LocalOptimizers
 
 ROWS, WIDTH = 64, 100
@@ -51,3 +52,25 @@ def test_online_a_hundred_steps_take_what_ten_take():
         ten, hundred = (peak(rule, depth=2, steps=steps, every=1) for steps in (10, 100))
         assert 0 < hundred <= 1.05 * ten
         assert peak(rule, depth=2, steps=100) > 1.5 * hundred  # so the measure sees what grows
+
+
+def test_a_stream_keeps_no_memory_of_its_steps():
+    torch.manual_seed(0)
+    network = mlp((50,), 10, hidden=[WIDTH] * 2, rule=VoltageRule())
+    optimizers = LocalOptimizers(network, lambda group: torch.optim.Adam(group, 1e-3, fused=True))
+    online, labels = Online(network), torch.randint(10, (8,))
+
+    def go_on(steps):
+        for _ in range(steps):
+            online.learn(torch.rand(1, 8, 50).round(), labels, optimizers.step)
+        gc.collect()
+
+    go_on(20)
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiled:
+        go_on(20)
+    events = [e for e in profiled.profiler.kineto_results.events() if e.name() == "[memory]"]
+    assert len(events) > 20 * 20
+    assert sum(e.nbytes() for e in events) <= 4 * WIDTH  # not even a row of a layer
+    before = len(gc.get_objects())
+    go_on(200)
+    assert len(gc.get_objects()) - before < 200  # no step leaves an object

@@ -6,6 +6,7 @@ import copy
 import functools
 import os
 import signal
+import time
 from functools import partial
 
 import torch
@@ -29,6 +30,20 @@ def conditioned(layout):
     return ConditionedContext(layout.classes, layout.currents[0], layout.inputs[0], wrong=1)
 
 
+def reading(*names):
+    """Return a network whose readout reads only lower blocks."""
+    network = MLP()
+    features = sum(
+        network.block(name).synapse[-1].out_features
+        if name == "block1"
+        else network.block(name).synapse.out_features
+        for name in names
+    )
+    blocks = list(network.each_block())
+    readout = sp.Readout(features, 3, sources=names)
+    return sp.Network(network.signal, blocks, readout)
+
+
 CASES = {
     **{
         f"{name} {rule}": partial(make, rule=rule)
@@ -48,6 +63,9 @@ CASES = {
     "label overlay": partial(MLP, signal=overlay, predict="context"),
     "conditioned": partial(MLP, signal=conditioned),
     "rate": partial(MLP, neuron=sp.Rate, rule="surrogate"),
+    "readout of lower blocks": lambda: reading("block1", "block2"),
+    "packed": partial(sp.mlp, PICTURE, 3, hidden=(600, 500, 400)),
+    "packed maps": partial(sp.conv, PICTURE, 3, channels=(32, 32, 16), kernel=3),
     "local readouts": partial(MLP, rule="local-readout", loss=sp.DotProductLoss()),
     "local convolutions": partial(
         CONV, rule="local-readout", loss=sp.DotProductLoss() + 10 * sp.Similarity()
@@ -213,3 +231,22 @@ def hanging(rank, ranks, folder):
             pipeline.learn(torch.rand(4, 6, 6), torch.arange(6) % 3)
     except sp.parallel.RankLostError as error:
         return str(error)
+
+
+def ahead(rank, ranks, folder):
+    """Learn from a batch on the last rank only after the first rank has learned from three."""
+    torch.manual_seed(0)
+    done = folder / "ahead"
+
+    def wait(layer):
+        until = time.monotonic() + 20
+        while not done.exists() and time.monotonic() < until:
+            time.sleep(0.01)
+
+    with Pipeline(sp.mlp((6,), 3, hidden=(5, 5)), (1, 1), timeout=30) as pipeline:
+        for number in range(4):
+            pipeline.learn(torch.rand(4, 6, 6), torch.arange(6) % 3, wait if rank == 1 else None)
+            if rank == 0 and number == 2:
+                done.touch()
+        report = pipeline.report()
+    return [each.waiting / each.seconds for each in report.ranks], report.ranks[1].seconds

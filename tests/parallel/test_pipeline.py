@@ -8,6 +8,7 @@ JOBS = (
     "pipeline_jobs.equal:1", "pipeline_jobs.equal:2", "pipeline_jobs.equal:3",
     "pipeline_jobs.refusals:2", "pipeline_jobs.labels:2", "pipeline_jobs.noise:2",
     "pipeline_jobs.numbers:3", "pipeline_jobs.crossing:2", "pipeline_jobs.hanging:2",
+    "pipeline_jobs.ahead:2",
 )  # fmt: skip
 
 
@@ -71,3 +72,9 @@ def test_spikes_cross_as_bits(results):
 def test_a_rank_that_hangs_is_lost_in_bounded_time(results):
     message = results["pipeline_jobs.hanging:2"]
     assert "rank 1 (block2, readout)" in message and "5 s" in message
+
+
+def test_a_stage_works_ahead_of_the_next_one(results):
+    idle, seconds = results["pipeline_jobs.ahead:2"]
+    assert seconds < 15  # the last stage waits for 20 s if the first one waits for it
+    assert all(0 <= share <= 1 for share in idle)

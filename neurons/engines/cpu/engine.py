@@ -12,20 +12,20 @@ import torch
 from torch import Tensor, nn
 
 from sigprop_snn.neurons.base import Neuron
-from sigprop_snn.neurons.engines.cpu import surrogate
+from sigprop_snn.neurons.engines.cpu import learning, surrogate
 from sigprop_snn.neurons.engines.cpu.convolution import (
     SpikingConvolution,
     convolution_weight_gradient,
     gradient_pays,
 )
-from sigprop_snn.neurons.engines.cpu.lif import run_lif
+from sigprop_snn.neurons.engines.cpu.lif import advance_lif, run_lif
 from sigprop_snn.neurons.engines.cpu.linear import (
     MOST_INPUTS,
     SpikingLinear,
     linear_weight_gradient,
 )
 from sigprop_snn.neurons.engines.cpu.spikes import PackedSpikes, pack, side_by_side
-from sigprop_snn.neurons.engines.engine import Normaliser, Run, Spikes
+from sigprop_snn.neurons.engines.engine import Compared, InputTrace, Normaliser, Run, Spikes
 from sigprop_snn.neurons.engines.fused import FusedEngine
 from sigprop_snn.neurons.engines.observed import WINDOW, observed
 from sigprop_snn.neurons.engines.plain import (
@@ -163,6 +163,46 @@ class CpuEngine(FusedEngine):
                 scale = normaliser.scale(plain.layer.weight[:1])
             return spiking.run(neuron, contexts=contexts, scale=scale, record=record)
 
+    def advance(
+        self,
+        synapse: nn.Linear,
+        normaliser: nn.Module,
+        neuron: Neuron,
+        inputs: Tensor,
+        voltage: Tensor,
+        mean: Tensor,
+        weight: float,
+        trace: InputTrace,
+        *,
+        contexts: Tensor | None = None,
+        observed_rows: int = 0,
+    ) -> Tensor:
+        """Run one step of a linear layer of LIF neurons, and return its spikes, `[N, F]`."""
+        normalises = isinstance(normaliser, Normaliser)
+        arrays = (inputs, synapse.weight, voltage, mean, trace.trace, trace.mean)
+        if (
+            why_not_lif(neuron) is not None
+            or not (normalises or type(normaliser) is nn.Identity)
+            or not _takes_step(*arrays)
+        ):
+            return super().advance(
+                synapse, normaliser, neuron, inputs, voltage, mean, weight, trace,
+                contexts=contexts, observed_rows=observed_rows,
+            )  # fmt: skip
+        assert isinstance(neuron, LIF)
+        with torch.no_grad():
+            current = torch.nn.functional.linear(inputs, synapse.weight, synapse.bias)
+            scale = None
+            if normalises:
+                assert isinstance(normaliser, Normaliser)
+                if observed_rows:
+                    normaliser.observe(current[:observed_rows])
+                scale = normaliser.scale(current)
+            current_of_contexts = current[:0] if contexts is None else contexts.float()
+            return advance_lif(
+                neuron, current, current_of_contexts, scale, voltage, mean, weight, inputs, trace
+            )
+
     def weight_gradient(
         self,
         synapse: Weighted,
@@ -184,6 +224,35 @@ class CpuEngine(FusedEngine):
                 (height, width), padding = synapse.kernel_size, _padding(synapse)
                 return convolution_weight_gradient(inputs, grad.float(), (height, width), padding)
         return super().weight_gradient(synapse, inputs, grad)
+
+    def compare_rectified(
+        self, voltage: Tensor, samples: int, columns: Tensor, scale: float, smoothing: float
+    ) -> Compared:
+        """Compare the rectified voltages of samples and contexts, row by row."""
+        if not _takes_step(voltage) or columns.dtype != torch.int64:
+            return super().compare_rectified(voltage, samples, columns, scale, smoothing)
+        return learning.compare_rectified(voltage, samples, columns, float(scale), float(smoothing))
+
+    def scaled_weight_gradient(
+        self,
+        synapse: Weighted,
+        inputs: Spikes | Tensor,
+        grad: Tensor,
+        factors: Tensor,
+        precision: torch.dtype | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Return the weight's gradient with a factor for each output channel."""
+        if (
+            isinstance(inputs, Tensor)
+            and isinstance(synapse, nn.Linear)
+            and grad.dim() == 2
+            and _takes_step(inputs, grad, synapse.weight, factors)
+            and len(inputs) <= MOST_INPUTS
+            and learning.is_sparse(grad)
+        ):
+            rows = inputs.reshape(-1, synapse.in_features)
+            return learning.scaled_weight_gradient(rows, grad, synapse.weight.detach(), factors)
+        return super().scaled_weight_gradient(synapse, inputs, grad, factors, precision)
 
     def _packed(self, inputs: Tensor) -> PackedSpikes | None:
         """Return activity packed, or none where it is graded or too little."""
@@ -265,6 +334,13 @@ def _padding(layer: Weighted) -> tuple[int, int]:
     assert isinstance(layer, nn.Conv2d) and not isinstance(layer.padding, str)
     above, beside = layer.padding
     return above, beside
+
+
+def _takes_step(*arrays: Tensor) -> bool:
+    """Return whether the kernels of one time step take tensors."""
+    return not torch.compiler.is_compiling() and all(
+        array.dtype == torch.float32 and array.is_cpu and array.is_contiguous() for array in arrays
+    )
 
 
 def _is_activity(inputs: Tensor) -> bool:

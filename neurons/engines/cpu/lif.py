@@ -16,7 +16,7 @@ from torch import Tensor
 from sigprop_snn.neurons.engines.cpu.spikes import PackedSpikes
 from sigprop_snn.neurons.engines.cpu.threads import CACHE_LINE, Kernel, jitable, run_kernel
 from sigprop_snn.neurons.engines.dense import DenseSpikes
-from sigprop_snn.neurons.engines.engine import Run, Scale
+from sigprop_snn.neurons.engines.engine import InputTrace, Run, Scale
 from sigprop_snn.neurons.engines.observed import WINDOW
 from sigprop_snn.neurons.engines.plain import lif_run
 from sigprop_snn.neurons.lif import LIF
@@ -104,18 +104,15 @@ def run_lif(
     current = current.detach()
     steps, rows = current.shape[:2]
     shape = (rows + (0 if contexts is None else len(contexts)), *current.shape[2:])
-    if state is None:
-        state = neuron.initial_state(current.new_empty(shape, dtype=torch.float32))
-    spike = torch.empty(steps, *shape)
+    start = torch.empty(0) if state is None else state.voltage.detach().contiguous().flatten()
+    spike, total, last = torch.empty(steps, *shape), torch.empty(shape), torch.empty(shape)
     voltage = torch.empty(steps if "voltage" in record else 0, *shape)
-    last = state.voltage.detach().clone(memory_format=torch.contiguous_format)
-    total = torch.zeros(shape)
 
     def run_rows(first: int, current: Tensor, scale: Scale | None) -> None:
         """Run the rows from `first` on; a current with one step is constant in time."""
         flat = current.float().reshape(len(current), -1).contiguous()
         arguments = (
-            flat, *_scale_per_neuron(current[0], scale), spike.flatten(1),
+            flat, *_scale_of_row(current.shape[2:], scale), start, spike.flatten(1),
             voltage.flatten(1), last.flatten(), total.flatten(), first * last[0].numel(),
             *Constants.of(neuron),
         )  # fmt: skip
@@ -128,17 +125,44 @@ def run_lif(
     if contexts is not None:
         run_rows(rows, contexts.detach().to(current).unsqueeze(0), None)
     spikes = DenseSpikes(spike.to(current.dtype))
-    return lif_run(spikes, total / steps, last, voltage, record)
+    return lif_run(spikes, total.div_(steps) if steps > 1 else total, last, voltage, record)
 
 
-def _scale_per_neuron(row: Tensor, scale: Scale | None) -> tuple[Tensor, Tensor]:
-    """Return gain and offset of every number in a row or rows of current, flat, float32."""
+def advance_lif(
+    neuron: LIF, current: Tensor, contexts: Tensor, scale: Scale | None, voltage: Tensor,
+    mean: Tensor, weight: float, inputs: Tensor, trace: InputTrace,
+) -> Tensor:  # fmt: skip
+    """Run LIF for one step in place, and return the spikes; see `Engine.advance`.
+
+    Args:
+        neuron: a model that `why_not_lif` does not refuse.
+        current: of the rows, `[rows, F]`; float32 and contiguous, as are all others.
+        contexts: of the contexts behind them, `[N - rows, F]`.
+        scale: what the current of the rows goes through on its way in.
+        voltage: as in `Engine.advance`.
+        mean: as there.
+        weight: as there.
+        inputs: as there.
+        trace: as there.
+    """
+    spikes = torch.empty_like(voltage)
+    arguments = (
+        current, contexts.detach().contiguous(), *_scale_of_row(current.shape[1:], scale),
+        voltage, mean, spikes, weight, inputs, *trace, *Constants.of(neuron),
+    )  # fmt: skip
+    least = max(1, _MIN_CHUNK // current.shape[1])
+    run_kernel(_advance, arguments, len(voltage), min_chunk=least)
+    return spikes
+
+
+def _scale_of_row(shape: torch.Size, scale: Scale | None) -> tuple[Tensor, Tensor]:
+    """Return gain and offset of every number in a row of current, flat, float32."""
     gain = torch.ones(()) if scale is None else scale.gain.detach()
     offset = None if scale is None else scale.offset
     offset = torch.zeros(()) if offset is None else offset.detach()
     return (
-        gain.float().expand(row.shape).reshape(-1).contiguous(),
-        offset.float().expand(row.shape).reshape(-1).contiguous(),
+        gain.float().expand(shape).reshape(-1).contiguous(),
+        offset.float().expand(shape).reshape(-1).contiguous(),
     )
 
 
@@ -183,20 +207,29 @@ class LayerArrays(NamedTuple):
 
 @Kernel
 def _lif_rows(
-    currents: Any, gains: Any, offsets: Any, spikes: Any, voltages: Any,
+    currents: Any, gains: Any, offsets: Any, starts: Any, spikes: Any, voltages: Any,
     last_voltage: Any, voltage_sum: Any, place: int,
     beta: Any, gain: Any, threshold: Any, reset_amount: Any, reset_to_zero: bool,
     first: int, last: int,
 ) -> None:  # fmt: skip
-    """Run the neurons `first` to `last` of `currents`; in all that is written, `place` is added."""
+    """Run the neurons `first` to `last` of `currents`; in all other arrays, `place` is added.
+
+    Gains and offsets are those of one row. Without `starts`, neurons start at rest.
+    """
     record = voltages.shape[0] > 0
     zero, one = np.float32(0.0), np.float32(1.0)
     kept = voltage_sum[:0]
-    for start in range(first, last, _NEURONS):
-        stop = min(start + _NEURONS, last)
+    width = gains.shape[0]
+    start = first
+    while start < last:
+        column = start % width
+        stop = min(start + min(_NEURONS, width - column), last)
         a, b = place + start, place + stop
         voltage, total = last_voltage[a:b], voltage_sum[a:b]
-        factor, offset = gains[start:stop], offsets[start:stop]
+        factor, offset = gains[column:], offsets[column:]
+        for n in range(stop - start):
+            voltage[n] = starts[a + n] if starts.shape[0] else zero
+            total[n] = zero
         for step in range(spikes.shape[0]):
             current = currents[min(step, currents.shape[0] - 1), start:stop]
             spike = spikes[step, a:b]
@@ -211,3 +244,34 @@ def _lif_rows(
                 total[n] += before
                 if record:
                     kept[n] = before
+        start = stop
+
+
+@Kernel
+def _advance(
+    currents: Any, contexts: Any, gains: Any, offsets: Any, voltages: Any, means: Any, spikes: Any,
+    weight: Any, inputs: Any, traces: Any, mean_traces: Any, keep: Any, share: Any,
+    beta: Any, gain: Any, threshold: Any, reset_amount: Any, reset_to_zero: bool,
+    first: int, last: int,
+) -> None:  # fmt: skip
+    """Run rows `first` to `last` for one step; the contexts, behind the others, are not scaled."""
+    zero, one = np.float32(0.0), np.float32(1.0)
+    rows, width = currents.shape
+    ones, zeros = np.ones(width, np.float32), np.zeros(width, np.float32)
+    for row in range(first, last):
+        inside = row < rows
+        current = currents[row] if inside else contexts[row - rows]
+        factor, offset = (gains, offsets) if inside else (ones, zeros)
+        voltage, mean, spike = voltages[row], means[row], spikes[row]
+        for n in range(width):
+            entering = factor[n] * current[n] + offset[n]
+            before, fired, voltage[n] = lif_step(
+                voltage[n], entering, beta, gain, threshold, reset_amount, reset_to_zero
+            )
+            spike[n] = one if fired else zero
+            mean[n] += weight * (before - mean[n])
+        if inside:
+            given, trace, average = inputs[row], traces[row], mean_traces[row]
+            for k in range(len(given)):
+                trace[k] = beta * trace[k] + gain * given[k]
+                average[k] = keep * average[k] + share * trace[k]

@@ -185,7 +185,10 @@ def linear_weight_gradient(spikes: PackedSpikes, grad: Tensor) -> Tensor:
     by_step = grad.float() if grad.stride(2) == 1 else grad.float().contiguous()
     arguments = events, counts, *flat_rows(by_step), *grad.shape, sums
     run_kernel(_weight_gradient, arguments, panels)
-    return sums.transpose(1, 2).reshape(-1, neurons)[:columns]
+    product = torch.empty(columns, neurons)
+    for of_panel, rows in zip(sums, product.split(width), strict=True):
+        rows.copy_(of_panel[:, : len(rows)].t())
+    return product
 
 
 @Kernel

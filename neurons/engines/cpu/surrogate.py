@@ -76,18 +76,19 @@ def _surrogate_constants(neuron: Neuron) -> tuple[float, float, float]:
     surrogate = neuron.surrogate
     assert isinstance(surrogate, FastSigmoid)
     assert isinstance(surrogate.slope, float | int)
-    return float(neuron.threshold), float(neuron.unit), float(surrogate.slope)
+    slope = float(surrogate.slope)
+    return float(neuron.threshold), slope, slope / float(neuron.unit)
 
 
 @jitable
-def _scaled(voltage: Any, threshold: Any, unit: Any, slope: Any) -> Any:
-    """Return slope * u, kept finite, for u = (U - threshold) / unit."""
-    return min(max(slope * ((voltage - threshold) / unit), -_LIMIT), _LIMIT)
+def _scaled(voltage: Any, threshold: Any, steepness: Any) -> Any:
+    """Return slope * u, kept finite, for u = (U - threshold) / unit; steepness is slope / unit."""
+    return min(max(steepness * (voltage - threshold), -_LIMIT), _LIMIT)
 
 
 @Kernel
 def _mean(
-    voltage: Any, mean: Any, threshold: Any, unit: Any, slope: Any, start: int, stop: int
+    voltage: Any, mean: Any, threshold: Any, slope: Any, steepness: Any, start: int, stop: int
 ) -> None:
     """Fill neurons `start` to `stop` of `mean`."""
     steps = voltage.shape[0]
@@ -99,7 +100,7 @@ def _mean(
         for t in range(steps):
             u = voltage[t, first:last]
             for n in range(last - first):
-                x = _scaled(u[n], threshold, unit, slope)
+                x = _scaled(u[n], threshold, steepness)
                 total[n] += half + half * (x / (one + abs(x)))
         for n in range(last - first):
             total[n] /= np.float32(steps)
@@ -107,7 +108,7 @@ def _mean(
 
 @Kernel
 def _gradient(
-    voltage: Any, grad_step: Any, grad: Any, threshold: Any, unit: Any, slope: Any,
+    voltage: Any, grad_step: Any, grad: Any, threshold: Any, slope: Any, steepness: Any,
     response: Any, ratio: Any, start: int, stop: int,
 ) -> None:  # fmt: skip
     """Fill neurons `start` to `stop` of `grad`: filter the derivative back through time."""
@@ -120,7 +121,7 @@ def _gradient(
         for t in range(voltage.shape[0] - 1, -1, -1):
             u, into = voltage[t, first:last], grad[t, first:last]
             for n in range(last - first):
-                below = one + abs(_scaled(u[n], threshold, unit, slope))
+                below = one + abs(_scaled(u[n], threshold, steepness))
                 derivative = half * slope / (below * below)
                 filtered[n] = derivative * of_step[n] + ratio * filtered[n]
                 into[n] = response * filtered[n]

@@ -1,0 +1,151 @@
+"""What a linear layer learns from at one time step: its local loss and its weight gradient."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sigprop_snn.neurons.engines.cpu.rows import add_weighted_rows
+from sigprop_snn.neurons.engines.cpu.threads import Kernel, jitable_sum, run_kernel
+from sigprop_snn.neurons.engines.engine import Compared
+from sigprop_snn.neurons.engines.reference import FLOOR
+
+_MOST_ERRORS = 0.5  # fraction of a gradient that is not 0: up to it, rows are faster
+_SEEN = 16  # one of so many rows tells the fraction
+_MIN_ROWS = 32
+_PANEL = 64  # columns: those of all rows stay in the first-level cache
+
+
+def is_sparse(grad: Tensor) -> bool:
+    """Return whether the product of a gradient `[N, F]` is faster by the rows that are not 0."""
+    seen = grad[::_SEEN]
+    return int(seen.count_nonzero()) <= _MOST_ERRORS * seen.numel()
+
+
+def scaled_weight_gradient(
+    rows: Tensor, grad: Tensor, weight: Tensor, factors: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Do what `Engine.scaled_weight_gradient` does for a linear layer, where most of `grad` is 0.
+
+    Args:
+        rows: the traces, `[N, K]`; all tensors are float32, and contiguous but for this one.
+        grad: the gradient of the currents, `[N, F]`.
+        weight: `[F, K]`.
+        factors: `[F]`.
+    """
+    product, dots = torch.empty_like(weight), torch.zeros(len(weight))
+    run_kernel(
+        _gradient, (rows, grad, weight, factors, product, dots), len(weight), min_chunk=_MIN_ROWS
+    )
+    return product, dots
+
+
+def compare_rectified(
+    mean: Tensor, samples: int, columns: Tensor, scale: float, smoothing: float
+) -> Compared:
+    """Do what `Engine.compare_rectified` does; the voltages are float32 and contiguous."""
+    others = mean[samples:].relu()
+    inverse = torch.linalg.vector_norm(others, dim=1).clamp_(min=FLOOR).reciprocal_()
+    scores, weights, along = torch.empty(3, samples, len(others)).unbind()
+    losses, shown, grad = (
+        torch.empty(samples),
+        torch.empty_like(mean[:samples]),
+        torch.empty_like(mean),
+    )
+    arguments = (
+        mean, others, inverse, columns, scale, smoothing,
+        scores, weights, along, losses, shown, grad,
+    )  # fmt: skip
+    run_kernel(_compare, arguments, samples, min_chunk=_MIN_ROWS)
+    of_others = weights.t() @ shown
+    of_others.addcmul_((along.sum(0) * inverse.square())[:, None], others, value=-1.0)
+    torch.mul(of_others, others > 0, out=grad[samples:])
+    return Compared(scores, losses, grad)
+
+
+@jitable_sum
+def _dot(one: Any, other: Any) -> Any:
+    """Return the dot product of two rows."""
+    total = np.float32(0.0)
+    for i in range(len(one)):
+        total += one[i] * other[i]
+    return total
+
+
+@Kernel
+def _gradient(
+    rows: Any, grad: Any, weight: Any, factors: Any, product: Any, dots: Any, first: int, last: int
+) -> None:
+    """Fill rows `first` to `last` of `[F, K]`, from the rows of traces where they have an error."""
+    count, width = rows.shape
+    events = np.empty((last - first, count + 1), np.uint16)
+    values = np.empty((last - first, count + 1), np.float32)
+    found = np.zeros(last - first, np.int64)
+    for n in range(count):
+        given = grad[n]
+        for f in range(last - first):  # without a branch: an error moves the index
+            place = found[f]
+            events[f, place], values[f, place] = n, given[first + f]
+            found[f] = place + (given[first + f] != 0)
+    table, total = np.zeros((count, _PANEL), np.float32), np.empty(_PANEL, np.float32)
+    for left in range(0, width, _PANEL):
+        here = min(_PANEL, width - left)
+        for n in range(count):
+            into, given = table[n], rows[n][left : left + here]
+            for i in range(here):
+                into[i] = given[i]
+        for f in range(last - first):
+            total[:] = 0
+            add_weighted_rows(total, 0, table, 0, _PANEL, events[f], 0, found[f], values[f], _PANEL)
+            into, factor = product[first + f][left : left + here], factors[first + f]
+            dots[first + f] += _dot(weight[first + f][left : left + here], total)
+            for i in range(here):
+                into[i] = factor * total[i]
+
+
+@Kernel
+def _compare(
+    means: Any, others: Any, inverse: Any, columns: Any, scale: Any, smoothing: Any,
+    scores: Any, weights: Any, along: Any, losses: Any, shown: Any, grad: Any,
+    first: int, last: int,
+) -> None:  # fmt: skip
+    """Compare rows `first` to `last` with the others; see `neurons/engines/cosines.py`."""
+    count, width = others.shape
+    zero, one = np.float32(0.0), np.float32(1.0)
+    for row in range(first, last):
+        mean, seen, turned = means[row], shown[row], grad[row]
+        for i in range(width):
+            seen[i] = max(mean[i], zero)
+        own = one / max(np.sqrt(_dot(seen, seen)), np.float32(FLOOR))
+        largest = np.float32(-np.inf)
+        for m in range(count):
+            along[row, m] = _dot(seen, others[m]) * own * inverse[m]
+            scores[row, m] = scale * along[row, m]
+            largest = max(largest, scores[row, m])
+        total = zero
+        for m in range(count):
+            total += np.exp(scores[row, m] - largest)
+        loss, back, shift = zero, zero, largest + np.log(total)
+        for m in range(count):
+            odds = scores[row, m] - shift
+            target = smoothing / np.float32(count)
+            if m == columns[row]:
+                target += one - smoothing
+            loss -= target * odds
+            gradient = (np.exp(odds) - target) * scale / np.float32(len(scores))
+            weights[row, m] = gradient * own * inverse[m]
+            along[row, m] *= gradient
+            back += along[row, m]
+        losses[row] = loss if 0 <= columns[row] < count else np.float32(np.nan)
+        back *= own * own
+        for i in range(width):
+            turned[i] = -back * seen[i]
+        for m in range(count):
+            weight, other = weights[row, m], others[m]
+            for i in range(width):
+                turned[i] += weight * other[i]
+        for i in range(width):
+            turned[i] = turned[i] if seen[i] > zero else zero
