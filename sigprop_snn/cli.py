@@ -25,11 +25,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 
 from sigprop_snn import launch, train_flags
-from sigprop_snn.arguments import whole
 from sigprop_snn.compare_config import CompareConfig
 from sigprop_snn.config import TrainConfig
 from sigprop_snn.errors import RankLostError, RunStoppedError, SigpropError, UnknownNameError
 from sigprop_snn.export_command import Export
+from sigprop_snn.launch import Processes
 from sigprop_snn.output import safe_output
 from sigprop_snn.predict import PREDICTIONS_BY_NAME
 from sigprop_snn.version import version
@@ -57,11 +57,7 @@ Examples:
     sigprop-snn compare mnist --rules voltage,surrogate --seeds 1 --data-root data""",
 }
 
-_Processes = Annotated[int, tyro.conf.arg(metavar="N")]
-_Parallel = Annotated[
-    str | None, tyro.conf.arg(metavar="{layers,data,SxR}", help_behavior_hint="(default: layers)")
-]
-_Stages = Annotated[str, tyro.conf.arg(metavar="{auto,N,N,...}")]
+_ALONE = Processes()
 _Folder = Annotated[Path, tyro.conf.arg(metavar="RUN")]
 _DataRoot = Annotated[Path | None, tyro.conf.arg(metavar="DIR", help_behavior_hint="")]
 _Device = Annotated[str | None, tyro.conf.arg(metavar="DEVICE", help_behavior_hint="")]
@@ -79,12 +75,7 @@ class Train:
         config: a config.json with the settings to start from, such as that of an earlier run;
             flags override it.
         quiet: print the result only, without a line for each epoch.
-        processes: number of processes that train together on this machine; torchrun starts them
-            on several.
-        parallel: what the processes share: the layers, the data (each batch is split), or both,
-            such as 2x2 for 2 stages of layers and 2 replicas.
-        stages: the number of blocks of each stage of layers; auto measures the blocks.
-        timeout: seconds after which a process that does not answer ends the run.
+        shared: several processes train together.
     """
 
     data: Annotated[Any, tyro.conf.arg(constructor=train_flags.DATA)]
@@ -96,10 +87,7 @@ class Train:
         tyro.conf.FlagCreatePairsOff[bool],
         tyro.conf.arg(aliases=("-q",), help_behavior_hint=""),
     ] = False
-    processes: _Processes = 1
-    parallel: _Parallel = None
-    stages: _Stages = "auto"
-    timeout: float = 1800.0
+    shared: Annotated[Processes, tyro.conf.arg(name="processes")] = _ALONE
 
     def run(self) -> None:
         """Train and draw the figures."""
@@ -114,7 +102,7 @@ class Train:
         from sigprop_snn import parallel
 
         with launch.joined(settings.device):
-            shared = _shared(self)
+            shared = self.shared.settings()
             trained = parallel.train(settings, catch_signals=True, **shared, **quiet)
         if trained is not None:
             _finish(trained)
@@ -130,20 +118,14 @@ class Resume:
             continues as in a run that had this number from the start.
         data_root: the folder that holds the data sets now (default: as in the run).
         device: the device to compute on now (default: as in the run).
-        processes: number of processes that train together now; any number can go on with a run.
-        parallel: as in `train`.
-        stages: as in `train`.
-        timeout: as in `train`.
+        shared: several processes go on together, as many as you like.
     """
 
     folder: _Folder
     epochs: Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="")] = None
     data_root: _DataRoot = None
     device: _Device = None
-    processes: _Processes = 1
-    parallel: _Parallel = None
-    stages: _Stages = "auto"
-    timeout: float = 1800.0
+    shared: Annotated[Processes, tyro.conf.arg(name="processes")] = _ALONE
 
     def run(self) -> None:
         """Continue and draw the figures."""
@@ -162,7 +144,7 @@ class Resume:
         from sigprop_snn import parallel
 
         with launch.joined(self.device or "auto"):
-            trained = parallel.resume(self.folder, **settings, **_shared(self))
+            trained = parallel.resume(self.folder, **settings, **self.shared.settings())
         if trained is not None:
             _finish(trained)
 
@@ -392,9 +374,9 @@ def _run(arguments: list[str]) -> int:
             config=(tyro.conf.PositionalRequiredArgs, tyro.conf.OmitArgPrefixes),
         )
         if isinstance(command, Train | Resume):
-            shared = _processes(command)
-            if shared > 1 and not launch.is_rank():
-                return launch.launch(shared, arguments)
+            command.shared.settings()  # refuses flags that don't fit each other
+            if command.shared.processes > 1 and not launch.is_rank():
+                return launch.launch(command.shared.processes, arguments)
             launch.end_with_parent()
         _load()
         return command.run() or 0
@@ -407,24 +389,6 @@ def _run(arguments: list[str]) -> int:
     except RunStoppedError as error:
         _say_of_rank(str(error))
         return _BY_SIGNAL + error.number
-
-
-def _processes(command: Train | Resume) -> int:
-    """Return how many processes a command has, after a check of its flags.
-
-    Raises:
-        SigpropError: if they do not fit each other.
-    """
-    whole("processes", command.processes)
-    count = int(os.environ["WORLD_SIZE"]) if launch.is_rank() else command.processes
-    launch.layout(command.parallel, command.stages, count)
-    return count
-
-
-def _shared(command: Train | Resume) -> dict[str, Any]:
-    """Return how this process and others share a run."""
-    found = launch.layout(command.parallel, command.stages, int(os.environ["WORLD_SIZE"]))
-    return {**found, "timeout": command.timeout}
 
 
 def _say_of_rank(text: str, lost: int | None = None) -> None:
@@ -483,7 +447,16 @@ _COMMANDS: dict[str, type] = {
     "list": ListNames,
 }
 # Positional arguments, groups of flags, and what only Python sets.
-_NO_FLAGS = {"dataset", "folder", "own_data", "data", "model", "optimisation", "run_settings"}
+_NO_FLAGS = {
+    "dataset",
+    "folder",
+    "own_data",
+    "data",
+    "model",
+    "optimisation",
+    "run_settings",
+    "shared",
+}
 # Flags of other programs, with ours.
 _FLAG_SYNONYMS = {"--lr": "--learning-rate", "--dataset": "DATASET", "--epoch": "--epochs"}
 
@@ -540,7 +513,11 @@ def _refuse_rules_without_commas(words: Sequence[str]) -> None:
 
 def _flags(command: str) -> list[str]:
     """Return the flags of a command, with those of tyro."""
-    kinds = {"train": (TrainConfig, Train), "compare": (CompareConfig,)}
+    kinds = {
+        "train": (TrainConfig, Train, Processes),
+        "resume": (Resume, Processes),
+        "compare": (CompareConfig,),
+    }
     settings = [f.name for kind in kinds.get(command, (_COMMANDS[command],)) for f in fields(kind)]
     names = [name.replace("_", "-") for name in settings if name not in _NO_FLAGS]
     extra = ["help", "tyro-print-completion", "tyro-write-completion"]

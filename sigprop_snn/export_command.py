@@ -65,10 +65,18 @@ def export_nir(command: Export, run: Trained, out: Path) -> Path:
 def export_c(command: Export, run: Trained, out: Path) -> Path:
     """Write the C99 file and return its path."""
     from sigprop_snn.deploy import fold
-    from sigprop_snn.fixed_point import Format, learner_of, levels_for, quantise, write_c
+    from sigprop_snn.fixed_point import (
+        Format,
+        integer_inputs,
+        learner_of,
+        levels_for,
+        quantise,
+        write_c,
+    )
 
     inputs, _ = next(iter(run.data.test))
     levels = levels_for(inputs)
+    integer_inputs(inputs, levels)  # refuses inputs below 0, such as standardised colours
     if command.learn:
         format_ = Format(command.bits, "tensor")
         learner = learner_of(run.network, format_, levels=levels, steps=run.data.steps)

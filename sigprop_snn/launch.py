@@ -14,10 +14,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from sigprop_snn.arguments import whole
+import tyro
+
+from sigprop_snn.arguments import positive, whole
 from sigprop_snn.errors import SigpropError
 
 _STORE = "SIGPROP_STORE"
@@ -25,6 +28,38 @@ _GRACE = 20.0  # seconds for the other processes to end after one has failed
 _LOOK = 0.05
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _PARENT_DIES = 1  # PR_SET_PDEATHSIG of Linux
+
+
+@dataclass(frozen=True)
+class Processes:
+    """Several processes that train together.
+
+    Attributes:
+        processes: number of processes on this machine; torchrun starts them on several machines.
+        parallel: what they share: the layers, the data (each batch is split), or both, such as 2x2
+            for 2 stages of layers and 2 replicas.
+        stages: the number of blocks of each stage of layers; auto measures the blocks.
+        timeout: seconds after which a process that does not answer ends the run.
+    """
+
+    processes: Annotated[int, tyro.conf.arg(metavar="N")] = 1
+    parallel: Annotated[
+        str | None,
+        tyro.conf.arg(metavar="{layers,data,SxR}", help_behavior_hint="(default: layers)"),
+    ] = None
+    stages: Annotated[str, tyro.conf.arg(metavar="{auto,N,N,...}")] = "auto"
+    timeout: Annotated[float, tyro.conf.arg(metavar="SECONDS")] = 1800.0
+
+    def settings(self) -> dict[str, Any]:
+        """Return the arguments of `sigprop_snn.parallel.train`.
+
+        Raises:
+            SigpropError: if the flags do not fit each other.
+        """
+        whole("processes", self.processes)
+        count = int(os.environ["WORLD_SIZE"]) if is_rank() else self.processes
+        timeout = positive("timeout", self.timeout)
+        return {**layout(self.parallel, self.stages, count), "timeout": timeout}
 
 
 def is_rank() -> bool:
@@ -93,6 +128,8 @@ def launch(processes: int, arguments: Sequence[str]) -> int:
             "LOCAL_WORLD_SIZE": str(processes),
             _STORE: str(Path(folder) / "store"),
             "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(threads)),
+            # The message of a lost process says what torch's own lines say.
+            "TORCH_CPP_LOG_LEVEL": os.environ.get("TORCH_CPP_LOG_LEVEL", "FATAL"),
         }
         children: list[subprocess.Popen[bytes]] = []
         with _passing_on(children):

@@ -116,7 +116,7 @@ def test_commands_of_the_documents_are_understood(command, tmp_path, monkeypatch
     found = []
     for kind in KINDS:
         monkeypatch.setattr(kind, "run", lambda self: found.append(self))
-    monkeypatch.setattr(cli.launch, "launch", lambda processes, given: found.append(given) or 0)
+    monkeypatch.setattr(cli.launch, "launch", lambda processes, words: found.append(words) or 0)
     config = tmp_path / "runs/n1/config.json"
     config.parent.mkdir(parents=True)
     config.write_text('{"dataset": "digits"}', encoding="utf-8")

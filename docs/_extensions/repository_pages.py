@@ -60,7 +60,8 @@ def _read(app: Sphinx, docname: str, source: list[str]) -> None:
         source[0] = (ROOT / PAGES[docname]).read_text(encoding="utf-8")
         app.env.note_dependency(str(ROOT / PAGES[docname]))
     if docname in PAGES or app.env.doc2path(docname).suffix == ".md":
-        listed = "\n".join(f"../{page}" for page in guides())
+        here = source[0].splitlines()
+        listed = "\n".join(f"../{page}" for page in guides() if f"../{page}" not in here)
         text = source[0].replace(f"\n{GUIDES}\n", f"\n{listed}\n")
         source[0] = with_links_of_the_site(text, docname)
 

@@ -35,6 +35,8 @@ from sigprop_snn.neurons.state import RECORDED_ELSEWHERE, State, Step
 from sigprop_snn.neurons.stepwise import is_constant, stepwise
 
 _TOGETHER = 3  # steps: intermediate values stay in the cache
+_PARTS = 8
+_LARGE = 1 << 16  # numbers in a weight, from which parts are worth their calls
 FLOOR = 1e-12  # keeps the direction of a silent row finite
 
 
@@ -202,7 +204,14 @@ class ReferenceEngine:
         """Return the weight's gradient with a factor for each output channel."""
         product = self.weight_gradient(synapse, inputs, grad, precision)
         weight = synapse.weight.detach().to(product)
-        dots: Tensor = torch.linalg.vecdot(product.flatten(1), weight.flatten(1))
+        # In parts on a CPU: torch writes all products of numbers before it sums them.
+        parts = _PARTS if product.is_cpu and product.numel() >= _LARGE else 1
+        dots = torch.cat(
+            [
+                torch.linalg.vecdot(rows.flatten(1), of.flatten(1))
+                for rows, of in zip(product.chunk(parts), weight.chunk(parts), strict=True)
+            ]
+        )
         return product.mul_(factors.view(-1, *[1] * (product.dim() - 1))), dots
 
     def surrogate_mean(self, neuron: Neuron, voltage: Tensor) -> Tensor:

@@ -105,7 +105,8 @@ def integer_mlp(
 
 def _uniform(seed: int, index: int, out: int, size: int, bits: int) -> Tensor:
     """Return random stored weights over half of their range, `[out, size]`."""
-    values = max(3, largest(bits) + 1)  # -1, 0 and 1 at least
+    # An odd number of values has a mean of 0, which matters for a few bits.
+    values = largest(bits) + (1 if bits >= 8 else 2)
     drawn = random_bits(_seeded(seed, index), 0, out * size, 16) % values
     return (drawn - values // 2).view(out, size)
 

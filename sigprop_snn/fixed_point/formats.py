@@ -99,7 +99,8 @@ class Format:
         decay: how voltages and traces decay: "shifts" or "multiplier"; see `Decay`.
 
     Raises:
-        SigpropError: if a number of bits is not one of these.
+        SigpropError: if a number of bits is not one of these, or a trace has more bits than the
+            membrane although the decay is a multiplier.
         UnknownNameError: if a name is unknown.
     """
 
@@ -115,6 +116,11 @@ class Format:
         one_of_bits("trace_bits", self.trace_bits)
         one_of("per", self.per, PERS)
         one_of("kind of decay", self.decay, DECAY_KINDS)
+        if self.decay == "multiplier" and self.trace_bits > self.membrane_bits:
+            raise SigpropError(
+                f"trace_bits is {self.trace_bits} with membrane_bits {self.membrane_bits} and a "
+                "multiplier; expected no more bits than the membrane's, so that products fit 32"
+            )
 
     @property
     def largest_weight(self) -> int:

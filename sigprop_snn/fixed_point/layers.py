@@ -178,11 +178,16 @@ def pooled(spikes: Tensor, times: int) -> Tensor:
 def check_sums(
     name: str, layer: IntegerLayer | IntegerReadout, largest_weight: int, largest_input: int
 ) -> None:
-    """Check that no sum of a layer can leave 32 bits, whatever it learns.
+    """Check that no sum and no product of a layer can leave 32 bits, also while it learns.
 
     Raises:
         SigpropError: if one can; it names the layer and the bound.
     """
+    if layer.decay.multiplier is not None and layer.membrane_bits + layer.decay.bits > 31:
+        raise SigpropError(
+            f"the decay of {name} has {layer.decay.bits} bits beside a membrane of "
+            f"{layer.membrane_bits}; expected 31 together at most"
+        )
     bound = largest_weight * largest_input * layer.weight[0].numel()
     left = 1 << max(0, -layer.shift)
     most = bound * left + int(layer.bias.abs().max()) + (2 << (layer.membrane_bits - 1))

@@ -107,11 +107,11 @@ class IntegerRule:
 
 
 class IntegerLearned(NamedTuple):
-    """The result of an update.
+    """The result of the last update of a call.
 
     Attributes:
         scores: the readout's before the update, `[B, C]`.
-        right: the fraction of right answers by layer and by the readout, as numbers of rows.
+        right: the number of rows that each layer, and the readout, classified right.
         updated: number of weights whose stored value changed, over all layers.
     """
 

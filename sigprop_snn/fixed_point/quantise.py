@@ -28,6 +28,7 @@ CLIPS = tuple(step / 40 for step in range(2, 41))
 """The fractions of the largest weight that are tried as the largest one that is not clipped."""
 
 _READOUT_BITS = 24
+_LOGIT_SHIFT = -6  # the smallest: a score of 24 bits and a difference of two fit 32 bits
 _SUM_BITS = 30  # of a sum of weights, shifted to the left
 
 
@@ -143,7 +144,7 @@ def quantise(
             _READOUT_BITS,
             tuple(names.index(name) for name in reads),
             pools,
-            round(math.log2(unit * steps / 4096)),
+            max(_LOGIT_SHIFT, round(math.log2(unit * steps / 4096))),
         ),
         levels=levels,
         format=format,

@@ -38,6 +38,7 @@ from sigprop_snn.parallel.stages import (
     Stages,
     balanced,
     block_costs,
+    block_memory,
     checked_stages,
     names_of_stages,
 )
@@ -267,10 +268,10 @@ class Pipeline:
     def _grouped(self, stages: int, replicas: int) -> Replicas:
         """Return the ranks of this rank's stage. All ranks make the groups of all stages."""
         if replicas == 1:
-            return Replicas(None, self.timeout, alone=True)
+            return Replicas(None, self.timeout, self._device(), alone=True)
         device = "cuda" if dist.get_backend() == "nccl" else "cpu"
         mesh = init_device_mesh(device, (stages, replicas), mesh_dim_names=("stage", "replica"))
-        return Replicas(mesh.get_group("replica"), self.timeout)
+        return Replicas(mesh.get_group("replica"), self.timeout, self._device())
 
     def _layers_of(self, stage: int) -> tuple[str, ...]:
         names = self._stages[stage]
@@ -373,7 +374,8 @@ class Pipeline:
         if self.is_first:
             assert inputs is not None
             stages = self.ranks // self.replicas.count
-            sizes = balanced(block_costs(self.network, inputs, labels), stages)
+            costs = block_costs(self.network, inputs, labels)
+            sizes = balanced(costs, stages, memory=block_memory(self.network, inputs))
         found: tuple[int, ...] = gathered(sizes, "the choice of the stages", self.timeout)[0]
         return found
 
@@ -387,9 +389,12 @@ class Pipeline:
     def _line(self, stage: int) -> Line:
         layers = ", ".join(self._layers_of(stage))
         peer = stage * self.replicas.count + self.replica
+        return Line(peer, layers, None, self._device(), self.slots, self.timeout)
+
+    def _device(self) -> torch.device:
+        """Return where messages are: NCCL takes them on the GPU only."""
         on_gpu = dist.get_backend() == "nccl"
-        device = next(self.network.parameters()).device if on_gpu else torch.device("cpu")
-        return Line(peer, layers, None, device, self.slots, self.timeout)
+        return next(self.network.parameters()).device if on_gpu else torch.device("cpu")
 
     def _send(self, message: Message) -> None:
         if self._outbox is not None:

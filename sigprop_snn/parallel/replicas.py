@@ -27,13 +27,20 @@ class Replicas:
     Args:
         group: their process group.
         timeout: seconds after which a rank that does not answer is lost.
+        device: where counts are summed.
         alone: whether this rank is the only one.
     """
 
     def __init__(
-        self, group: dist.ProcessGroup | None, timeout: float, *, alone: bool = False
+        self,
+        group: dist.ProcessGroup | None,
+        timeout: float,
+        device: torch.device,
+        *,
+        alone: bool = False,
     ) -> None:
         self.group = group
+        self.device = device
         self.count = 1 if alone else dist.get_world_size(group)
         self.index = 0 if alone else dist.get_rank(group)
         self.timeout = timeout
@@ -45,7 +52,7 @@ class Replicas:
         """Return the number of rows of every replica."""
         if self.count == 1:
             return [own]
-        counts = torch.zeros(self.count, dtype=torch.int64)
+        counts = torch.zeros(self.count, dtype=torch.int64, device=self.device)
         counts[self.index] = own
         return [int(rows) for rows in self.add(counts)]
 

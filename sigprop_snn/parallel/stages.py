@@ -53,6 +53,32 @@ def block_costs(
     return list(fastest.values())
 
 
+def block_memory(network: Network, inputs: Tensor) -> list[float]:
+    """Return about how many bytes each block needs while it learns from a batch.
+
+    These are its weights, their gradient and two moments of an optimizer, its spikes as bits, and
+    its mean voltage with a gradient.
+
+    Args:
+        network: the network; it stays as it is.
+        inputs: `[T, B, ...]`.
+
+    Raises:
+        SigpropError: if the inputs don't fit the network.
+    """
+    instance("network", network, Network, "a Network")
+    network.check_inputs(inputs)
+    copied, found = copy.deepcopy(network).eval(), []
+    with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        for stage in copied.stages(inputs):
+            if stage.response is not None:
+                parameters, ran = network.block(stage.name).parameters(), stage.response.run
+                weights = sum(p.numel() * p.element_size() for p in parameters)
+                voltage, bits = ran.mean_voltage, ran.spikes.shape.numel() / 8
+                found.append(4.0 * weights + bits + 2.0 * voltage.numel() * voltage.element_size())
+    return found
+
+
 def balanced(
     costs: Sequence[float], stages: int, *, memory: Sequence[float] | None = None
 ) -> tuple[int, ...]:

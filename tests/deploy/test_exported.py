@@ -36,7 +36,6 @@ def made(name="mlp", **options):
     ("name", "options"),
     [
         ("mlp", {"neuron": "recurrent-alif"}),
-        ("mlp", {"neuron": "lif-refractory"}),
         ("mlp", {"neuron": "leaky-rate"}),
         ("vgg", {"neuron": "cuba"}),
     ],

@@ -117,18 +117,19 @@ ODD = [
 
 
 @pytest.mark.parametrize("name", ["conv", "recurrent"])
-def test_every_odd_value_in_every_place_gives_a_network_or_a_refusal(whole, file, name):
+def test_odd_values_in_every_place_give_a_network_or_a_refusal(whole, file, name):
     file.write_bytes(whole[name])
     with h5py.File(file) as content:
         places = values_of(content)
-    refusals = 0
-    for place in places:
-        for value in ODD:
+    refusals = tried = 0
+    for number, place in enumerate(places):
+        for value in ODD[number % 2 :: 2]:
             if place.endswith("edges") and isinstance(value, np.ndarray):
                 continue
             found = read(changed(whole, file, put(place, value), name))
             refusals += isinstance(found, str)
-    assert refusals > len(places) * len(ODD) // 2
+            tried += 1
+    assert refusals > tried // 2
 
 
 REFUSED = {

@@ -1,5 +1,6 @@
 """Quantising after training, and training with quantised weights."""
 
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -11,6 +12,7 @@ from sigprop_snn.errors import SigpropError
 from sigprop_snn.fixed_point import (
     Decay,
     Format,
+    IntegerNetwork,
     QuantisedOptimizers,
     integer_inputs,
     learner_of,
@@ -97,6 +99,17 @@ def test_what_integers_cannot_compute_is_refused_by_name(pictures):
 @pytest.mark.parametrize(("beta", "kind"), [(0.9, "shifts"), (0.9, "multiplier"), (0.0, "shifts")])
 def test_a_decay_is_near_beta(beta, kind):
     assert Decay.of(beta, kind).beta == pytest.approx(beta, abs=0.01)
+
+
+def test_products_that_leave_32_bits_are_refused():
+    with pytest.raises(SigpropError, match="trace_bits is 24"):
+        Format(8, "tensor", 16, 24, "multiplier")
+    network = quantise(fold(sp.mlp((4,), 3, hidden=(5,))))
+    layer = replace(network.layers[0], decay=Decay(multiplier=100, bits=15), membrane_bits=24)
+    with pytest.raises(SigpropError, match="block1 has 15 bits"):
+        IntegerNetwork([layer], network.readout, levels=1, format=network.format, sample_shape=(4,))
+    with pytest.raises(SigpropError, match="300 steps"):
+        network(torch.ones(300, 1, 4, dtype=torch.int32))
 
 
 def test_training_with_quantised_weights_applies_the_gradient_of_the_quantised_network(pictures):

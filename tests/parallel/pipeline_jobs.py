@@ -14,6 +14,7 @@ import torch
 import sigprop_snn as sp
 from sigprop_snn.network import ConditionedContext, LabelOverlay
 from sigprop_snn.neurons.catalogue import noisy_lif
+from sigprop_snn.neurons.engines.cpu.engine import CpuEngine
 from sigprop_snn.parallel import Pipeline
 
 PICTURE = (2, 8, 8)
@@ -33,14 +34,9 @@ def conditioned(layout):
 def reading(*names):
     """Return a network whose readout reads only lower blocks."""
     network = MLP()
-    features = sum(
-        network.block(name).synapse[-1].out_features
-        if name == "block1"
-        else network.block(name).synapse.out_features
-        for name in names
-    )
+    features = {"block1": 20, "block2": 18, "block3": 16}
     blocks = list(network.each_block())
-    readout = sp.Readout(features, 3, sources=names)
+    readout = sp.Readout(sum(features[name] for name in names), 3, sources=names)
     return sp.Network(network.signal, blocks, readout)
 
 
@@ -64,8 +60,6 @@ CASES = {
     "conditioned": partial(MLP, signal=conditioned),
     "rate": partial(MLP, neuron=sp.Rate, rule="surrogate"),
     "readout of lower blocks": lambda: reading("block1", "block2"),
-    "packed": partial(sp.mlp, PICTURE, 3, hidden=(600, 500, 400)),
-    "packed maps": partial(sp.conv, PICTURE, 3, channels=(32, 32, 16), kernel=3),
     "local readouts": partial(MLP, rule="local-readout", loss=sp.DotProductLoss()),
     "local convolutions": partial(
         CONV, rule="local-readout", loss=sp.DotProductLoss() + 10 * sp.Similarity()
@@ -107,8 +101,19 @@ def learned_alone(network) -> tuple[int, list[float]]:
 
 def equal(rank, ranks, folder):
     """Return, for each case, what differs between one process and several."""
+    return differences(CASES, ranks)
+
+
+def kernels(rank, ranks, folder):
+    """Return the same for kernels and packed spikes, which large networks have."""
+    names = ("mlp voltage", "conv voltage", "conv surrogate", "vgg8 surrogate", "sources vote")
+    with sp.use_engine(CpuEngine(worth=1, pack_from=1)):
+        return differences({name: CASES[name] for name in names}, ranks)
+
+
+def differences(cases, ranks):
     found = {}
-    for name, make in CASES.items():
+    for name, make in cases.items():
         torch.manual_seed(0)
         network = make()
         alone = copy.deepcopy(network)

@@ -8,7 +8,7 @@ JOBS = (
     "pipeline_jobs.equal:1", "pipeline_jobs.equal:2", "pipeline_jobs.equal:3",
     "pipeline_jobs.refusals:2", "pipeline_jobs.labels:2", "pipeline_jobs.noise:2",
     "pipeline_jobs.numbers:3", "pipeline_jobs.crossing:2", "pipeline_jobs.hanging:2",
-    "pipeline_jobs.ahead:2",
+    "pipeline_jobs.ahead:2", "pipeline_jobs.kernels:2",
 )  # fmt: skip
 
 
@@ -27,6 +27,12 @@ def test_weights_figures_and_reports_equal_those_of_one_process_bit_by_bit(resul
     found = results[f"pipeline_jobs.equal:{ranks}"]
     assert {name: different for name, different in found.items() if different} == {}
     assert len(found) > 10
+
+
+def test_packed_spikes_cross_and_give_the_same_bits(results):
+    found = results["pipeline_jobs.kernels:2"]
+    assert {name: different for name, different in found.items() if different} == {}
+    assert len(found) == 5
 
 
 @pytest.mark.parametrize(

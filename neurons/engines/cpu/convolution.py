@@ -333,15 +333,9 @@ def _gradient(
 def _list_positions(
     pattern: Any, place: Any, columns: Any, active: Any, events: Any, count: Any
 ) -> Any:
-    """List the steps and positions at which a channel fires in one row `[W]` of a window.
+    """List the steps and positions of a row `[W]` at which a channel fires; return the new count.
 
-    Args:
-        pattern: those of the row.
-        place: the row's place in the sheet, counted in positions.
-        columns: the number of positions in a row of the sheet.
-        active: room for the positions that fire, and one more.
-        events: the list.
-        count: the number of its events; the result is the new number.
+    The row begins at `place` in a sheet with `columns` positions a row; `active` is room for W + 1.
     """
     found = 0
     for x in range(len(pattern)):  # without a branch: whether a channel fires moves an index

@@ -192,12 +192,7 @@ class LayerArrays(NamedTuple):
         return cls(steps, patterns, voltage, torch.empty(2, rows, *shape))
 
     def finish(self, record: Sequence[str], channel: int = -1) -> Run:
-        """Return the run.
-
-        Args:
-            record: "spike", "voltage", both or none.
-            channel: where the last axis of a row belongs, counted from the end.
-        """
+        """Return the run; `channel` is where the last axis of a row belongs, from the end."""
         last, mean = self.state[0], self.state[1].div_(self.steps)
         patterns, mean, last, voltage = (
             each.movedim(-1, channel) for each in (self.patterns, mean, last, self.voltage)
