@@ -1,4 +1,4 @@
-"""The examples run as scripts, and the README shows what they hold."""
+"""The examples run as scripts, and the README and a tutorial show what they hold."""
 
 import ast
 import os
@@ -108,9 +108,10 @@ def blocks() -> list[str]:
     return [part.split("```")[0] for part in parts]
 
 
-def test_the_readmes_neuron_is_the_examples():
-    (shown,) = [block for block in blocks() if "class DoubleLeak" in block]
-    assert bare(shown) == bare((ROOT / "examples/custom_neuron.py").read_text(encoding="utf-8"))
+def test_the_tutorials_neuron_and_surrogate_are_the_examples():
+    tutorial = (ROOT / "docs/tutorials/tutorial_3_own_neuron.py").read_text(encoding="utf-8")
+    shown = bare(tutorial.replace("sp.", ""))
+    assert shown[:2] == bare((ROOT / "examples/custom_neuron.py").read_text(encoding="utf-8"))
 
 
 def test_the_readmes_program_runs(capsys):

@@ -16,6 +16,10 @@ PAGES = {
     "project/changelog": "CHANGELOG.md",
     "project/contributing": "CONTRIBUTING.md",
 }
+GUIDES = "../*"
+"""A line of a toctree: the pages of `docs` that no other toctree lists, such as `nir.md`."""
+
+LISTED = {"index", "architecture", "depth", "gallery"}
 _LINK = re.compile(r"\]\((?!https?:|#|mailto:)([^)\s#]+)(#[^)\s]*)?\)")
 
 
@@ -45,12 +49,21 @@ def with_links_of_the_site(text: str, docname: str) -> str:
     return _LINK.sub(replace, text)
 
 
+def guides() -> list[str]:
+    """Return the pages of `docs` that the how-to part lists."""
+    pages = sorted(path.stem for path in (ROOT / "docs").glob("*.md"))
+    return [page for page in pages if page not in LISTED]
+
+
 def _read(app: Sphinx, docname: str, source: list[str]) -> None:
     if docname in PAGES:
         source[0] = (ROOT / PAGES[docname]).read_text(encoding="utf-8")
         app.env.note_dependency(str(ROOT / PAGES[docname]))
     if docname in PAGES or app.env.doc2path(docname).suffix == ".md":
-        source[0] = with_links_of_the_site(source[0], docname)
+        here = source[0].splitlines()
+        listed = "\n".join(f"../{page}" for page in guides() if f"../{page}" not in here)
+        text = source[0].replace(f"\n{GUIDES}\n", f"\n{listed}\n")
+        source[0] = with_links_of_the_site(text, docname)
 
 
 def setup(app: Sphinx) -> dict[str, bool]:

@@ -103,4 +103,6 @@ print(max(float((a - b).abs().max()) for a, b in zip(whole_sample, step_by_step,
 # ``sp.learn_in_parts(network, x, labels, optimizers.step, every=4)`` does the same for samples that
 # are already complete, and so does ``sigprop-snn train DATASET --update every-4``.
 #
+# ``examples/streaming.py`` learns from such a stream without an end and prints its memory.
+#
 # For a stream without an end, ``sp.Online(network, window=20)`` lets older steps fade.

@@ -7,6 +7,8 @@ A comment before a table or a paragraph names the file:
 Each number with a decimal point in this table is a value of the file, as it is, in per cent or in
 thousandths. After `, ratios of KEY` a number may also be the ratio of two values of KEY, from rows
 of the same network and number of steps.
+
+The same holds for a row of a table that links to a file of results; ratios are those of seconds.
 """
 
 from __future__ import annotations
@@ -31,6 +33,16 @@ MARKED = [
     for path in sorted(DOCUMENTS)
     if "_build" not in path.parts and "generated" not in path.parts
     for number, found in enumerate(MARK.finditer(path.read_text(encoding="utf-8")), start=1)
+]
+
+
+LINK = re.compile(r"\]\((?:\.\./)*(benchmarks/results/[\w.]+\.(?:json|jsonl|csv))\)")
+LINKED = [
+    pytest.param(link[1], line, id=f"{path.name}-{number}")
+    for path in sorted(DOCUMENTS)
+    if "_build" not in path.parts and "generated" not in path.parts
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1)
+    if line.startswith("|") and (link := LINK.search(line))
 ]
 
 
@@ -77,6 +89,7 @@ def holds(values: list[float], figure: str) -> bool:
 
 def test_documents_name_their_results():
     assert len(MARKED) >= 8
+    assert len(LINKED) >= 7
 
 
 @pytest.mark.parametrize(("file", "key", "shown"), MARKED)
@@ -84,6 +97,15 @@ def test_each_figure_is_in_the_file_of_results(file, key, shown):
     rows = rows_of(ROOT / file)
     values = list(numbers(rows)) + (list(ratios(rows, key)) if key else [])
     found = figures(shown)
+    assert found
+    assert [figure for figure in found if not holds(values, figure)] == []
+
+
+@pytest.mark.parametrize(("file", "line"), LINKED)
+def test_a_row_that_links_to_a_file_of_results_holds_its_figures(file, line):
+    rows = rows_of(ROOT / file)
+    values = [*numbers(rows), *ratios(rows, "seconds")]
+    found = figures(line)
     assert found
     assert [figure for figure in found if not holds(values, figure)] == []
 

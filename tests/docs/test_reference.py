@@ -16,7 +16,7 @@ DOCUMENTED = set(re.findall(r"^\.\. (?:auto\w+|py:data):: (\S+)$", TEXT, re.M))
 EXAMPLES = dict(re.findall(r"^## `(\w+)`\n\n```pycon\n(.*?)^```", TEXT, re.M | re.S))
 PACKAGES = (
     "analysis", "comparison", "data", "deploy", "fixed_point", "monitors", "network", "neurons",
-    "plots", "report", "rules", "surrogates", "training",
+    "parallel", "plots", "report", "rules", "surrogates", "training",
 )  # fmt: skip
 
 

@@ -24,6 +24,7 @@ SETTINGS.read(ROOT / "setup.cfg", encoding="utf-8")
 PACKAGES = SETTINGS["options"]["packages"].split()
 _LINES = [line for line in SETTINGS["options"]["package_dir"].split("\n") if line]
 FOLDERS = dict(line.replace(" ", "").split("=") for line in _LINES)
+DATA = SETTINGS["options.package_data"]
 VERSION = SETTINGS["metadata"]["version"]
 
 
@@ -39,9 +40,11 @@ def expected() -> set[str]:
     """Return the files of the package as the wheel names them."""
     found = set()
     for package in PACKAGES:
-        for path in folder_of(package).iterdir():
-            if path.is_file() and path.suffix in (".py", ".pyi", ".typed", ".html", ".css"):
-                found.add(f"{package.replace('.', '/')}/{path.name}")
+        folder, patterns = folder_of(package), DATA.get(package, "").replace(" ", "").split(",")
+        for path in (
+            path for each in ["*.py", *filter(None, patterns)] for path in folder.glob(each)
+        ):
+            found.add(f"{package.replace('.', '/')}/{path.relative_to(folder).as_posix()}")
     return found
 
 

@@ -72,7 +72,9 @@ class EventLists(NamedTuple):
     def windows(self, rows: Tensor, windows: Tensor) -> EventLists:
         """Return the lists of some windows, as rows of one window."""
         places = rows * (len(self.events) // self.rows) + windows
-        return EventLists(self.events[places], self.starts[places], len(places), WINDOW)
+        # torch 2.6 can't index numbers without a sign.
+        events = self.events.view(torch.int16)[places].view(torch.uint16)
+        return EventLists(events, self.starts[places], len(places), WINDOW)
 
 
 def panels_of(weight: Tensor) -> Tensor:
