@@ -212,7 +212,7 @@ ALSO_NAMED = {
 #: error: nobody can tell it from a fault inside a right function.
 OWN_ERRORS = {
     ("LocalOptimizers", "make"), ("evaluate", "watch"), ("Network.learn", "update"),
-    ("learn_in_parts", "update"), ("train", "say"), ("resume", "say"),
+    ("learn_in_parts", "update"), ("train", "say"), ("resume", "say"), ("resume", "team"),
 }  # fmt: skip
 
 

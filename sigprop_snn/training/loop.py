@@ -115,6 +115,8 @@ def train(
     """
     instance("config", config, TrainConfig, "a TrainConfig")
     listeners = Listeners(say, on_epoch, on_batch)
+    if not callable(team):
+        raise refused("team", team, "a function that makes a team of a TrainingRun")
     with randomness.turn(say), named_memory_errors():
         given = None
         if data is not None:
@@ -190,6 +192,8 @@ def resume(
         RunStoppedError: if a signal stopped the run.
     """
     listeners = Listeners(say, on_epoch, on_batch)
+    if not callable(team):
+        raise refused("team", team, "a function that makes a team of a TrainingRun")
     folder = RunFolder.existing(path)
     with randomness.turn(say), named_memory_errors(), folder.locked():
         config, checkpoint = folder.load(data_root=data_root, device=device, epochs=epochs)

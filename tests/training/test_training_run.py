@@ -83,7 +83,7 @@ def test_the_default_is_adam_falling_linearly_to_two_percent(trained):
     config = trained.config
     network = build_network(config, trained.data.shape, len(trained.data.classes))
     adams = {
-        layer: torch.optim.Adam(weights, lr=config.learning_rate)
+        layer: torch.optim.Adam(weights, lr=config.learning_rate, fused=True)
         for layer, weights in network.local_parameters().items()
     }
     batches, number = trained.data.train, 0

@@ -114,7 +114,7 @@ class SpikingConvolution:
             contexts = torch.empty(0, channels, *size)
         panels, panel = self.table.shape[0], self.table.shape[3] // self.kernel[1]
         padded = F.pad(contexts.detach().float(), (0,) * 5 + (panels * panel - channels,))
-        by_panel = padded.unflatten(1, (panels, panel)).permute(0, 3, 1, 4, 2).flatten(3)
+        by_panel = torch.unflatten(padded, 1, (panels, panel)).permute(0, 3, 1, 4, 2).flatten(3)
         rows = len(patterns) + len(contexts)
         done = LayerArrays.empty(steps, rows, [*size, channels], record)
         scales = channel_scale(self.bias, scale, panels * panel)

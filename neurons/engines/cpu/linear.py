@@ -85,7 +85,7 @@ def panels_of(weight: Tensor) -> Tensor:
     columns, neurons = weight.shape
     count, width = _panels(columns)
     panels = torch.zeros(count, neurons, width)
-    for panel, rows in zip(panels, weight.detach().split(width), strict=True):
+    for panel, rows in zip(panels, torch.split(weight.detach(), width), strict=True):
         panel[:, : len(rows)] = rows.t()
     return panels
 
@@ -186,7 +186,7 @@ def linear_weight_gradient(spikes: PackedSpikes, grad: Tensor) -> Tensor:
     arguments = events, counts, *flat_rows(by_step), *grad.shape, sums
     run_kernel(_weight_gradient, arguments, panels)
     product = torch.empty(columns, neurons)
-    for of_panel, rows in zip(sums, product.split(width), strict=True):
+    for of_panel, rows in zip(sums, torch.split(product, width), strict=True):
         rows.copy_(of_panel[:, : len(rows)].t())
     return product
 
