@@ -94,6 +94,7 @@ class Train:
         from sigprop_snn.training import keep_freed_memory, train
 
         settings = train_flags.joined(self.data, self.model, self.optimisation, self.run_settings)
+        shared = self.shared.settings()
         keep_freed_memory()
         quiet: dict[str, Any] = {"say": lambda _: None} if self.quiet else {}
         if not launch.is_rank():
@@ -102,7 +103,6 @@ class Train:
         from sigprop_snn import parallel
 
         with launch.joined(settings.device):
-            shared = self.shared.settings()
             trained = parallel.train(settings, catch_signals=True, **shared, **quiet)
         if trained is not None:
             _finish(trained)
@@ -131,6 +131,7 @@ class Resume:
         """Continue and draw the figures."""
         from sigprop_snn.training import keep_freed_memory, resume
 
+        shared = self.shared.settings()
         keep_freed_memory()
         settings: dict[str, Any] = {
             "epochs": self.epochs,
@@ -144,7 +145,7 @@ class Resume:
         from sigprop_snn import parallel
 
         with launch.joined(self.device or "auto"):
-            trained = parallel.resume(self.folder, **settings, **self.shared.settings())
+            trained = parallel.resume(self.folder, **settings, **shared)
         if trained is not None:
             _finish(trained)
 

@@ -59,6 +59,14 @@ class Processes:
         whole("processes", self.processes)
         count = int(os.environ["WORLD_SIZE"]) if is_rank() else self.processes
         timeout = positive("timeout", self.timeout)
+        if self.processes == 1 and "RANK" not in os.environ:
+            for flag, value, usual in (
+                ("parallel", self.parallel, None), ("stages", self.stages, "auto")
+            ):  # fmt: skip
+                if value != usual:
+                    raise SigpropError(
+                        f"--{flag} is {value!r} for one process; expected --processes 2 or more"
+                    )
         return {**layout(self.parallel, self.stages, count), "timeout": timeout}
 
 

@@ -244,10 +244,17 @@ class Pipeline:
             optimizers: the optimizers, whose state is given to every rank too.
 
         Raises:
+            SigpropError: if the ranks have learned from different numbers of batches.
             RankLostError: if a rank is lost.
         """
         if optimizers is not None:
             instance("optimizers", optimizers, LocalOptimizers, "LocalOptimizers")
+        learned = gathered(self._batches, "a collection", self.timeout)
+        if len(set(learned)) > 1:
+            raise SigpropError(
+                f"the ranks have learned from {', '.join(map(str, learned))} batches; expected the "
+                "same number on all ranks"
+            )
         if self._stages:
             layers = self.layers if self.replica == 0 else ()
             collect(self.network, layers, optimizers, self.timeout)

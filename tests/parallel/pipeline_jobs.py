@@ -12,6 +12,7 @@ from functools import partial
 import torch
 
 import sigprop_snn as sp
+from sigprop_snn.errors import SigpropError
 from sigprop_snn.network import ConditionedContext, LabelOverlay
 from sigprop_snn.neurons.catalogue import noisy_lif
 from sigprop_snn.neurons.engines.cpu.engine import CpuEngine
@@ -140,6 +141,20 @@ def differences(cases, ranks):
             different.append(f"report {report}")
         found[name] = different
     return found
+
+
+def counts(rank, ranks, folder):
+    """Return the error of ranks that have learned from different numbers of batches."""
+    torch.manual_seed(0)
+    network = MLP()
+    try:
+        with Pipeline(network, (2, 1), timeout=30) as pipeline:
+            for x, labels in list(batches())[: 2 - rank]:
+                pipeline.learn(x if pipeline.is_first else None, labels)
+            pipeline.collect()
+    except SigpropError as error:
+        return str(error)
+    return "no error"
 
 
 def cut_of(blocks: int, ranks: int) -> list[int]:

@@ -34,6 +34,14 @@ def test_flags_say_how_processes_share_a_run(parallel, stages, processes, expect
     assert launch.layout(parallel, stages, processes) == expected
 
 
+@pytest.mark.parametrize("flag", [{"parallel": "data"}, {"stages": "2,2"}])
+def test_flags_of_several_processes_are_refused_for_one(flag, monkeypatch):
+    monkeypatch.delenv("RANK", raising=False)
+    (name, value), *_ = flag.items()
+    with pytest.raises(SigpropError, match=f"--{name} is '{value}' for one process"):
+        launch.Processes(**flag).settings()
+
+
 @pytest.mark.parametrize(
     ("parallel", "stages", "processes", "parts"),
     [

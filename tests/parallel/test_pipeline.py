@@ -8,7 +8,7 @@ JOBS = (
     "pipeline_jobs.equal:1", "pipeline_jobs.equal:2", "pipeline_jobs.equal:3",
     "pipeline_jobs.refusals:2", "pipeline_jobs.labels:2", "pipeline_jobs.noise:2",
     "pipeline_jobs.numbers:3", "pipeline_jobs.crossing:2", "pipeline_jobs.hanging:2",
-    "pipeline_jobs.ahead:2", "pipeline_jobs.kernels:2",
+    "pipeline_jobs.ahead:2", "pipeline_jobs.kernels:2", "pipeline_jobs.counts:2",
 )  # fmt: skip
 
 
@@ -57,6 +57,10 @@ def test_other_labels_are_refused_and_the_first_rank_is_told(results, folder):
     told = (folder / "labels-0").read_text()
     assert "SigpropError" in refused and "rank 1" in refused and "labels" in refused
     assert "RankLostError: rank 1 failed" in told and "labels" in told
+
+
+def test_ranks_that_learned_from_different_numbers_of_batches_are_refused(results):
+    assert "2, 1 batches" in results["pipeline_jobs.counts:2"]
 
 
 def test_noise_is_refused_by_the_name_of_the_block(results):
