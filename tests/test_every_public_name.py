@@ -264,9 +264,10 @@ RIGHT: dict[str, dict[str, object]] = {
 }  # fmt: skip
 
 
-#: Functions whose right call needs what a test of arguments has not: a run, a file, a GPU.
+#: Functions whose right call needs what a test of arguments has not: a run, a file, a GPU, an extra.
 NEEDS_MORE = {
     "comparison.compare", "data.read_events", "data.read_nmnist_file", "deploy.from_nir",
+    "deploy.write_onnx",
     "report.write_report", "training.GraphedStep", "training.load_checkpoint",
     "training.load_release", "training.load_run", "training.pretrained", "training.resume",
     "training.train", "training.write_release", "parallel.Pipeline", "parallel.resume",
