@@ -264,7 +264,7 @@ RIGHT: dict[str, dict[str, object]] = {
 }  # fmt: skip
 
 
-#: Functions whose right call needs what a test of arguments has not: a run, a file, a GPU, an extra.
+#: Functions whose right call needs what this test has not: a run, a file, a GPU, an extra.
 NEEDS_MORE = {
     "comparison.compare", "data.read_events", "data.read_nmnist_file", "deploy.from_nir",
     "deploy.write_onnx",
