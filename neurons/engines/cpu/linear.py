@@ -85,7 +85,8 @@ def panels_of(weight: Tensor) -> Tensor:
     columns, neurons = weight.shape
     count, width = _panels(columns)
     panels = torch.zeros(count, neurons, width)
-    for panel, rows in zip(panels, torch.split(weight.detach(), width), strict=True):
+    parts: tuple[Tensor, ...] = weight.detach().split(width)  # type: ignore[no-untyped-call]
+    for panel, rows in zip(panels, parts, strict=True):
         panel[:, : len(rows)] = rows.t()
     return panels
 
@@ -186,8 +187,9 @@ def linear_weight_gradient(spikes: PackedSpikes, grad: Tensor) -> Tensor:
     arguments = events, counts, *flat_rows(by_step), *grad.shape, sums
     run_kernel(_weight_gradient, arguments, panels)
     product = torch.empty(columns, neurons)
-    for of_panel, rows in zip(sums, torch.split(product, width), strict=True):
-        rows.copy_(of_panel[:, : len(rows)].t())
+    parts: tuple[Tensor, ...] = product.split(width)  # type: ignore[no-untyped-call]
+    for of_panel, part in zip(sums, parts, strict=True):
+        part.copy_(of_panel[:, : len(part)].t())
     return product
 
 
