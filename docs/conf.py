@@ -8,9 +8,7 @@ import warnings
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE / "_# The gallery takes a space in the path of the clone for one in a file name.
-suppress_warnings = ["sphinx_gallery.space_in_filename"]
-extensions"), str(HERE.parent)]
+sys.path[:0] = [str(HERE / "_extensions"), str(HERE.parent)]
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # the networks are small: threads only wait here
 
 from sigprop_snn.version import version as package_version  # noqa: E402
@@ -20,6 +18,8 @@ author = "sigprop_snn contributors"
 project_copyright = author
 version = release = package_version()
 
+# The gallery takes a space in the path of the clone for one in a file name.
+suppress_warnings = ["sphinx_gallery.space_in_filename"]
 extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
