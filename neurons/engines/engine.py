@@ -118,6 +118,18 @@ class Run:
         return self.spikes.count()
 
 
+class MapFigures(NamedTuple):
+    """Figures of every map over its positions, `[N, C]`, float32 or wider.
+
+    Attributes:
+        mean: its mean.
+        deviation: its standard deviation.
+    """
+
+    mean: Tensor
+    deviation: Tensor
+
+
 class CosineCrossEntropy(NamedTuple):
     """The cross-entropy of the cosines of N rows with M others, and its gradient.
 
@@ -314,6 +326,15 @@ class Engine(Protocol):
 
     def grid_mean_gradient(self, maps: Tensor, grid: int, grad: Tensor) -> Tensor:
         """Return the gradient of the maps, given that of `grid_mean`."""
+
+    def map_figures(self, maps: Tensor) -> MapFigures:
+        """Return mean and standard deviation of every map `[N, C, ...]` over its positions."""
+
+    def deviation_gradient(self, maps: Tensor, found: MapFigures, grad: Tensor) -> Tensor:
+        """Return the gradient of the maps, in their dtype, given that of the deviations `[N, C]`.
+
+        ds/dx = (x - mean) / (n s), with n positions.
+        """
 
     def cosine_cross_entropy(
         self, rows: Tensor, others: Tensor, columns: Tensor, scale: float, smoothing: float

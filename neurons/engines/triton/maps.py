@@ -6,7 +6,6 @@ one by a variable dozens, and there are more divisions here than anything else.
 
 from __future__ import annotations
 
-import torch
 import triton
 import triton.language as tl
 from torch import Tensor
@@ -28,7 +27,7 @@ def halved(values: Tensor) -> Tensor:
         _halve[(triton.cdiv(size, _BLOCK),)](
             order.apply(values), order.apply(found), size,
             height, width, height // 2, width // 2, between,
-            AS_BITS=values.dtype == torch.uint8, WIDE=values.numel() >= _WIDE, BLOCK=_BLOCK,
+            WIDE=values.numel() >= _WIDE, BLOCK=_BLOCK,
         )  # fmt: skip
     return found
 
@@ -67,7 +66,7 @@ def grid_mean_gradient(maps: Tensor, grid: int, grad: Tensor) -> Tensor:
 def _halve(
     values, found, size,
     height: tl.constexpr, width: tl.constexpr, half_height: tl.constexpr, half_width: tl.constexpr,
-    between: tl.constexpr, AS_BITS: tl.constexpr, WIDE: tl.constexpr, BLOCK: tl.constexpr,
+    between: tl.constexpr, WIDE: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     """Take the maximum of 2x2 squares; `between` numbers lie between two columns."""
     program = tl.program_id(0).to(tl.int64) if WIDE else tl.program_id(0)
@@ -82,8 +81,10 @@ def _halve(
     b = tl.load(values + first + between, mask=mask, other=0)
     c = tl.load(values + first + width * between, mask=mask, other=0)
     d = tl.load(values + first + width * between + between, mask=mask, other=0)
-    most = (a | b) | (c | d) if AS_BITS else tl.maximum(tl.maximum(a, b), tl.maximum(c, d))
-    tl.store(found + place, most, mask=mask)
+    if values.dtype.element_ty == tl.uint8:
+        tl.store(found + place, (a | b) | (c | d), mask=mask)
+    else:
+        tl.store(found + place, tl.maximum(tl.maximum(a, b), tl.maximum(c, d)), mask=mask)
 
 
 @triton.jit  # type: ignore[untyped-decorator]
