@@ -419,9 +419,8 @@ def test_maps_that_run_in_parts_equal_the_whole(monkeypatch, reference, steps, r
     from sigprop_snn.neurons.engines.triton import layer
 
     monkeypatch.setattr(layer, "_PART", 4 * 17 * 42 * 7 * steps)  # bytes of seven rows
-    module, normaliser, shape = layer_of("conv", norm)
+    module, twin, shape = layer_of("conv", norm)
     module.to(memory_format=torch.channels_last)
-    twin = layer_of("conv", norm)[1]
     current = 2 * torch.randn(steps, rows, *shape)
     with torch.no_grad():
         before = engine.neurons(LIF(0.9), current).spikes

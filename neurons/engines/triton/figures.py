@@ -97,7 +97,7 @@ def _sums(
 
 
 def takes_maps(maps: Tensor) -> bool:
-    """Return whether the kernels take maps `[N, C, H, W]`: channels-last, with one image or more."""
+    """Return whether the kernels take maps `[N, C, H, W]`: channels-last, at least one image."""
     return (
         maps.dim() == 4
         and maps.numel() > 0
@@ -119,7 +119,7 @@ def map_figures(maps: Tensor) -> MapFigures:
 def deviation_gradient(maps: Tensor, figures: MapFigures, factor: Tensor) -> Tensor:
     """Return (x - mean) times a factor for every map, `[N, C]`, in the maps' dtype and order."""
     found = torch.empty_like(maps)
-    images, channels, height, width = maps.shape
+    _, channels, height, width = maps.shape
     size = maps.numel()
     _centred[(triton.cdiv(size, _BLOCK),)](
         maps.detach(), figures.mean, factor.float().contiguous(), found, size,
