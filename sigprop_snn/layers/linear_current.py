@@ -89,7 +89,7 @@ class LinearCurrent(NamedTuple):
         self,
         inputs: Spikes | Tensor,
         grad: Tensor,
-        factor: float,
+        factor: float | Tensor,
         mean_input: Tensor | None = None,
     ) -> tuple[Tensor | None, ...]:
         """Return the gradients of the parameters, in their order.
@@ -178,7 +178,7 @@ def _gradients(
     current: LinearCurrent,
     inputs: Spikes | Tensor,
     grad: Tensor,
-    factor: float,
+    factor: float | Tensor,
     mean_input: Tensor | None,
 ) -> tuple[Tensor | None, ...]:
     """Return the gradients of weight, bias, gain and shift.
