@@ -327,6 +327,25 @@ class Engine(Protocol):
     def grid_mean_gradient(self, maps: Tensor, grid: int, grad: Tensor) -> Tensor:
         """Return the gradient of the maps, given that of `grid_mean`."""
 
+    def rectified(self, voltage: Tensor, dtype: torch.dtype) -> Tensor:
+        """Return max(0, U) of any shape in a dtype."""
+
+    def rectified_grid_mean(self, voltage: Tensor, grid: int) -> Tensor:
+        """Return `grid_mean` of max(0, U), for voltages `[N, C, H, W]`."""
+
+    def rectified_grid_gradient(
+        self, voltage: Tensor, grid: int, grad: Tensor, more: Tensor | None, dtype: torch.dtype
+    ) -> Tensor:
+        """Return the gradient of voltages in a dtype; an engine may keep a wider one.
+
+        Args:
+            voltage: U, `[N, C, H, W]`.
+            grid: as in `grid_mean`.
+            grad: the gradient of `rectified_grid_mean`.
+            more: what is added to the gradient of max(0, U) in the first rows, or none.
+            dtype: of the gradient.
+        """
+
     def map_figures(self, maps: Tensor) -> MapFigures:
         """Return mean and standard deviation of every map `[N, C, ...]` over its positions."""
 

@@ -243,6 +243,24 @@ class ReferenceEngine:
         found: Tensor = torch.ops.aten._adaptive_avg_pool2d_backward(grad, maps)
         return found
 
+    def rectified(self, voltage: Tensor, dtype: torch.dtype) -> Tensor:
+        """Return max(0, U) in a dtype."""
+        return voltage.detach().relu().to(dtype)
+
+    def rectified_grid_mean(self, voltage: Tensor, grid: int) -> Tensor:
+        """Return `grid_mean` of max(0, U)."""
+        return self.grid_mean(voltage.detach().relu(), grid)
+
+    def rectified_grid_gradient(
+        self, voltage: Tensor, grid: int, grad: Tensor, more: Tensor | None, dtype: torch.dtype
+    ) -> Tensor:
+        """Return the gradient of voltages; it stays as wide as they are."""
+        found = self.grid_mean_gradient(voltage.detach(), grid, grad)
+        if more is not None:
+            found[: len(more)] += more
+        turned: Tensor = torch.ops.aten.threshold_backward(found, voltage.detach(), 0)
+        return turned
+
     def map_figures(self, maps: Tensor) -> MapFigures:
         """Return mean and standard deviation of every map `[N, C, ...]` over its positions."""
         maps = _wide(maps.detach())

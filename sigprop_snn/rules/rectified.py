@@ -1,7 +1,8 @@
 """The usual local loss in closed form: rectified mean voltages, compared by their cosines.
 
 An engine finds the loss and its gradient in one call, and the mean presynaptic trace turns this
-gradient into those of the parameters. So a block needs one node of autograd, or none.
+gradient into those of the parameters. So a block needs one node of autograd, or none. A loss that
+compares the samples among themselves, such as `Similarity`, adds its own gradient.
 """
 
 from __future__ import annotations
@@ -10,21 +11,23 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from sigprop_snn.layers.block import Block, LayerRule
 from sigprop_snn.layers.closed_form import ClosedForm, gradient_path
 from sigprop_snn.layers.contracts import Response
 from sigprop_snn.layers.linear_current import LinearCurrent
-from sigprop_snn.losses.base import Compared, LocalLoss
+from sigprop_snn.losses.base import Compared, LocalLoss, WeightedSum
 from sigprop_snn.losses.dot_product import DotProductLoss
 from sigprop_snn.losses.selection import Label
+from sigprop_snn.losses.similarity_matching import Similarity
 from sigprop_snn.neurons import impulse_response, mean_trace
 from sigprop_snn.neurons.base import Neuron
 from sigprop_snn.neurons.engines import Spikes, engine_for
 from sigprop_snn.neurons.engines import engine as engines
 from sigprop_snn.rules.voltage import VoltageRule
+from sigprop_snn.shard import current_shard
 from sigprop_snn.signals.base import Entry
 
 
@@ -66,17 +69,34 @@ class Rectified:
     Attributes:
         block: the block.
         current: its synapse and normaliser.
-        loss: its local loss.
+        loss: its local loss, or the part of it that compares with the contexts.
+        weight: of this part.
+        among: the whole loss, if it compares samples among themselves; or none.
+        head: the module that this comparison learns, or none.
     """
 
     block: Block
     current: LinearCurrent
     loss: DotProductLoss
+    weight: float = 1.0
+    among: LocalLoss | None = None
+    head: nn.Module | None = None
 
     @classmethod
-    def of(cls, block: Block, rule: LayerRule, loss: LocalLoss) -> Rectified | None:
+    def of(
+        cls, block: Block, rule: LayerRule, whole: LocalLoss, head: nn.Module | None = None
+    ) -> Rectified | None:
         """Return it for a block with its rule and its loss, or none if they need another path."""
         neuron = block.neuron
+        weight, loss, among = 1.0, whole, None
+        if type(whole) is WeightedSum:
+            (weight, loss), *others = [term for term in whole.terms if term.loss.has_scores] or [
+                (1.0, whole)
+            ]
+            if others or any(type(term.loss) not in (DotProductLoss, Similarity)
+                             for term in whole.terms):  # fmt: skip
+                return None
+            among = whole if len(whole.terms) > 1 else None
         if (
             type(rule) is not VoltageRule
             or rule.statistic != "rectified"
@@ -91,7 +111,7 @@ class Rectified:
         ):
             return None
         current = LinearCurrent.of(block.synapse, block.norm)
-        return None if current is None else cls(block, current, loss)
+        return None if current is None else cls(block, current, loss, weight, among, head)
 
     def takes(self, inputs: Spikes, contexts: Tensor | None, entry: Entry) -> bool:
         """Return whether samples are compared with contexts that all share, by one column each.
@@ -108,6 +128,7 @@ class Rectified:
             and targets.dim() == 1
             and not targets.is_floating_point()
             and not entry.contexts_per_sample
+            and (self.among is None or current_shard() is None)
             and entry.samples > 0
             and (contexts is not None or inputs.shape[1] > entry.samples)
             and isinstance(path, ClosedForm)
@@ -132,23 +153,60 @@ class Rectified:
         rows = observed_rows or len(trace)
         mean = MeanVoltage.of(block, ran.mean_voltage, trace, gain, rows)
         scores, loss = _Loss.apply(
-            self, mean, entry.samples, entry.targets, *self.current.parameters, contexts
-        )
+            self, mean, entry.samples, entry.targets,
+            *self.current.parameters, contexts, *self.learned,
+        )  # fmt: skip
         return Response(ran, None, Compared(scores, loss))
 
-    def compare(self, voltage: Tensor, samples: int, targets: Tensor) -> engines.Compared:
+    @property
+    def learned(self) -> list[nn.Parameter]:
+        """The weights that the comparison among samples learns."""
+        return [] if self.head is None or self.among is None else list(self.head.parameters())
+
+    def compare_samples(
+        self, voltage: Tensor, targets: Tensor, columns: int
+    ) -> tuple[Tensor, Tensor, tuple[Tensor | None, ...]]:
+        """Return the loss among samples, and its gradients.
+
+        Args:
+            voltage: the mean voltage of the samples, `[B, ...]`.
+            targets: the right context of every sample, `[B]`.
+            columns: number of contexts.
+
+        Returns:
+            The loss; its gradient by the rectified voltages; those by `learned`.
+        """
+        assert self.among is not None
+        kind = voltage.device.type
+        halves = voltage.dim() == 4 and self.head is not None and torch.is_autocast_enabled(kind)
+        dtype = torch.get_autocast_dtype(kind) if halves else voltage.dtype
+        shown = engine_for(voltage.device).rectified(voltage, dtype).requires_grad_()
+        needed = [weights for weights in self.learned if weights.requires_grad]
+        with torch.enable_grad():
+            loss = self.among.compare_samples(shown, targets, columns, self.head)
+            assert loss is not None  # a term compares samples
+            grad, *found = torch.autograd.grad(loss, [shown, *needed])
+        by_weights = iter(found)
+        own = tuple(next(by_weights) if w.requires_grad else None for w in self.learned)
+        return loss.detach(), grad, own
+
+    def compare(
+        self, voltage: Tensor, samples: int, targets: Tensor, more: Tensor | None = None
+    ) -> engines.Compared:
         """Return scores and losses of the samples, and the gradient of the mean loss.
 
         Args:
             voltage: the mean voltage of the samples, then of the contexts, `[N, ...]`.
             samples: the number of samples.
             targets: the right context of every sample, `[samples]`.
+            more: what is added to the gradient of the samples' rectified voltages, or none.
         """
-        engine, loss = engine_for(voltage.device), self.loss
+        engine, loss, kind = engine_for(voltage.device), self.loss, voltage.device.type
         averages = voltage.dim() == 4 and min(voltage.shape[-2:]) > loss.grid
-        with torch.no_grad(), torch.autocast(voltage.device.type, enabled=False):
-            seen = voltage.relu() if averages else voltage
-            maps = engine.grid_mean(seen, loss.grid) if averages else voltage
+        halves = torch.is_autocast_enabled(kind)
+        dtype = torch.get_autocast_dtype(kind) if halves else voltage.dtype
+        with torch.no_grad(), torch.autocast(kind, enabled=False):
+            maps = engine.rectified_grid_mean(voltage, loss.grid) if averages else voltage
             # Keep the channels-last order: no copy is made.
             last = maps.dim() == 4 and maps.is_contiguous(memory_format=torch.channels_last)
             features = maps.movedim(1, -1) if last else maps
@@ -156,11 +214,14 @@ class Rectified:
                 features.flatten(1), samples, targets, loss.scale, loss.label_smoothing
             )
             grad = found.grad.view(features.shape)
+            grad = grad if self.weight == 1.0 else grad.mul_(self.weight)
             grad = grad.movedim(-1, 1) if last else grad
             if averages:
-                grad = engine.grid_mean_gradient(seen, loss.grid, grad)
-                grad = torch.ops.aten.threshold_backward(grad, voltage, 0)
-        return found._replace(grad=grad)
+                grad = engine.rectified_grid_gradient(voltage, loss.grid, grad, more, dtype)
+            elif more is not None:
+                grad[:samples] += more * (voltage[:samples] > 0)
+        losses = found.losses if self.weight == 1.0 else self.weight * found.losses
+        return found._replace(losses=losses, grad=grad)
 
     def gradients(
         self, mean: MeanVoltage, grad: Tensor, factor: Tensor | float = 1.0
@@ -184,20 +245,29 @@ class _Loss(torch.autograd.Function):
         ctx: Any, layer: Rectified, mean: MeanVoltage, samples: int, targets: Tensor,
         *parameters: Tensor | None,
     ) -> tuple[Tensor, Tensor]:  # fmt: skip
-        found = layer.compare(mean.value, samples, targets)
+        more, ctx.own, apart = None, (), None
+        if layer.among is not None:
+            columns = len(mean.value) - samples
+            apart, more, ctx.own = layer.compare_samples(mean.value[:samples], targets, columns)
+        found = layer.compare(mean.value, samples, targets, more)
         ctx.layer, ctx.mean = layer, mean
         ctx.save_for_backward(found.grad)
         ctx.mark_non_differentiable(found.scores)
-        return found.scores, found.losses.mean()
+        loss = found.losses.mean()
+        return found.scores, loss if apart is None else loss + apart
 
     @staticmethod
     @once_differentiable  # type: ignore[untyped-decorator]
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         # A product with a tensor: reading the number would make the program wait for a GPU.
         factor, (grad,), mean = grads[1], ctx.saved_tensors, ctx.mean
-        *needed, contexts_need = ctx.needs_input_grad[4:]
-        found: tuple[Tensor | None, ...] = (None,) * len(needed)
+        count = len(ctx.layer.current.parameters)
+        needed, contexts_need = ctx.needs_input_grad[4 : 4 + count], ctx.needs_input_grad[4 + count]
+        found: tuple[Tensor | None, ...] = (None,) * count
         if any(needed):
             found = ctx.layer.gradients(mean, grad, factor)
-        contexts = mean.gain * factor * grad[len(mean.trace) :] if contexts_need else None
-        return None, None, None, None, *found, contexts
+        contexts = None
+        if contexts_need:
+            contexts = mean.gain * factor * grad[len(mean.trace) :].to(mean.value.dtype)
+        own = (None if grad is None else factor * grad for grad in ctx.own)
+        return None, None, None, None, *found, contexts, *own

@@ -113,7 +113,9 @@ def two_streams(
         rule = block.rule if block.rule is not None else layer_rule
         contexts = entry.contexts if name == "block1" else None
         observed_rows = entry.observed_rows if learn and block.training else 0
-        usual = Rectified.of(block, rule, network.loss_of(block)) if fused else None
+        usual = None
+        if fused:
+            usual = Rectified.of(block, rule, network.loss_of(block), network.loss_head(name))
         if usual is not None and usual.takes(inputs, contexts, entry):
             response = usual.respond(inputs, contexts, observed_rows, entry)
         else:

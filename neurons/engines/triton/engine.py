@@ -24,7 +24,7 @@ from sigprop_snn.neurons.engines.reference import check_finite, deviation_factor
 from sigprop_snn.neurons.engines.triton import figures, surrogate
 from sigprop_snn.neurons.engines.triton.layer import convolved, run_maps
 from sigprop_snn.neurons.engines.triton.lif import run_lif
-from sigprop_snn.neurons.engines.triton.maps import grid_mean, grid_mean_gradient
+from sigprop_snn.neurons.engines.triton.maps import grid_mean, grid_mean_gradient, rectified
 from sigprop_snn.neurons.engines.triton.spikes import BitSpikes, DeviceSpikes, side_by_side
 from sigprop_snn.neurons.joining import Join
 from sigprop_snn.neurons.lif import LIF
@@ -154,6 +154,29 @@ class TritonEngine(FusedEngine):
         if not _takes_maps(maps, grid):
             return super().grid_mean_gradient(maps, grid, grad)
         return grid_mean_gradient(maps.detach(), grid, grad.detach())
+
+    def rectified(self, voltage: Tensor, dtype: torch.dtype) -> Tensor:
+        """Return max(0, U) in a dtype."""
+        if voltage.device.type != _device() or voltage.dtype != torch.float32:
+            return super().rectified(voltage, dtype)
+        return rectified(voltage.detach(), dtype)
+
+    def rectified_grid_mean(self, voltage: Tensor, grid: int) -> Tensor:
+        """Return `grid_mean` of max(0, U)."""
+        if not _takes_maps(voltage, grid):
+            return super().rectified_grid_mean(voltage, grid)
+        return grid_mean(voltage.detach(), grid, rectifies=True)
+
+    def rectified_grid_gradient(
+        self, voltage: Tensor, grid: int, grad: Tensor, more: Tensor | None, dtype: torch.dtype
+    ) -> Tensor:
+        """Return the gradient of voltages in a dtype."""
+        if not _takes_maps(voltage, grid):
+            return super().rectified_grid_gradient(voltage, grid, grad, more, dtype)
+        voltage = voltage.detach()
+        return grid_mean_gradient(
+            voltage, grid, grad.detach(), rectified=voltage, more=more, dtype=dtype
+        )
 
     def map_figures(self, maps: Tensor) -> MapFigures:
         """Return mean and standard deviation of every map `[N, C, ...]` over its positions."""
