@@ -15,12 +15,13 @@ from torch import Tensor
 from sigprop_snn.arguments import instance
 from sigprop_snn.config import TrainConfig
 from sigprop_snn.data import DATASETS, Batches, Data, load
+from sigprop_snn.data.feeding import feed
 from sigprop_snn.errors import SigpropError
 from sigprop_snn.network import LOSSES, NETWORKS, SIGNALS, Network
 from sigprop_snn.neurons import NEURONS
 from sigprop_snn.neurons.engines import engine_for
 from sigprop_snn.recipe import DEFAULT_RECIPE
-from sigprop_snn.rules import RULES
+from sigprop_snn.rules import RULES, SignalPropagation
 from sigprop_snn.surrogates import SURROGATES
 from sigprop_snn.training import randomness
 from sigprop_snn.training.checkpoint import FORMAT, load_checkpoint
@@ -71,6 +72,7 @@ class TrainingRun:
     metrics: EpochMetrics = field(default_factory=EpochMetrics)
     best: BestEpoch | None = None
     random_states: dict[str, Any] | None = None
+    _fed: dict[int, Batches] = field(default_factory=dict, init=False, repr=False)
 
     @classmethod
     def new(cls, config: TrainConfig, data: Data | None = None) -> TrainingRun:
@@ -84,7 +86,9 @@ class TrainingRun:
         if data is None:
             data = load_data(config)
         _check_validation(config, data)
-        network = build_network(config, data.shape, len(data.classes)).to(config.torch_device())
+        network = on_device(
+            build_network(config, data.shape, len(data.classes)), config.torch_device()
+        )
         make = partial(optimizer_of, config.optimizer, weight_decay=config.weight_decay)
         rate = config.learning_rate
         optimizers = LocalOptimizers(
@@ -106,6 +110,17 @@ class TrainingRun:
     def device(self) -> torch.device:
         """The device that the network is on."""
         return next(self.network.parameters()).device
+
+    @property
+    def autocast_dtype(self) -> torch.dtype | None:
+        """The dtype of matrix products under autocast, or None for float32."""
+        return None if self.config.precision == "float32" else torch.bfloat16
+
+    def fed(self, batches: Batches) -> Batches:
+        """Return batches of the run's data in the way that keeps its device busy; see `feed`."""
+        if id(batches) not in self._fed:
+            self._fed[id(batches)] = feed(batches, self.device)
+        return self._fed[id(batches)]
 
     def is_over(self) -> bool:
         """Return whether all epochs are done, or patience has run out."""
@@ -382,6 +397,19 @@ def build_network(config: TrainConfig, shape: tuple[int, ...], classes: int) -> 
             sources=config.sources,
             **(rule.options if rules_network else {}),
         )
+
+
+def on_device(network: Network, device: torch.device) -> Network:
+    """Move a network to a device.
+
+    On a GPU of CUDA, feature maps under signal propagation are channels-last, as its kernels read
+    them. Other rules may give gradients in another order than that of the weights, which fused
+    optimizers refuse.
+    """
+    network = network.to(device)
+    if device.type == "cuda" and isinstance(network.rule, SignalPropagation):
+        network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return network
 
 
 def warn_of_ignored(config: TrainConfig, network: Network) -> None:
