@@ -82,7 +82,8 @@ class GraphedStep:
             The report. The next call overwrites its tensors; read it before.
 
         Raises:
-            SigpropError: if the shape is not that of the first batch.
+            SigpropError: if the shape is not that of the first batch, or a graph can't hold the
+                step.
         """
         with torch.cuda.device(self._device):
             return self._step(inputs, labels)
@@ -117,8 +118,17 @@ class GraphedStep:
         self._labels = labels.clone()
         graph = torch.cuda.CUDAGraph()
         torch.cuda.synchronize()
-        with self._rates.in_place(), torch.cuda.graph(graph):
-            self._learned = self._learn(self._inputs, self._labels)
+        try:
+            with self._rates.in_place(), torch.cuda.graph(graph):
+                self._learned = self._learn(self._inputs, self._labels)
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError as error:
+            reason = str(error).strip().split("\n")[0]
+            raise SigpropError(
+                f"a CUDA graph can't hold this step ({reason}); expected learning without a graph: "
+                "network.learn, --no-graph or TrainConfig(graph=False)"
+            ) from error
         self._graph = graph
 
     def _learn(self, inputs: Tensor, labels: Tensor) -> Learned:

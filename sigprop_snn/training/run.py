@@ -86,9 +86,10 @@ class TrainingRun:
         if data is None:
             data = load_data(config)
         _check_validation(config, data)
-        network = on_device(
-            build_network(config, data.shape, len(data.classes)), config.torch_device()
-        )
+        network = build_network(config, data.shape, len(data.classes))
+        network = network.to(config.torch_device())
+        if channels_last(network, config):
+            network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         make = partial(optimizer_of, config.optimizer, weight_decay=config.weight_decay)
         rate = config.learning_rate
         optimizers = LocalOptimizers(
@@ -399,17 +400,17 @@ def build_network(config: TrainConfig, shape: tuple[int, ...], classes: int) -> 
         )
 
 
-def on_device(network: Network, device: torch.device) -> Network:
-    """Move a network to a device.
+def channels_last(network: Network, config: TrainConfig) -> bool:
+    """Return whether a network's feature maps are channels-last, as the kernels of CUDA read them.
 
-    On a GPU of CUDA, feature maps under signal propagation are channels-last, as its kernels read
-    them. Other rules may give gradients in another order than that of the weights, which fused
-    optimizers refuse.
+    Only under signal propagation with one update per sample, whose gradients autograd brings into
+    the weights' order in memory. Fused optimizers refuse others.
     """
-    network = network.to(device)
-    if device.type == "cuda" and isinstance(network.rule, SignalPropagation):
-        network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return network
+    return (
+        next(network.parameters()).device.type == "cuda"
+        and isinstance(network.rule, SignalPropagation)
+        and config.update_every is None
+    )
 
 
 def warn_of_ignored(config: TrainConfig, network: Network) -> None:
