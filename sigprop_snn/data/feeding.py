@@ -83,7 +83,7 @@ class MovedBatches(SplitBatches):
 
     def _pass(self) -> Iterator[tuple[Tensor, Tensor, Callable[[], Tensor]]]:
         epoch, order = self.order()
-        moved = torch.cat(order).to(self._samples.device).split(self.options.batch_size)
+        moved = torch.split(torch.cat(order).to(self._samples.device), self.options.batch_size)
         for number, (index, there) in enumerate(zip(order, moved, strict=True)):
             stored = self._samples[there]
             lengths = partial(self.lengths, index, stored)
