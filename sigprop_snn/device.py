@@ -73,13 +73,15 @@ def fast_convolutions(device: torch.device) -> Iterator[None]:
     Other devices, and a program that asks for deterministic results, keep their settings.
     """
     library = torch.backends.cudnn
-    before = library.benchmark
-    wanted = device.type == "cuda" and not library.deterministic
-    library.benchmark = before or (wanted and not torch.are_deterministic_algorithms_enabled())
+    fixed = library.deterministic or torch.are_deterministic_algorithms_enabled()
+    if device.type != "cuda" or library.benchmark or fixed:
+        yield
+        return
+    library.benchmark = True
     try:
         yield
     finally:
-        library.benchmark = before
+        library.benchmark = False
 
 
 def peak_memory_mb(device: torch.device) -> float:

@@ -5,6 +5,7 @@ from itertools import islice
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from sigprop_snn.data import Augment, Data, Source, Split, feeding, load, prepare
 from sigprop_snn.data.feeding import AHEAD, BatchesAhead, MovedBatches, ahead, can_be_moved, feed
@@ -98,6 +99,27 @@ def test_another_thread_is_a_few_items_ahead():
     assert 5 <= len(made) <= 5 + AHEAD
     assert threading.get_ident() not in threads
     assert list(ahead(items(), AHEAD)) == list(range(20))
+
+
+class NoReads(TorchDispatchMode):
+    """Refuse operations for which a program waits for a GPU."""
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        assert func not in (
+            torch.ops.aten._local_scalar_dense.default,
+            torch.ops.aten.nonzero.default,
+            torch.ops.aten.masked_select.default,
+        )
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("make", [pictures, recordings])
+def test_moved_samples_become_batches_without_reading_a_number(make):
+    train = MovedBatches(make().train, CPU)
+    with NoReads():
+        assert len(list(train)) == len(train)
+    with pytest.raises(AssertionError), NoReads():
+        bool(torch.ones(1))
 
 
 def test_an_error_in_the_other_thread_comes_at_its_batch():
