@@ -43,7 +43,12 @@ def surrogate_mean(neuron: Neuron, voltage: Tensor) -> Tensor:
 
 
 def surrogate_gradient(
-    neuron: Neuron, voltage: Tensor, grad_mean: Tensor, first: float, ratio: float
+    neuron: Neuron,
+    voltage: Tensor,
+    grad_mean: Tensor,
+    first: float,
+    ratio: float,
+    dtype: torch.dtype | None = None,
 ) -> Tensor:
     """Return the gradient of the currents `[T, N, ...]`, with the resets held constant.
 
