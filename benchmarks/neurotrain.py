@@ -29,7 +29,8 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import sigprop_snn as sp
-from benchmarks.tables import Benchmark, Case, group, main
+from benchmarks import tables
+from benchmarks.tables import Benchmark, Case, group
 from sigprop_snn.rules import RULES as CATALOGUE
 
 DATASETS = ("mnist", "fashion-mnist", "cifar10", "nmnist")
@@ -108,4 +109,4 @@ def add(parser: argparse.ArgumentParser) -> None:
 TABLE = Benchmark(str(__doc__), DATASETS, RULES, case, build, table, add, SYNCHRONOUS)
 
 if __name__ == "__main__":
-    main(TABLE, __file__)
+    tables.main(TABLE, __file__)

@@ -26,7 +26,8 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import sigprop_snn as sp
-from benchmarks.tables import Benchmark, Case, group, main
+from benchmarks import tables
+from benchmarks.tables import Benchmark, Case, group
 
 RULES = ("backpropagation", "surrogate", "voltage")
 REPORTED = {  # test error in %, by data set, in the order of RULES
@@ -111,4 +112,4 @@ def add(parser: argparse.ArgumentParser) -> None:
 TABLE = Benchmark(str(__doc__), tuple(REPORTED), RULES, case, build, table, add)
 
 if __name__ == "__main__":
-    main(TABLE, __file__)
+    tables.main(TABLE, __file__)
