@@ -30,7 +30,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import sigprop_snn as sp
 from benchmarks import tables
-from benchmarks.tables import Benchmark, Case, group
+from benchmarks.cases import Case
+from benchmarks.tables import Benchmark, group
 from sigprop_snn.rules import RULES as CATALOGUE
 
 DATASETS = ("mnist", "fashion-mnist", "cifar10", "nmnist")

@@ -27,7 +27,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import sigprop_snn as sp
 from benchmarks import tables
-from benchmarks.tables import Benchmark, Case, group
+from benchmarks.cases import Case
+from benchmarks.tables import Benchmark, group
 
 RULES = ("backpropagation", "surrogate", "voltage")
 REPORTED = {  # test error in %, by data set, in the order of RULES

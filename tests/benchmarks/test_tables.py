@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks import neurotrain, tables
+from benchmarks import cases, neurotrain, tables
 
 SMALL = ["--dry", "--datasets", "mnist", "--rules", "voltage"]
 
@@ -19,14 +19,14 @@ def run(*given: str) -> None:
 
 def test_an_epoch_has_every_sample_once_and_shifts_it_if_asked():
     x = torch.arange(8 * 36, dtype=torch.int32).view(8, 1, 6, 6)
-    samples = tables.Samples(x, torch.arange(8), scale=2.0, offset=1.0)
+    samples = cases.Samples(x, torch.arange(8), scale=2.0, offset=1.0)
     batches = list(samples.epoch(3, 4, torch.Generator().manual_seed(0)))
     assert [inputs.shape for inputs, _ in batches] == 2 * [(3, 4, 1, 6, 6)]
     labels = torch.cat([labels for _, labels in batches])
     assert sorted(labels.tolist()) == list(range(8))
     inputs = torch.cat([inputs for inputs, _ in batches], dim=1)
     assert torch.equal(inputs[2], 2.0 * x[labels] + 1.0)
-    moved = tables.Samples(x, torch.arange(8), shift=2)
+    moved = cases.Samples(x, torch.arange(8), shift=2)
     (inputs, labels), *_ = moved.epoch(3, 8, torch.Generator().manual_seed(0))
     assert not torch.equal(inputs[0], x[labels].float())
 
@@ -34,7 +34,7 @@ def test_an_epoch_has_every_sample_once_and_shifts_it_if_asked():
 def test_frames_keep_their_steps_and_all_steps_shift_alike():
     x = torch.zeros(2, 3, 2, 6, 6, dtype=torch.uint8)
     x[:, :, :, 2, 2] = torch.arange(1, 7, dtype=torch.uint8).view(3, 2)
-    samples = tables.Samples(x, torch.arange(2), shift=1)
+    samples = cases.Samples(x, torch.arange(2), shift=1)
     (inputs, _), *_ = samples.epoch(10, 2, torch.Generator().manual_seed(0))
     assert inputs.shape == (3, 2, 2, 6, 6) and samples.shape == (2, 6, 6)
     for row in range(2):
@@ -51,10 +51,10 @@ def test_frames_keep_their_steps_and_all_steps_shift_alike():
 
 def test_validation_samples_are_never_learned_from():
     x = torch.arange(20, dtype=torch.uint8).view(20, 1, 1, 1)
-    stored = tables.Stored(x, x.flatten().long(), x[:5], torch.full((5,), 99), 10, 1.0, 0.0, False)
+    stored = cases.Stored(x, x.flatten().long(), x[:5], torch.full((5,), 99), 10, 1.0, 0.0, False)
     args = tables.arguments(neurotrain.TABLE, ["--json", "r.json", "--validation", "0.2"])
     case = neurotrain.case(args, "mnist", "voltage", 0)
-    data = tables.chosen(stored, case, torch.device("cpu"))
+    data = cases.chosen(stored, case, torch.device("cpu"))
     assert len(data.held_out.y) == 4
     assert sorted([*data.train.y.tolist(), *data.held_out.y.tolist()]) == list(range(20))
 
