@@ -59,6 +59,21 @@ def test_validation_samples_are_never_learned_from():
     assert sorted([*data.train.y.tolist(), *data.held_out.y.tolist()]) == list(range(20))
 
 
+def test_a_data_set_is_read_once_into_the_cache(monkeypatch, tmp_path):
+    x, y = torch.arange(8, dtype=torch.uint8).view(2, 1, 2, 2), torch.arange(2)
+    calls = []
+
+    def read(*given):
+        calls.append(given)
+        return cases.Stored(x, y, x, y, 10, 0.5, 0.0, False)
+
+    monkeypatch.setattr(cases, "read", read)
+    for _ in range(2):
+        found = cases.cached("mnist", tmp_path, 0, tmp_path / "cache")
+        assert torch.equal(found.train_x, x) and found.scale == 0.5
+    assert calls == [("mnist", tmp_path, 0)]
+
+
 def test_a_constant_is_moved_to_the_device_once():
     constants = tables.ConstantsOnDevice()
     with constants:
