@@ -60,8 +60,9 @@ def case(args: argparse.Namespace, dataset: str, rule: str, seed: int) -> Case:
     return Case(
         dataset=dataset, rule=rule, seed=seed, epochs=args.epochs,
         batch_size=args.event_batch_size if events and not args.dry else args.batch_size,
-        steps=steps, rate=args.rate, augment=args.augment, train_samples=args.train_samples,
-        test_samples=args.test_samples, validation=args.validation,
+        steps=steps, rate=args.rate, augment=dataset in args.augment,
+        train_samples=args.train_samples, test_samples=args.test_samples,
+        validation=args.validation,
     )  # fmt: skip
 
 

@@ -36,6 +36,7 @@ REPORTED = {  # test error in %, by data set, in the order of RULES
     "fashion-mnist": (6.70, 9.51, 10.68),
 }
 STEPS = 4
+SHIFTED = ("mnist",)  # on 5,000 pieces of clothing shifts cost 3 points of validation accuracy
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,8 +59,9 @@ def case(args: argparse.Namespace, dataset: str, rule: str, seed: int) -> PaperC
     local = rule != "backpropagation"
     return PaperCase(
         dataset=dataset, rule=rule, seed=seed, epochs=args.epochs, batch_size=args.batch_size,
-        steps=STEPS, rate=args.rate, augment=args.augment, train_samples=args.train_samples,
-        test_samples=args.test_samples, validation=args.validation,
+        steps=STEPS, rate=args.rate, augment=dataset in args.augment,
+        train_samples=args.train_samples, test_samples=args.test_samples,
+        validation=args.validation,
         similarity=args.similarity if local else 0.0, sources=args.sources if local else 1,
         grid=args.grid if local else 0,
     )  # fmt: skip
@@ -110,7 +112,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--grid", type=int, default=4, help="positions a side, compared")
 
 
-TABLE = Benchmark(str(__doc__), tuple(REPORTED), RULES, case, build, table, add)
+TABLE = Benchmark(str(__doc__), tuple(REPORTED), RULES, case, build, table, add, shifted=SHIFTED)
 
 if __name__ == "__main__":
     tables.main(TABLE, __file__)

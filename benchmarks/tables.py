@@ -47,6 +47,7 @@ class Benchmark(NamedTuple):
         table: returns rows as a table.
         add: adds the arguments of this table to the parser.
         eager: rules whose step is never a CUDA graph.
+        shifted: data sets whose training samples are shifted by default.
     """
 
     about: str
@@ -57,6 +58,7 @@ class Benchmark(NamedTuple):
     table: Callable[[Sequence[dict[str, Any]]], str]
     add: Callable[[argparse.ArgumentParser], object]
     eager: Sequence[str] = ()
+    shifted: Sequence[str] = ()
 
 
 class OutOfTimeError(Exception):
@@ -213,7 +215,7 @@ def arguments(benchmark: Benchmark, given: Sequence[str]) -> argparse.Namespace:
     add("--epochs", type=int, default=20)
     add("--batch-size", type=int, default=128)
     add("--rate", type=float, default=2e-3, help="Adam's at the start; it falls to zero")
-    add("--augment", action="store_true", help="shift training samples")
+    add("--augment", nargs="*", default=list(benchmark.shifted), help="data sets to shift")
     add("--train-samples", type=int)
     add("--test-samples", type=int)
     add("--validation", type=float, default=0.0, help="fraction of the training samples")

@@ -32,6 +32,7 @@ def test_every_rule_gives_a_row_and_no_run_is_repeated(benchmark, capsys):
         for rule in ("backpropagation", "surrogate", "voltage")
     ]
     assert [row["similarity"] for row in rows[:3]] == [0, 10, 10]
+    assert [row["augment"] for row in rows] == 3 * [True] + 3 * [False]
     assert all(0 <= row["accuracy"] <= 1 for row in rows)
     assert benchmark() == rows
     assert "| mnist | voltage |" in capsys.readouterr().out
