@@ -76,6 +76,19 @@ class Normaliser(Protocol):
         """Return the scale for rows of the shape of `current`, `[N, ...]`."""
 
 
+@runtime_checkable
+class MapNormaliser(Normaliser, Protocol):
+    """A normaliser whose running figures are the mean and the mean square of every map."""
+
+    def take(self, figures: Tensor, count: int) -> None:
+        """Take the figures of some currents, `[2, C]`, into the running ones.
+
+        Args:
+            figures: mean and mean square of every map.
+            count: how many currents they are of.
+        """
+
+
 @dataclass(frozen=True)
 class Run:
     """What a layer's neurons did over T steps.
@@ -83,7 +96,8 @@ class Run:
     Attributes:
         spikes: their spikes, `[T, N, ...]`; the activity of a graded neuron.
         mean_voltage: the voltage before the reset, averaged over the steps, `[N, ...]`.
-        state: the state after the last step. Give it to the next run to go on from there.
+        state: the state after the last step. Give it to the next run to go on from there. A layer
+            whose state is not asked for may have none.
         recorded: what `record` asked for, by name, each `[T, N, ...]`; detached unless the run
             was asked to detach its spikes alone.
     """
@@ -102,6 +116,18 @@ class Run:
     def spike_count(self) -> Tensor:
         """The number of spikes of each neuron, `[N, ...]`."""
         return self.spikes.count()
+
+
+class MapFigures(NamedTuple):
+    """Figures of every map over its positions, `[N, C]`, float32 or wider.
+
+    Attributes:
+        mean: its mean.
+        deviation: its standard deviation.
+    """
+
+    mean: Tensor
+    deviation: Tensor
 
 
 class CosineCrossEntropy(NamedTuple):
@@ -206,6 +232,7 @@ class Engine(Protocol):
         contexts: Tensor | None = None,
         observed_rows: int = 0,
         record: tuple[str, ...] = (),
+        keeps_state: bool = True,
     ) -> Run:
         """Run a whole layer, from the spikes that come in to those that go out.
 
@@ -219,6 +246,7 @@ class Engine(Protocol):
                 rows, and neither the synapse nor the normaliser touches them.
             observed_rows: how many of the first rows a `Normaliser` takes into its figures.
             record: what to keep of every step.
+            keeps_state: whether the state is asked for; without it an engine may return none.
 
         Raises:
             SigpropError: if the contexts do not have the shape of the current's rows.
@@ -298,6 +326,34 @@ class Engine(Protocol):
 
     def grid_mean_gradient(self, maps: Tensor, grid: int, grad: Tensor) -> Tensor:
         """Return the gradient of the maps, given that of `grid_mean`."""
+
+    def rectified(self, voltage: Tensor, dtype: torch.dtype) -> Tensor:
+        """Return max(0, U) of any shape in a dtype."""
+
+    def rectified_grid_mean(self, voltage: Tensor, grid: int) -> Tensor:
+        """Return `grid_mean` of max(0, U), for voltages `[N, C, H, W]`."""
+
+    def rectified_grid_gradient(
+        self, voltage: Tensor, grid: int, grad: Tensor, more: Tensor | None, dtype: torch.dtype
+    ) -> Tensor:
+        """Return the gradient of voltages in a dtype; an engine may keep a wider one.
+
+        Args:
+            voltage: U, `[N, C, H, W]`.
+            grid: as in `grid_mean`.
+            grad: the gradient of `rectified_grid_mean`.
+            more: what is added to the gradient of max(0, U) in the first rows, or none.
+            dtype: of the gradient.
+        """
+
+    def map_figures(self, maps: Tensor) -> MapFigures:
+        """Return mean and standard deviation of every map `[N, C, ...]` over its positions."""
+
+    def deviation_gradient(self, maps: Tensor, found: MapFigures, grad: Tensor) -> Tensor:
+        """Return the gradient of the maps, in their dtype, given that of the deviations `[N, C]`.
+
+        ds/dx = (x - mean) / (n s), with n positions.
+        """
 
     def cosine_cross_entropy(
         self, rows: Tensor, others: Tensor, columns: Tensor, scale: float, smoothing: float
