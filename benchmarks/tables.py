@@ -28,6 +28,7 @@ from benchmarks.cases import Case, Data, Stored, cached, chosen, drawn
 from benchmarks.pictures import device_name, say
 from sigprop_snn.data import DATASETS
 from sigprop_snn.device import keep_freed_memory
+from sigprop_snn.errors import SigpropError
 from sigprop_snn.files import write_text_atomically
 from sigprop_snn.network import Network
 from sigprop_snn.training import GraphedStep, LocalOptimizers, evaluate
@@ -113,7 +114,7 @@ def learner(
         try:
             with constants:
                 return step(inputs, labels)
-        except RuntimeError as error:
+        except (RuntimeError, SigpropError) as error:
             raise NotCapturedError(str(error).strip().split("\n")[0]) from error
 
     return learn

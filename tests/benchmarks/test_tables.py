@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from benchmarks import cases, neurotrain, tables
+from sigprop_snn.errors import SigpropError
 
 SMALL = ["--dry", "--datasets", "mnist", "--rules", "voltage"]
 
@@ -144,6 +145,17 @@ def test_a_rule_whose_step_is_no_graph_runs_without_in_a_new_process(monkeypatch
     with pytest.raises(StartedError):
         run("--json", str(tmp_path / "rows.json"), "--eager", "hebbian")
     assert started[0][-3:] == ["--eager", "hebbian", "voltage"]
+
+
+@pytest.mark.parametrize("error", [RuntimeError, SigpropError])
+def test_a_step_that_fails_before_its_capture_is_no_graph(monkeypatch, error):
+    def failing(*batch):
+        raise error("not permitted\nmore")
+
+    monkeypatch.setattr(tables, "GraphedStep", lambda network, optimizers: failing)
+    learn = tables.learner(None, None, graphed=True)
+    with pytest.raises(tables.NotCapturedError, match=r"^not permitted$"):
+        learn(torch.zeros(1), torch.zeros(1))
 
 
 def test_a_case_is_taken_once_and_again_only_by_its_process(tmp_path):
