@@ -7,10 +7,13 @@
 switch subtracts from every neuron's feedback weights their mean over the classes.
 
 `feedback-alignment` learns the recordings of N-MNIST. The switch keeps the first blocks as they
-were drawn, or gives it more epochs.
+were drawn, or starts with feedback weights that are copies of the forward weights, or gives it
+more epochs.
 
-Rows have the test accuracy, and of every block the part of its activity that differs between
-samples and how far its weights moved. Adam with 2e-3, falling to zero; mean of the seeds.
+Rows have the test accuracy, and of every block: the part of its activity that differs between
+samples, the fraction of silent neurons, and how far its weights moved. Feedback alignment's rows
+also have the cosine of each layer's weights with its feedback weights, blocks first. Adam with
+2e-3, falling to zero; mean of the seeds.
 """
 
 from __future__ import annotations
@@ -26,6 +29,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import cosine_similarity
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
@@ -35,6 +39,7 @@ from benchmarks.pictures import say
 from benchmarks.tables import load_rows, save_rows
 from sigprop_snn.network.mode import evaluation_mode
 from sigprop_snn.neurons import Rate
+from sigprop_snn.rules import FeedbackAlignment
 from sigprop_snn.surrogates import Relu, Sigmoid
 
 DRTP, ALIGNMENT = "direct-random-target", "feedback-alignment"
@@ -57,6 +62,7 @@ class Variant:
         epochs: passes over the training samples.
         centred: whether the feedback weights of a neuron have mean zero over the classes.
         frozen: how many of the first blocks keep the weights that were drawn.
+        copied: whether the feedback weights start as copies of the forward weights.
         seed: of the weights and the order.
     """
 
@@ -65,6 +71,7 @@ class Variant:
     epochs: int
     centred: bool
     frozen: int
+    copied: bool
     seed: int
 
 
@@ -74,13 +81,14 @@ def variants(experiment: str, seeds: Sequence[int]) -> Iterator[Variant]:
         if experiment == DRTP:
             for neuron in NEURONS:
                 for centred in (False, True):
-                    yield Variant(DRTP, neuron, 5, centred, 0, seed)
+                    yield Variant(DRTP, neuron, 5, centred, 0, False, seed)
         else:
-            for rule, epochs, frozen in (
-                ("backpropagation", 5, 0), (ALIGNMENT, 5, 0), (ALIGNMENT, 5, 1), (ALIGNMENT, 5, 2),
-                (ALIGNMENT, 20, 0),
+            for rule, epochs, frozen, copied in (
+                ("backpropagation", 5, 0, False), (ALIGNMENT, 5, 0, False),
+                (ALIGNMENT, 5, 1, False), (ALIGNMENT, 5, 2, False), (ALIGNMENT, 5, 0, True),
+                (ALIGNMENT, 20, 0, False),
             ):  # fmt: skip
-                yield Variant(rule, "lif", epochs, False, frozen, seed)
+                yield Variant(rule, "lif", epochs, False, frozen, copied, seed)
 
 
 def run(variant: Variant, stored: Stored, steps: int, hidden: Sequence[int]) -> dict[str, Any]:
@@ -95,6 +103,9 @@ def run(variant: Variant, stored: Stored, steps: int, hidden: Sequence[int]) -> 
     if variant.centred:
         for fixed in network.rule.feedback:
             fixed.weight.sub_(fixed.weight.mean(0))
+    if variant.copied:
+        for weights, feedback in aligned(network):
+            feedback.copy_(weights)
     for block in network.blocks[: variant.frozen]:
         block.requires_grad_(False)
     drawn = [weights.clone() for weights in weights_of(network)]
@@ -109,10 +120,14 @@ def run(variant: Variant, stored: Stored, steps: int, hidden: Sequence[int]) -> 
             network.learn(inputs, labels, optimizers.step)
             done += 1
     now = zip(weights_of(network), drawn, strict=True)
+    pairs = aligned(network) if variant.rule == ALIGNMENT else []
+    activity = activities(network, next(test.batches(steps))[0])
     return {
         **asdict(variant),
         "accuracy": sp.evaluate(network, test.batches(steps)).accuracy,
-        "differs": differing(network, next(test.batches(steps))[0]),
+        "differs": [float((a - a.mean(0)).norm() / a.norm()) for a in activity],
+        "silent": [float((a == 0).all(0).float().mean()) for a in activity],
+        "cosines": [float(cosine_similarity(a.flatten(), b.flatten(), 0)) for a, b in pairs],
         "moved": [float((weights - old).norm() / old.norm()) for weights, old in now],
         "updates": done,
     }
@@ -129,27 +144,34 @@ def weights_of(network: sp.Network) -> list[Tensor]:
     return [next(p for p in each if p.dim() > 1).detach() for each in found]
 
 
-def differing(network: sp.Network, inputs: Tensor) -> list[float]:
-    """Return which part of every block's mean activity differs between samples, 0 to 1.
+def aligned(network: sp.Network) -> list[tuple[Tensor, Tensor]]:
+    """Return the weights and the feedback weights of every layer under feedback alignment."""
+    rule = network.rule
+    assert isinstance(rule, FeedbackAlignment) and network.readout is not None
+    back = [part.weight for parts in rule.feedback for part in parts]
+    forward = [*weights_of(network), network.readout.synapse.weight.detach()]
+    return list(zip(forward, [*back, rule.readout_feedback.weight], strict=True))
 
-    It is the length of the deviations from the mean sample, over the length of the activity.
-    """
+
+def activities(network: sp.Network, inputs: Tensor) -> list[Tensor]:
+    """Return the mean activity over time of every block, `[B, N]`."""
     found = []
     with torch.no_grad(), evaluation_mode(network):
         for stage in network.stages(inputs):
             if stage.response is not None:
-                activity = stage.response.run.spike[:, : inputs.shape[1]].float().mean(0).flatten(1)
-                found.append(float((activity - activity.mean(0)).norm() / activity.norm()))
+                spikes = stage.response.run.spike[:, : inputs.shape[1]]
+                found.append(spikes.float().mean(0).flatten(1))
     return found
 
 
 def table(rows: Sequence[dict[str, Any]]) -> str:
     """Return the mean of the seeds of every variant, in %."""
     lines = [
-        "| rule | neuron | epochs | centred | frozen | accuracy | differs | moved |",
-        "|" + "---|" * 8,
+        "| rule | neuron | epochs | centred | frozen | copied | accuracy "
+        "| differs | silent | moved | cosines |",
+        "|" + "---|" * 11,
     ]
-    names = ("rule", "neuron", "epochs", "centred", "frozen")
+    names = ("rule", "neuron", "epochs", "centred", "frozen", "copied")
     groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
     for row in rows:
         groups.setdefault(tuple(row[name] for name in names), []).append(row)
@@ -157,7 +179,7 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
         accuracies = [100 * row["accuracy"] for row in group]
         blocks = (
             " ".join(f"{statistics.fmean(v):.2f}" for v in zip(*(r[n] for r in group), strict=True))
-            for n in ("differs", "moved")
+            for n in ("differs", "silent", "moved", "cosines")
         )
         lines.append(
             f"| {' | '.join(map(str, values))} | {statistics.fmean(accuracies):.1f} "

@@ -183,7 +183,7 @@ def key(row: dict[str, Any]) -> str:
 # What a run measures; all else in a row says which run it is.
 RESULTS = {
     "accuracy", "block_accuracies", "spike_rates", "learned_from", "evaluated_on", "seconds",
-    "graphed", "device", "torch", "differs", "moved", "updates",
+    "graphed", "device", "torch", "differs", "silent", "moved", "cosines", "updates",
 }  # fmt: skip
 
 

@@ -25,10 +25,10 @@ def few(monkeypatch):
     def variants(experiment, seeds):
         if experiment == failures.DRTP:
             for centred in (False, True):
-                yield failures.Variant(experiment, "rectified", 1, centred, 0, 0)
+                yield failures.Variant(experiment, "rectified", 1, centred, 0, False, 0)
         else:
             for frozen in (0, 1):
-                yield failures.Variant(experiment, "lif", 1, False, frozen, 0)
+                yield failures.Variant(experiment, "lif", 1, False, frozen, False, 0)
 
     monkeypatch.setattr(failures, "read", read)
     monkeypatch.setattr(failures, "variants", variants)
@@ -49,7 +49,7 @@ def test_both_experiments_give_rows_and_no_run_is_repeated(monkeypatch, few, tmp
     assert both[:2] == rows and [row["frozen"] for row in both[2:]] == [0, 1]
     assert all(0 <= part <= 1 for row in both for part in row["differs"])
     assert benchmark(monkeypatch, tmp_path, failures.ALIGNMENT) == both
-    assert "| feedback-alignment | lif | 1 | False | 1 |" in capsys.readouterr().out
+    assert "| feedback-alignment | lif | 1 | False | 1 | False |" in capsys.readouterr().out
 
 
 def test_frozen_blocks_keep_their_weights(monkeypatch, few, tmp_path):
@@ -58,10 +58,20 @@ def test_frozen_blocks_keep_their_weights(monkeypatch, few, tmp_path):
     assert frozen["moved"][0] == 0 and frozen["moved"][1] > 0
 
 
+def test_copied_feedback_weights_start_aligned():
+    x = torch.ones(40, 1, 8, 8, dtype=torch.uint8)
+    stored = cases.Stored(x, torch.arange(40) % 10, x, torch.arange(40) % 10, 10, 0.25, 0.0, False)
+    drawn = failures.Variant(failures.ALIGNMENT, "lif", 0, False, 0, False, 0)
+    copied = failures.Variant(failures.ALIGNMENT, "lif", 0, False, 0, True, 0)
+    assert failures.run(copied, stored, 2, (12, 9))["cosines"] == pytest.approx([1.0, 1.0, 1.0])
+    assert max(failures.run(drawn, stored, 2, (12, 9))["cosines"]) < 0.5
+
+
 def test_activity_that_is_equal_for_all_samples_does_not_differ():
     network = failures.sp.mlp((1, 8, 8), 10, hidden=(6,), neuron=failures.NEURONS["rectified"])
-    same = torch.ones(1, 5, 1, 8, 8)
-    assert failures.differing(network, same) == pytest.approx([0.0], abs=1e-6)
+    (activity,) = failures.activities(network, torch.rand(1, 1, 1, 8, 8).expand(1, 5, 1, 8, 8))
+    assert activity.shape == (5, 6)
+    assert torch.allclose(activity, activity[:1].expand(5, 6))
 
 
 def test_the_variants_differ_in_one_switch():
@@ -70,4 +80,6 @@ def test_the_variants_differ_in_one_switch():
         (neuron, centred) for neuron in failures.NEURONS for centred in (False, True)
     }
     aligned = [v for v in failures.variants(failures.ALIGNMENT, [0]) if v.rule != "backpropagation"]
-    assert {(v.epochs, v.frozen) for v in aligned} == {(5, 0), (5, 1), (5, 2), (20, 0)}
+    assert {(v.epochs, v.frozen, v.copied) for v in aligned} == {
+        (5, 0, False), (5, 1, False), (5, 2, False), (5, 0, True), (20, 0, False),
+    }  # fmt: skip
