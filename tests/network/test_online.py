@@ -207,9 +207,8 @@ def usual(norm, *, frozen=False, centred=False):
 def test_steps_without_a_graph_learn_what_steps_with_one_do(norm, centred, dtype, frozen):
     shape = (7, 8, 2, 3)  # flattened by the first block
     x, labels = (torch.rand(shape) < 0.4).to(dtype), torch.arange(8) % 4
-    networks, learned = [], []
-    for _ in range(2):
-        networks.append(usual(norm, frozen=frozen, centred=centred).to(dtype))
+    made = (usual(norm, frozen=frozen, centred=centred) for _ in range(2))
+    networks, learned = [network.to(dtype) for network in made], []
     # A hook sees what a block sends, so this network takes the general path.
     networks[1].blocks[0].register_forward_hook(lambda *_: None)
     for network in networks:

@@ -23,6 +23,7 @@ from sigprop_snn.neurons.engines.cpu.linear import (
     MOST_INPUTS,
     SpikingLinear,
     linear_weight_gradient,
+    scaled_linear_gradient,
 )
 from sigprop_snn.neurons.engines.cpu.spikes import PackedSpikes, pack, side_by_side
 from sigprop_snn.neurons.engines.engine import Compared, InputTrace, Normaliser, Run, Spikes
@@ -253,6 +254,10 @@ class CpuEngine(FusedEngine):
         ):
             rows = inputs.reshape(-1, synapse.in_features)
             return learning.scaled_weight_gradient(rows, grad, synapse.weight.detach(), factors)
+        if isinstance(synapse, nn.Linear) and not (isinstance(inputs, Tensor) or inputs.constant):
+            packed = self._packed_rows(synapse, inputs.flatten())
+            if packed is not None and grad.dtype in self.dtypes and factors.dtype == torch.float32:
+                return scaled_linear_gradient(packed, grad, synapse.weight, factors)
         return super().scaled_weight_gradient(synapse, inputs, grad, factors, precision)
 
     def _packed(self, inputs: Tensor) -> PackedSpikes | None:

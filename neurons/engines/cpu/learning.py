@@ -67,7 +67,7 @@ def compare_rectified(
 
 
 @jitable_sum
-def _dot(one: Any, other: Any) -> Any:
+def dot(one: Any, other: Any) -> Any:
     """Return the dot product of two rows."""
     total = np.float32(0.0)
     for i in range(len(one)):
@@ -101,7 +101,7 @@ def _gradient(
             total[:] = 0
             add_weighted_rows(total, 0, table, 0, _PANEL, events[f], 0, found[f], values[f], _PANEL)
             into, factor = product[first + f][left : left + here], factors[first + f]
-            dots[first + f] += _dot(weight[first + f][left : left + here], total)
+            dots[first + f] += dot(weight[first + f][left : left + here], total)
             for i in range(here):
                 into[i] = factor * total[i]
 
@@ -119,10 +119,10 @@ def _compare(
         mean, seen, turned = means[row], shown[row], grad[row]
         for i in range(width):
             seen[i] = max(mean[i], zero)
-        own = one / max(np.sqrt(_dot(seen, seen)), np.float32(FLOOR))
+        own = one / max(np.sqrt(dot(seen, seen)), np.float32(FLOOR))
         largest = np.float32(-np.inf)
         for m in range(count):
-            along[row, m] = _dot(seen, others[m]) * own * inverse[m]
+            along[row, m] = dot(seen, others[m]) * own * inverse[m]
             scores[row, m] = scale * along[row, m]
             largest = max(largest, scores[row, m])
         total = zero
