@@ -317,7 +317,9 @@ def test_surrogates(engine, reference, neuron, shape, dtype):
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
 @pytest.mark.parametrize("smoothing", [0.0, 0.2])
-@pytest.mark.parametrize(("rows", "others", "width"), [(1, 2, 1), (7, 10, 33), (40, 3, 100)])
+@pytest.mark.parametrize(
+    ("rows", "others", "width"), [(1, 2, 1), (7, 10, 33), (40, 3, 100), (5, 40, 7)]
+)
 def test_cosine_cross_entropy(engine, reference, rows, others, width, smoothing, dtype):
     torch.manual_seed(0)
     s, t = torch.randn(rows, width, dtype=dtype), torch.randn(others, width, dtype=dtype)
@@ -516,7 +518,9 @@ def test_one_step_goes_on_in_place(engine, reference, reset, dtype, norm, contex
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
 @pytest.mark.parametrize("smoothing", [0.0, 0.2])
-@pytest.mark.parametrize(("samples", "others", "width"), [(1, 2, 1), (7, 10, 33), (40, 3, 100)])
+@pytest.mark.parametrize(
+    ("samples", "others", "width"), [(1, 2, 1), (7, 10, 33), (40, 3, 100), (5, 40, 7)]
+)
 def test_rectified_voltages_are_compared(
     engine, reference, samples, others, width, smoothing, dtype
 ):
