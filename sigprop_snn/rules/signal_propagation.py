@@ -113,8 +113,8 @@ def two_streams(
         return response, response.run.spikes.pooled(block.pool)
 
     for layer in section_pass(section.of(blocks), network.signal, section.kept, respond):
-        yield compared(network, layer, entry)
         section.reading.add(layer.name, layer.sent)
+        yield compared(network, layer, entry)
         del layer  # free its graph before the next layer runs
     if network.readout is not None and entry.samples and section.ends:
         # Read out all rows, then slice: slicing the batch first would copy every step.
