@@ -34,7 +34,7 @@ from sigprop_snn.signals.base import Entry
 
 _BY_ALL_BLOCKS: tuple[Predict, ...] = ("vote", "subset")
 _TRACE_BYTES = 4  # of one number of a trace, float32
-_TARGETS, _ANSWERS, _FRACTIONS, _OTHERS = range(4)  # what a layer compared its scores with
+_TARGETS, _ANSWERS, _FRACTIONS, _OTHERS, _NO_SCORES = range(5)  # what scores were compared with
 
 
 class Batch(NamedTuple):
@@ -123,7 +123,7 @@ class Crossing:
         known = [value is labels for value in (entry.targets, entry.answers)]
         items = [pack_spikes(sent[name]) for name in self.spikes]
         items += [_pack_read(self.readout, read[name]) for name in self.read]
-        items += [pack_tensor(votes.scores[name]) for name in self.scores]
+        items += [pack_tensor(votes.scores[name]) for name in self.scores if name in votes.scores]
         items += [
             pack_tensor(value)
             for value, is_known in zip((entry.targets, entry.answers), known, strict=True)
@@ -132,7 +132,7 @@ class Crossing:
         words = (
             batch.number, checksum(labels), section.steps, entry.samples, entry.observed_rows,
             entry.contexts_per_sample, *known, len(rows), *rows,
-            *(_kind(votes.targets[name], entry) for name in self.scores),
+            *(_kind(votes.targets.get(name), entry) for name in self.scores),
         )  # fmt: skip
         return Message(BATCH, tuple(map(int, words)), items)
 
@@ -147,18 +147,22 @@ class Crossing:
         items = _on(device, message)
         sent = {name: unpack_spikes(*next(items)) for name in self.spikes}
         read = {name: _unpack_read(*next(items)) for name in self.read}
-        scores = {name: unpack_tensor(*next(items)) for name in self.scores}
         number, of_labels, steps, samples, observed, contexts, *rest = message.words
+        count = rest[2]
+        rows, kinds = rest[3 : 3 + count], rest[3 + count :]
+        scored = [
+            (name, kind, unpack_tensor(*next(items)))
+            for name, kind in zip(self.scores, kinds, strict=True)
+            if kind != _NO_SCORES
+        ]
         targets, answers = (
             labels if is_known else unpack_tensor(*next(items)) for is_known in rest[:2]
         )
         nothing = torch.empty(0, device=device)
         entry = Entry(nothing, None, samples, observed, contexts, targets, answers)
         votes = Votes()
-        count = rest[2]
-        rows, kinds = rest[3 : 3 + count], rest[3 + count :]
-        for name, kind in zip(self.scores, kinds, strict=True):
-            votes.add(name, scores[name], _targets(kind, entry, scores[name]))
+        for name, kind, scores in scored:
+            votes.add(name, scores, _targets(kind, entry, scores))
         return Arrived(number, of_labels, steps, rows, entry, sent, read, votes)
 
 
@@ -189,8 +193,10 @@ def _unpack_read(words: Sequence[int], data: Tensor) -> Tensor | Spikes:
     return unpack_spikes(rest, data) if are_spikes else unpack_tensor(rest, data)
 
 
-def _kind(targets: Tensor, entry: Entry) -> int:
-    """Return what a layer compared its scores with."""
+def _kind(targets: Tensor | None, entry: Entry) -> int:
+    """Return what a layer compared its scores with; none is for a layer without scores."""
+    if targets is None:
+        return _NO_SCORES
     if targets is entry.targets:
         return _TARGETS
     if targets is entry.answers:

@@ -66,6 +66,8 @@ CASES = {
     "local convolutions": partial(
         CONV, rule="local-readout", loss=sp.DotProductLoss() + 10 * sp.Similarity()
     ),
+    "random targets": partial(MLP, rule="direct-random-target"),
+    "random targets vote": partial(CONV, rule="direct-random-target", predict="vote"),
     "unrolled": partial(MLP, neuron=sp.ALIF),
 }
 
@@ -97,7 +99,8 @@ def learned_alone(network) -> tuple[int, list[float]]:
         learned = network.learn(x, labels, update)
         right += learned.correct
         for layer in learned.layers:
-            losses[layer.name] = losses.get(layer.name, 0.0) + layer.loss * len(labels)
+            if layer.loss is not None:
+                losses[layer.name] = losses.get(layer.name, 0.0) + layer.loss * len(labels)
     return right, losses
 
 
