@@ -76,6 +76,19 @@ class Normaliser(Protocol):
         """Return the scale for rows of the shape of `current`, `[N, ...]`."""
 
 
+@runtime_checkable
+class MapNormaliser(Normaliser, Protocol):
+    """A normaliser whose running figures are the mean and the mean square of every map."""
+
+    def take(self, figures: Tensor, count: int) -> None:
+        """Take the figures of some currents, `[2, C]`, into the running ones.
+
+        Args:
+            figures: mean and mean square of every map.
+            count: how many currents they are of.
+        """
+
+
 @dataclass(frozen=True)
 class Run:
     """What a layer's neurons did over T steps.
@@ -83,7 +96,8 @@ class Run:
     Attributes:
         spikes: their spikes, `[T, N, ...]`; the activity of a graded neuron.
         mean_voltage: the voltage before the reset, averaged over the steps, `[N, ...]`.
-        state: the state after the last step. Give it to the next run to go on from there.
+        state: the state after the last step. Give it to the next run to go on from there. A layer
+            whose state is not asked for may have none.
         recorded: what `record` asked for, by name, each `[T, N, ...]`; detached unless the run
             was asked to detach its spikes alone.
     """
@@ -206,6 +220,7 @@ class Engine(Protocol):
         contexts: Tensor | None = None,
         observed_rows: int = 0,
         record: tuple[str, ...] = (),
+        keeps_state: bool = True,
     ) -> Run:
         """Run a whole layer, from the spikes that come in to those that go out.
 
@@ -219,6 +234,7 @@ class Engine(Protocol):
                 rows, and neither the synapse nor the normaliser touches them.
             observed_rows: how many of the first rows a `Normaliser` takes into its figures.
             record: what to keep of every step.
+            keeps_state: whether the state is asked for; without it an engine may return none.
 
         Raises:
             SigpropError: if the contexts do not have the shape of the current's rows.

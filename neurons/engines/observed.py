@@ -28,12 +28,14 @@ class Observed(NamedTuple):
         steps: its steps, `[4, R]`; a step behind the last is replaced by the last.
         inside: the places of the steps that exist among all of `steps`, one row after the other;
             none where all exist.
+        bound: no row is that high.
     """
 
     rows: Tensor
     windows: Tensor
     steps: Tensor
     inside: Tensor | None
+    bound: int
 
     def existing(self, currents: Tensor) -> Tensor:
         """Return the currents `[4, R, ...]` of the steps that exist, as `[N, ...]`."""
@@ -69,7 +71,7 @@ def _of_shard(
     windows = every.windows[here]
     at = WINDOW * windows + torch.arange(WINDOW, device=windows.device)[:, None]
     inside = None if every.inside is None else (at < steps).flatten().nonzero().squeeze(1)
-    return Observed(every.rows[here] - first, windows, every.steps[:, here], inside)
+    return Observed(every.rows[here] - first, windows, every.steps[:, here], inside, rows)
 
 
 @functools.lru_cache(maxsize=64)
@@ -85,4 +87,6 @@ def _observed(steps: int, rows: int, maps: bool, device: torch.device | None) ->
         row, windows = places % rows, places * count // len(places)
     at = WINDOW * windows + torch.arange(WINDOW)[:, None]
     inside = None if count == whole else (at < steps).flatten().nonzero().squeeze(1).to(device)
-    return Observed(row.to(device), windows.to(device), at.clamp(max=steps - 1).to(device), inside)
+    at = at.clamp(max=steps - 1).to(device)
+    bound = min(rows, len(places))
+    return Observed(row.to(device), windows.to(device), at, inside, bound)

@@ -122,6 +122,7 @@ class ReferenceEngine:
         contexts: Tensor | None = None,
         observed_rows: int = 0,
         record: tuple[str, ...] = (),
+        keeps_state: bool = True,
     ) -> Run:
         """Make the currents of all steps, then run the neurons through them."""
         with torch.no_grad():

@@ -206,6 +206,7 @@ class Block(nn.Module):
         contexts: Tensor | None = None,
         observed_rows: int = 0,
         record: tuple[str, ...] = (),
+        keeps_state: bool = True,
     ) -> Run:
         """Run the block without a gradient.
 
@@ -216,6 +217,7 @@ class Block(nn.Module):
                 come behind the N rows.
             observed_rows: how many of the first rows the normaliser observes.
             record: what the run keeps of every step.
+            keeps_state: whether the run's state is asked for; without it there may be none.
 
         Raises:
             SigpropError: if the contexts do not have the shape of the current.
@@ -229,6 +231,7 @@ class Block(nn.Module):
             contexts=contexts,
             observed_rows=observed_rows,
             record=record,
+            keeps_state=keeps_state,
         )
 
     def current(

@@ -171,7 +171,9 @@ class ClosedForm:
     ) -> tuple[Run, Tensor]:
         """Return the run and its mean voltage."""
         neuron = self.block.neuron
-        ran = self.block.run(inputs, contexts=contexts, observed_rows=observed, record=record)
+        ran = self.block.run(
+            inputs, contexts=contexts, observed_rows=observed, record=record, keeps_state=False
+        )
         response = impulse_response(neuron, inputs.shape[0])
         trace, gain = mean_trace(inputs, response)
         recurrent_trace = None
@@ -195,8 +197,9 @@ class ClosedForm:
         if self.current is None:
             return Filtered(self.block).surrogate_mean(inputs, contexts, observed, record)
         ran = self.block.run(
-            inputs, contexts=contexts, observed_rows=observed, record=("voltage", *record)
-        )
+            inputs, contexts=contexts, observed_rows=observed, record=("voltage", *record),
+            keeps_state=False,
+        )  # fmt: skip
         # Only the gradient path matters: the voltage is a placeholder of the current's shape.
         current = ran.recorded["voltage"][:, : inputs.shape[1]]
         if inputs.constant:

@@ -142,7 +142,7 @@ def plain_pass(
 
     def respond(name: str, block: Block, inputs: Spikes) -> tuple[Response, Spikes]:
         rows = observed_rows(block, inputs) if observe else 0
-        ran = block.run(inputs, observed_rows=rows, record=record)
+        ran = block.run(inputs, observed_rows=rows, record=record, keeps_state=False)
         return Response(ran), ran.spikes.pooled(block.pool)
 
     return layer_pass(blocks, signal, as_spikes(signal.plain(inputs)), respond)

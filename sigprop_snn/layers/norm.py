@@ -156,12 +156,21 @@ class RunningNorm(nn.Module):
 
     def observe(self, current: Tensor) -> None:
         """Update the running statistics with a batch's current `[N, C, ...]`."""
-        mean, square = mean_over_batch(_channel_figures(current.detach()), len(current))
+        self.take(_channel_figures(current.detach()), len(current))
+
+    def take(self, figures: Tensor, count: int) -> None:
+        """Update the running statistics with mean and mean square of every channel, `[2, C]`.
+
+        Args:
+            figures: of the channels.
+            count: how many currents `[C, ...]` they are of.
+        """
+        mean, square = mean_over_batch(figures, count)
         variance = (square - mean.square()).clamp(min=0)
         refuse_if(
             lambda: ~torch.isfinite(variance).all(),
             lambda: _not_finite("variance"),
-            current.device,
+            figures.device,
         )
         self.batches += 1
         weight = _newest_weight(self.batches, self.momentum)

@@ -44,6 +44,7 @@ class SurrogateRule:
             contexts=contexts,
             observed_rows=observed_rows,
             record=("voltage", *record),
+            keeps_state=False,
         )
         voltage = ran.recorded["voltage"]
         return Response(ran, engine_for(voltage.device).surrogate_mean(block.neuron, voltage))

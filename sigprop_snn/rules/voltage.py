@@ -63,7 +63,10 @@ class VoltageRule:
             path = gradient_path(block, inputs)
             ran, voltage = path.mean_voltage(inputs, contexts, observed_rows, record)
         else:
-            ran = block.run(inputs, contexts=contexts, observed_rows=observed_rows, record=record)
+            ran = block.run(
+                inputs, contexts=contexts, observed_rows=observed_rows, record=record,
+                keeps_state=False,
+            )  # fmt: skip
             voltage = ran.mean_voltage
         return Response(ran, self.represent(voltage.unsqueeze(0), block.neuron))
 

@@ -123,6 +123,7 @@ class CpuEngine(FusedEngine):
         contexts: Tensor | None = None,
         observed_rows: int = 0,
         record: tuple[str, ...] = (),
+        keeps_state: bool = True,
     ) -> Run:
         """Run a layer from packed spikes to packed spikes in one pass, where a kernel takes it."""
         plain = plain_synapse(synapse)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import os
 from collections.abc import Sequence
 from typing import Any, TypeGuard
@@ -19,16 +18,14 @@ from sigprop_snn.neurons.engines.plain import (
     lif_run,
     plain_synapse,
     why_not_lif,
+    why_not_neurons,
 )
-from sigprop_snn.neurons.engines.reference import (
-    check_contexts,
-    check_finite,
-    observe,
-)
+from sigprop_snn.neurons.engines.reference import check_finite, halved
 from sigprop_snn.neurons.engines.triton import surrogate
+from sigprop_snn.neurons.engines.triton.layer import convolved, run_maps
 from sigprop_snn.neurons.engines.triton.lif import run_lif
 from sigprop_snn.neurons.engines.triton.maps import grid_mean, grid_mean_gradient
-from sigprop_snn.neurons.engines.triton.spikes import DeviceSpikes
+from sigprop_snn.neurons.engines.triton.spikes import BitSpikes, DeviceSpikes, side_by_side
 from sigprop_snn.neurons.joining import Join
 from sigprop_snn.neurons.lif import LIF
 
@@ -61,6 +58,11 @@ class TritonEngine(FusedEngine):
 
     def join(self, parts: Sequence[Spikes], join: Join) -> Spikes:
         """Return the activity of several layers as the input of one, without a gradient."""
+        parts = halved(parts, join)
+        bits = [part for part in parts if isinstance(part, BitSpikes)]
+        alike = len({(part.shape[0], part.shape[3:]) for part in parts}) == 1
+        if join == "side-by-side" and len(bits) == len(parts) and alike:
+            return side_by_side(bits)
         whole = super().join(parts, join)
         values = whole.dense()
         return DeviceSpikes(values) if values.device.type == _device() else whole
@@ -76,46 +78,29 @@ class TritonEngine(FusedEngine):
         contexts: Tensor | None = None,
         observed_rows: int = 0,
         record: tuple[str, ...] = (),
+        keeps_state: bool = True,
     ) -> Run:
-        """Run a layer; the bias of a convolution joins the normaliser's offset.
+        """Run a layer; feature maps in parts of their rows, so that few currents exist at once.
 
-        A GPU adds the bias in a pass of its own, which takes as long as the neurons. The spikes
-        take the place of the currents in memory where they fit.
+        The bias of a convolution joins the normaliser's offset: a GPU adds it in a pass of its
+        own, which takes as long as the neurons.
         """
-        bias = _bias_of_maps(synapse, spikes)
-        if bias is None or not isinstance(normaliser, Normaliser):
+        if not _runs_in_parts(synapse, normaliser, neuron, spikes, state, contexts, record):
             return super().layer(
-                synapse, normaliser, neuron, spikes, state,
-                contexts=contexts, observed_rows=observed_rows, record=record,
+                synapse, normaliser, neuron, spikes, state, contexts=contexts,
+                observed_rows=observed_rows, record=record, keeps_state=keeps_state,
             )  # fmt: skip
+        assert isinstance(neuron, LIF)
         with torch.no_grad():
-            current = self._convolved(synapse, spikes, bias=None)
-            check_contexts(spikes.shape, current.shape[2:], contexts)
-            observe(normaliser, current, observed_rows, bias)
-            scale = normaliser.scale(current[0])
-            offset = scale.gain * bias
-            scale = Scale(scale.gain, offset if scale.offset is None else scale.offset + offset)
-            current = current.expand(spikes.shape[0], *current.shape[1:])
-            run = self.neurons
-            if self.takes_neurons(neuron, current, state, contexts, record):
-                run = functools.partial(self.run_lif, overwrite=True)
-            return run(neuron, current, state, contexts=contexts, scale=scale, record=record)
-
-    def _convolved(self, synapse: nn.Module, spikes: Spikes, bias: Tensor | None) -> Tensor:
-        """Return the output of a convolution for every step; one step for constant input."""
-        assert isinstance(synapse, nn.Conv2d)
-        inputs = spikes.dense()
-        rows = (inputs[:1] if spikes.constant else inputs).flatten(0, 1)
-        current: Tensor = synapse._conv_forward(
-            rows.contiguous(memory_format=torch.channels_last), synapse.weight, bias
-        )
-        steps: Tensor = current.unflatten(0, (-1, spikes.shape[1]))  # type: ignore[no-untyped-call]
-        return steps
+            return run_maps(
+                synapse, normaliser, neuron, spikes, contexts=contexts,
+                observed_rows=observed_rows, record=record, keeps_state=keeps_state,
+            )  # fmt: skip
 
     def currents(self, synapse: nn.Module, spikes: Spikes) -> Tensor:
         """Return a synapse's output for every step; that of feature maps is channels-last."""
         if _is_convolution(synapse, spikes):
-            return self._convolved(synapse, spikes, synapse.bias)
+            return convolved(synapse, spikes, synapse.bias)
         return super().currents(synapse, spikes)
 
     @property
@@ -132,15 +117,14 @@ class TritonEngine(FusedEngine):
         contexts: Tensor | None,
         scale: Scale | None,
         record: tuple[str, ...],
-        overwrite: bool = False,
+        keeps_state: bool = True,
     ) -> Run:
-        """Run LIF through a current; the spikes may take its place in memory."""
+        """Run LIF through a current."""
         ran = run_lif(
             neuron, current, state, contexts=contexts, scale=scale,
-            record_voltage="voltage" in record, overwrite=overwrite,
+            record_voltage="voltage" in record, keeps_state=keeps_state,
         )  # fmt: skip
-        spikes = DeviceSpikes(ran.spike)
-        return lif_run(spikes, ran.mean_voltage, ran.last_voltage, ran.voltage, record)
+        return lif_run(ran.spikes, ran.mean_voltage, ran.last_voltage, ran.voltage, record)
 
     def weight_gradient(
         self,
@@ -183,11 +167,26 @@ def _is_convolution(synapse: nn.Module, spikes: Spikes) -> TypeGuard[nn.Conv2d]:
     )
 
 
-def _bias_of_maps(synapse: nn.Module, spikes: Spikes) -> Tensor | None:
-    """Return the bias of a plain convolution, `[F, 1, 1]`, if it has one."""
-    if not _is_convolution(synapse, spikes) or synapse.bias is None:
-        return None
-    return synapse.bias.detach()[:, None, None]
+def _runs_in_parts(
+    synapse: nn.Module,
+    normaliser: nn.Module,
+    neuron: Neuron,
+    spikes: Spikes,
+    state: Any,
+    contexts: Tensor | None,
+    record: Sequence[str],
+) -> TypeGuard[nn.Conv2d]:
+    """Return whether `run_maps` runs a layer from the start of its samples."""
+    if state is not None or not _is_convolution(synapse, spikes) or not spikes.shape[1]:
+        return False
+    if not isinstance(normaliser, Normaliser) and type(normaliser) is not nn.Identity:
+        return False
+    # The currents have the weights' device, and their dtype or that of autocast.
+    reason = why_not_neurons(
+        neuron, synapse.weight.detach()[None], None, contexts, record,
+        dtypes=TritonEngine.dtypes, device=_device(),
+    )  # fmt: skip
+    return reason is None
 
 
 def _takes_maps(maps: Tensor, grid: int) -> bool:

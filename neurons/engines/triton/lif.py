@@ -2,7 +2,8 @@
 
 State and sum are float32 for every dtype of current. Multiplications and additions are not fused,
 as in the reference engine, so the spikes are the same. Rows keep the order of their memory:
-feature maps may be channels-last, as the convolutions of a GPU prefer them.
+feature maps may be channels-last, as the convolutions of a GPU prefer them. The kernel writes
+spikes as bits, eight steps in a byte.
 """
 
 from __future__ import annotations
@@ -17,25 +18,52 @@ from torch import Tensor
 from sigprop_snn.neurons.base import State
 from sigprop_snn.neurons.engines.engine import Scale
 from sigprop_snn.neurons.engines.order import Order
+from sigprop_snn.neurons.engines.triton.spikes import BitSpikes, bytes_of
 from sigprop_snn.neurons.lif import LIF
 
 _BLOCK = 1024  # neurons of one program
 
 
 class LifRun(NamedTuple):
-    """What the kernel did for B rows and the C contexts behind them.
+    """What the kernel did, or is to do, for the B rows and the C contexts behind them.
 
     Attributes:
-        spike: `[T, B + C, ...]`, in the dtype of the current.
-        voltage: the voltage before the reset, `[T, B + C, ...]`, if it was recorded.
+        spikes: `[T, B + C, ...]`.
+        voltage: the voltage before the reset, `[T, B + C, ...]`, if it is recorded.
         mean_voltage: the same, averaged over the steps, `[B + C, ...]`.
-        last_voltage: the voltage after the last reset, `[B + C, ...]`.
+        last_voltage: the voltage after the last reset, `[B + C, ...]`, if it is kept.
     """
 
-    spike: Tensor
+    spikes: BitSpikes
     voltage: Tensor | None
     mean_voltage: Tensor
-    last_voltage: Tensor
+    last_voltage: Tensor | None
+
+    @classmethod
+    def empty(
+        cls,
+        shape: torch.Size | tuple[int, ...],
+        like: Tensor,
+        order: Order,
+        *,
+        records_voltage: bool,
+        keeps_state: bool,
+    ) -> LifRun:
+        """Return a run of which nothing is filled.
+
+        Args:
+            shape: `[T, B + C, ...]`.
+            like: has the dtype of the spikes, and the device.
+            order: of the rows in memory.
+            records_voltage: whether the voltage of every step is to be kept.
+            keeps_state: whether the last voltage is to be kept.
+        """
+        steps, *rows = shape
+        bits = order.empty((bytes_of(steps), *rows), torch.uint8, like.device)
+        mean = order.empty(rows, torch.float32, like.device)
+        last = order.empty(rows, torch.float32, like.device) if keeps_state else None
+        voltage = order.empty(shape, torch.float32, like.device) if records_voltage else None
+        return cls(BitSpikes(bits, steps, like.dtype), voltage, mean, last)
 
 
 def run_lif(
@@ -46,7 +74,7 @@ def run_lif(
     contexts: Tensor | None,
     scale: Scale | None,
     record_voltage: bool,
-    overwrite: bool = False,
+    keeps_state: bool = True,
 ) -> LifRun:
     """Run LIF through a current `[T, B, ...]`; one program of the kernel runs 1024 neurons.
 
@@ -57,59 +85,81 @@ def run_lif(
         contexts: the constant current of the contexts behind the rows, `[C, ...]`, or none.
         scale: what the current, but not that of the contexts, goes through first.
         record_voltage: whether to keep the voltage of every step.
-        overwrite: whether the spikes may take the place of the current.
+        keeps_state: whether to keep the voltage after the last step.
     """
     steps, rows, *shape = current.shape
     total = rows + (0 if contexts is None else len(contexts))
     order = Order.of(current)
-    if overwrite and contexts is None and order.apply(current).is_contiguous():
-        spike = order.apply(current).movedim(-1, -3) if order.channels_last else current
-    else:
-        spike = order.empty((steps, total, *shape), current.dtype, current.device)
-    mean, last = (order.empty((total, *shape), torch.float32, current.device) for _ in range(2))
-    voltage = (
-        order.empty((steps, total, *shape), torch.float32, current.device)
-        if record_voltage
-        else None
-    )
-    start = None if state is None else order.apply(state.voltage.detach())
-    parts = [(order.apply(current.detach()), scale)]
+    ran = LifRun.empty(
+        (steps, total, *shape), current, order,
+        records_voltage=record_voltage, keeps_state=keeps_state,
+    )  # fmt: skip
+    fill_rows(neuron, current, ran, 0, order, state=state, scale=scale)
     if contexts is not None:
-        parts.append((order.apply(contexts.detach().to(current.dtype))[None], None))
-    first = 0
-    for part, scaled in parts:
-        size = part[0].numel()
-        gain, offset, channels, inner = _scale(scaled, torch.Size(shape), order, current.device)
-        _lif[(triton.cdiv(size, _BLOCK),)](
-            part,
-            gain,
-            offset,
-            order.apply(spike),
-            order.apply(voltage) if voltage is not None else mean,
-            start if start is not None else mean,
-            order.apply(mean),
-            order.apply(last),
-            steps,
-            size,
-            first,
-            last.numel(),
-            0 if len(part) == 1 or part.stride(0) == 0 else part.stride(0),
-            channels,
-            inner,
-            float(neuron.beta),
-            float(neuron.current_gain),
-            float(neuron.threshold),
-            float(neuron.threshold) if neuron.reset_mode == "subtract" else 0.0,
-            STARTS=start is not None,
-            SCALES=scaled is not None,
-            RESET_TO_ZERO=neuron.reset_mode == "zero",
-            RECORD_VOLTAGE=voltage is not None,
-            WIDE=size >= 1 << 31,
-            BLOCK=_BLOCK,
-            enable_fp_fusion=False,
-        )
-        first += size
-    return LifRun(spike, voltage, mean, last)
+        constant = contexts.detach().to(current.dtype)[None]
+        fill_rows(neuron, constant, ran, rows, order, state=state)
+    return ran
+
+
+def fill_rows(
+    neuron: LIF,
+    current: Tensor,
+    into: LifRun,
+    first: int,
+    order: Order,
+    *,
+    state: State | None = None,
+    scale: Scale | None = None,
+) -> None:
+    """Run LIF for some rows of a run, and fill them in.
+
+    Args:
+        neuron: the model.
+        current: of these rows, `[T, n, ...]`; a single step, or a repeated one, is constant.
+        into: the whole run.
+        first: the place of the first of these rows in it.
+        order: of the rows in memory.
+        state: where all neurons of the run start; at rest if none.
+        scale: what the current goes through first.
+    """
+    part = order.apply(current.detach())
+    shape = torch.Size(current.shape[2:])
+    size = part[0].numel()
+    mean = order.apply(into.mean_voltage)
+    start = None if state is None else order.apply(state.voltage.detach())
+    last, voltage = (
+        None if kept is None else order.apply(kept) for kept in (into.last_voltage, into.voltage)
+    )
+    gain, offset, channels, inner = _scale(scale, shape, order, current.device)
+    _lif[(triton.cdiv(size, _BLOCK),)](
+        part,
+        gain,
+        offset,
+        order.apply(into.spikes.bits),
+        voltage if voltage is not None else mean,
+        start if start is not None else mean,
+        mean,
+        last if last is not None else mean,
+        into.spikes.shape[0],
+        size,
+        first * shape.numel(),
+        mean.numel(),
+        0 if len(part) == 1 or part.stride(0) == 0 else part.stride(0),
+        channels,
+        inner,
+        float(neuron.beta),
+        float(neuron.current_gain),
+        float(neuron.threshold),
+        float(neuron.threshold) if neuron.reset_mode == "subtract" else 0.0,
+        STARTS=start is not None,
+        SCALES=scale is not None,
+        RESET_TO_ZERO=neuron.reset_mode == "zero",
+        RECORD_VOLTAGE=voltage is not None,
+        KEEP_LAST=last is not None,
+        WIDE=size >= 1 << 31,
+        BLOCK=_BLOCK,
+        enable_fp_fusion=False,
+    )
 
 
 def _scale(
@@ -136,12 +186,13 @@ def _scale(
 
 @triton.jit  # type: ignore[untyped-decorator]
 def _lif(
-    current, gains, offsets, spikes, voltages, start, mean, last,
+    current, gains, offsets, bits, voltages, start, mean, last,
     steps, size, first, step_stride, current_stride,
     channels: tl.constexpr, between: tl.constexpr,
     beta, current_gain, threshold, reset_amount,
     STARTS: tl.constexpr, SCALES: tl.constexpr, RESET_TO_ZERO: tl.constexpr,
-    RECORD_VOLTAGE: tl.constexpr, WIDE: tl.constexpr, BLOCK: tl.constexpr,
+    RECORD_VOLTAGE: tl.constexpr, KEEP_LAST: tl.constexpr,
+    WIDE: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     """Run one block of the current's neurons; `first` is the place of their first in the output."""
     neuron = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
@@ -159,7 +210,9 @@ def _lif(
         gain = tl.load(gains + channel, mask=mask, other=0.0)
         offset = tl.load(offsets + channel, mask=mask, other=0.0)
     stride = tl.cast(current_stride, tl.int64)
+    byte = tl.zeros([BLOCK], tl.int32)
     for begin in range(0, steps, 4):
+        byte = tl.where(begin % 8 == 0, 0, byte)
         # Four loads before the first store: the compiler may not move a load before a store.
         source = current + tl.cast(begin, tl.int64) * stride + neuron
         i0 = tl.load(source, mask=mask, other=0.0)
@@ -185,9 +238,13 @@ def _lif(
             after = voltage - (voltage if RESET_TO_ZERO else reset_amount) * spike
             v = tl.where(exists, after, v)
             summed += tl.where(exists, voltage, 0.0)
-            at = step * step_stride + place
-            tl.store(spikes + at, spike.to(spikes.dtype.element_ty), mask=mask & exists)
+            fires = (voltage > threshold) & exists
+            byte = byte | (fires.to(tl.int32) << ((begin + ahead) % 8))
             if RECORD_VOLTAGE:
-                tl.store(voltages + at, voltage, mask=mask & exists)
-    tl.store(last + place, v, mask=mask)
+                tl.store(voltages + step * step_stride + place, voltage, mask=mask & exists)
+        # The second half of a byte is stored over its first half.
+        at = tl.cast(begin // 8, tl.int64) * step_stride + place
+        tl.store(bits + at, byte.to(tl.uint8), mask=mask)
+    if KEEP_LAST:
+        tl.store(last + place, v, mask=mask)
     tl.store(mean + place, tl.div_rn(summed, tl.cast(steps, tl.float32)), mask=mask)

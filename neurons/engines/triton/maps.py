@@ -6,6 +6,7 @@ one by a variable dozens, and there are more divisions here than anything else.
 
 from __future__ import annotations
 
+import torch
 import triton
 import triton.language as tl
 from torch import Tensor
@@ -17,7 +18,7 @@ _WIDE = 1 << 31  # numbers from which places need 64 bits
 
 
 def halved(values: Tensor) -> Tensor:
-    """Return the maximum of every 2x2 square of `[T, N, C, H, W]`."""
+    """Return the maximum of every 2x2 square of `[T, N, C, H, W]`; of bytes, every bit's."""
     order = Order.of(values)
     *rows, height, width = values.shape
     found = order.empty((*rows, height // 2, width // 2), values.dtype, values.device)
@@ -27,7 +28,7 @@ def halved(values: Tensor) -> Tensor:
         _halve[(triton.cdiv(size, _BLOCK),)](
             order.apply(values), order.apply(found), size,
             height, width, height // 2, width // 2, between,
-            WIDE=values.numel() >= _WIDE, BLOCK=_BLOCK,
+            AS_BITS=values.dtype == torch.uint8, WIDE=values.numel() >= _WIDE, BLOCK=_BLOCK,
         )  # fmt: skip
     return found
 
@@ -66,7 +67,7 @@ def grid_mean_gradient(maps: Tensor, grid: int, grad: Tensor) -> Tensor:
 def _halve(
     values, found, size,
     height: tl.constexpr, width: tl.constexpr, half_height: tl.constexpr, half_width: tl.constexpr,
-    between: tl.constexpr, WIDE: tl.constexpr, BLOCK: tl.constexpr,
+    between: tl.constexpr, AS_BITS: tl.constexpr, WIDE: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     """Take the maximum of 2x2 squares; `between` numbers lie between two columns."""
     program = tl.program_id(0).to(tl.int64) if WIDE else tl.program_id(0)
@@ -77,11 +78,12 @@ def _halve(
     row = (place // between // half_width) % half_height
     plane = place // between // half_width // half_height
     first = ((plane * height + 2 * row) * width + 2 * column) * between + within
-    a = tl.load(values + first, mask=mask, other=0.0)
-    b = tl.load(values + first + between, mask=mask, other=0.0)
-    c = tl.load(values + first + width * between, mask=mask, other=0.0)
-    d = tl.load(values + first + width * between + between, mask=mask, other=0.0)
-    tl.store(found + place, tl.maximum(tl.maximum(a, b), tl.maximum(c, d)), mask=mask)
+    a = tl.load(values + first, mask=mask, other=0)
+    b = tl.load(values + first + between, mask=mask, other=0)
+    c = tl.load(values + first + width * between, mask=mask, other=0)
+    d = tl.load(values + first + width * between + between, mask=mask, other=0)
+    most = (a | b) | (c | d) if AS_BITS else tl.maximum(tl.maximum(a, b), tl.maximum(c, d))
+    tl.store(found + place, most, mask=mask)
 
 
 @triton.jit  # type: ignore[untyped-decorator]
