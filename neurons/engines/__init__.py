@@ -2,7 +2,15 @@
 
 from sigprop_snn.neurons.engines.choice import ENGINES, engine_for, engine_named, use_engine
 from sigprop_snn.neurons.engines.dense import DenseSpikes
-from sigprop_snn.neurons.engines.engine import Engine, MapNormaliser, Normaliser, Run, Scale, Spikes
+from sigprop_snn.neurons.engines.engine import (
+    Engine,
+    MapFigures,
+    MapNormaliser,
+    Normaliser,
+    Run,
+    Scale,
+    Spikes,
+)
 from sigprop_snn.neurons.engines.plain import PlainSynapse, plain_synapse
 from sigprop_snn.neurons.engines.reference import ReferenceEngine
 
@@ -10,6 +18,7 @@ __all__ = [
     "ENGINES",
     "DenseSpikes",
     "Engine",
+    "MapFigures",
     "MapNormaliser",
     "Normaliser",
     "PlainSynapse",

@@ -118,6 +118,18 @@ class Run:
         return self.spikes.count()
 
 
+class MapFigures(NamedTuple):
+    """Figures of every map over its positions, `[N, C]`, float32 or wider.
+
+    Attributes:
+        mean: its mean.
+        deviation: its standard deviation.
+    """
+
+    mean: Tensor
+    deviation: Tensor
+
+
 class CosineCrossEntropy(NamedTuple):
     """The cross-entropy of the cosines of N rows with M others, and its gradient.
 
@@ -314,6 +326,34 @@ class Engine(Protocol):
 
     def grid_mean_gradient(self, maps: Tensor, grid: int, grad: Tensor) -> Tensor:
         """Return the gradient of the maps, given that of `grid_mean`."""
+
+    def rectified(self, voltage: Tensor, dtype: torch.dtype) -> Tensor:
+        """Return max(0, U) of any shape in a dtype."""
+
+    def rectified_grid_mean(self, voltage: Tensor, grid: int) -> Tensor:
+        """Return `grid_mean` of max(0, U), for voltages `[N, C, H, W]`."""
+
+    def rectified_grid_gradient(
+        self, voltage: Tensor, grid: int, grad: Tensor, more: Tensor | None, dtype: torch.dtype
+    ) -> Tensor:
+        """Return the gradient of voltages in a dtype; an engine may keep a wider one.
+
+        Args:
+            voltage: U, `[N, C, H, W]`.
+            grid: as in `grid_mean`.
+            grad: the gradient of `rectified_grid_mean`.
+            more: what is added to the gradient of max(0, U) in the first rows, or none.
+            dtype: of the gradient.
+        """
+
+    def map_figures(self, maps: Tensor) -> MapFigures:
+        """Return mean and standard deviation of every map `[N, C, ...]` over its positions."""
+
+    def deviation_gradient(self, maps: Tensor, found: MapFigures, grad: Tensor) -> Tensor:
+        """Return the gradient of the maps, in their dtype, given that of the deviations `[N, C]`.
+
+        ds/dx = (x - mean) / (n s), with n positions.
+        """
 
     def cosine_cross_entropy(
         self, rows: Tensor, others: Tensor, columns: Tensor, scale: float, smoothing: float

@@ -145,7 +145,7 @@ def why_not_neurons(
 def lif_run(
     spikes: Spikes,
     mean_voltage: Tensor,
-    last_voltage: Tensor,
+    last_voltage: Tensor | None,
     voltage: Tensor | None,
     record: Sequence[str],
 ) -> Run:
@@ -154,10 +154,11 @@ def lif_run(
     Args:
         spikes: `[T, N, ...]`.
         mean_voltage: the voltage before the reset, averaged over the steps, `[N, ...]`.
-        last_voltage: the voltage after the last reset, `[N, ...]`.
+        last_voltage: the voltage after the last reset, `[N, ...]`, if it is kept.
         voltage: the voltage before the reset, `[T, N, ...]`, if it is to be kept.
         record: "spike", "voltage", both or none.
     """
     kept = {name: spikes.dense() if name == "spike" else voltage for name in record}
     recorded = {name: found for name, found in kept.items() if found is not None}
-    return Run(spikes, mean_voltage, State(last_voltage), recorded)
+    state = None if last_voltage is None else State(last_voltage)
+    return Run(spikes, mean_voltage, state, recorded)

@@ -15,6 +15,7 @@ from sigprop_snn.neurons.engines.engine import (
     Compared,
     CosineCrossEntropy,
     InputTrace,
+    MapFigures,
     Normaliser,
     Run,
     Scale,
@@ -242,6 +243,39 @@ class ReferenceEngine:
         found: Tensor = torch.ops.aten._adaptive_avg_pool2d_backward(grad, maps)
         return found
 
+    def rectified(self, voltage: Tensor, dtype: torch.dtype) -> Tensor:
+        """Return max(0, U) in a dtype."""
+        return voltage.detach().relu().to(dtype)
+
+    def rectified_grid_mean(self, voltage: Tensor, grid: int) -> Tensor:
+        """Return `grid_mean` of max(0, U)."""
+        return self.grid_mean(voltage.detach().relu(), grid)
+
+    def rectified_grid_gradient(
+        self, voltage: Tensor, grid: int, grad: Tensor, more: Tensor | None, dtype: torch.dtype
+    ) -> Tensor:
+        """Return the gradient of voltages; it stays as wide as they are."""
+        found = self.grid_mean_gradient(voltage.detach(), grid, grad)
+        if more is not None:
+            found[: len(more)] += more
+        turned: Tensor = torch.ops.aten.threshold_backward(found, voltage.detach(), 0)
+        return turned
+
+    def map_figures(self, maps: Tensor) -> MapFigures:
+        """Return mean and standard deviation of every map `[N, C, ...]` over its positions."""
+        maps = _wide(maps.detach())
+        axes = tuple(range(2, maps.dim()))
+        mean = maps.mean(axes, keepdim=True)
+        deviation = torch.linalg.vector_norm(maps - mean, dim=axes)
+        return MapFigures(mean.flatten(1), deviation.div_(maps[0, 0].numel() ** 0.5))
+
+    def deviation_gradient(self, maps: Tensor, found: MapFigures, grad: Tensor) -> Tensor:
+        """Return the gradient of the maps, given that of the deviations."""
+        shape = (*found.mean.shape, *[1] * (maps.dim() - 2))
+        factor = deviation_factor(maps, found, grad)
+        centred = _wide(maps.detach()) - found.mean.view(shape)
+        return (centred * factor.view(shape)).to(maps.dtype)
+
     def cosine_cross_entropy(
         self, rows: Tensor, others: Tensor, columns: Tensor, scale: float, smoothing: float
     ) -> CosineCrossEntropy:
@@ -325,6 +359,11 @@ def check_contexts(inputs: torch.Size, current: torch.Size, contexts: Tensor | N
             f"input of shape {list(inputs)} gives the first block a current of shape "
             f"{list(current)}; expected {list(contexts.shape[1:])}, the signal's"
         )
+
+
+def deviation_factor(maps: Tensor, found: MapFigures, grad: Tensor) -> Tensor:
+    """Return the factor `[N, C]` between a centred map and its gradient."""
+    return grad / found.deviation.clamp(min=FLOOR).mul_(maps[0, 0].numel())
 
 
 def check_finite(inputs: Tensor) -> None:

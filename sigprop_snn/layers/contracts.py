@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from sigprop_snn.losses.base import Compared
 from sigprop_snn.neurons.engines import Run
 from sigprop_snn.neurons.engines.late import raise_late
 
@@ -41,11 +42,13 @@ class Response(NamedTuple):
         run: spikes and voltages, without a gradient.
         representation: what the loss compares, `[N, ...]`; its gradient reaches this block's
             weights (and the signal's, in the first block) and nothing else. None under a rule
-            that compares nothing here.
+            that compares nothing here, or that gives the loss itself.
+        compared: the scores and the loss, where they come with the run.
     """
 
     run: Run
     representation: Tensor | None = None
+    compared: Compared | None = None
 
 
 class Stage(NamedTuple):

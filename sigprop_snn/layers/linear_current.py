@@ -89,7 +89,7 @@ class LinearCurrent(NamedTuple):
         self,
         inputs: Spikes | Tensor,
         grad: Tensor,
-        factor: float,
+        factor: float | Tensor,
         mean_input: Tensor | None = None,
     ) -> tuple[Tensor | None, ...]:
         """Return the gradients of the parameters, in their order.
@@ -130,7 +130,8 @@ class LinearCurrent(NamedTuple):
         """Return the sum of the current's gradient over all axes but the channels, `[F]`."""
         axes = max(1, self.layer.weight.dim() - 1)  # channels, and their positions
         if axes > 1:
-            grad = grad.flatten(grad.dim() - axes + 1).sum(-1)
+            wide = torch.promote_types(grad.dtype, torch.float32)
+            grad = grad.flatten(grad.dim() - axes + 1).sum(-1, dtype=wide)
         elif grad.dim() == 3 and grad.is_cpu and grad.dtype == torch.float32:
             # The steps of rows: a product with ones takes half the time of a sum.
             grad = (grad.new_ones(len(grad)) @ grad.flatten(1)).view(grad.shape[1:])
@@ -178,7 +179,7 @@ def _gradients(
     current: LinearCurrent,
     inputs: Spikes | Tensor,
     grad: Tensor,
-    factor: float,
+    factor: float | Tensor,
     mean_input: Tensor | None,
 ) -> tuple[Tensor | None, ...]:
     """Return the gradients of weight, bias, gain and shift.

@@ -13,8 +13,7 @@ from sigprop_snn.answers import Answers
 from sigprop_snn.errors import SigpropError
 from sigprop_snn.losses.base import LocalLoss, no_scores
 from sigprop_snn.losses.similarity import as_fractions, cosines
-
-_FLOOR = 1e-12  # smallest deviation; avoids division by zero for constant maps
+from sigprop_snn.neurons.engines import MapFigures, engine_for
 
 
 @dataclass(frozen=True)
@@ -100,35 +99,26 @@ class Similarity(LocalLoss):
                     "expected the maps [F, H, W] of an nn.Conv2d in a network that was made with "
                     "this loss, or Similarity(kernel=0)"
                 )
-            maps = head(samples).to(samples.dtype)
+            maps = head(samples)
         deviations: Tensor = _Deviation.apply(maps)
         return deviations
 
 
 class _Deviation(torch.autograd.Function):
-    """The standard deviation of every map over its positions, `[B, F]`, of maps `[B, F, ...]`.
-
-    ds/dx = (x - mean) / (n s), with n positions: the backward pass is one product.
-    """
+    """The standard deviation of every map over its positions, `[B, F]`, of maps `[B, F, ...]`."""
 
     @staticmethod
     def forward(ctx: Any, maps: Tensor) -> Tensor:
-        axes = tuple(range(2, maps.dim()))
-        centred = maps - maps.mean(axes, keepdim=True)
-        positions = maps[0, 0].numel()
-        deviation: Tensor = torch.linalg.vector_norm(centred, dim=axes).div_(positions**0.5)
-        ctx.save_for_backward(centred, deviation)
-        ctx.positions = positions
-        return deviation
+        figures = engine_for(maps.device).map_figures(maps)
+        ctx.save_for_backward(maps, *figures)
+        return figures.deviation
 
     @staticmethod
     @once_differentiable  # type: ignore[untyped-decorator]
     def backward(ctx: Any, *grads: Tensor) -> Tensor:
-        centred, deviation = ctx.saved_tensors
-        size = deviation.clamp(min=_FLOOR).mul_(ctx.positions)
-        factor = (grads[0] / size).view(*size.shape, *[1] * (centred.dim() - 2))
-        grad: Tensor = centred * factor
-        return grad
+        maps, *figures = ctx.saved_tensors
+        engine = engine_for(maps.device)
+        return engine.deviation_gradient(maps, MapFigures(*figures), grads[0])
 
 
 def _centred_cosines(rows: Tensor) -> Tensor:

@@ -25,6 +25,7 @@ from sigprop_snn.layers.scoring import hits
 from sigprop_snn.layers.section import Section
 from sigprop_snn.neurons.engines import Spikes
 from sigprop_snn.predict import BY_LAST_BLOCK
+from sigprop_snn.rules.rectified import Rectified
 from sigprop_snn.shard import current_shard
 from sigprop_snn.signals.base import Entry
 
@@ -54,7 +55,9 @@ class SignalPropagation(Rule):
         self, network: LearningNetwork, inputs: Tensor, labels: Tensor, update: Update | None
     ) -> Learned:
         """Pass samples and contexts through; every layer learns before the next one runs."""
-        return learn_by_stages(network, self.stages(network, inputs, labels), update)
+        entry = network.signal.enter(inputs, labels)
+        stages = two_streams(network, entry, self.layer_rule, learn=True, fused=True)
+        return learn_by_stages(network, stages, update)
 
     def stages(
         self,
@@ -74,7 +77,9 @@ class SignalPropagation(Rule):
         self, network: LearningNetwork, entry: Entry, section: Section[Spikes]
     ) -> Iterator[Stage]:
         """Pass both streams through a section of the network."""
-        yield from two_streams(network, entry, self.layer_rule, learn=True, section=section)
+        yield from two_streams(
+            network, entry, self.layer_rule, learn=True, fused=True, section=section
+        )
 
 
 def two_streams(
@@ -84,6 +89,7 @@ def two_streams(
     *,
     learn: bool,
     record: tuple[str, ...] = (),
+    fused: bool = False,
     section: Section[Spikes] | None = None,
 ) -> Iterator[Stage]:
     """Pass both streams through and yield every layer's stage.
@@ -94,22 +100,29 @@ def two_streams(
         layer_rule: the rule for blocks without a rule.
         learn: whether the losses have a gradient and the normalisers observe the rows.
         record: names of the values to record at every step.
+        fused: whether a block may compute its loss in one call, without a representation.
         section: the blocks to pass through; all if not given.
     """
     blocks = list(network.named_blocks())
+    # The neutral context takes part in the scores, which need the representations.
+    fused = fused and network.predict != "neutral"
     if section is None:
         section = Section.whole(blocks, network.readout, as_spikes(entry.inputs))
 
     def respond(name: str, block: Block, inputs: Spikes) -> tuple[Response, Spikes]:
         rule = block.rule if block.rule is not None else layer_rule
-        response = rule.respond(
-            block,
-            inputs,
-            contexts=entry.contexts if name == "block1" else None,
-            observed_rows=entry.observed_rows if learn and block.training else 0,
-            learn=learn,
-            record=record,
-        )
+        contexts = entry.contexts if name == "block1" else None
+        observed_rows = entry.observed_rows if learn and block.training else 0
+        usual = None
+        if fused:
+            usual = Rectified.of(block, rule, network.loss_of(block), network.loss_head(name))
+        if usual is not None and usual.takes(inputs, contexts, entry):
+            response = usual.respond(inputs, contexts, observed_rows, entry)
+        else:
+            response = rule.respond(
+                block, inputs,
+                contexts=contexts, observed_rows=observed_rows, learn=learn, record=record,
+            )  # fmt: skip
         return response, response.run.spikes.pooled(block.pool)
 
     for layer in section_pass(section.of(blocks), network.signal, section.kept, respond):
@@ -126,9 +139,11 @@ def two_streams(
 
 def compared(network: LearningNetwork, layer: Layer[Spikes], entry: Entry) -> Stage:
     """Return the stage of one block from the representations of both streams."""
+    name, response = layer.name, layer.response
+    if response.compared is not None:
+        return Stage(name, *response.compared, response, entry.targets)
     local = network.loss_of(layer.block)
     shard = current_shard() if local.needs_batch else None
-    name, response = layer.name, layer.response
     both = response.representation
     assert both is not None
     # The backward pass of a split makes one gradient tensor; slices would make two.

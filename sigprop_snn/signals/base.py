@@ -19,6 +19,7 @@ from sigprop_snn.neurons.engines.late import refuse_if
 # `as_current` normalises the projection, so its initial size is free. Adam's steps have a fixed
 # size, so small weights learn faster.
 _DRAWN = 0.1
+_NORM_FLOOR = 1e-10  # added to a variance; avoids division by zero
 
 
 class Entry(NamedTuple):
@@ -135,7 +136,12 @@ def drawn_weights(rows: int, shape: tuple[int, ...], *, learned: bool) -> nn.Par
 
 def as_current(projected: Tensor, shape: tuple[int, ...], gain: float) -> Tensor:
     """Return projections `[M, D]` as currents `[M, *shape]`: mean 0, root mean square `gain`."""
-    current = F.layer_norm(projected, projected.shape[1:], eps=1e-10)
+    if projected.is_cuda:
+        # Torch's layer norm gives a row to one multiprocessor: a few long rows leave the rest idle.
+        centred = projected - projected.mean(1, keepdim=True)
+        current = centred * (centred.square().mean(1, keepdim=True) + _NORM_FLOOR).rsqrt()
+    else:
+        current = F.layer_norm(projected, projected.shape[1:], eps=_NORM_FLOOR)
     return gain * current.view(-1, *shape)
 
 

@@ -370,6 +370,77 @@ def test_neurons_and_spikes_keep_the_order_of_maps(engine, reference, steps):
     assert torch.equal(pooled.dense(), expected.spikes.pooled(nn.MaxPool2d(2)).dense())
 
 
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("steps", [3, 8, 11])
+def test_spikes_of_a_run_are_the_same_numbers_in_any_form(engine, reference, steps, order):
+    current = in_order(2 * torch.randn(steps, 3, 5, 7, 6), order)
+    with torch.no_grad():
+        spikes = engine.neurons(LIF(0.9), current).spikes
+    x = reference.neurons(LIF(0.9), current).spike
+    assert torch.equal(spikes.dense(), x)
+    assert torch.equal(spikes.rows(1, 2).dense(), x[:, 1:2])
+    assert torch.equal(spikes.rows(2).flatten().dense(), x[:, 2:].flatten(2))
+    assert torch.equal(spikes.count(), x.sum(0))
+    weights = torch.rand(steps)
+    total = torch.einsum("t,t...->...", weights, x)
+    torch.testing.assert_close(spikes.weighted_sum(weights), total)
+    for pool in (nn.MaxPool2d(2), HalvingPool(), nn.AvgPool2d(2), nn.Identity()):
+        expected = pool(x.flatten(0, 1)).unflatten(0, (steps, 3))
+        torch.testing.assert_close(spikes.pooled(pool).dense(), expected)
+    half = spikes.pooled(HalvingPool())
+    expected = reference.join([reference.spikes(x), reference.spikes(half.dense())], "side-by-side")
+    assert torch.equal(engine.join([spikes, half], "side-by-side").dense(), expected.dense())
+    assert torch.equal(engine.join([half, half.rows(0)], "sum").dense(), 2 * half.dense())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64], ids=str)
+@pytest.mark.parametrize("order", ORDERS)
+def test_figures_of_maps_and_their_gradient(engine, order, dtype):
+    maps = in_order(3 + torch.randn(3, 70, 5, 4, dtype=dtype), order)
+    maps[0, 0] = 2.0  # its deviation has no direction
+    wide = maps.double().requires_grad_()
+    deviation = wide.std((2, 3), correction=0)
+    grad = torch.randn(deviation.shape, dtype=torch.promote_types(dtype, torch.float32))
+    deviation[:, 1:].backward(grad.double()[:, 1:])
+    found = engine.map_figures(maps)
+    wide_dtype = grad.dtype
+    torch.testing.assert_close(found.mean, wide.detach().mean((2, 3)).to(wide_dtype))
+    torch.testing.assert_close(found.deviation, deviation.detach().to(wide_dtype))
+    gradient = engine.deviation_gradient(maps, found, grad)
+    assert gradient.dtype == dtype
+    assert gradient[0, 0].abs().max() < 1e-3
+    torch.testing.assert_close(gradient[:, 1:], wide.grad.to(dtype)[:, 1:])
+
+
+@pytest.mark.parametrize("norm", ["none", "scale", "norm"])
+@pytest.mark.parametrize(("steps", "rows"), [(1, 30), (4, 30), (11, 30), (70, 3)])
+def test_maps_that_run_in_parts_equal_the_whole(monkeypatch, reference, steps, rows, norm):
+    engine = engine_of("triton")
+    from sigprop_snn.neurons.engines.triton import layer
+
+    monkeypatch.setattr(layer, "_PART", 4 * 17 * 42 * 7 * steps)  # bytes of seven rows
+    module, twin, shape = layer_of("conv", norm)
+    module.to(memory_format=torch.channels_last)
+    current = 2 * torch.randn(steps, rows, *shape)
+    with torch.no_grad():
+        before = engine.neurons(LIF(0.9), current).spikes
+    x = before.dense()
+    options = {"contexts": torch.randn(2, 17, *shape[1:]), "observed_rows": rows}
+    expected = reference.layer(
+        module, twin, LIF(0.9), reference.spikes(x), **options, record=("voltage",)
+    )
+    for given in (before, engine.spikes(x)):
+        again = layer_of("conv", norm)[1]
+        ran = engine.layer(module, again, LIF(0.9), given, **options, record=("voltage",))
+        assert_runs_agree(ran, expected, voltage=expected.recorded["voltage"])
+        for name, figure in twin.state_dict().items():
+            torch.testing.assert_close(again.state_dict()[name], figure, msg=name)
+        brief = engine.layer(module, layer_of("conv", norm)[1], LIF(0.9), given, **options,
+                             keeps_state=False)  # fmt: skip
+        assert torch.equal(brief.spike, ran.spike)
+        assert brief.state is None
+
+
 def run_again(select, **environment):
     """Run this file in a process of its own, under another environment."""
     done = subprocess.run(
@@ -402,7 +473,7 @@ once = pytest.mark.skipif("SIGPROP_AGAIN" in os.environ, reason="it runs this fi
 @once
 def test_triton_agrees_in_its_interpreter():
     pytest.importorskip("triton", reason="Triton is not installed")
-    run_again("triton", TRITON_INTERPRET="1")
+    run_again("triton or in_parts", TRITON_INTERPRET="1")
 
 
 @once

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from sigprop_snn.neurons.base import Neuron
 from sigprop_snn.neurons.engines.dense import DenseSpikes
-from sigprop_snn.neurons.engines.engine import Normaliser, Run, Scale, Spikes
+from sigprop_snn.neurons.engines.engine import MapFigures, Normaliser, Run, Scale, Spikes
 from sigprop_snn.neurons.engines.fused import FusedEngine
 from sigprop_snn.neurons.engines.plain import (
     Weighted,
@@ -20,11 +20,11 @@ from sigprop_snn.neurons.engines.plain import (
     why_not_lif,
     why_not_neurons,
 )
-from sigprop_snn.neurons.engines.reference import check_finite, halved
-from sigprop_snn.neurons.engines.triton import surrogate
+from sigprop_snn.neurons.engines.reference import check_finite, deviation_factor, halved
+from sigprop_snn.neurons.engines.triton import figures, surrogate
 from sigprop_snn.neurons.engines.triton.layer import convolved, run_maps
 from sigprop_snn.neurons.engines.triton.lif import run_lif
-from sigprop_snn.neurons.engines.triton.maps import grid_mean, grid_mean_gradient
+from sigprop_snn.neurons.engines.triton.maps import grid_mean, grid_mean_gradient, rectified
 from sigprop_snn.neurons.engines.triton.spikes import BitSpikes, DeviceSpikes, side_by_side
 from sigprop_snn.neurons.joining import Join
 from sigprop_snn.neurons.lif import LIF
@@ -154,6 +154,44 @@ class TritonEngine(FusedEngine):
         if not _takes_maps(maps, grid):
             return super().grid_mean_gradient(maps, grid, grad)
         return grid_mean_gradient(maps.detach(), grid, grad.detach())
+
+    def rectified(self, voltage: Tensor, dtype: torch.dtype) -> Tensor:
+        """Return max(0, U) in a dtype."""
+        if voltage.device.type != _device() or voltage.dtype != torch.float32:
+            return super().rectified(voltage, dtype)
+        return rectified(voltage.detach(), dtype)
+
+    def rectified_grid_mean(self, voltage: Tensor, grid: int) -> Tensor:
+        """Return `grid_mean` of max(0, U)."""
+        if not _takes_maps(voltage, grid):
+            return super().rectified_grid_mean(voltage, grid)
+        return grid_mean(voltage.detach(), grid, rectifies=True)
+
+    def rectified_grid_gradient(
+        self, voltage: Tensor, grid: int, grad: Tensor, more: Tensor | None, dtype: torch.dtype
+    ) -> Tensor:
+        """Return the gradient of voltages in a dtype."""
+        if not _takes_maps(voltage, grid):
+            return super().rectified_grid_gradient(voltage, grid, grad, more, dtype)
+        voltage = voltage.detach()
+        return grid_mean_gradient(
+            voltage, grid, grad.detach(), rectified=voltage, more=more, dtype=dtype
+        )
+
+    def map_figures(self, maps: Tensor) -> MapFigures:
+        """Return mean and standard deviation of every map `[N, C, ...]` over its positions."""
+        return figures.map_figures(maps) if self._takes(maps) else super().map_figures(maps)
+
+    def deviation_gradient(self, maps: Tensor, found: MapFigures, grad: Tensor) -> Tensor:
+        """Return the gradient of the maps, in their dtype, given that of the deviations."""
+        if not self._takes(maps):
+            return super().deviation_gradient(maps, found, grad)
+        return figures.deviation_gradient(maps, found, deviation_factor(maps, found, grad))
+
+    def _takes(self, maps: Tensor) -> bool:
+        """Return whether the kernels of figures take maps."""
+        known = maps.dtype in self.dtypes and maps.device.type == _device()
+        return known and figures.takes_maps(maps)
 
 
 def _is_convolution(synapse: nn.Module, spikes: Spikes) -> TypeGuard[nn.Conv2d]:

@@ -1,4 +1,4 @@
-"""Mean and mean square of every feature map, for normalisers on a GPU, in one pass."""
+"""Figures of feature maps on a GPU: of a channel for normalisers, of one map for similarity."""
 
 from __future__ import annotations
 
@@ -7,11 +7,14 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from sigprop_snn.neurons.engines.engine import MapFigures
 from sigprop_snn.neurons.engines.observed import WINDOW, Observed
 from sigprop_snn.neurons.engines.order import Order
 
 _POSITIONS = 64  # of one turn of a program
 _MAPS = 64  # of one program
+_BLOCK = 1024  # numbers of one program
+_WIDE = 1 << 31  # numbers from which places need 64 bits
 
 
 def channel_figures(
@@ -59,14 +62,14 @@ def channel_figures(
 
 @triton.jit  # type: ignore[untyped-decorator]
 def _sums(
-    current, rows, windows, bias, sums, places, steps, step_stride, row_stride, positions, maps,
+    current, rows, windows, bias, sums, places, steps, step_stride, row_stride, positions, channels,
     ALL: tl.constexpr, BIASED: tl.constexpr, WINDOW: tl.constexpr,
     POSITIONS: tl.constexpr, MAPS: tl.constexpr,
 ):  # fmt: skip
     """Sum some maps of one image, and their squares; those of a step behind the last are 0."""
     image = tl.program_id(0)
     channel = tl.program_id(1) * MAPS + tl.arange(0, MAPS)
-    known = channel < maps
+    known = channel < channels
     if ALL:
         step = tl.cast(0, tl.int64)
         row = tl.cast(image, tl.int64)
@@ -84,10 +87,86 @@ def _sums(
     for first in range(0, positions, POSITIONS):
         position = first + tl.arange(0, POSITIONS)
         mask = (position < positions)[:, None] & known[None, :] & exists
-        at = start + position[:, None] * maps + channel[None, :]
+        at = start + position[:, None] * channels + channel[None, :]
         value = tl.load(current + at, mask=mask, other=0.0).to(tl.float32)
         value = tl.where(mask, value + offset[None, :], 0.0)
         total += tl.sum(value, 0)
         squares += tl.sum(value * value, 0)
-    tl.store(sums + image * 2 * maps + channel, total, mask=known)
-    tl.store(sums + (image * 2 + 1) * maps + channel, squares, mask=known)
+    tl.store(sums + image * 2 * channels + channel, total, mask=known)
+    tl.store(sums + (image * 2 + 1) * channels + channel, squares, mask=known)
+
+
+def takes_maps(maps: Tensor) -> bool:
+    """Return whether the kernels take maps `[N, C, H, W]`: channels-last, at least one image."""
+    return (
+        maps.dim() == 4
+        and maps.numel() > 0
+        and not maps.is_contiguous()
+        and maps.is_contiguous(memory_format=torch.channels_last)
+    )
+
+
+def map_figures(maps: Tensor) -> MapFigures:
+    """Return mean and standard deviation of every map `[N, C, H, W]`, channels-last."""
+    images, channels, height, width = maps.shape
+    mean, deviation = torch.empty(2, images, channels, device=maps.device).unbind()
+    _map_figures[(images, triton.cdiv(channels, _MAPS))](
+        maps.detach(), mean, deviation, height * width, channels, POSITIONS=_POSITIONS, MAPS=_MAPS
+    )
+    return MapFigures(mean, deviation)
+
+
+def deviation_gradient(maps: Tensor, figures: MapFigures, factor: Tensor) -> Tensor:
+    """Return (x - mean) times a factor for every map, `[N, C]`, in the maps' dtype and order."""
+    found = torch.empty_like(maps)
+    _, channels, height, width = maps.shape
+    size = maps.numel()
+    _centred[(triton.cdiv(size, _BLOCK),)](
+        maps.detach(), figures.mean, factor.float().contiguous(), found, size,
+        height * width, channels, WIDE=size >= _WIDE, BLOCK=_BLOCK,
+    )  # fmt: skip
+    return found
+
+
+@triton.jit  # type: ignore[untyped-decorator]
+def _map_figures(
+    maps, mean, deviation, positions, channels, POSITIONS: tl.constexpr, MAPS: tl.constexpr
+):  # fmt: skip
+    """Find the figures of some maps of one image; the second turn reads from the cache."""
+    image = tl.program_id(0).to(tl.int64)
+    channel = tl.program_id(1) * MAPS + tl.arange(0, MAPS)
+    known = channel < channels
+    start = image * positions * channels
+    total = tl.zeros([MAPS], tl.float32)
+    for first in range(0, positions, POSITIONS):
+        position = first + tl.arange(0, POSITIONS)
+        mask = (position < positions)[:, None] & known[None, :]
+        at = start + position[:, None] * channels + channel[None, :]
+        total += tl.sum(tl.load(maps + at, mask=mask, other=0.0).to(tl.float32), 0)
+    middle = total / positions
+    squares = tl.zeros([MAPS], tl.float32)
+    for first in range(0, positions, POSITIONS):
+        position = first + tl.arange(0, POSITIONS)
+        mask = (position < positions)[:, None] & known[None, :]
+        at = start + position[:, None] * channels + channel[None, :]
+        value = tl.load(maps + at, mask=mask, other=0.0).to(tl.float32) - middle[None, :]
+        value = tl.where(mask, value, 0.0)
+        squares += tl.sum(value * value, 0)
+    tl.store(mean + image * channels + channel, middle, mask=known)
+    tl.store(deviation + image * channels + channel, tl.sqrt(squares / positions), mask=known)
+
+
+@triton.jit  # type: ignore[untyped-decorator]
+def _centred(
+    maps, mean, factors, found, size, positions: tl.constexpr, channels: tl.constexpr,
+    WIDE: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    """Multiply one block of centred numbers by the factors of their maps."""
+    program = tl.program_id(0).to(tl.int64) if WIDE else tl.program_id(0)
+    place = program * BLOCK + tl.arange(0, BLOCK)
+    mask = place < size
+    which = place // channels // positions * channels + place % channels
+    value = tl.load(maps + place, mask=mask, other=0.0).to(tl.float32)
+    value -= tl.load(mean + which, mask=mask, other=0.0)
+    value *= tl.load(factors + which, mask=mask, other=0.0)
+    tl.store(found + place, value.to(found.dtype.element_ty), mask=mask)

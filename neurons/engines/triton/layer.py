@@ -86,9 +86,9 @@ def convolved(synapse: nn.Conv2d, spikes: Spikes, bias: Tensor | None) -> Tensor
 
 
 def _rows_of_part(synapse: nn.Conv2d, spikes: Spikes) -> int:
-    """Return how many rows run together; all rows of constant input, which has one step."""
+    """Return how many rows run together; all where there is one step, as in constant input."""
     steps, rows, _, height, width = spikes.shape
-    if spikes.constant:
+    if steps == 1 or spikes.constant:
         return rows
     down, across = synapse.stride
     positions = -(-height // down) * -(-width // across)

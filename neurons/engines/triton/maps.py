@@ -28,13 +28,19 @@ def halved(values: Tensor) -> Tensor:
         _halve[(triton.cdiv(size, _BLOCK),)](
             order.apply(values), order.apply(found), size,
             height, width, height // 2, width // 2, between,
-            AS_BITS=values.dtype == torch.uint8, WIDE=values.numel() >= _WIDE, BLOCK=_BLOCK,
+            WIDE=values.numel() >= _WIDE, BLOCK=_BLOCK,
         )  # fmt: skip
     return found
 
 
-def grid_mean(maps: Tensor, grid: int) -> Tensor:
-    """Return maps `[N, C, H, W]`, float32, averaged to `grid` x `grid` positions."""
+def grid_mean(maps: Tensor, grid: int, *, rectifies: bool = False) -> Tensor:
+    """Return maps `[N, C, H, W]`, float32, averaged to `grid` x `grid` positions.
+
+    Args:
+        maps: the maps.
+        grid: positions a side.
+        rectifies: whether negative numbers count as 0.
+    """
     order = Order.of(maps[None])
     rows, channels, height, width = maps.shape
     found = order.empty((rows, channels, grid, grid), maps.dtype, maps.device)
@@ -43,31 +49,81 @@ def grid_mean(maps: Tensor, grid: int) -> Tensor:
         between = channels if order.channels_last else 1
         _grid_mean[(triton.cdiv(size, _BLOCK),)](
             order.apply(maps), order.apply(found), size, height, width, grid, between,
-            -(-height // grid) + 1, -(-width // grid) + 1, WIDE=maps.numel() >= _WIDE, BLOCK=_BLOCK,
+            -(-height // grid) + 1, -(-width // grid) + 1, RECTIFIES=rectifies, WIDE=maps.numel() >= _WIDE, BLOCK=_BLOCK,
         )  # fmt: skip
     return found
 
 
-def grid_mean_gradient(maps: Tensor, grid: int, grad: Tensor) -> Tensor:
-    """Return the gradient of the maps, in their order; `grad` is that of the means."""
+def grid_mean_gradient(
+    maps: Tensor,
+    grid: int,
+    grad: Tensor,
+    *,
+    rectified: Tensor | None = None,
+    more: Tensor | None = None,
+    dtype: torch.dtype = torch.float32,
+) -> Tensor:
+    """Return the gradient of the maps, in their order.
+
+    Args:
+        maps: the maps `[N, C, H, W]`.
+        grid: positions a side.
+        grad: the gradient of the means.
+        rectified: numbers of the maps' shape; where they are not above 0, the gradient is 0.
+        more: what is added to the gradient of the first maps.
+        dtype: of the result.
+    """
     order = Order.of(maps[None])
     _, channels, height, width = maps.shape
-    found = order.empty(maps.shape, maps.dtype, maps.device)
+    found = order.empty(maps.shape, dtype, maps.device)
     size = found.numel()
     if size:
         between = channels if order.channels_last else 1
+        turned = order.apply(grad)
         _grid_mean_gradient[(triton.cdiv(size, _BLOCK),)](
-            order.apply(grad), order.apply(found), size, height, width, grid, between,
-            WIDE=size >= _WIDE, BLOCK=_BLOCK,
-        )  # fmt: skip
+            turned,
+            turned if rectified is None else order.apply(rectified),
+            turned if more is None else order.apply(more),
+            order.apply(found),
+            size,
+            0 if more is None else more.numel(),
+            height,
+            width,
+            grid,
+            between,
+            RECTIFIES=rectified is not None,
+            ADDS=more is not None,
+            WIDE=size >= _WIDE,
+            BLOCK=_BLOCK,
+        )
     return found
+
+
+def rectified(voltage: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return max(0, U) of voltages `[N, ...]` in a dtype, in their order."""
+    order = Order.of(voltage[None])
+    found = order.empty(voltage.shape, dtype, voltage.device)
+    size = found.numel()
+    if size:
+        _rectify[(triton.cdiv(size, _BLOCK),)](
+            order.apply(voltage), order.apply(found), size, BLOCK=_BLOCK
+        )
+    return found
+
+
+@triton.jit  # type: ignore[untyped-decorator]
+def _rectify(voltages, found, size, BLOCK: tl.constexpr):
+    """Rectify one block of numbers."""
+    place = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    value = tl.load(voltages + place, mask=place < size, other=0.0)
+    tl.store(found + place, tl.maximum(value, 0.0).to(found.dtype.element_ty), mask=place < size)
 
 
 @triton.jit  # type: ignore[untyped-decorator]
 def _halve(
     values, found, size,
     height: tl.constexpr, width: tl.constexpr, half_height: tl.constexpr, half_width: tl.constexpr,
-    between: tl.constexpr, AS_BITS: tl.constexpr, WIDE: tl.constexpr, BLOCK: tl.constexpr,
+    between: tl.constexpr, WIDE: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     """Take the maximum of 2x2 squares; `between` numbers lie between two columns."""
     program = tl.program_id(0).to(tl.int64) if WIDE else tl.program_id(0)
@@ -82,15 +138,17 @@ def _halve(
     b = tl.load(values + first + between, mask=mask, other=0)
     c = tl.load(values + first + width * between, mask=mask, other=0)
     d = tl.load(values + first + width * between + between, mask=mask, other=0)
-    most = (a | b) | (c | d) if AS_BITS else tl.maximum(tl.maximum(a, b), tl.maximum(c, d))
-    tl.store(found + place, most, mask=mask)
+    if values.dtype.element_ty == tl.uint8:
+        tl.store(found + place, (a | b) | (c | d), mask=mask)
+    else:
+        tl.store(found + place, tl.maximum(tl.maximum(a, b), tl.maximum(c, d)), mask=mask)
 
 
 @triton.jit  # type: ignore[untyped-decorator]
 def _grid_mean(
     maps, found, size,
     height: tl.constexpr, width: tl.constexpr, grid: tl.constexpr, between: tl.constexpr,
-    most_rows: tl.constexpr, most_columns: tl.constexpr,
+    most_rows: tl.constexpr, most_columns: tl.constexpr, RECTIFIES: tl.constexpr,
     WIDE: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     """Average the windows of one block of positions of the grid."""
@@ -108,16 +166,17 @@ def _grid_mean(
         for across in range(most_columns):
             inside = mask & (top + down < bottom) & (left + across < right)
             at = ((plane * height + top + down) * width + left + across) * between + within
-            total += tl.load(maps + at, mask=inside, other=0.0)
+            value = tl.load(maps + at, mask=inside, other=0.0)
+            total += tl.maximum(value, 0.0) if RECTIFIES else value
     area = ((bottom - top) * (right - left)).to(tl.float32)
     tl.store(found + place, total / area, mask=mask)
 
 
 @triton.jit  # type: ignore[untyped-decorator]
 def _grid_mean_gradient(
-    grad, found, size,
+    grad, rectified, more, found, size, added,
     height: tl.constexpr, width: tl.constexpr, grid: tl.constexpr, between: tl.constexpr,
-    WIDE: tl.constexpr, BLOCK: tl.constexpr,
+    RECTIFIES: tl.constexpr, ADDS: tl.constexpr, WIDE: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     """Gather the gradient of one block of numbers from the windows that they are in.
 
@@ -142,4 +201,8 @@ def _grid_mean_gradient(
             at = ((plane * grid + row) * grid + column) * between + within
             value = tl.load(grad + at, mask=inside, other=0.0)
             total += value / tl.where(inside, rows * columns, 1).to(tl.float32)
-    tl.store(found + place, total, mask=mask)
+    if ADDS:
+        total += tl.load(more + place, mask=place < added, other=0.0).to(tl.float32)
+    if RECTIFIES:
+        total = tl.where(tl.load(rectified + place, mask=mask, other=0.0) > 0.0, total, 0.0)
+    tl.store(found + place, total.to(found.dtype.element_ty), mask=mask)
