@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -21,7 +20,6 @@ from sigprop_snn.neurons.pooling import HalvingPool
 from sigprop_snn.neurons.stepwise import stepwise
 
 READOUT = "readout"
-_Activity = TypeVar("_Activity", Tensor, Spikes)
 
 
 class Readout(nn.Module):
@@ -91,7 +89,7 @@ class Readout(nn.Module):
         """Return the mean presynaptic trace of one block's spikes `[T, N, ...]`, `[N, K]`."""
         return self.trace_of(self.pooled(spikes))
 
-    def pooled(self, spikes: _Activity) -> _Activity:
+    def pooled(self, spikes: Tensor | Spikes) -> Tensor | Spikes:
         """Return one block's spikes `[T, N, ...]` as the readout reads them: in small maps."""
         for pool in self.pools(tuple(spikes.shape[2:])):
             spikes = stepwise(pool, spikes) if isinstance(spikes, Tensor) else spikes.pooled(pool)
