@@ -46,7 +46,7 @@ _All = Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="")
 
 _Size = Annotated[str | None, tyro.conf.arg(metavar="WIDTHxHEIGHT", help_behavior_hint="")]
 
-NOT_OF_THE_RESULT = ("out", "data_root", "device", "tensorboard", "save_every")
+NOT_OF_THE_RESULT = ("out", "data_root", "device", "graph", "tensorboard", "save_every")
 """Settings that do not change the result of a run."""
 
 
@@ -101,6 +101,8 @@ class TrainConfig:
         out: the run folder (default: a new folder in `runs`).
         device: the device to compute on, any of torch: cpu, cuda, cuda:1, mps, xpu; "auto" is
             cuda if there is one, else cpu.
+        graph: on a GPU of CUDA, learn from full batches by replays of one CUDA graph, where the
+            rule, the neurons and the optimizer allow it.
         tensorboard: write records for TensorBoard into the run folder.
         save_every: seconds between checkpoints within an epoch; each epoch also ends with one.
     """
@@ -154,6 +156,7 @@ class TrainConfig:
     own_data: Annotated[bool, tyro.conf.Suppress] = False
     out: Annotated[Path | None, tyro.conf.arg(metavar="RUN", help_behavior_hint="")] = None
     device: Annotated[str, tyro.conf.arg(metavar="DEVICE")] = "auto"
+    graph: bool = True
     tensorboard: bool = False
     save_every: Annotated[float, tyro.conf.arg(metavar="SECONDS")] = 300.0
 

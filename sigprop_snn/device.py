@@ -54,8 +54,34 @@ def chosen_device(name: str) -> torch.device:
 def to_device(inputs: Tensor, device: torch.device) -> Tensor:
     """Move `[T, B, ...]` to a device. Of an input that is constant in time, one step is moved."""
     if inputs.stride(0) == 0:
-        return inputs[0].to(device).expand_as(inputs)
-    return inputs.to(device)
+        return sent(inputs[0], device).expand_as(inputs)
+    return sent(inputs, device)
+
+
+def sent(tensor: Tensor, device: torch.device) -> Tensor:
+    """Return a tensor on a device. A copy from the CPU to a GPU of CUDA waits for no other work."""
+    if device.type == "cuda" and tensor.device.type == "cpu":
+        # From memory that the system may move, torch waits for the GPU.
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)
+
+
+@contextmanager
+def fast_convolutions(device: torch.device) -> Iterator[None]:
+    """Let cuDNN time its convolutions of each new shape in the `with` block and use the fastest.
+
+    Other devices, and a program that asks for deterministic results, keep their settings.
+    """
+    library = torch.backends.cudnn
+    fixed = library.deterministic or torch.are_deterministic_algorithms_enabled()
+    if device.type != "cuda" or library.benchmark or fixed:
+        yield
+        return
+    library.benchmark = True
+    try:
+        yield
+    finally:
+        library.benchmark = False
 
 
 def peak_memory_mb(device: torch.device) -> float:

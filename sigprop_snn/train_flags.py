@@ -24,7 +24,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "epochs", "batch_size", "learning_rate", "optimizer", "schedule", "weight_decay",
         "layer_rates", "update", "patience", "precision",
     ),
-    "run": ("seed", "init_from", "out", "device", "tensorboard", "save_every"),
+    "run": ("seed", "init_from", "out", "device", "graph", "tensorboard", "save_every"),
 }  # fmt: skip
 """Every setting of `TrainConfig`, by the group of its flag."""
 

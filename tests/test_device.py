@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from sigprop_snn import device
-from sigprop_snn.device import chosen_device
+from sigprop_snn.device import chosen_device, fast_convolutions
 from sigprop_snn.errors import SigpropError
 from sigprop_snn.training import peak_memory_mb
 
@@ -55,3 +55,15 @@ print(int(kept), faults)
     if not kept:
         pytest.skip("this C library has no such setting")
     assert faults < 2**14 // 4  # five blocks have 5 * 2**14 pages of 4 KiB
+
+
+def test_convolutions_are_timed_on_a_gpu_only_and_not_where_results_are_fixed(monkeypatch):
+    cudnn = torch.backends.cudnn
+    with fast_convolutions(torch.device("cuda")):
+        assert cudnn.benchmark
+    assert not cudnn.benchmark
+    with fast_convolutions(torch.device("cpu")):
+        assert not cudnn.benchmark
+    monkeypatch.setattr(cudnn, "deterministic", True)
+    with fast_convolutions(torch.device("cuda")):
+        assert not cudnn.benchmark

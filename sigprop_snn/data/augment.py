@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from sigprop_snn.arguments import number, truth, whole
+from sigprop_snn.device import sent
 
 SHIFT = 2
 SHIFT_WITH_MIRROR = 4
@@ -72,13 +73,13 @@ def shift_pictures(
     """
     count, channels, height, width = pictures.shape
     device = pictures.device
-    top, left = torch.randint(2 * shift + 1, (2, count, 1), generator=random).to(device)
+    top, left = sent(torch.randint(2 * shift + 1, (2, count, 1), generator=random), device)
     if height == 1:
         top = torch.full_like(top, shift)
     rows = top + torch.arange(height, device=device)
     columns = left + torch.arange(width, device=device)
     if mirror:
-        mirrored = torch.randint(2, (count, 1), generator=random).bool().to(device)
+        mirrored = sent(torch.randint(2, (count, 1), generator=random), device).bool()
         columns = torch.where(mirrored, columns.flip(1), columns)
     padded = pad(pictures, (shift, shift, shift, shift))
     sample = torch.arange(count, device=device).view(-1, 1, 1, 1)

@@ -109,37 +109,42 @@ class Batches(ABC):
 
 
 class SplitBatches(Batches):
-    """Batches of a split: samples in memory, or read when they are needed."""
+    """Batches of a split: samples in memory, or read when they are needed.
+
+    Args:
+        split: the samples.
+        options: how they become batches.
+    """
 
     def __init__(self, split: Split, options: BatchOptions) -> None:
-        self._split = split
-        self._options = options
+        self.split = split
+        self.options = options
         self._fingerprint: str | None = None
         self.epoch = 0
 
     @property
     def labels(self) -> Tensor:
         """Labels in stored order, int64 `[N]`."""
-        return self._split.y
+        return self.split.y
 
     def fingerprint(self) -> str:
         """Return a hash of the samples and labels; it is made once."""
         if self._fingerprint is None:
-            self._fingerprint = self._split.fingerprint()
+            self._fingerprint = self.split.fingerprint()
         return self._fingerprint
 
     def __len__(self) -> int:
-        return -(-self.samples // self._options.batch_size)
+        return -(-self.samples // self.options.batch_size)
 
     def each_labels(self) -> Iterator[Tensor]:
         """Iterate once over the labels of the batches, without reading samples."""
-        _, order = self._order()
+        _, order = self.order()
         for index in order:
-            yield self._split.y[index]
+            yield self.split.y[index]
 
-    def _order(self) -> tuple[int, tuple[Tensor, ...]]:
+    def order(self) -> tuple[int, tuple[Tensor, ...]]:
         """Return the epoch of a pass, and the samples of each of its batches."""
-        options = self._options
+        options = self.options
         epoch = self.epoch if options.shuffle else 0
         self.epoch += 1
         if options.shuffle:
@@ -149,21 +154,23 @@ class SplitBatches(Batches):
         return epoch, torch.split(order, options.batch_size)
 
     def _pass(self) -> Iterator[tuple[Tensor, Tensor, Callable[[], Tensor]]]:
-        epoch, order = self._order()
+        epoch, order = self.order()
         for number, index in enumerate(order):
-            stored = self._split.read(index)
-            x, y = self._input(stored, epoch, number), self._split.y[index]
-            yield x, y, partial(self._lengths, index, stored)
+            stored = self.split.read(index)
+            x, y = self.made(stored, epoch, number), self.split.y[index]
+            yield x, y, partial(self.lengths, index, stored)
 
-    def _lengths(self, index: Tensor, stored: Tensor) -> Tensor:
-        if self._split.lengths is not None:
-            return self._split.lengths[index]
-        if self._options.encode is None:
+    def lengths(self, index: Tensor, stored: Tensor) -> Tensor:
+        """Return the lengths of the samples at indices; see `with_lengths`."""
+        if self.split.lengths is not None:
+            return self.split.lengths[index]
+        if self.options.encode is None:
             return steps_to_last_event(stored)
-        return torch.full((len(index),), self._options.steps)
+        return torch.full((len(index),), self.options.steps)
 
-    def _input(self, stored: Tensor, epoch: int, number: int) -> Tensor:
-        options = self._options
+    def made(self, stored: Tensor, epoch: int, number: int) -> Tensor:
+        """Return the input `[T, B, ...]` that stored samples become in a batch of an epoch."""
+        options = self.options
         if options.augment is not None:
             random = generator(options.seed, epoch, _AUGMENT, number)
             stored = _augmented(stored, random, options.augment, timed=options.encode is None)
@@ -203,7 +210,7 @@ def mask(lengths: Tensor, steps: int) -> Tensor:
 def steps_to_last_event(frames: Tensor) -> Tensor:
     """Return the number of steps up to the last event of samples `[B, T, ...]`, int64 `[B]`."""
     occupied = (frames != 0).flatten(2).any(2)
-    numbers = torch.arange(1, frames.shape[1] + 1)
+    numbers = torch.arange(1, frames.shape[1] + 1, device=frames.device)
     return (occupied * numbers).amax(1)
 
 

@@ -144,11 +144,11 @@ class HealthCheck:
         if stage.response is None and self._no_spikes:
             # These scores come from the readout's bias alone.
             silent = silent | torch.stack(list(self._no_spikes.values())).all(0)
-        tally.silent += int(silent.sum())
+        tally.count("silent", silent.sum())
         if stage.response is not None and not labels.is_floating_point():
-            right = int(correct(stage.scores, labels.to(stage.scores.device)).sum())
-            tally.correct = (tally.correct or 0) + right
-        tally.not_finite += int((~stage.scores.isfinite()).sum())
+            right = correct(stage.scores, labels.to(stage.scores.device)).sum()
+            tally.count("correct", right)
+        tally.count("not finite", (~stage.scores.isfinite()).sum())
 
     def report(self) -> list[Finding]:
         """Return the findings since the last report, and say those that are new."""
@@ -249,22 +249,42 @@ class _Tally:
     """Counts of one layer since the last report."""
 
     samples: int = 0
-    silent: int = 0
-    not_finite: int = 0
     steps: int = 0
-    voltages: int = 0
-    squares: float = 0.0
-    correct: int | None = None
-    counts: Tensor | None = field(default=None)
+    counts: Tensor | None = None
+    # On the device until they are read, so that no batch waits for a GPU.
+    _sums: dict[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def silent(self) -> int:
+        return int(self._sums.get("silent", 0))
+
+    @property
+    def not_finite(self) -> int:
+        return int(self._sums.get("not finite", 0))
+
+    @property
+    def voltages(self) -> int:
+        return int(self._sums.get("voltages", 0))
+
+    @property
+    def squares(self) -> float:
+        return float(self._sums.get("squares", 0))
+
+    @property
+    def correct(self) -> int | None:
+        return int(self._sums["correct"]) if "correct" in self._sums else None
+
+    def count(self, what: str, added: Tensor) -> None:
+        self._sums[what] = self._sums[what] + added if what in self._sums else added
 
     def add_run(self, counts: Tensor, above: Tensor, steps: int) -> None:
         added = counts.double().sum(0)
         self.counts = added if self.counts is None else self.counts + added
         self.steps += len(counts) * steps
-        finite = above[above.isfinite()].double()
-        self.not_finite += above.numel() - finite.numel()
-        self.voltages += finite.numel()
-        self.squares += float(finite.square().sum())
+        finite = above.isfinite()
+        self.count("voltages", finite.sum())
+        self.count("not finite", (~finite).sum())
+        self.count("squares", torch.where(finite, above, 0.0).double().square().sum())
 
 
 def _layer_findings(name: str, tally: _Tally, limits: Limits) -> list[Finding]:

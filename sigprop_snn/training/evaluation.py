@@ -76,9 +76,11 @@ def evaluate(
             f"the targets of {type(network.signal).__name__} are {network.signal.answers}; "
             "expected classes. For others use regression_error or multi_label_accuracy"
         )
-    right: dict[str, int] = {}
+    # Counts stay on the device until the end, so that no batch waits for a GPU.
+    right: dict[str, Tensor] = {}
     spikes: dict[str, _SpikeCounts] = {}
-    samples = predicted = 0
+    samples = 0
+    predicted: Tensor | int = 0
     with evaluation_mode(network):
         for inputs, labels in network.checked(batches):
             samples += len(labels)
@@ -88,23 +90,23 @@ def evaluate(
                     watch(stage, labels)
                 if stage.scores is not None:
                     by_layer[stage.name] = stage.scores
-                    hits = int(correct(stage.scores, labels).sum())
-                    right[stage.name] = right.get(stage.name, 0) + hits
+                    hits = correct(stage.scores, labels).sum()
+                    right[stage.name] = right[stage.name] + hits if stage.name in right else hits
                 if stage.response is not None:
                     counts = spikes.setdefault(stage.name, _SpikeCounts())
                     counts.add(stage, len(labels), len(inputs))
-            predicted += int(correct(network.predicted(by_layer), labels).sum())
+            predicted = predicted + correct(network.predicted(by_layer), labels).sum()
     samples = _positive(samples)
     layers = [
         LayerFigures(
             name,
-            right[name] / samples if name in right else None,
+            int(right[name]) / samples if name in right else None,
             counts.spike_rate,
             counts.dead_fraction,
         )
         for name, counts in spikes.items()
     ]
-    return Evaluation(predicted / samples, layers)
+    return Evaluation(int(predicted) / samples, layers)
 
 
 def judge(

@@ -20,13 +20,20 @@ from sigprop_snn.arguments import instance, refused
 from sigprop_snn.config import TrainConfig
 from sigprop_snn.data import Batches
 from sigprop_snn.data.source import derive_seed
-from sigprop_snn.device import named_memory_errors, peak_memory_mb, to_device
+from sigprop_snn.device import (
+    fast_convolutions,
+    named_memory_errors,
+    peak_memory_mb,
+    sent,
+    to_device,
+)
 from sigprop_snn.errors import RunStoppedError
 from sigprop_snn.monitors import HealthCheck
 from sigprop_snn.network import Learned, Stage
 from sigprop_snn.training import randomness
 from sigprop_snn.training.evaluation import Evaluation, judge
 from sigprop_snn.training.folder import CHECKPOINT, CONFIG, SUMMARY, RunFolder, free_name
+from sigprop_snn.training.graph_choice import graph_note
 from sigprop_snn.training.metrics import epoch_line, run_summary
 from sigprop_snn.training.own_data import config_for, data_of, given_data, lacks_test_data
 from sigprop_snn.training.progress import Progress, waiting
@@ -140,6 +147,9 @@ def train(
             say(run.description())
             if lacks_test_data(data):
                 say("no test data were given: the run is tested on its training samples")
+            note = graph_note(run) if team is Alone else None
+            if note is not None:
+                say(note)
             if origin is not None:
                 say(origin)
             try:
@@ -201,10 +211,10 @@ def resume(
             require_tensorboard()
         with waiting(say, f"reading {config.dataset} and building the network"):
             run = TrainingRun.new(config, given_data(config, data))
-        notes = []
+        notes = [graph_note(run)] if team is Alone and not run.is_over() else []
         if checkpoint is not None:
             run.restore(checkpoint, str(folder.path / CHECKPOINT))
-            notes = [rounding_note(checkpoint), schedule_note(config, checkpoint)]
+            notes += [rounding_note(checkpoint), schedule_note(config, checkpoint)]
         say(run.description())
         say(run.position() if run.is_over() else f"continues {run.position()}")
         for note in notes:
@@ -234,7 +244,7 @@ def _finish(
     with randomness.seeded(derive_seed(run.config.seed, LEARNING)):
         if run.random_states is not None:
             randomness.restore(run.random_states)
-        with team(run) as together:
+        with team(run) as together, fast_convolutions(run.device):
             if not was_over:
                 _learn(run, folder, listeners, together, catch_signals=catch_signals)
     epoch = run.choose_epoch()
@@ -339,7 +349,7 @@ class Learning:
     def _learn_batches(self, number: int) -> None:
         """Learn from the rest of an epoch's batches, and save from time to time."""
         run = self.run
-        batches = batches_of(run, number)
+        batches = batches_of(run, number, self._fed(run.data.train))
         if isinstance(self.team, Alone):  # others would wait for a batch that does not come
             batches = self.stop.watch(batches)
         batches = self.progress.learning(batches)
@@ -347,7 +357,7 @@ class Learning:
         for inputs, labels in batches:
             run.network.train()
             inputs, labels = self.team.part(inputs, labels)
-            inputs, labels = to_device(inputs, run.device), labels.to(run.device)
+            inputs, labels = to_device(inputs, run.device), sent(labels, run.device)
             compiling = self.progress.first("compiling kernels, which are kept for later runs")
             with compiling, autocast(run):
                 learned = self.team.learn(inputs, labels)
@@ -364,6 +374,13 @@ class Learning:
             if told == SAVE:
                 self.folder.save_checkpoint(run.checkpoint(self.team.collect()))
             mark = time.perf_counter()
+        mark = time.perf_counter()
+        run.metrics.settle()  # waits for a GPU
+        run.metrics.seconds += time.perf_counter() - mark
+
+    def _fed(self, batches: Batches) -> Batches:
+        """Return batches for the run's device; those of several processes stay on the CPU."""
+        return self.run.fed(batches) if isinstance(self.team, Alone) else batches
 
     def _next(self) -> int:
         """Return how the run goes on after a batch."""
@@ -383,15 +400,24 @@ class Learning:
         what: str,
         watch: Callable[[Stage, Tensor], object] | None = None,
     ) -> Evaluation:
-        watched = self.progress.testing(self.stop.watch(batches), what)
+        watched = self.progress.testing(self.stop.watch(self._fed(batches)), what)
         with autocast(self.run), self.progress.first(f"{what} on {batches.samples:,} samples"):
             return judge(self.run.network, watched, self.run.config.seed, watch)
 
 
-def batches_of(run: TrainingRun, number: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Return the batches of an epoch that the network has not learned from."""
-    run.data.train.set_epoch(number - 1)
-    batches = iter(run.data.train)
+def batches_of(
+    run: TrainingRun, number: int, train: Batches | None = None
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Return the batches of an epoch that the network has not learned from.
+
+    Args:
+        run: the run.
+        number: the epoch, from 1.
+        train: the batches of its training samples in another form; see `TrainingRun.fed`.
+    """
+    train = run.data.train if train is None else train
+    train.set_epoch(number - 1)
+    batches = iter(train)
     with randomness.kept():
         next(islice(batches, run.batch, run.batch), None)  # skips those that were learned from
     return batches
@@ -417,6 +443,6 @@ def _numbers_of(run: TrainingRun, number: int, learned: Learned, samples: int) -
 
 def autocast(run: TrainingRun) -> AbstractContextManager[object]:
     """Return the context of a run's precision."""
-    if run.config.precision == "float32":
+    if run.autocast_dtype is None:
         return nullcontext()
-    return torch.autocast(run.device.type, torch.bfloat16)
+    return torch.autocast(run.device.type, run.autocast_dtype)

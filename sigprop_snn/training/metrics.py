@@ -8,11 +8,13 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from sigprop_snn.config import TrainConfig
 from sigprop_snn.errors import SigpropError
 from sigprop_snn.network import Learned
+from sigprop_snn.neurons.engines.late import raise_late
 from sigprop_snn.training.evaluation import Evaluation
 
 _TOGETHER = 32  # batches whose figures are read from a GPU at once
@@ -35,19 +37,19 @@ class EpochMetrics:
     seconds: float = 0.0
 
     def __post_init__(self) -> None:
-        self._waiting: list[tuple[Learned, int]] = []
+        self._waiting: list[tuple[Tensor, list[str], int]] = []
 
     def add(self, learned: Learned, labels: Tensor) -> None:
         """Add a batch.
 
         On a GPU, the figures of several batches are read together, so that learning does not wait
-        for each.
+        for each. They are copied there first: the next batch may overwrite the report.
 
         Raises:
             SigpropError: if a layer's loss is NaN, in this batch or in one that was not read yet.
         """
         self.samples += len(labels)
-        self._waiting.append((learned, len(labels)))
+        self._waiting.append((*_figures_of(learned), len(labels)))
         if labels.device.type == "cpu" or len(self._waiting) >= _TOGETHER:
             self.settle()
 
@@ -57,18 +59,20 @@ class EpochMetrics:
         Raises:
             SigpropError: as in `add`.
         """
-        for learned, samples in self._waiting:
-            self.right += learned.correct
-            for layer in learned.layers:
-                loss = layer.loss
-                if loss is None:
-                    continue
+        if not self._waiting:
+            return
+        read = torch.cat([figures for figures, _, _ in self._waiting]).tolist()  # one copy
+        raise_late()
+        for _, layers, samples in self._waiting:
+            correct, *losses = read[: 1 + len(layers)]
+            del read[: 1 + len(layers)]
+            self.right += int(correct)
+            for name, loss in zip(layers, losses, strict=True):
                 if math.isnan(loss):
                     raise SigpropError(
-                        f"the loss of {layer.name} became NaN; a smaller learning_rate usually "
-                        "helps"
+                        f"the loss of {name} became NaN; a smaller learning_rate usually helps"
                     )
-                self.loss[layer.name] = self.loss.get(layer.name, 0.0) + loss * samples
+                self.loss[name] = self.loss.get(name, 0.0) + loss * samples
         self._waiting.clear()
 
     def record(
@@ -97,6 +101,21 @@ class EpochMetrics:
 
     def _mean_loss(self, layer: str) -> float | None:
         return self.loss[layer] / self.samples if layer in self.loss else None
+
+
+def _figures_of(learned: Learned) -> tuple[Tensor, list[str]]:
+    """Return a copy of a report's figures, and the layers with a loss.
+
+    Returns:
+        The number of correct samples and the losses, float64 on the device of the scores, and the
+        names of the layers that the losses are of.
+    """
+    losses = {layer.name: layer._loss for layer in learned.layers if layer._loss is not None}
+    figures = [
+        torch.as_tensor(figure, dtype=torch.float64, device=learned.scores.device).reshape(())
+        for figure in (learned._correct, *losses.values())
+    ]
+    return torch.stack(figures), list(losses)
 
 
 def epoch_line(record: dict[str, Any], epochs: int) -> str:

@@ -244,7 +244,7 @@ class LocalOptimizers(Optimizer):
         return {name: optimizer.state_dict() for name, optimizer in self.by_layer.items()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Load what `state_dict` returned.
+        """Load what `state_dict` returned, on any device.
 
         Raises:
             SigpropError: if it has other layers.
@@ -252,6 +252,7 @@ class LocalOptimizers(Optimizer):
         _check_layers(state_dict, self.by_layer)
         for name, optimizer in self.by_layer.items():
             optimizer.load_state_dict(state_dict[name])
+            _align_memory(optimizer)
 
     def __getstate__(self) -> dict[str, Any]:
         """Return the optimizers. A scheduler's watch on `step` is left out, as torch does."""
@@ -270,6 +271,22 @@ class LocalOptimizers(Optimizer):
 def _is_ready(optimizer: Optimizer) -> bool:
     """Return whether a parameter has a gradient."""
     return any(p.grad is not None for group in optimizer.param_groups for p in group["params"])
+
+
+def _align_memory(optimizer: Optimizer) -> None:
+    """Give the loaded state of each parameter the parameter's order in memory.
+
+    A GPU keeps the weights of feature maps channels-last and a CPU does not. Fused optimizers read
+    weights and state in the order of memory.
+    """
+    for parameter, state in optimizer.state.items():
+        for key, value in state.items():
+            if (
+                isinstance(value, torch.Tensor)
+                and value.shape == parameter.shape
+                and value.stride() != parameter.stride()
+            ):
+                state[key] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
 
 
 def _check_layers(state: Any, layers: Mapping[str, Any]) -> None:

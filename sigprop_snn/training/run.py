@@ -15,12 +15,13 @@ from torch import Tensor
 from sigprop_snn.arguments import instance
 from sigprop_snn.config import TrainConfig
 from sigprop_snn.data import DATASETS, Batches, Data, load
+from sigprop_snn.data.feeding import feed
 from sigprop_snn.errors import SigpropError
 from sigprop_snn.network import LOSSES, NETWORKS, SIGNALS, Network
 from sigprop_snn.neurons import NEURONS
 from sigprop_snn.neurons.engines import engine_for
 from sigprop_snn.recipe import DEFAULT_RECIPE
-from sigprop_snn.rules import RULES
+from sigprop_snn.rules import RULES, SignalPropagation
 from sigprop_snn.surrogates import SURROGATES
 from sigprop_snn.training import randomness
 from sigprop_snn.training.checkpoint import FORMAT, load_checkpoint
@@ -71,6 +72,7 @@ class TrainingRun:
     metrics: EpochMetrics = field(default_factory=EpochMetrics)
     best: BestEpoch | None = None
     random_states: dict[str, Any] | None = None
+    _fed: dict[int, Batches] = field(default_factory=dict, init=False, repr=False)
 
     @classmethod
     def new(cls, config: TrainConfig, data: Data | None = None) -> TrainingRun:
@@ -84,7 +86,10 @@ class TrainingRun:
         if data is None:
             data = load_data(config)
         _check_validation(config, data)
-        network = build_network(config, data.shape, len(data.classes)).to(config.torch_device())
+        network = build_network(config, data.shape, len(data.classes))
+        network = network.to(config.torch_device())
+        if channels_last(network, config):
+            network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         make = partial(optimizer_of, config.optimizer, weight_decay=config.weight_decay)
         rate = config.learning_rate
         optimizers = LocalOptimizers(
@@ -106,6 +111,17 @@ class TrainingRun:
     def device(self) -> torch.device:
         """The device that the network is on."""
         return next(self.network.parameters()).device
+
+    @property
+    def autocast_dtype(self) -> torch.dtype | None:
+        """The dtype of matrix products under autocast, or None for float32."""
+        return None if self.config.precision == "float32" else torch.bfloat16
+
+    def fed(self, batches: Batches) -> Batches:
+        """Return batches of the run's data in the way that keeps its device busy; see `feed`."""
+        if id(batches) not in self._fed:
+            self._fed[id(batches)] = feed(batches, self.device)
+        return self._fed[id(batches)]
 
     def is_over(self) -> bool:
         """Return whether all epochs are done, or patience has run out."""
@@ -382,6 +398,19 @@ def build_network(config: TrainConfig, shape: tuple[int, ...], classes: int) -> 
             sources=config.sources,
             **(rule.options if rules_network else {}),
         )
+
+
+def channels_last(network: Network, config: TrainConfig) -> bool:
+    """Return whether a network's feature maps are channels-last, as the kernels of CUDA read them.
+
+    Only under signal propagation with one update per sample, whose gradients autograd brings into
+    the weights' order in memory. Fused optimizers refuse others.
+    """
+    return (
+        next(network.parameters()).device.type == "cuda"
+        and isinstance(network.rule, SignalPropagation)
+        and config.update_every is None
+    )
 
 
 def warn_of_ignored(config: TrainConfig, network: Network) -> None:

@@ -9,6 +9,7 @@ from typing import Protocol, TypeVar
 from torch import Tensor
 
 from sigprop_snn.network import Learned, learn_in_parts
+from sigprop_snn.training.graph_choice import Learner
 from sigprop_snn.training.metrics import EpochMetrics
 from sigprop_snn.training.run import TrainingRun
 
@@ -67,12 +68,14 @@ class Alone:
 
     def __init__(self, run: TrainingRun) -> None:
         self.run = run
+        self._learner = Learner(run)
 
     def __enter__(self) -> Alone:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """End: there is nothing to do."""
+        """End, and free the memory of a graph."""
+        del self._learner
 
     def part(self, inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Return the whole batch."""
@@ -82,7 +85,7 @@ class Alone:
         """Learn from a batch."""
         run, every = self.run, self.run.config.update_every
         if every is None:
-            return run.network.learn(inputs, labels, run.optimizers)
+            return self._learner.learn(inputs, labels)
         return learn_in_parts(run.network, inputs, labels, run.optimizers, every)
 
     def tell(self, number: int) -> int:

@@ -1,5 +1,6 @@
 """Optimizers and schedules: by name, by layer, and over a stop."""
 
+import copy
 import math
 import signal
 from functools import partial
@@ -8,7 +9,7 @@ import pytest
 import torch
 
 from sigprop_snn.errors import RunStoppedError, SigpropError
-from sigprop_snn.network import mlp
+from sigprop_snn.network import conv, mlp
 from sigprop_snn.training import (
     OPTIMIZERS,
     SCHEDULES,
@@ -199,3 +200,36 @@ def test_a_run_that_cannot_start_leaves_nothing(tmp_path, settings, message):
     with pytest.raises(SigpropError, match=message):
         train(TrainConfig("digits", out=tmp_path / "run", **SMALL | settings), say=quiet)
     assert not (tmp_path / "run").exists()
+
+
+def test_state_from_a_gpu_gets_the_order_in_memory_of_the_weights_here():
+    """A GPU keeps weights channels-last; fused Adam reads all in the order of memory."""
+    networks, states = [], []
+    for layout in (torch.contiguous_format, torch.channels_last):
+        torch.manual_seed(0)
+        network = conv((2, 8, 8), 3, channels=(3, 4)).to(memory_format=layout)
+        optimizers = LocalOptimizers(network, partial(torch.optim.Adam, lr=0.01, fused=True))
+        random = torch.Generator().manual_seed(0)
+        for weights in network.parameters():
+            weights.grad = torch.empty_like(weights).copy_(
+                torch.randn(weights.shape, generator=random)
+            )
+        optimizers.step()
+        networks.append((network, optimizers))
+        states.append(optimizers.state_dict())
+    (network, optimizers), _ = networks
+    before = [weights.clone() for weights in network.parameters()]
+    stepped = []
+    for state in states:
+        optimizers.load_state_dict(copy.deepcopy(state))
+        random = torch.Generator().manual_seed(1)
+        for weights, value in zip(network.parameters(), before, strict=True):
+            with torch.no_grad():
+                weights.copy_(value)
+            weights.grad = torch.randn(weights.shape, generator=random)
+        optimizers.step()
+        stepped.append([weights.clone() for weights in network.parameters()])
+    for one, other in zip(*stepped, strict=True):
+        assert torch.equal(one, other)
+    for parameter, state in optimizers.state.items():
+        assert state["exp_avg"].stride() == parameter.stride()

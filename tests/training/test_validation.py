@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from sigprop_snn.errors import RunStoppedError
+from sigprop_snn.network import LayerReport, Learned
 from sigprop_snn.training import TrainConfig, evaluate, load_checkpoint, load_run, resume, train
 from sigprop_snn.training.metrics import EpochMetrics
 
@@ -124,3 +125,17 @@ def test_a_run_without_progress_stops_and_keeps_its_first_best(tmp_path):
     assert any("epoch 1 of 3" in line for line in said)
     # It is finished, although it has fewer epochs than the configuration allows.
     assert resume(tmp_path / "run", say=quiet).history == run.history
+
+
+def test_figures_are_copied_before_the_next_batch_overwrites_the_report():
+    loss, correct = torch.tensor(2.0), torch.tensor(3)
+    scores = torch.zeros(4, 2, device="cpu")
+    report = Learned([LayerReport("block1", loss, correct), LayerReport("block2")], scores, correct)
+    metrics, labels = EpochMetrics(), torch.zeros(4, dtype=torch.long, device="meta")
+    metrics.add(report, labels)  # not on the CPU: read later
+    assert metrics.right == 0
+    loss.fill_(5.0)
+    correct.fill_(1)
+    metrics.add(report, labels)
+    metrics.settle()
+    assert (metrics.samples, metrics.right, metrics.loss) == (8, 4, {"block1": 28.0})

@@ -49,7 +49,8 @@ def grid_mean(maps: Tensor, grid: int, *, rectifies: bool = False) -> Tensor:
         between = channels if order.channels_last else 1
         _grid_mean[(triton.cdiv(size, _BLOCK),)](
             order.apply(maps), order.apply(found), size, height, width, grid, between,
-            -(-height // grid) + 1, -(-width // grid) + 1, RECTIFIES=rectifies, WIDE=maps.numel() >= _WIDE, BLOCK=_BLOCK,
+            -(-height // grid) + 1, -(-width // grid) + 1, RECTIFIES=rectifies,
+            WIDE=maps.numel() >= _WIDE, BLOCK=_BLOCK,
         )  # fmt: skip
     return found
 
