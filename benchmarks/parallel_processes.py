@@ -52,18 +52,18 @@ class Size:
         batch_size: samples of a batch.
         batches: of one turn.
         turns: of each method.
-        warm_up: batches before the first turn.
+        warm_up: batches before the first turn, in which the memory of a process grows.
         width: factor of the networks' own widths.
     """
 
     batch_size: int = 64
     batches: int = 30
     turns: int = 5
-    warm_up: int = 4
+    warm_up: int = 16
     width: float = 1.0
 
 
-QUICK = Size(batch_size=32, batches=32, turns=2, warm_up=2)
+QUICK = Size(batch_size=32, batches=32, turns=2, warm_up=8)
 DRY = Size(batch_size=4, batches=3, turns=1, warm_up=1, width=0.05)
 
 
