@@ -32,13 +32,13 @@ def conditioned(layout):
     return ConditionedContext(layout.classes, layout.currents[0], layout.inputs[0], wrong=1)
 
 
-def reading(*names):
-    """Return a network whose readout reads only lower blocks."""
-    network = MLP()
+def reading(*names, **options):
+    """Return a network whose readout reads these blocks."""
+    network = MLP(**options)
     features = {"block1": 20, "block2": 18, "block3": 16}
     blocks = list(network.each_block())
     readout = sp.Readout(sum(features[name] for name in names), 3, sources=names)
-    return sp.Network(network.signal, blocks, readout)
+    return sp.Network(network.signal, blocks, readout, rule=network.rule)
 
 
 CASES = {
@@ -61,10 +61,13 @@ CASES = {
     "conditioned": partial(MLP, signal=conditioned),
     "rate": partial(MLP, neuron=sp.Rate, rule="surrogate"),
     "readout of lower blocks": lambda: reading("block1", "block2"),
+    "readout of rates": lambda: reading("block3", "block1", neuron=sp.Rate, rule="surrogate"),
     "local readouts": partial(MLP, rule="local-readout", loss=sp.DotProductLoss()),
     "local convolutions": partial(
         CONV, rule="local-readout", loss=sp.DotProductLoss() + 10 * sp.Similarity()
     ),
+    "random targets": partial(MLP, rule="direct-random-target"),
+    "random targets vote": partial(CONV, rule="direct-random-target", predict="vote"),
     "unrolled": partial(MLP, neuron=sp.ALIF),
 }
 
@@ -96,7 +99,8 @@ def learned_alone(network) -> tuple[int, list[float]]:
         learned = network.learn(x, labels, update)
         right += learned.correct
         for layer in learned.layers:
-            losses[layer.name] = losses.get(layer.name, 0.0) + layer.loss * len(labels)
+            if layer.loss is not None:
+                losses[layer.name] = losses.get(layer.name, 0.0) + layer.loss * len(labels)
     return right, losses
 
 
@@ -251,6 +255,23 @@ def hanging(rank, ranks, folder):
             pipeline.learn(torch.rand(4, 6, 6), torch.arange(6) % 3)
     except sp.parallel.RankLostError as error:
         return str(error)
+
+
+def early(rank, ranks, folder):
+    """Return whether the last rank learns from a batch before the first rank's update of it."""
+    torch.manual_seed(0)
+    learned, found = folder / "early", []
+
+    def wait(layer):
+        until = time.monotonic() + 10
+        while not learned.exists() and time.monotonic() < until:
+            time.sleep(0.01)
+        found.append(learned.exists())
+
+    with Pipeline(sp.mlp((6,), 3, hidden=(5, 5)), (1, 1), timeout=30) as pipeline:
+        update = wait if rank == 0 else lambda layer: learned.touch()
+        pipeline.learn(torch.rand(4, 6, 6), torch.arange(6) % 3, update)
+    return found
 
 
 def ahead(rank, ranks, folder):

@@ -8,7 +8,8 @@ JOBS = (
     "pipeline_jobs.equal:1", "pipeline_jobs.equal:2", "pipeline_jobs.equal:3",
     "pipeline_jobs.refusals:2", "pipeline_jobs.labels:2", "pipeline_jobs.noise:2",
     "pipeline_jobs.numbers:3", "pipeline_jobs.crossing:2", "pipeline_jobs.hanging:2",
-    "pipeline_jobs.ahead:2", "pipeline_jobs.kernels:2", "pipeline_jobs.counts:2",
+    "pipeline_jobs.ahead:2", "pipeline_jobs.early:2", "pipeline_jobs.kernels:2",
+    "pipeline_jobs.counts:2",
 )  # fmt: skip
 
 
@@ -82,6 +83,10 @@ def test_spikes_cross_as_bits(results):
 def test_a_rank_that_hangs_is_lost_in_bounded_time(results):
     message = results["pipeline_jobs.hanging:2"]
     assert "rank 1 (block2, readout)" in message and "5 s" in message
+
+
+def test_a_stage_sends_a_batch_before_its_last_block_learns_from_it(results):
+    assert results["pipeline_jobs.early:2"] == [True]
 
 
 def test_a_stage_works_ahead_of_the_next_one(results):
