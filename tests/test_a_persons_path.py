@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import pytest
 from PIL import Image
 
 from sigprop_snn.cli import main
@@ -71,12 +70,6 @@ print("done")
 
 SHORT = ["--network", "mlp", "--epochs", "1", "--steps", "3", "--device", "cpu"]
 PYTHONPATH = [path for path in [os.environ.get("PYTHONPATH")] if path]
-
-
-@pytest.fixture
-def no_figures(monkeypatch):
-    """Draw nothing after a training."""
-    monkeypatch.setattr("sigprop_snn.figures.draw_run", lambda *_, **__: [])
 
 
 # A new process imports torch, which takes most of the time of these tests. So one program runs in a

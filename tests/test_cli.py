@@ -52,12 +52,6 @@ def test_train_leaves_a_run_with_its_figures(tmp_path, capsys, dataset):
     assert "%|" not in said.err  # no progress bar without a terminal
 
 
-@pytest.fixture
-def no_figures(monkeypatch):
-    """Draw nothing after a training: figures take longer than the small runs of these tests."""
-    monkeypatch.setattr("sigprop_snn.figures.draw_run", lambda *_, **__: [])
-
-
 def test_flags_reach_the_run(tmp_path, no_figures):
     out = tmp_path / "run"
     flags = [
@@ -351,7 +345,7 @@ def test_a_terminal_is_told_that_imports_take_long(monkeypatch, capsys):
     assert "loading PyTorch" in capsys.readouterr().err
 
 
-def test_quiet_prints_the_result_and_no_epoch(tmp_path, capsys):
+def test_quiet_prints_the_result_and_no_epoch(tmp_path, capsys, no_figures):
     assert main(["train", "digits", *TINY, "-q", "--out", str(tmp_path / "run")]) == 0
     said = capsys.readouterr().out
     assert "epoch" not in said
@@ -359,7 +353,9 @@ def test_quiet_prints_the_result_and_no_epoch(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_saves_the_run_and_ends_the_program(tmp_path, capsys, monkeypatch, number):
+def test_a_signal_saves_the_run_and_ends_the_program(
+    tmp_path, capsys, monkeypatch, no_figures, number
+):
     out, step, sent = tmp_path / "two words", LocalOptimizers.step, []
 
     def step_and_send(*given):

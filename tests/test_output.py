@@ -33,8 +33,7 @@ def start(*arguments, **settings):
     )
 
 
-def test_a_run_goes_on_when_nobody_reads_its_output(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("sigprop_snn.figures.draw_run", lambda *_, **__: [])
+def test_a_run_goes_on_when_nobody_reads_its_output(tmp_path, monkeypatch, capsys, no_figures):
     reader, writer = os.pipe()
     os.close(reader)
     with os.fdopen(writer, "w") as unread:
@@ -105,8 +104,7 @@ def test_a_home_folder_is_found_everywhere(tmp_path, monkeypatch, capsys):
     assert made == {"run", "e.json", "r.html", "p", "again"}
 
 
-def test_a_config_may_begin_with_a_byte_order_mark(tmp_path, monkeypatch):
-    monkeypatch.setattr("sigprop_snn.figures.draw_run", lambda *_: [])
+def test_a_config_may_begin_with_a_byte_order_mark(tmp_path, no_figures):
     config = tmp_path / "config.json"
     config.write_text('{"dataset": "digits"}', encoding="utf-8-sig")
     assert main(["train", "--config", str(config), *TINY, "--out", str(tmp_path / "run")]) == 0

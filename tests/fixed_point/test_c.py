@@ -179,7 +179,7 @@ def test_a_run_is_exported_by_the_command(compiler, tmp_path, monkeypatch, capsy
     assert "network.c" in capsys.readouterr().out
     for file in (folder / "network.c", Path("small.c")):
         subprocess.run(
-            [compiler, "-std=c99", "-Wall", "-Wextra", "-Werror", "-c", file], check=True
+            [compiler, "-std=c99", "-Wall", "-Wextra", "-Werror", "-fsyntax-only", file], check=True
         )
     assert "weights of 4 bits" in Path("small.c").read_text()
     assert "snn_learn" not in (folder / "network.c").read_text()
