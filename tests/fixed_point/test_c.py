@@ -112,7 +112,7 @@ def numbers(tensors) -> list[int]:
     return [value for tensor in tensors for value in tensor.flatten().tolist()]
 
 
-@pytest.mark.parametrize("every", [5, 2])
+@pytest.mark.parametrize(("levels", "every"), [(255, 5), (1, 2)])
 def test_learning_equals_the_integer_learner_to_the_bit(
     compiler, every, case, levels, learner_of, samples_of, tmp_path
 ):

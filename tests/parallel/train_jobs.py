@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 import torch.distributed as dist
-import torch.distributed.run
+from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from sigprop_snn import cli, launch, parallel, training
 from sigprop_snn.errors import RankLostError, RunStoppedError, SigpropError
@@ -247,7 +247,10 @@ class Forked:
 
 
 def launched(rank, ranks, folder):
-    """Begin a run in two processes of torchrun, and finish it in two of `--processes`."""
+    """Begin a run in two processes of torchrun, and finish it in two of `--processes`.
+
+    All are forks; torch would take most of the time of new processes.
+    """
     words = {
         "network": "conv", "steps": 4, "batch_size": 16, "train_samples": 40, "test_samples": 20,
         "device": "cpu", "schedule": "constant",
@@ -256,8 +259,11 @@ def launched(rank, ranks, folder):
     flags = [text for key, value in words.items() for text in (f"--{key}", str(value))]
     flags = [flag.replace("_", "-") for flag in flags]
     begun = ["train", "digits", *flags, "--epochs", "1", "--out", str(folder / "launched")]
-    torchrun = ["--standalone", "--nproc-per-node", "2", "-m", "sigprop_snn"]
-    torch.distributed.run.main([*torchrun, *begun])
+    torchrun = LaunchConfig(
+        1, 1, 2, run_id="launched", rdzv_backend="c10d", rdzv_endpoint="localhost:0",
+        start_method="fork", monitor_interval=0.05,
+    )  # fmt: skip
+    assert elastic_launch(torchrun, cli.main)(begun) == {0: 0, 1: 0}
     launch.subprocess.Popen = Forked
     with (folder / "said").open("w") as said, contextlib.redirect_stdout(said):
         finished = ["--epochs", "2", "--processes", "2", "--stages", "1,2"]
