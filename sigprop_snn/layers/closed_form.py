@@ -200,11 +200,10 @@ class ClosedForm:
             inputs, contexts=contexts, observed_rows=observed, record=("voltage", *record),
             keeps_state=False,
         )  # fmt: skip
-        # Only the gradient path matters: a placeholder has the current's shape, and the gradient's
-        # dtype.
-        voltage = ran.recorded["voltage"]
-        current = voltage.new_empty((), dtype=self._gradient_dtype(voltage))
-        current = current.expand(voltage[:, : inputs.shape[1]].shape)
+        # Only the gradient path matters: a placeholder of the current's shape.
+        current = self._placeholder(ran.recorded["voltage"][:, : inputs.shape[1]])
+        if inputs.constant:
+            current = current[:1].expand_as(current)
         mean_input = None
         if self.block.centred:
             rows = inputs.rows(0, observed) if observed else inputs
@@ -213,14 +212,17 @@ class ClosedForm:
         current = self.current.attach(inputs, current, mean_input=mean_input)
         return ran, _surrogate_mean(self.block.neuron, current, contexts, ran)
 
-    def _gradient_dtype(self, voltage: Tensor) -> torch.dtype:
-        """Return the dtype of the currents' gradient: that of autocast on a GPU, for its memory."""
-        plain = self.block.neuron.recurrence is None and not _learns_its_surrogate(
-            self.block.neuron
-        )
+    def _placeholder(self, voltage: Tensor) -> Tensor:
+        """Return a tensor with the shape of the currents and the dtype of their gradient.
+
+        On a GPU the dtype is that of autocast, for its memory.
+        """
+        neuron = self.block.neuron
+        plain = neuron.recurrence is None and not _learns_its_surrogate(neuron)
         if plain and voltage.is_cuda and torch.is_autocast_enabled("cuda"):
-            return torch.get_autocast_dtype("cuda")
-        return voltage.dtype
+            empty = voltage.new_empty((), dtype=torch.get_autocast_dtype("cuda"))
+            return empty.expand(voltage.shape)
+        return voltage
 
 
 def _current(block: Block, inputs: Tensor, contexts: Tensor | None, observed: int) -> Tensor:

@@ -148,9 +148,7 @@ class Rectified:
         """
         assert entry.targets is not None  # `takes` saw to it
         block = self.block
-        ran = block.run(
-            inputs, contexts=contexts, observed_rows=observed_rows, keeps_state=False
-        )
+        ran = block.run(inputs, contexts=contexts, observed_rows=observed_rows, keeps_state=False)
         trace, gain = mean_trace(inputs, impulse_response(block.neuron, inputs.shape[0]))
         rows = observed_rows or len(trace)
         mean = MeanVoltage.of(block, ran.mean_voltage, trace, gain, rows)
