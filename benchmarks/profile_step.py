@@ -27,11 +27,11 @@ PARTS = {
     "packing the input": ("cpu/spikes.py", "pack"),
     "pools": ("cpu/spikes.py", "pooled"),
     "presynaptic traces": ("cpu/spikes.py", "weighted_sum"),
-    "local losses": ("engines/cosines.py", "cosine_cross_entropy"),
+    "local losses": ("cpu/learning.py", "compare"),
     "weight gradients": ("", "_weight_gradient"),
     "and their scale": ("", "linalg_vecdot"),
     "the same of convolutions, dense": ("", "convolution_backward"),
-    "surrogate function": ("cpu/surrogate.py", "surrogate"),
+    "surrogate function": ("cpu/surrogate.py", "_run_over_neurons"),
     "rest of the backward pass": ("", "run_backward"),
     "Adam": ("", "_fused_adam_"),
 }

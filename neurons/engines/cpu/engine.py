@@ -23,7 +23,7 @@ from sigprop_snn.neurons.engines.cpu.linear import (
     MOST_INPUTS,
     SpikingLinear,
     linear_weight_gradient,
-    scaled_linear_gradient,
+    scaled_linear_weight_gradient,
 )
 from sigprop_snn.neurons.engines.cpu.spikes import PackedSpikes, pack, side_by_side
 from sigprop_snn.neurons.engines.engine import (
@@ -275,7 +275,7 @@ class CpuEngine(FusedEngine):
         if isinstance(synapse, nn.Linear) and not (isinstance(inputs, Tensor) or inputs.constant):
             packed = self._packed_rows(synapse, inputs.flatten())
             if packed is not None and grad.dtype in self.dtypes and factors.dtype == torch.float32:
-                return scaled_linear_gradient(packed, grad, synapse.weight, factors)
+                return scaled_linear_weight_gradient(packed, grad, synapse.weight, factors)
         return super().scaled_weight_gradient(synapse, inputs, grad, factors, precision)
 
     def _packed(self, inputs: Tensor) -> PackedSpikes | None:

@@ -176,10 +176,10 @@ def linear_weight_gradient(spikes: PackedSpikes, grad: Tensor) -> Tensor:
     """
     columns, neurons = grad.shape[2], spikes.shape[2]
     weight, factors = torch.empty(0, neurons), torch.ones(columns)
-    return scaled_linear_gradient(spikes, grad, weight, factors)[0]
+    return scaled_linear_weight_gradient(spikes, grad, weight, factors)[0]
 
 
-def scaled_linear_gradient(
+def scaled_linear_weight_gradient(
     spikes: PackedSpikes, grad: Tensor, weight: Tensor, factors: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Return what `Engine.scaled_weight_gradient` does: gradient `[F, K]`, dot products `[F]`.
