@@ -63,6 +63,8 @@ class Size:
     width: float = 1.0
 
 
+#: What the processes would import one by one; an optimizer imports torch._dynamo.
+PRELOADED = ["benchmarks.block_costs", "sigprop_snn.parallel", "torch._dynamo", "numba"]
 QUICK = Size(batch_size=32, batches=32, turns=2, warm_up=8)
 DRY = Size(batch_size=4, batches=3, turns=1, warm_up=1, width=0.05)
 
@@ -294,7 +296,7 @@ class Group:
 
     def __init__(self, job: Job, folder: Path) -> None:
         context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(["benchmarks.block_costs", "sigprop_snn.parallel"])
+        context.set_forkserver_preload(PRELOADED)
         self.job = job
         self._connections: list[Connection] = []
         self._processes = []

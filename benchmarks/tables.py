@@ -180,9 +180,10 @@ def key(row: dict[str, Any]) -> str:
     return json.dumps({n: row[n] for n in sorted(row) if n not in RESULTS})
 
 
+# What a run measures; all else in a row says which run it is.
 RESULTS = {
     "accuracy", "block_accuracies", "spike_rates", "learned_from", "evaluated_on", "seconds",
-    "graphed", "device", "torch",
+    "graphed", "device", "torch", "differs", "silent", "moved", "cosines", "updates",
 }  # fmt: skip
 
 

@@ -17,16 +17,13 @@ from sigprop_snn.layers.block import Block, LayerRule
 from sigprop_snn.layers.contracts import Stage, Update
 from sigprop_snn.layers.hooks import is_hooked
 from sigprop_snn.layers.layer_pass import as_spikes, check_voltage
-from sigprop_snn.layers.linear_current import LinearCurrent
 from sigprop_snn.layers.sources import first_branch, sources_by_name
-from sigprop_snn.losses.dot_product import DotProductLoss
-from sigprop_snn.losses.selection import Label
 from sigprop_snn.network.network import Network
 from sigprop_snn.network.past import Past
 from sigprop_snn.neurons.engines import engine_for
 from sigprop_snn.neurons.engines.plain import why_not_lif
 from sigprop_snn.neurons.state import State
-from sigprop_snn.rules.voltage import VoltageRule
+from sigprop_snn.rules.rectified import MeanVoltage, Rectified
 from sigprop_snn.signals.base import Entry
 
 
@@ -36,39 +33,36 @@ class _Layer:
 
     Attributes:
         name: "block1" for the first block.
-        block: the block.
-        current: its synapse and normaliser.
+        rectified: the block, its current and its loss.
+        synapse: the layer with the weights.
         parameters: those of the current, in the order of their gradients; none where there is none.
-        loss: its local loss.
     """
 
     name: str
-    block: Block
-    current: LinearCurrent
+    rectified: Rectified
+    synapse: nn.Linear
     parameters: tuple[Tensor | None, ...]
-    loss: DotProductLoss
+
+    @property
+    def block(self) -> Block:
+        """The block."""
+        return self.rectified.block
 
     @classmethod
     def of(cls, network: Network, name: str, block: Block, layer_rule: LayerRule) -> _Layer | None:
         """Return a block of a network, or none if it needs the general path."""
         rule = block.rule if block.rule is not None else layer_rule
-        loss = network.loss_of(block)
-        current = LinearCurrent.of(block.synapse, block.norm)
+        rectified = Rectified.of(block, rule, network.loss_of(block))
+        if rectified is None or rectified.among is not None:
+            return None
+        current, pool = rectified.current, block.pool
         if (
-            current is None
-            or not isinstance(current.layer, nn.Linear)
+            not isinstance(current.layer, nn.Linear)
             or why_not_lif(block.neuron) is not None
-            or type(block.pool) is not nn.Identity
-            or block.centred
-            or type(rule) is not VoltageRule
-            or rule.statistic != "rectified"
-            or type(loss) is not DotProductLoss
-            or loss.normalise != "length"
-            or type(loss.select) is not Label
-            or loss.centred
+            or type(pool) is not nn.Identity
         ):
             return None
-        return cls(name, block, current, current.parameters, loss)
+        return cls(name, rectified, current.layer, current.parameters)
 
     def advance(self, past: Past, inputs: Tensor, entry: Entry, window: int | None) -> Tensor:
         """Run the block for one step, and return its spikes `[N, F]`.
@@ -80,10 +74,9 @@ class _Layer:
             window: as in `Online`.
         """
         block, weight = self.block, past.count(1, window)
-        assert isinstance(self.current.layer, nn.Linear)  # `of` saw to it
         assert past.mean is not None and past.inputs is not None
         return engine_for(inputs.device).advance(
-            self.current.layer, block.norm, block.neuron, inputs.flatten(1),
+            self.synapse, block.norm, block.neuron, inputs.flatten(1),
             past.state.voltage, past.mean, weight, past.inputs.next_step(weight),
             contexts=None if len(inputs) == len(past.mean) else entry.contexts,
             observed_rows=entry.observed_rows if block.training else 0,
@@ -96,22 +89,21 @@ class _Layer:
             The stage, and whether a parameter has a gradient.
         """
         assert past.mean is not None and past.inputs is not None and entry.targets is not None
-        mean, trace, samples = past.mean, past.inputs, entry.samples
-        found = engine_for(mean.device).compare_rectified(
-            mean, samples, entry.targets, self.loss.scale, self.loss.label_smoothing
+        mean = MeanVoltage.of(
+            self.block, past.mean, past.inputs.mean, past.inputs.gain, entry.samples
         )
-        grad = found.grad
-        rows = len(trace.mean)
+        found = self.rectified.compare(mean.value, entry.samples, entry.targets)
+        rows = len(mean.trace)
         learns = any(p is not None and p.requires_grad for p in self.parameters)
         if learns:
-            gradients = self.current.gradients(trace.mean, grad[:rows], trace.gain)
+            gradients = self.rectified.gradients(mean, found.grad)
             for parameter, gradient in zip(self.parameters, gradients, strict=True):
                 if parameter is not None and parameter.requires_grad:
                     assert gradient is not None
                     _accumulate(parameter, gradient)
         contexts = entry.contexts
-        if rows < len(mean) and contexts is not None and contexts.requires_grad:
-            contexts.backward(trace.gain * grad[rows:])  # type: ignore[no-untyped-call]
+        if rows < len(mean.value) and contexts is not None and contexts.requires_grad:
+            contexts.backward(mean.gain * found.grad[rows:])  # type: ignore[no-untyped-call]
             learns = True
         return Stage(self.name, found.scores, found.losses.mean(), None, entry.targets), learns
 
@@ -140,7 +132,9 @@ class EveryStep:
         made = (_Layer.of(network, name, block, layer_rule) for name, block in blocks)
         layers = tuple(layer for layer in made if layer is not None)
         row = first_branch(sources_by_name(blocks)) is None
-        hooked = any(p._backward_hooks for p in network.parameters())
+        hooked = any(
+            p._backward_hooks or p._post_accumulate_grad_hooks for p in network.parameters()
+        )
         fits = row and not hooked and network.predict != "neutral"
         return cls(network, layers) if fits and len(layers) == len(blocks) else None
 

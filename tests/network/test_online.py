@@ -16,6 +16,7 @@ from sigprop_snn.network import (
     Readout,
     RunningNorm,
     RunningScale,
+    Similarity,
     SurrogateRule,
     VoltageRule,
     learn_in_parts,
@@ -182,22 +183,32 @@ def test_numbers_that_make_no_sense_are_refused(dense, batch):
         learn_in_parts(dense(), x, labels, None, every=0)
 
 
-def usual(norm, *, frozen=False):
+def usual(norm, *, frozen=False, centred=False):
     torch.manual_seed(0)
     first = nn.Sequential(nn.Flatten(), nn.Linear(6, 9))
     synapses = [first, nn.Linear(9, 9, bias=False)]
-    blocks = [Block(synapse, LIF(), norm=norm(9)) for synapse in synapses]
+    blocks = [Block(synapse, LIF(), norm=norm(9), centred=centred) for synapse in synapses]
     blocks[1].requires_grad_(not frozen)
     return Network(ProjectedContext(4, (9,), gain=2.0), blocks, Readout(9, 4))
 
 
 @pytest.mark.parametrize("frozen", [False, True])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
-@pytest.mark.parametrize("norm", [RunningScale, RunningNorm, lambda _: None])
-def test_steps_without_a_graph_learn_what_steps_with_one_do(norm, dtype, frozen):
+@pytest.mark.parametrize(
+    ("norm", "centred"),
+    [
+        (RunningScale, False),
+        (RunningNorm, False),
+        (lambda _: None, False),
+        (RunningNorm, "batch"),
+        (RunningNorm, "running"),
+    ],
+)
+def test_steps_without_a_graph_learn_what_steps_with_one_do(norm, centred, dtype, frozen):
     shape = (7, 8, 2, 3)  # flattened by the first block
     x, labels = (torch.rand(shape) < 0.4).to(dtype), torch.arange(8) % 4
-    networks, learned = [usual(norm, frozen=frozen).to(dtype) for _ in range(2)], []
+    made = (usual(norm, frozen=frozen, centred=centred) for _ in range(2))
+    networks, learned = [network.to(dtype) for network in made], []
     # A hook sees what a block sends, so this network takes the general path.
     networks[1].blocks[0].register_forward_hook(lambda *_: None)
     for network in networks:
@@ -257,3 +268,8 @@ def test_a_network_with_other_parts_takes_the_general_path():
     assert not fits(loss=DotProductLoss(select="top-k"))
     assert not fits(synapse=nn.Sequential(nn.Linear(9, 9), nn.ReLU()))
     assert not fits(pool=nn.AvgPool1d(3))
+    assert not fits(loss=DotProductLoss() + Similarity())
+
+    network = usual(RunningScale)
+    network.blocks[1].synapse.weight.register_post_accumulate_grad_hook(lambda _: None)
+    assert EveryStep.of(network, VoltageRule()) is None

@@ -72,13 +72,17 @@ CASES = {
 }
 
 
+KERNELS = ("mlp voltage", "conv voltage", "conv surrogate", "vgg8 surrogate", "sources vote")
+
+
 @functools.cache
 def warm() -> None:
-    """Load the kernels of all cases."""
-    for make in CASES.values():
-        network = make()
-        for x, labels in batches(1):
-            network.learn(x, labels, optimizers(network))
+    """Load the kernels, and what torch imports at the first step of an optimizer."""
+    with sp.use_engine(CpuEngine(worth=1, pack_from=1)):
+        for name in KERNELS:
+            network = CASES[name]()
+            for x, labels in batches(1):
+                network.learn(x, labels, optimizers(network))
 
 
 def batches(count: int = 3):
@@ -106,24 +110,30 @@ def learned_alone(network) -> tuple[int, list[float]]:
 
 def equal(rank, ranks, folder):
     """Return, for each case, what differs between one process and several."""
-    return differences(CASES, ranks)
+    return differences(CASES, rank, ranks)
+
+
+def some_equal(rank, ranks, folder):
+    """Return the same for every second case."""
+    return differences(dict(list(CASES.items())[::2]), rank, ranks)
 
 
 def kernels(rank, ranks, folder):
     """Return the same for kernels and packed spikes, which large networks have."""
-    names = ("mlp voltage", "conv voltage", "conv surrogate", "vgg8 surrogate", "sources vote")
     with sp.use_engine(CpuEngine(worth=1, pack_from=1)):
-        return differences({name: CASES[name] for name in names}, ranks)
+        return differences({name: CASES[name] for name in KERNELS}, rank, ranks)
 
 
-def differences(cases, ranks):
+def differences(cases, rank, ranks):
+    """Return what differs on the first rank, which also learns alone."""
     found = {}
     for name, make in cases.items():
         torch.manual_seed(0)
         network = make()
-        alone = copy.deepcopy(network)
-        torch.manual_seed(2)
-        right, losses = learned_alone(alone)
+        if rank == 0:
+            alone = copy.deepcopy(network)
+            torch.manual_seed(2)
+            right, losses = learned_alone(alone)
         torch.manual_seed(2)
         update = optimizers(network)
         cut = "auto" if name.startswith("vgg8") else tuple(cut_of(len(network.blocks), ranks))
@@ -132,6 +142,8 @@ def differences(cases, ranks):
                 pipeline.learn(x if pipeline.is_first else None, labels, update)
             report = pipeline.report()
             pipeline.collect(update)
+        if rank:
+            continue
         different = [
             key
             for key, value in alone.state_dict().items()

@@ -23,9 +23,17 @@ from sigprop_snn.neurons.engines.cpu.linear import (
     MOST_INPUTS,
     SpikingLinear,
     linear_weight_gradient,
+    scaled_linear_gradient,
 )
 from sigprop_snn.neurons.engines.cpu.spikes import PackedSpikes, pack, side_by_side
-from sigprop_snn.neurons.engines.engine import Compared, InputTrace, Normaliser, Run, Spikes
+from sigprop_snn.neurons.engines.engine import (
+    Compared,
+    CosineCrossEntropy,
+    InputTrace,
+    Normaliser,
+    Run,
+    Spikes,
+)
 from sigprop_snn.neurons.engines.fused import FusedEngine
 from sigprop_snn.neurons.engines.observed import WINDOW, observed
 from sigprop_snn.neurons.engines.plain import (
@@ -226,13 +234,24 @@ class CpuEngine(FusedEngine):
                 return convolution_weight_gradient(inputs, grad.float(), (height, width), padding)
         return super().weight_gradient(synapse, inputs, grad)
 
+    def cosine_cross_entropy(
+        self, rows: Tensor, others: Tensor, columns: Tensor, scale: float, smoothing: float
+    ) -> CosineCrossEntropy:
+        """Compare rows with others, row by row."""
+        rows, others = rows.detach(), others.detach()
+        if not (_takes_step(rows, others) and learning.compares(len(rows), len(others), columns)):
+            return super().cosine_cross_entropy(rows, others, columns, scale, smoothing)
+        with torch.no_grad(), torch.autocast("cpu", enabled=False):
+            return learning.cosine_cross_entropy(rows, others, columns, scale, smoothing)
+
     def compare_rectified(
         self, voltage: Tensor, samples: int, columns: Tensor, scale: float, smoothing: float
     ) -> Compared:
         """Compare the rectified voltages of samples and contexts, row by row."""
-        if not _takes_step(voltage) or columns.dtype != torch.int64:
+        others = len(voltage) - samples
+        if not (_takes_step(voltage) and learning.compares(samples, others, columns)):
             return super().compare_rectified(voltage, samples, columns, scale, smoothing)
-        return learning.compare_rectified(voltage, samples, columns, float(scale), float(smoothing))
+        return learning.compare_rectified(voltage, samples, columns, scale, smoothing)
 
     def scaled_weight_gradient(
         self,
@@ -253,6 +272,10 @@ class CpuEngine(FusedEngine):
         ):
             rows = inputs.reshape(-1, synapse.in_features)
             return learning.scaled_weight_gradient(rows, grad, synapse.weight.detach(), factors)
+        if isinstance(synapse, nn.Linear) and not (isinstance(inputs, Tensor) or inputs.constant):
+            packed = self._packed_rows(synapse, inputs.flatten())
+            if packed is not None and grad.dtype in self.dtypes and factors.dtype == torch.float32:
+                return scaled_linear_gradient(packed, grad, synapse.weight, factors)
         return super().scaled_weight_gradient(synapse, inputs, grad, factors, precision)
 
     def _packed(self, inputs: Tensor) -> PackedSpikes | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import inf
 from typing import Any
 
 import numpy as np
@@ -10,13 +11,19 @@ from torch import Tensor
 
 from sigprop_snn.neurons.engines.cpu.rows import add_weighted_rows
 from sigprop_snn.neurons.engines.cpu.threads import Kernel, jitable_sum, run_kernel
-from sigprop_snn.neurons.engines.engine import Compared
+from sigprop_snn.neurons.engines.engine import Compared, CosineCrossEntropy
 from sigprop_snn.neurons.engines.reference import FLOOR
 
 _MOST_ERRORS = 0.5  # fraction of a gradient that is not 0: up to it, rows are faster
 _SEEN = 16  # one of so many rows tells the fraction
 _MIN_ROWS = 32
+_MOST_OTHERS = 32  # beyond them, products of torch are faster
 _PANEL = 64  # columns: those of all rows stay in the first-level cache
+
+
+def compares(rows: int, others: int, columns: Tensor) -> bool:
+    """Return whether the kernel compares so many rows with so many others."""
+    return rows > 0 and 0 < others <= _MOST_OTHERS and columns.dtype == torch.int64
 
 
 def is_sparse(grad: Tensor) -> bool:
@@ -43,31 +50,53 @@ def scaled_weight_gradient(
     return product, dots
 
 
+def cosine_cross_entropy(
+    rows: Tensor, others: Tensor, columns: Tensor, scale: float, smoothing: float
+) -> CosineCrossEntropy:
+    """Do what `Engine.cosine_cross_entropy` does; rows and others are float32 and contiguous."""
+    grads = torch.empty_like(rows), torch.empty_like(others)
+    found = _compare_above(-inf, rows, others, columns, scale, smoothing, *grads)
+    return CosineCrossEntropy(*found)
+
+
 def compare_rectified(
-    mean: Tensor, samples: int, columns: Tensor, scale: float, smoothing: float
+    voltage: Tensor, samples: int, columns: Tensor, scale: float, smoothing: float
 ) -> Compared:
     """Do what `Engine.compare_rectified` does; the voltages are float32 and contiguous."""
-    others = mean[samples:].relu()
-    inverse = torch.linalg.vector_norm(others, dim=1).clamp_(min=FLOOR).reciprocal_()
-    scores, weights, along = torch.empty(3, samples, len(others)).unbind()
-    losses, shown, grad = (
-        torch.empty(samples),
-        torch.empty_like(mean[:samples]),
-        torch.empty_like(mean),
+    rows, others = voltage[:samples], voltage[samples:]
+    grad = torch.empty_like(voltage)
+    scores, losses, *_ = _compare_above(
+        0.0, rows, others, columns, scale, smoothing, grad[:samples], grad[samples:]
     )
-    arguments = (
-        mean, others, inverse, columns, scale, smoothing,
-        scores, weights, along, losses, shown, grad,
-    )  # fmt: skip
-    run_kernel(_compare, arguments, samples, min_chunk=_MIN_ROWS)
-    of_others = weights.t() @ shown
-    of_others.addcmul_((along.sum(0) * inverse.square())[:, None], others, value=-1.0)
-    torch.mul(of_others, others > 0, out=grad[samples:])
     return Compared(scores, losses, grad)
 
 
+def _compare_above(
+    least: float, rows: Tensor, others: Tensor, columns: Tensor, scale: float, smoothing: float,
+    grad_rows: Tensor, grad_others: Tensor,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
+    """Compare max(rows, least) with max(others, least); fill the gradients of rows and others.
+
+    Returns:
+        What `CosineCrossEntropy` has.
+    """
+    others = others.clamp(min=least)
+    inverse = torch.linalg.vector_norm(others, dim=1).clamp_(min=FLOOR).reciprocal_()
+    scores, weights, along = torch.empty(3, len(rows), len(others)).unbind()
+    losses, shown = torch.empty(len(rows)), torch.empty_like(rows)
+    arguments = (
+        rows, others, inverse, columns, float(least), float(scale), float(smoothing),
+        scores, weights, along, losses, shown, grad_rows,
+    )  # fmt: skip
+    run_kernel(_compare, arguments, len(rows), min_chunk=_MIN_ROWS)
+    of_others = weights.t() @ shown
+    of_others.addcmul_((along.sum(0) * inverse.square())[:, None], others, value=-1.0)
+    torch.mul(of_others, others > least, out=grad_others)
+    return scores, losses, grad_rows, grad_others
+
+
 @jitable_sum
-def _dot(one: Any, other: Any) -> Any:
+def dot(one: Any, other: Any) -> Any:
     """Return the dot product of two rows."""
     total = np.float32(0.0)
     for i in range(len(one)):
@@ -101,14 +130,14 @@ def _gradient(
             total[:] = 0
             add_weighted_rows(total, 0, table, 0, _PANEL, events[f], 0, found[f], values[f], _PANEL)
             into, factor = product[first + f][left : left + here], factors[first + f]
-            dots[first + f] += _dot(weight[first + f][left : left + here], total)
+            dots[first + f] += dot(weight[first + f][left : left + here], total)
             for i in range(here):
                 into[i] = factor * total[i]
 
 
 @Kernel
 def _compare(
-    means: Any, others: Any, inverse: Any, columns: Any, scale: Any, smoothing: Any,
+    rows: Any, others: Any, inverse: Any, columns: Any, least: Any, scale: Any, smoothing: Any,
     scores: Any, weights: Any, along: Any, losses: Any, shown: Any, grad: Any,
     first: int, last: int,
 ) -> None:  # fmt: skip
@@ -116,13 +145,13 @@ def _compare(
     count, width = others.shape
     zero, one = np.float32(0.0), np.float32(1.0)
     for row in range(first, last):
-        mean, seen, turned = means[row], shown[row], grad[row]
+        given, seen, turned = rows[row], shown[row], grad[row]
         for i in range(width):
-            seen[i] = max(mean[i], zero)
-        own = one / max(np.sqrt(_dot(seen, seen)), np.float32(FLOOR))
+            seen[i] = max(given[i], least)
+        own = one / max(np.sqrt(dot(seen, seen)), np.float32(FLOOR))
         largest = np.float32(-np.inf)
         for m in range(count):
-            along[row, m] = _dot(seen, others[m]) * own * inverse[m]
+            along[row, m] = dot(seen, others[m]) * own * inverse[m]
             scores[row, m] = scale * along[row, m]
             largest = max(largest, scores[row, m])
         total = zero
@@ -148,4 +177,4 @@ def _compare(
             for i in range(width):
                 turned[i] += weight * other[i]
         for i in range(width):
-            turned[i] = turned[i] if seen[i] > zero else zero
+            turned[i] = turned[i] if seen[i] > least else zero

@@ -27,6 +27,7 @@ from sigprop_snn.neurons.engines.cpu.blocks import (
     set_scale,
     step_blocks,
 )
+from sigprop_snn.neurons.engines.cpu.learning import dot
 from sigprop_snn.neurons.engines.cpu.lif import CURRENTS, Constants, LayerArrays
 from sigprop_snn.neurons.engines.cpu.rows import LANES, add_patterns, add_rows
 from sigprop_snn.neurons.engines.cpu.spikes import PATTERNS, PackedSpikes, flat_rows
@@ -84,10 +85,8 @@ def panels_of(weight: Tensor) -> Tensor:
     """
     columns, neurons = weight.shape
     count, width = _panels(columns)
-    panels = torch.zeros(count, neurons, width)
-    parts: tuple[Tensor, ...] = weight.detach().split(width)  # type: ignore[no-untyped-call]
-    for panel, rows in zip(panels, parts, strict=True):
-        panel[:, : len(rows)] = rows.t()
+    panels = torch.empty(count, neurons, width)
+    run_kernel(_fill_panels, (weight.detach(), panels), count)
     return panels
 
 
@@ -175,6 +174,22 @@ def linear_weight_gradient(spikes: PackedSpikes, grad: Tensor) -> Tensor:
         spikes: `[T, N, K]`.
         grad: the gradient of the currents, float32 or bfloat16, `[T, N, F]`.
     """
+    columns, neurons = grad.shape[2], spikes.shape[2]
+    weight, factors = torch.empty(0, neurons), torch.ones(columns)
+    return scaled_linear_gradient(spikes, grad, weight, factors)[0]
+
+
+def scaled_linear_gradient(
+    spikes: PackedSpikes, grad: Tensor, weight: Tensor, factors: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return what `Engine.scaled_weight_gradient` does: gradient `[F, K]`, dot products `[F]`.
+
+    Args:
+        spikes: `[T, N, K]`.
+        grad: the gradient of the currents, float32 or bfloat16, `[T, N, F]`.
+        weight: `[F, K]`; without a row, the dot products are 0.
+        factors: of the columns, `[F]`.
+    """
     patterns = spikes.patterns.contiguous()
     rows, windows, neurons = patterns.shape
     columns, groups = grad.shape[2], -(-rows * windows // _GROUP)
@@ -186,11 +201,53 @@ def linear_weight_gradient(spikes: PackedSpikes, grad: Tensor) -> Tensor:
     by_step = grad.float() if grad.stride(2) == 1 else grad.float().contiguous()
     arguments = events, counts, *flat_rows(by_step), *grad.shape, sums
     run_kernel(_weight_gradient, arguments, panels)
-    product = torch.empty(columns, neurons)
-    parts: tuple[Tensor, ...] = product.split(width)  # type: ignore[no-untyped-call]
-    for of_panel, part in zip(sums, parts, strict=True):
-        part.copy_(of_panel[:, : len(part)].t())
-    return product
+    product, dots = torch.empty(columns, neurons), torch.zeros(columns)
+    run_kernel(_empty_panels, (sums, weight.detach(), factors, product, dots), panels)
+    return product, dots
+
+
+@Kernel
+def _fill_panels(weight: Any, panels: Any, first: int, last: int) -> None:
+    """Fill panels `first` to `last` of `[P, K, panel]` with a weight `[F, K]`."""
+    columns, neurons = weight.shape
+    width = panels.shape[2]
+    for panel in range(first, last):
+        left = panel * width
+        here = min(width, columns - left)
+        panels[panel, :, here:] = 0
+        for start in range(0, neurons, LANES):  # whole cache lines on both sides
+            count = min(LANES, neurons - start)
+            into = panels[panel, start : start + count].reshape(-1)
+            for f in range(here):
+                given = weight[left + f, start : start + count]
+                for k in range(count):
+                    into[np.uint64(k * width + f)] = given[k]  # never counted from the end
+
+
+@Kernel
+def _empty_panels(
+    panels: Any, weight: Any, factors: Any, product: Any, dots: Any, first: int, last: int
+) -> None:
+    """Write panels `first` to `last` to `[F, K]`, times the factor of their column.
+
+    The dot products with the columns of a weight, before the factor, are added to `dots`.
+    """
+    columns, neurons = product.shape
+    width, multiplies = panels.shape[2], len(weight) > 0
+    for panel in range(first, last):
+        left = panel * width
+        for start in range(0, neurons, LANES):
+            count = min(LANES, neurons - start)
+            sums = panels[panel, start : start + count].reshape(-1)
+            for f in range(min(width, columns - left)):
+                factor = factors[left + f]
+                into = product[left + f, start : start + count]
+                for k in range(count):
+                    into[k] = sums[np.uint64(k * width + f)]
+                if multiplies:
+                    dots[left + f] += dot(weight[left + f, start : start + count], into)
+                for k in range(count):
+                    into[k] *= factor
 
 
 @Kernel

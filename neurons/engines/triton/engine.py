@@ -176,6 +176,7 @@ class TritonEngine(FusedEngine):
         voltage = voltage.detach()
         found = grid_mean_gradient(voltage, grid, grad.detach(), rectified=voltage, dtype=dtype)
         if more is not None:
+            # Not in the kernel: compiled by Triton 3.6 it lost the windows' part, on an H100.
             found[: len(more)] += torch.where(voltage[: len(more)] > 0, more, 0)
         return found
 

@@ -11,6 +11,7 @@ from sigprop_snn.neurons.engines.cpu.linear import (
     EventLists,
     SpikingLinear,
     linear_weight_gradient,
+    scaled_linear_gradient,
 )
 from sigprop_snn.neurons.engines.cpu.spikes import pack
 from sigprop_snn.neurons.engines.engine import Scale
@@ -125,6 +126,15 @@ def test_the_weight_gradient_is_that_of_the_dense_product(shape, density):
         found = linear_weight_gradient(pack(x), given)
         assert found.shape == weight.shape
         torch.testing.assert_close(found.double(), exact, **CLOSE)
+
+
+def test_the_weight_gradient_is_scaled_and_multiplied_with_the_weight():
+    x, weight, factors = drawn((9, 40, 30, 100))
+    grad = torch.randn(9, 40, 100, generator=torch.Generator().manual_seed(0))
+    plain = linear_weight_gradient(pack(x), grad)
+    found, dots = scaled_linear_gradient(pack(x), grad, weight, factors)
+    torch.testing.assert_close(found, factors[:, None] * plain)
+    torch.testing.assert_close(dots, (weight * plain).sum(1), **CLOSE)
 
 
 def test_several_threads_give_the_same_bits(monkeypatch):
