@@ -195,5 +195,6 @@ def _unpack(bits, found, steps, size, stride, BLOCK: tl.constexpr):
     byte = tl.load(bits + plane * stride + place, mask=mask, other=0).to(tl.int32)
     for ahead in tl.static_range(BITS):
         step = plane * BITS + ahead
-        spike = ((byte >> ahead) & 1).to(found.dtype.element_ty)
+        # By way of float32: Triton's interpreter turns no integer into bfloat16.
+        spike = ((byte >> ahead) & 1).to(tl.float32).to(found.dtype.element_ty)
         tl.store(found + step * size + place, spike, mask=mask & (step < steps))
