@@ -6,6 +6,7 @@ runs in `RANKS` processes, and rank 0's result goes to `FOLDER/JOB-RANKS.json`.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
 import os
@@ -55,6 +56,7 @@ def run(folder: Path, jobs: list[str]) -> None:
         for rank in range(ranks):
             child = os.fork()
             if child == 0:
+                os.setpgid(0, 0)
                 rank_process(job, rank, ranks, folder)
             children[child] = rank
         until = time.monotonic() + LONGEST
@@ -64,7 +66,9 @@ def run(folder: Path, jobs: list[str]) -> None:
                 until = min(until, time.monotonic() + GRACE)
             time.sleep(0.02)
         for child, rank in children.items():
-            os.kill(child, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(child, signal.SIGKILL)  # with what it has started
+            os.waitpid(child, 0)
             print(f"rank {rank} of {job}: still runs after {LONGEST} s", file=sys.stderr)
 
 

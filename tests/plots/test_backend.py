@@ -9,6 +9,7 @@ import sys
 import pytest
 
 from sigprop_snn.plots import backend
+from sigprop_snn.training import TrainConfig, train
 
 INLINE = "module://matplotlib_inline.backend_inline"  # a notebook exports this to its commands
 
@@ -38,12 +39,14 @@ def test_matplotlib_is_imported_and_the_variable_is_kept(name):
         assert chosen == "svg"
 
 
-def test_training_and_programs_draw_with_an_unknown_backend_and_import_no_pyplot(tmp_path):
+def test_pictures_are_drawn_with_an_unknown_backend_and_import_no_pyplot(tmp_path):
+    config = TrainConfig(
+        "digits", epochs=1, steps=3, train_samples=60, test_samples=20, out=tmp_path / "run"
+    )
+    train(config, say=lambda _: None)
     code = (
         "import sys; from sigprop_snn.cli import main;"
-        "code = main(['train', 'digits', '--epochs', '1', '--train-samples', '60',"
-        " '--test-samples', '20', '--steps', '3', '--out', sys.argv[1]]);"
-        "code = code or main(['report', sys.argv[1]]);"
+        "code = main(['plot', sys.argv[1]]) or main(['report', sys.argv[1]]);"
         "from sigprop_snn import plots; plots.raster([[1]]);"
         "print('pyplot imported' if 'matplotlib.pyplot' in sys.modules else ''); sys.exit(code)"
     )
