@@ -90,12 +90,11 @@ class Rectified:
         neuron = block.neuron
         weight, loss, among = 1.0, whole, None
         if type(whole) is WeightedSum:
-            (weight, loss), *others = [term for term in whole.terms if term.loss.has_scores] or [
-                (1.0, whole)
-            ]
-            if others or any(type(term.loss) not in (DotProductLoss, Similarity)
-                             for term in whole.terms):  # fmt: skip
+            known = all(type(term.loss) in (DotProductLoss, Similarity) for term in whole.terms)
+            scored = [term for term in whole.terms if term.loss.has_scores]
+            if not known or len(scored) != 1:
                 return None
+            weight, loss = scored[0]
             among = whole if len(whole.terms) > 1 else None
         if (
             type(rule) is not VoltageRule
@@ -148,9 +147,7 @@ class Rectified:
         """
         assert entry.targets is not None  # `takes` saw to it
         block = self.block
-        ran = block.run(
-            inputs, contexts=contexts, observed_rows=observed_rows, keeps_state=False
-        )
+        ran = block.run(inputs, contexts=contexts, observed_rows=observed_rows, keeps_state=False)
         trace, gain = mean_trace(inputs, impulse_response(block.neuron, inputs.shape[0]))
         rows = observed_rows or len(trace)
         mean = MeanVoltage.of(block, ran.mean_voltage, trace, gain, rows)
