@@ -71,7 +71,7 @@ class LayerCost:
         fixed_seconds: of learning from a batch, that do not depend on the rows.
         row_seconds: of learning, for one more row.
         row_bytes: of its output, one bit for each neuron and step, for one row.
-        read_bytes: of the mean trace that the readout reads of its output, float32, for one row.
+        read_bytes: the same in the small maps that the readout reads; 0 if it reads none.
         statistics_bytes: that replicas reduce before its neurons fire.
         weight_bytes: of its weights, as of their gradients.
         row_activity_bytes: beyond its weights and Adam's averages, for one row.
@@ -369,6 +369,7 @@ def measure(
         ]
         weights = 4.0 * sum(p.numel() for p in module.parameters() if p.requires_grad)
         neurons = math.prod(shapes[layer]) if layer in shapes else 0
+        read = features_read([shapes[layer]], network.readout.side) if neurons else 0
         layers.append(
             LayerCost(
                 layer,
@@ -376,7 +377,7 @@ def measure(
                 fixed,
                 row,
                 steps * neurons / 8,
-                4.0 * features_read([shapes[layer]], network.readout.side) if neurons else 0.0,
+                steps * read / 8,
                 _statistics_bytes(module, incoming),
                 weights,
                 activity[layer] / rows[1],

@@ -34,7 +34,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.tasks import LIBRARIES, Case, Task, inputs_for, make, network_for
 from sigprop_snn.files import write_text_atomically
-from sigprop_snn.network import conv, mlp, vgg8
+from sigprop_snn.network import DotProductLoss, Similarity, conv, mlp, vgg8
 from sigprop_snn.network.network import Network
 from sigprop_snn.neurons import LIF
 from sigprop_snn.neurons.engines import ReferenceEngine, Scale, engine_for, use_engine
@@ -227,6 +227,8 @@ def kernel_errors(bench: Bench, dtype: torch.dtype, shape: tuple[int, ...], step
             assert wide_maps.grad is not None
             found = engine.grid_mean_gradient(maps, grid, grad_mean)
             yield Error("grid mean's gradient", relative(found, wide_maps.grad), 1e-6)
+            yield from rectified_errors(bench, maps, grid, grad_mean)
+        yield from similarity_errors(bench, current[0])
     columns = torch.randint(4, (6,), generator=random).to(device)
     compared, others = draw(6, 33), draw(4, 33)
     poison(device)
@@ -255,6 +257,44 @@ def kernel_errors(bench: Bench, dtype: torch.dtype, shape: tuple[int, ...], step
     )
 
 
+def rectified_errors(bench: Bench, maps: Tensor, grid: int, grad: Tensor) -> Iterator[Error]:
+    """Yield the errors of the kernels for rectified voltages `[N, C, H, W]`."""
+    engine = engine_for(bench.device)
+    maps = maps - maps.mean()
+    wide = maps.double().requires_grad_()
+    shown = wide.relu()
+    mean = F.adaptive_avg_pool2d(shown, grid)
+    more = torch.randn_like(maps[:2])
+    ((mean * grad).sum() + (shown[:2] * more.double()).sum()).backward()
+    poison(bench.device)
+    found = engine.rectified_grid_mean(maps, grid)
+    yield Error("rectified grid mean", relative(found, mean.detach()), 1e-6)
+    found = engine.rectified(maps, torch.float32)
+    yield Error("rectified", relative(found, shown.detach()), 1e-7)
+    assert wide.grad is not None
+    for dtype, most in ((torch.float32, 1e-6), (torch.bfloat16, 5e-3)):
+        poison(bench.device)
+        found = engine.rectified_grid_gradient(maps, grid, grad, more, dtype)
+        yield Error(f"rectified gradient, {dtype}", relative(found, wide.grad), most)
+
+
+def similarity_errors(bench: Bench, maps: Tensor) -> Iterator[Error]:
+    """Yield the errors of the kernels for the figures of maps `[N, C, H, W]`."""
+    engine = engine_for(bench.device)
+    maps = maps + 2.0
+    wide = maps.double().requires_grad_()
+    deviation = wide.std((2, 3), correction=0)
+    grad = torch.randn(deviation.shape, device=bench.device)
+    deviation.backward(grad.double())
+    poison(bench.device)
+    found = engine.map_figures(maps)
+    yield Error("deviation of maps", relative(found.deviation, deviation.detach()), 1e-5)
+    gradient = engine.deviation_gradient(maps, found, grad)
+    assert wide.grad is not None
+    most = 1e-5 if maps.dtype == torch.float32 else 1e-2
+    yield Error("deviation's gradient", relative(gradient, wide.grad), most)
+
+
 def network_errors(bench: Bench, name: str, rule: str, steps: int) -> Iterator[Error]:
     """Yield the error of every block's weight gradient, against the same network in float64.
 
@@ -264,13 +304,19 @@ def network_errors(bench: Bench, name: str, rule: str, steps: int) -> Iterator[E
         "mlp": lambda: mlp((37,), 5, hidden=(61, 45), rule=rule),
         "conv": lambda: conv((3, 13, 11), 5, channels=(7, 12), kernel=3, rule=rule),
         "vgg8": lambda: vgg8((3, 32, 32), 5, width=1 / 16, rule=rule),
-    }
+        "vgg8, all ingredients": lambda: vgg8(
+            (3, 32, 32), 5, width=1 / 16, rule=rule, loss=DotProductLoss() + 10.0 * Similarity(),
+            sources=3,
+        ),
+    }  # fmt: skip
     torch.manual_seed(0)
     network = made[name]().to(bench.device)
+    if name != "mlp":
+        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     wide = made[name]().to(bench.device).double()
     wide.load_state_dict({k: v.double() if v.is_floating_point() else v
                           for k, v in network.state_dict().items()})  # fmt: skip
-    shape = {"mlp": (37,), "conv": (3, 13, 11), "vgg8": (3, 32, 32)}[name]
+    shape = {"mlp": (37,), "conv": (3, 13, 11)}.get(name, (3, 32, 32))
     random = torch.Generator().manual_seed(1)
     x = torch.rand(steps, 9, *shape, generator=random).to(bench.device)
     labels = torch.randint(5, (9,), generator=random).to(bench.device)
@@ -310,7 +356,8 @@ def part_a(bench: Bench) -> None:
         for error in worst.values():
             bench.add("a", dtype=str(dtype)[6:], check=error.name, error=error.error,
                       right=error.error <= error.most)  # fmt: skip
-    for name in ("mlp", "conv") if bench.dry else ("mlp", "conv", "vgg8"):
+    names = ("mlp", "conv", "vgg8", "vgg8, all ingredients")
+    for name in names[:2] if bench.dry else names:
         for rule in ("voltage", "surrogate"):
             bench.check_time()
             errors = list(network_errors(bench, name, rule, 5))
@@ -380,7 +427,9 @@ def part_b(bench: Bench) -> None:
     rows, size = (2, 70) if bench.dry else (64, 65536)
     for steps in (4,) if bench.dry else (4, 16, 32):
         current = torch.randn(steps, rows, size, device=bench.device).half()
-        least = 2 * current.numel() * current.element_size() / speed / 1e6
+        # The currents are read; a bit a spike, the mean voltage and the trace are written.
+        moved = current.numel() * (current.element_size() + 1 / 8) + 8 * rows * size
+        least = moved / speed / 1e6
         for name, step in neuron_rows(bench, current):
             bench.check_time()
             try:
@@ -526,6 +575,8 @@ def part_e(bench: Bench) -> None:
         step_row(
             bench, "e", Case("sigprop_snn", "voltage", "vgg8", steps, 8, 32, "bf16"), graph=True
         )
+        # Without a graph for the memory: a graph keeps its own between steps.
+        step_row(bench, "e", Case("sigprop_snn", "voltage", "vgg8", steps, 8, 32, "bf16"))
         if steps <= 16:
             step_row(bench, "e", Case("spikingjelly", "bptt", "vgg8", steps, 8, 32, "bf16"))
     for batch in (16, 64, 256, 512):

@@ -5,6 +5,8 @@
 
 Each network learns batches of pictures of CIFAR's size:
 
+- `two independent`: two processes, which train a network each. Two busy cores may be slower than
+  one: no two processes can be faster than these;
 - `layers`: the blocks in two processes (`sigprop_snn.parallel.Pipeline`), balanced by their
   measured costs;
 - `data`: half of each batch in each process, by the same class;
@@ -17,6 +19,10 @@ Each network learns batches of pictures of CIFAR's size:
 Each is compared with one process of the same method and batch. The methods take turns; a figure is
 the median of the turns. Four processes on two cores only show that the weights stay equal.
 
+Processor seconds tell what a pipeline can give where other programs disturb the turns: its speed-up
+is at most the seconds of one process by those of the stage that takes most. "Others" is the share
+of the machine's processor time that other programs took.
+
 The simulation's prediction for two processes comes from seconds of the blocks that were measured
 while a second process did the same, and from the bandwidth between two processes of this machine.
 """
@@ -25,347 +31,52 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import copy
 import itertools
 import json
-import multiprocessing
 import os
 import statistics
 import sys
 import tempfile
-import threading
-import time
-import zlib
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
-from multiprocessing.connection import Connection
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
-import torch.distributed as dist
-from torch import Tensor, nn
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.block_costs import batch_for, build, optimizers_for
+from benchmarks.block_costs import build
+from benchmarks.parallel_processes import (
+    BACKWARD,
+    DATA,
+    DDP,
+    DRY,
+    FOUR,
+    LAYERS,
+    ONE,
+    OPENMP,
+    QUICK,
+    SLOTS,
+    STEPS,
+    THREADS,
+    TWO,
+    WIDTHS,
+    Group,
+    Job,
+    Size,
+    take_turn,
+)
 from benchmarks.schedules import Link, Work, simulate
-from sigprop_snn.device import keep_freed_memory
 from sigprop_snn.files import write_text_atomically
 from sigprop_snn.machine import machine
-from sigprop_snn.network import Network
-from sigprop_snn.parallel import Pipeline
-from sigprop_snn.rules import Backpropagation
-from sigprop_snn.rules.passes import full_graph
-
-ONE, COPY, LAYERS, BACKWARD, DDP = "one process", "copy", "layers", "backpropagation", "ddp"
-DATA, FOUR, OPENMP, THREADS = "data", "four processes", "openmp", "threads"
-WIDTHS = {"mlp": 1.0, "conv": 1.0, "vgg8": 0.16}
-"""Of the networks. At 0.16 the costs of VGG8's blocks can be cut into nearly equal halves."""
-
-STEPS = 4
-SLOTS = 2
-_MESSAGE = 1 << 22  # bytes, to measure the bandwidth
-_PATIENCE = 600.0  # seconds that the parent waits for an answer
-
-
-@dataclass(frozen=True)
-class Size:
-    """How much is measured.
-
-    Attributes:
-        batch_size: samples of a batch.
-        batches: of one turn.
-        turns: of each method.
-        warm_up: batches before the first turn.
-        width: factor of the networks' own widths.
-    """
-
-    batch_size: int = 64
-    batches: int = 30
-    turns: int = 5
-    warm_up: int = 4
-    width: float = 1.0
-
-
-QUICK = Size(batch_size=32, batches=16, turns=2, warm_up=2)
-DRY = Size(batch_size=4, batches=3, turns=1, warm_up=1, width=0.05)
-
-
-@dataclass(frozen=True)
-class Job:
-    """What a group of processes does.
-
-    Attributes:
-        network: "mlp", "conv" or "vgg8".
-        method: one of the names above.
-        processes: how many.
-        size: how much.
-        threads: of torch in each process.
-    """
-
-    network: str
-    method: str
-    processes: int
-    size: Size
-    threads: int = 1
-
-
-class Learner:
-    """One process's part of a job.
-
-    Args:
-        job: the job.
-        rank: of this process.
-    """
-
-    def __init__(self, job: Job, rank: int) -> None:
-        self.job, self.rank = job, rank
-        self.pipeline: Pipeline | None = None
-        rule = Backpropagation() if job.method in (BACKWARD, DDP) else None
-        self.network = build(job.network, WIDTHS[job.network] * job.size.width, rule)
-        self.inputs, self.labels = batch_for(job.size.batch_size, STEPS)
-        self.seconds: dict[str, list[float]] = {}
-        self.learn = self._learner()
-        for _ in range(job.size.warm_up):
-            self.learn()
-        self.seconds.clear()
-        self.report()
-
-    def _learner(self) -> Callable[[], None]:
-        method, network = self.job.method, self.network
-        if method in (LAYERS, DATA):
-            return self._pipeline()
-        if method == THREADS:
-            return self._threads()
-        if method in (ONE, OPENMP):
-            return self._one_process()
-        if method == BACKWARD:
-            return _backward(network, Graph(network), self.inputs, self.labels)
-        share = slice(self.rank, None, self.job.processes)
-        model = nn.parallel.DistributedDataParallel(Graph(network))
-        return _backward(network, model, self.inputs[:, share], self.labels[share])
-
-    def _one_process(self) -> Callable[[], None]:
-        optimizers = optimizers_for(self.network)
-        before = 0.0
-
-        def update(name: str) -> None:
-            nonlocal before
-            optimizers.step(name)
-            now = time.perf_counter()
-            self.seconds.setdefault(name, []).append(now - before)
-            before = now
-
-        def learn() -> None:
-            nonlocal before
-            before = time.perf_counter()
-            self.network.learn(self.inputs, self.labels, update)
-
-        return learn
-
-    def _pipeline(self) -> Callable[[], None]:
-        optimizers = optimizers_for(self.network)
-        replicas = self.job.processes if self.job.method == DATA else 1
-        self.pipeline = pipeline = Pipeline(self.network, replicas=replicas, slots=SLOTS)
-        inputs, labels = pipeline.shard(self.inputs if pipeline.is_first else None, self.labels)
-
-        def learn() -> None:
-            pipeline.learn(inputs, labels, optimizers.step)
-
-        return learn
-
-    def _threads(self) -> Callable[[], None]:
-        networks = [self.network, copy.deepcopy(self.network)]
-        learners = [(each, optimizers_for(each)) for each in networks]
-
-        def learn_alone(place: int) -> None:
-            torch.set_num_threads(1)  # a setting of each thread
-            network, optimizers = learners[place]
-            network.learn(self.inputs, self.labels, optimizers.step)
-
-        def learn() -> None:
-            threads = [threading.Thread(target=learn_alone, args=(place,)) for place in (0, 1)]
-            for thread in threads:
-                thread.start()
-            for thread in threads:
-                thread.join()
-
-        return learn
-
-    def turn(self) -> dict[str, Any]:
-        """Learn from the batches of a turn, together with the other processes."""
-        self.seconds.clear()
-        together(self.job)
-        begun = time.perf_counter()
-        for _ in range(self.job.size.batches):
-            self.learn()
-        together(self.job)
-        found: dict[str, Any] = {"seconds": time.perf_counter() - begun}
-        blocks = {name: statistics.median(times) for name, times in self.seconds.items()}
-        return {**found, "blocks": blocks, "ranks": self.report()}
-
-    def report(self) -> list[dict[str, Any]]:
-        """Return the work of every rank since the last report."""
-        if self.pipeline is None:
-            return []
-        return [{**asdict(each), "idle": each.idle} for each in self.pipeline.report().ranks]
-
-    def checksum(self) -> int:
-        """Return a number that tells weights from others."""
-        if self.pipeline is not None:
-            self.pipeline.collect()
-        found = 0
-        for weight in self.network.parameters():
-            found = zlib.crc32(weight.detach().contiguous().numpy().tobytes(), found)
-        return found
-
-    def gradient_bytes(self) -> float:
-        """Return what each process sends of the gradients of a batch, by a ring."""
-        count = 4 * sum(p.numel() for p in self.network.parameters() if p.requires_grad)
-        return 2 * count * (self.job.processes - 1) / self.job.processes
-
-    def bandwidth(self) -> float:
-        """Return the bytes a second from the first process to the second."""
-        message = torch.zeros(_MESSAGE, dtype=torch.uint8)
-        found = 0.0
-        for _ in range(5):
-            together(self.job)
-            begun = time.perf_counter()
-            if self.rank == 0:
-                dist.send(message, 1)
-            else:
-                dist.recv(message, 0)
-            found = max(found, _MESSAGE / (time.perf_counter() - begun))
-        return found
-
-    def stages(self) -> list[int]:
-        """Return the number of blocks of every stage."""
-        return [] if self.pipeline is None else [len(names) for names in self.pipeline.stages]
-
-    def close(self) -> None:
-        """End the messages between the processes."""
-        if self.pipeline is not None:
-            self.pipeline.close()
-
-
-class Graph(nn.Module):
-    """The scores of a network, with the graph of all blocks and steps.
-
-    Args:
-        network: the network; its signal does not learn.
-    """
-
-    def __init__(self, network: Network) -> None:
-        super().__init__()
-        network.signal.requires_grad_(False)
-        self.network = network
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        """Return the scores `[B, C]` for inputs `[T, B, ...]`."""
-        assert self.network.readout is not None
-        scores: Tensor = self.network.readout(full_graph(self.network, inputs))
-        return scores
-
-
-def _backward(
-    network: Network, model: nn.Module, inputs: Tensor, labels: Tensor
-) -> Callable[[], None]:
-    weights = [p for p in network.parameters() if p.requires_grad]
-    optimizer = torch.optim.Adam(weights, 1e-3, fused=True)
-    readout = network.readout
-    assert readout is not None
-
-    def learn() -> None:
-        optimizer.zero_grad()
-        readout.loss(model(inputs), labels).backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-
-    return learn
-
-
-def together(job: Job) -> None:
-    """Wait until all processes of a job are here."""
-    if job.processes > 1:
-        dist.barrier()
-
-
-def _work(connection: Connection, job: Job, rank: int, store: str) -> None:
-    """Answer the parent's questions, in a process of its own."""
-    torch.set_num_threads(job.threads)
-    keep_freed_memory()
-    if job.processes > 1:
-        dist.init_process_group(
-            "gloo", init_method=f"file://{store}", rank=rank, world_size=job.processes
-        )
-    learner = Learner(job, rank)
-    connection.send("ready")
-    while (question := connection.recv()) != "end":
-        connection.send(getattr(learner, question)())
-    learner.close()
-    if job.processes > 1:
-        dist.destroy_process_group()
-    connection.send(None)
-
-
-class Group:
-    """The processes of one job; they wait while others have their turn.
-
-    Args:
-        job: the job.
-        folder: for the file by which they find each other.
-    """
-
-    def __init__(self, job: Job, folder: Path) -> None:
-        context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(["benchmarks.block_costs", "sigprop_snn.parallel"])
-        self.job = job
-        self._connections: list[Connection] = []
-        self._processes = []
-        with tempfile.NamedTemporaryFile(dir=folder, delete=False) as file:
-            store = file.name
-        for rank in range(job.processes):
-            here, there = context.Pipe()
-            process = context.Process(target=_work, args=(there, job, rank, store), daemon=True)
-            process.start()
-            there.close()
-            self._connections.append(here)
-            self._processes.append(process)
-        self.answers()
-
-    def start(self, question: str) -> None:
-        """Ask all processes."""
-        for connection in self._connections:
-            connection.send(question)
-
-    def ask(self, question: str) -> list[Any]:
-        """Ask all processes and return their answers."""
-        self.start(question)
-        return self.answers()
-
-    def close(self) -> None:
-        """End the processes."""
-        self.ask("end")
-        for process in self._processes:
-            process.join(30)
-
-    def answers(self) -> list[Any]:
-        """Return the answers of all processes.
-
-        Raises:
-            RuntimeError: if one does not answer in time.
-        """
-        for connection in self._connections:
-            if not connection.poll(_PATIENCE):
-                raise RuntimeError(f"no answer within {_PATIENCE:g} s: {self.job}")
-        return [connection.recv() for connection in self._connections]
 
 
 def measure(network: str, size: Size) -> dict[str, Any]:
     """Return the figures of one network."""
     jobs = {
         ONE: Job(network, ONE, 1, size),
-        COPY: Job(network, ONE, 1, size),
+        TWO: Job(network, ONE, 1, size),
         LAYERS: Job(network, LAYERS, 2, size),
         DATA: Job(network, DATA, 2, size),
         OPENMP: Job(network, OPENMP, 1, size, threads=2),
@@ -383,16 +94,16 @@ def measure(network: str, size: Size) -> dict[str, Any]:
             stack.callback(groups[name].close)
         for _ in range(size.turns):
             for name in (ONE, LAYERS, DATA, OPENMP, THREADS, BACKWARD, DDP):
-                turns[name].append(groups[name].ask("turn")[0])
-            groups[ONE].start("turn")  # at the same time as its copy
-            turns[COPY].append(groups[COPY].ask("turn")[0])
-            groups[ONE].answers()
+                turns[name] += take_turn(groups[name])
+            both = take_turn(groups[TWO], groups[ONE])
+            seconds = max(each["seconds"] for each in both)
+            turns[TWO].append({**both[0], "seconds": seconds})
         for _ in range(size.turns):
             if FOUR in groups:
-                turns[FOUR].append(groups[FOUR].ask("turn")[0])
-        # The copy has learned from as many batches as the pipelines.
+                turns[FOUR] += take_turn(groups[FOUR])
+        # This process has learned from as many batches as the pipelines.
         same = {2: LAYERS, 4: FOUR}
-        (weights,) = groups[COPY].ask("checksum")
+        (weights,) = groups[TWO].ask("checksum")
         equal = {
             count: set(groups[name].ask("checksum")) == {weights}
             for count, name in same.items()
@@ -428,16 +139,28 @@ def figures(
         return [statistics.median(each[field] for each in rank) for rank in ranks]
 
     sent = of_ranks(LAYERS, "sent_bytes")[0] / size.batches
-    blocks = [list(turn["blocks"].values()) for turn in turns[COPY]]
+    blocks = [list(turn["blocks"].values()) for turn in turns[TWO]]
     costs = [statistics.median(each) for each in zip(*blocks, strict=True)]
+    cpu = {
+        name: [statistics.median(rank) / size.batches for rank in zip(*of, strict=True)]
+        for name, found in turns.items()
+        if (of := [turn["cpu"] for turn in found])
+    }
     expected = predicted(costs, stages, sent, link, size.batches)
     return {
         "seconds": medians,
+        "cpu": cpu,
+        "others": {
+            name: statistics.median(turn["others"] for turn in found)
+            for name, found in turns.items()
+        },
         "stages": list(stages),
         "speed_up": ratio(ONE, LAYERS),
+        "speed_up_by_cpu": cpu[ONE][0] / max(cpu[LAYERS]),
+        "two_independent_speed_up": 2 * ratio(ONE, TWO),  # two networks learn in a turn
         "data_speed_up": ratio(ONE, DATA),
         "openmp_speed_up": ratio(ONE, OPENMP),
-        "threads_speed_up": 2 * ratio(ONE, THREADS),  # two networks learn in a turn
+        "threads_speed_up": 2 * ratio(ONE, THREADS),  # as above
         "ddp_speed_up": ratio(BACKWARD, DDP),
         "backpropagation_over_ours": ratio(BACKWARD, ONE),
         "ddp_over_layers": ratio(DDP, LAYERS),
@@ -472,29 +195,35 @@ def predicted(
     return simulate(work, groups, batches, link, buffers=SLOTS).seconds
 
 
-def table(rows: Sequence[dict[str, Any]]) -> str:
-    """Return the figures as text."""
+def table(row: dict[str, Any]) -> str:
+    """Return the figures of one network as text."""
+    speed_ups = {
+        ONE: 1.0, TWO: row["two_independent_speed_up"], LAYERS: row["speed_up"],
+        DATA: row["data_speed_up"], OPENMP: row["openmp_speed_up"],
+        THREADS: row["threads_speed_up"], BACKWARD: 1.0, DDP: row["ddp_speed_up"],
+    }  # fmt: skip
+    stages = " + ".join(map(str, row["stages"]))
     lines = [
-        f"{'ms a batch':>50}{'speed-up':>16}",
-        f"{'network':8}{'stages':>8}{'one':>10}{'layers':>8}{'bptt':>8}{'ddp':>8}{'layers':>9}{'data':>7}"
-        f"{'openmp':>8}{'threads':>8}{'ddp':>6}{'idle':>12}{'predicted':>11}{'MB: layers':>12}"
-        f"{'ddp':>8}  equal weights",
+        f"{row['network']}, width {row['width']:g}: stages of {stages} blocks",
+        f"{'':18}{'ms a batch':>12}{'speed-up':>10}{'CPU ms':>14}{'others':>9}",
     ]
-    for row in rows:
-        ms = {name: 1e3 * each for name, each in row["seconds"].items()}
-        idle = " ".join(f"{each:.0%}" for each in row["idle"])
-        equal = ", ".join(
-            f"{count} processes: {'yes' if same else 'NO'}"
-            for count, same in row["equal_weights"].items()
-        )
+    for name, speed_up in speed_ups.items():
+        cpu = " ".join(f"{1e3 * each:.1f}" for each in row["cpu"][name])
         lines.append(
-            f"{row['network']:8}{'+'.join(map(str, row['stages'])):>8}"
-            f"{ms[ONE]:10.1f}{ms[LAYERS]:8.1f}{ms[BACKWARD]:8.1f}{ms[DDP]:8.1f}"
-            f"{row['speed_up']:9.2f}{row['data_speed_up']:7.2f}{row['openmp_speed_up']:8.2f}{row['threads_speed_up']:8.2f}"
-            f"{row['ddp_speed_up']:6.2f}{idle:>12}"
-            f"{row['predicted_over_measured']:11.2f}{row['sent'] / 1e6:12.2f}"
-            f"{row['ddp_sent'] / 1e6:8.2f}  {equal}"
+            f"{name:18}{1e3 * row['seconds'][name]:12.1f}{speed_up:10.2f}{cpu:>14}"
+            f"{row['others'][name]:9.0%}"
         )
+    idle = " and ".join(f"{each:.0%}" for each in row["idle"])
+    equal = ", ".join(
+        f"{count} processes: {'yes' if same else 'NO'}"
+        for count, same in row["equal_weights"].items()
+    )
+    lines += [
+        f"layers: at most {row['speed_up_by_cpu']:.2f} by processor time; idle {idle}; "
+        f"{row['sent'] / 1e6:.2f} MB a message (DDP {row['ddp_sent'] / 1e6:.2f} MB)",
+        f"the simulation's time is {row['predicted_over_measured']:.2f} of the measured one",
+        f"equal weights: {equal}",
+    ]
     return "\n".join(lines)
 
 
@@ -511,11 +240,11 @@ def main() -> None:
     os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"  # in the processes
     torch.set_num_threads(1)
     size = DRY if given.dry else QUICK if given.quick else Size()
+    print(f"{os.cpu_count()} cores, batches of {size.batch_size}, T = {STEPS}\n", flush=True)
     rows = []
     for network in given.networks.split(","):
         rows.append(measure(network, size))
-        print(f"{network}: {rows[-1]['speed_up']:.2f} times as fast", flush=True)
-    print(f"\n{os.cpu_count()} cores, batches of {size.batch_size}, T = {STEPS}\n{table(rows)}")
+        print(f"{table(rows[-1])}\n", flush=True)
     if given.json is not None:
         found = {"machine": machine(), "size": asdict(size), "rows": rows}
         write_text_atomically(given.json, json.dumps(found, indent=1) + "\n")

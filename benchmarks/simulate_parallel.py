@@ -16,9 +16,10 @@ other. `schedules.py` has the simulation and the formulas. The assumptions:
   they are scaled by one factor for each method, so that a step of VGG8 takes the time that `gpu.py`
   measured.
 - Signal propagation: a stage sends to the next one. Spikes travel with one bit for each neuron and
-  step, contexts with the samples, and traces for the readout in float32. Weights learn from a batch
-  before the next one comes. Replicas reduce the gradients of a block by a ring, while other blocks
-  compute, and the sums of a normaliser by a tree, which the block waits for.
+  step, contexts with the samples, and those of other blocks that the readout reads in small maps.
+  Weights learn from a batch before the next one comes. Replicas reduce the gradients of a block by
+  a ring, while other blocks compute, and the sums of a normaliser by a tree, which the block waits
+  for.
 - Backpropagation: its formulas have equal stages, so the longest stage gives the seconds of all.
   They count no communication. We add only that no batch is shorter than the busiest link needs for
   its spikes (packed) and gradients (float32), and the part of the replicas' all-reduce that the
@@ -187,7 +188,7 @@ def messages(cost: NetworkCost, groups: Sequence[Sequence[int]], samples: int) -
     """Return the bytes that each stage sends to the next; the last one sends none.
 
     A message has the output of every block at or below the stage that a block above it receives,
-    and the traces that the readout reads.
+    and the small maps of the others that the readout reads.
     """
     blocks = [each for each in cost.layers if each.name != READOUT]
     read = {name for each in cost.layers if each.name == READOUT for name in each.receives}
@@ -197,7 +198,7 @@ def messages(cost: NetworkCost, groups: Sequence[Sequence[int]], samples: int) -
         below = blocks[: group[-1] + 1]
         row = sum(each.row_bytes for each in below if each.name in above)
         if len(below) < len(blocks):
-            row += sum(each.read_bytes for each in below if each.name in read)
+            row += sum(each.read_bytes for each in below if each.name in read - above)
         found.append(row * (samples + cost.contexts))
     return found
 

@@ -42,6 +42,12 @@ def ctrl_c():
     signal.signal(signal.SIGINT, before)
 
 
+@pytest.fixture
+def no_figures(monkeypatch):
+    """Draw nothing after a training: figures take longer than the small runs of tests."""
+    monkeypatch.setattr("sigprop_snn.figures.draw_run", lambda *_, **__: [])
+
+
 CLASSES = 4
 
 

@@ -1,17 +1,13 @@
-"""A person comes with data, a model and a notebook, and works in the clone's root or elsewhere."""
+"""A person comes with data and a model, and works in the clone's root."""
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 
-import nbformat
 import numpy as np
-import pytest
-from nbclient import NotebookClient
 from PIL import Image
 
 from sigprop_snn.cli import main
@@ -72,36 +68,28 @@ print("done")
 """
 
 
-def environment():
-    """Return the environment of a person: the package as these tests import it."""
-    paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
-    return os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
+SHORT = ["--network", "mlp", "--epochs", "1", "--steps", "3", "--device", "cpu"]
+PYTHONPATH = [path for path in [os.environ.get("PYTHONPATH")] if path]
 
 
-def python(folder, *arguments):
+# A new process imports torch, which takes most of the time of these tests. So one program runs in a
+# new process, in the clone's root, where folders have the names of packages. The command and a
+# notebook run there in test_output.py and plots/test_notebooks.py.
+def test_own_dataset_and_an_existing_model_in_the_clones_root(tmp_path):
     done = subprocess.run(
-        [sys.executable, *arguments],
-        cwd=folder,
-        env=environment(),
+        [sys.executable, "-c", OWN_DATASET, str(tmp_path / "run")],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), *PYTHONPATH])},
         capture_output=True,
         text=True,
         timeout=600,
     )
     assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
-@pytest.mark.parametrize("place", ["the clone's root", "elsewhere"])
-def test_own_dataset_and_an_existing_model(place, tmp_path):
-    folder = ROOT if place == "the clone's root" else tmp_path
-    assert python(folder, "-c", OWN_DATASET, str(tmp_path / "run")).endswith("done\n")
+    assert done.stdout.endswith("done\n")
     assert (tmp_path / "run" / "report.html").exists()
 
 
-# A new process imports torch, which takes most of the time of these tests. So each way to work has
-# one folder: the command in the clone's root and elsewhere, the notebook in the clone's root.
-# Notebooks elsewhere are in plots/test_notebooks.py.
-def test_a_folder_of_pictures_of_mixed_modes(tmp_path, capsys):
+def test_a_folder_of_pictures_of_mixed_modes(tmp_path, capsys, no_figures):
     rng = np.random.default_rng(0)
     for split, count in (("train", 6), ("test", 4)):
         for label in ("cat", "dog"):
@@ -113,16 +101,13 @@ def test_a_folder_of_pictures_of_mixed_modes(tmp_path, capsys):
                 picture = Image.fromarray(pixels).convert(["RGB", "L", "RGBA", "P"][number % 4])
                 picture.save(place / f"{number}.png")
     run = str(tmp_path / "run")
-    python(
-        ROOT, "-m", "sigprop_snn", "train", "imagefolder", "--data-root",
-        str(tmp_path / "pictures"), "--network", "mlp", "--epochs", "1", "--steps", "3",
-        "--batch-size", "4", "--device", "cpu", "--out", run,
-    )  # fmt: skip
+    flags = ["--data-root", str(tmp_path / "pictures"), "--batch-size", "4", "--out", run]
+    assert main(["train", "imagefolder", *flags, *SHORT]) == 0
     assert main(["evaluate", run]) == 0
     assert "network" in capsys.readouterr().out
 
 
-def test_a_folder_of_events_with_a_table_in_text(tmp_path):
+def test_a_folder_of_events_with_a_table_in_text(tmp_path, capsys, no_figures):
     rng = np.random.default_rng(0)
     for split in ("train", "test"):
         for label in ("left", "right"):
@@ -142,32 +127,6 @@ def test_a_folder_of_events_with_a_table_in_text(tmp_path):
                     rows = [f"{a},{b},{c},{d}" for a, b, c, d in zip(x, y, t, p, strict=True)]
                     text = "\n".join(["x,y,t,p", *rows])
                     (place / "0.csv").write_text(text + "\n")
-    said = python(
-        tmp_path, "-m", "sigprop_snn", "train", "eventfolder", "--data-root",
-        str(tmp_path / "events"), "--network", "mlp", "--epochs", "1", "--steps", "3",
-        "--batch-size", "2", "--device", "cpu", "--out", str(tmp_path / "run"),
-    )  # fmt: skip
-    assert "6 training and 6 test samples" in said
-
-
-def test_a_notebook_trains_and_shows_its_pictures(tmp_path, monkeypatch):
-    monkeypatch.setenv("PYTHONPATH", environment()["PYTHONPATH"])
-    monkeypatch.delenv("MPLBACKEND", raising=False)
-    cells = [
-        "import sigprop_snn as sp\nfrom sigprop_snn import plots",
-        "trained = sp.train(sp.TrainConfig('digits', epochs=1, steps=3, train_samples=60,"
-        f" test_samples=20, device='cpu', out={json.dumps(str(tmp_path / 'run'))}))",
-        "x, labels = next(iter(trained.data.test))\n"
-        "spikes = trained.network.record(x, ['spike'])['block1']['spike'][:, 0]\n"
-        "plots.raster(spikes)",
-        "plots.learning_curves(trained.history)",
-    ]
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(c) for c in cells])
-    NotebookClient(
-        notebook, timeout=600, kernel_name="python3", resources={"metadata": {"path": str(ROOT)}}
-    ).execute()
-    pictures = [
-        sum("image/png" in output.get("data", {}) for output in cell.outputs)
-        for cell in notebook.cells
-    ]
-    assert pictures == [0, 0, 1, 1]
+    flags = ["--data-root", str(tmp_path / "events"), "--batch-size", "2"]
+    assert main(["train", "eventfolder", *flags, *SHORT, "--out", str(tmp_path / "run")]) == 0
+    assert "6 training and 6 test samples" in capsys.readouterr().out

@@ -7,7 +7,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import fields
 from pathlib import Path
 
@@ -24,7 +23,13 @@ from sigprop_snn.neurons import NEURONS
 from sigprop_snn.output import Output
 from sigprop_snn.rules import RULES
 from sigprop_snn.surrogates import SURROGATES
-from sigprop_snn.training import OPTIMIZERS, SCHEDULES, TrainConfig, load_checkpoint
+from sigprop_snn.training import (
+    OPTIMIZERS,
+    SCHEDULES,
+    LocalOptimizers,
+    TrainConfig,
+    load_checkpoint,
+)
 from sigprop_snn.version import version
 
 TINY = ["--epochs", "1", "--train-samples", "60", "--test-samples", "20", "--steps", "4"]
@@ -45,12 +50,6 @@ def test_train_leaves_a_run_with_its_figures(tmp_path, capsys, dataset):
     assert f"test accuracy {100 * accuracy:.2f} %" in said.out
     assert "epoch 1/1" in said.out
     assert "%|" not in said.err  # no progress bar without a terminal
-
-
-@pytest.fixture
-def no_figures(monkeypatch):
-    """Draw nothing after a training: figures take longer than the small runs of these tests."""
-    monkeypatch.setattr("sigprop_snn.figures.draw_run", lambda *_, **__: [])
 
 
 def test_flags_reach_the_run(tmp_path, no_figures):
@@ -346,36 +345,34 @@ def test_a_terminal_is_told_that_imports_take_long(monkeypatch, capsys):
     assert "loading PyTorch" in capsys.readouterr().err
 
 
-def test_quiet_prints_the_result_and_no_epoch(tmp_path, capsys):
+def test_quiet_prints_the_result_and_no_epoch(tmp_path, capsys, no_figures):
     assert main(["train", "digits", *TINY, "-q", "--out", str(tmp_path / "run")]) == 0
     said = capsys.readouterr().out
     assert "epoch" not in said
     assert "test accuracy" in said
 
 
-def test_a_signal_saves_the_run_and_ends_the_program(tmp_path, capsys):
-    def start(number):
-        out = tmp_path / f"stopped by {number}"
-        command = ["train", "digits", *TINY, "--epochs", "500", "--out", str(out)]
-        return out, subprocess.Popen(
-            [sys.executable, "-c", f"import sys; from sigprop_snn.cli import main; "
-                                   f"sys.exit(main({command}))"],
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-            env=os.environ | {"OMP_NUM_THREADS": "1"},
-        )  # fmt: skip
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_saves_the_run_and_ends_the_program(
+    tmp_path, capsys, monkeypatch, no_figures, number
+):
+    out, step, sent = tmp_path / "two words", LocalOptimizers.step, []
 
-    started = {number: start(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    for number, (out, process) in started.items():
-        while not (out / "metrics.jsonl").exists() and process.poll() is None:
-            time.sleep(0.05)
-        process.send_signal(number)
-        _, said = process.communicate()
-        assert process.returncode == 128 + number
-        assert said.startswith("sigprop-snn: stopped in epoch "), said
-        assert said.rstrip().endswith(f"sigprop-snn resume {shlex.quote(str(out))}")
-        assert said.count("\n") == 1
-        assert main(["evaluate", str(out)]) == 0
-        assert "of 500" in capsys.readouterr().out
+    def step_and_send(*given):
+        if (out / "metrics.jsonl").exists() and not sent:
+            sent.append(number)
+            os.kill(os.getpid(), number)
+        return step(*given)
+
+    monkeypatch.setattr(LocalOptimizers, "step", step_and_send)
+    command = ["train", "digits", *TINY, "--epochs", "500", "--out", str(out)]
+    assert main(command) == 128 + number
+    said = capsys.readouterr().err
+    assert said.startswith("sigprop-snn: stopped in epoch 2"), said
+    assert said.rstrip().endswith(f"sigprop-snn resume {shlex.quote(str(out))}")
+    assert said.count("\n") == 1
+    assert main(["evaluate", str(out)]) == 0
+    assert "of 500" in capsys.readouterr().out
 
 
 def test_python_m_runs_the_command():

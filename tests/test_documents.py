@@ -54,7 +54,7 @@ COMMANDS = [
 
 @pytest.mark.filterwarnings("ignore:.*has no fixed linear filter")
 @pytest.mark.parametrize("program", PROGRAMS)
-def test_programs_of_the_documents_run(program, tmp_path, monkeypatch):
+def test_programs_of_the_documents_run(program, tmp_path, monkeypatch, capsys):
     from sigprop_snn.data import DATASETS
 
     monkeypatch.chdir(tmp_path)
@@ -64,6 +64,8 @@ def test_programs_of_the_documents_run(program, tmp_path, monkeypatch):
     finally:
         DATASETS.clear()
         DATASETS.update(before)
+    if "print(sp.evaluate(network, data.test))" in program:  # the README's
+        assert "Evaluation(accuracy=0." in capsys.readouterr().out
 
 
 @pytest.fixture(scope="module")

@@ -315,8 +315,21 @@ class Engine(Protocol):
     def surrogate_mean(self, neuron: Neuron, voltage: Tensor) -> Tensor:
         """Return the mean over time of f(U[t] - threshold), `[N, ...]`, for `[T, N, ...]`."""
 
-    def surrogate_gradient(self, neuron: Neuron, voltage: Tensor, grad_mean: Tensor) -> Tensor:
-        """Return the gradient of the currents `[T, N, ...]`, given that of `surrogate_mean`."""
+    def surrogate_gradient(
+        self,
+        neuron: Neuron,
+        voltage: Tensor,
+        grad_mean: Tensor,
+        dtype: torch.dtype | None = None,
+    ) -> Tensor:
+        """Return the gradient of the currents `[T, N, ...]`, given that of `surrogate_mean`.
+
+        Args:
+            neuron: the model.
+            voltage: U, `[T, N, ...]`.
+            grad_mean: the gradient of the mean, `[N, ...]`.
+            dtype: of the result, if not that of the voltage; an engine may keep a wider one.
+        """
 
     def grid_mean(self, maps: Tensor, grid: int) -> Tensor:
         """Return feature maps `[N, C, H, W]` averaged to `grid` x `grid` positions.
@@ -345,6 +358,9 @@ class Engine(Protocol):
             more: what is added to the gradient of max(0, U) in the first rows, or none.
             dtype: of the gradient.
         """
+
+    def channel_sums(self, maps: Tensor) -> Tensor:
+        """Return the sum of every channel of `[N, C, ...]`, `[C]`, float32 or wider."""
 
     def map_figures(self, maps: Tensor) -> MapFigures:
         """Return mean and standard deviation of every map `[N, C, ...]` over its positions."""

@@ -53,7 +53,13 @@ class FusedEngine(ReferenceEngine, ABC):
 
     @abstractmethod
     def fast_sigmoid_gradient(
-        self, neuron: Neuron, voltage: Tensor, grad_mean: Tensor, first: float, ratio: float
+        self,
+        neuron: Neuron,
+        voltage: Tensor,
+        grad_mean: Tensor,
+        first: float,
+        ratio: float,
+        dtype: torch.dtype | None = None,
     ) -> Tensor:
         """Return what `surrogate_gradient` does, for the fast sigmoid.
 
@@ -63,6 +69,7 @@ class FusedEngine(ReferenceEngine, ABC):
             grad_mean: the gradient of the result of `surrogate_mean`, `[N, ...]`.
             first: the membrane's response to a unit current in the step of that current.
             ratio: its response in every later step, divided by that of the step before.
+            dtype: as in `surrogate_gradient`.
         """
 
     def neurons(
@@ -105,12 +112,18 @@ class FusedEngine(ReferenceEngine, ABC):
             return super().surrogate_mean(neuron, voltage)
         return self.fast_sigmoid_mean(neuron, voltage.detach())
 
-    def surrogate_gradient(self, neuron: Neuron, voltage: Tensor, grad_mean: Tensor) -> Tensor:
+    def surrogate_gradient(
+        self,
+        neuron: Neuron,
+        voltage: Tensor,
+        grad_mean: Tensor,
+        dtype: torch.dtype | None = None,
+    ) -> Tensor:
         """Return the gradient of the currents `[T, N, ...]`, given that of `surrogate_mean`."""
         geometric = geometric_response(impulse_response(neuron, len(voltage)))
         if geometric is None or why_not_surrogate(neuron, voltage, self.device) is not None:
-            return super().surrogate_gradient(neuron, voltage, grad_mean)
-        return self.fast_sigmoid_gradient(neuron, voltage.detach(), grad_mean, *geometric)
+            return super().surrogate_gradient(neuron, voltage, grad_mean, dtype)
+        return self.fast_sigmoid_gradient(neuron, voltage.detach(), grad_mean, *geometric, dtype)
 
     def cosine_cross_entropy(
         self, rows: Tensor, others: Tensor, columns: Tensor, scale: float, smoothing: float

@@ -16,9 +16,11 @@ from torch import Tensor
 from sigprop_snn.neurons.engines.choice import engine_for
 from sigprop_snn.neurons.engines.dense import DenseSpikes
 from sigprop_snn.neurons.engines.engine import Spikes
+from sigprop_snn.neurons.engines.order import Order
 from sigprop_snn.neurons.stepwise import is_constant
 
-_NUMBERS, _BITS, _WINDOWS = range(3)  # forms
+_NUMBERS, _BITS, _WINDOWS, _BYTES = range(4)  # forms
+_HALF = 4  # bits of half a byte
 _DTYPES = (
     torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.int64, torch.int32,
     torch.int16, torch.uint8, torch.bool,
@@ -75,37 +77,67 @@ def pack_spikes(spikes: Spikes) -> Parcel:
     if isinstance(spikes, DenseSpikes):
         packed = pack_tensor(spikes.dense())
         plain = int(type(spikes) is DenseSpikes)
-        return Parcel((0, plain, *packed.words), packed.data)
+        return Parcel((_NUMBERS, plain, *packed.words), packed.data)
     from sigprop_snn.neurons.engines.cpu.spikes import PackedSpikes
-    from sigprop_snn.neurons.engines.order import Order
 
-    assert isinstance(spikes, PackedSpikes)
-    order = Order.of(spikes.patterns)
-    patterns = order.apply(spikes.patterns)
-    flat = patterns.reshape(-1)
-    # A pattern has four bits: the second half of the bytes goes into the upper bits of the first.
-    half = (len(flat) + 1) // 2
-    data = flat[:half].clone()
-    data[: len(flat) - half] |= flat[half:] << 4
-    words = (_WINDOWS, spikes.steps, int(order.channels_last), patterns.dim(), *patterns.shape)
-    return Parcel(words, data)
+    if isinstance(spikes, PackedSpikes):
+        shape, data = _in_memory(spikes.patterns)
+        return Parcel((_WINDOWS, spikes.steps, *shape), _halved(data))
+    from sigprop_snn.neurons.engines.triton.spikes import BitSpikes
+
+    assert isinstance(spikes, BitSpikes)
+    shape, data = _in_memory(spikes.bits)
+    words = (_BYTES, spikes.steps, _DTYPES.index(spikes.dtype), *shape)
+    return Parcel(words, _halved(data) if spikes.steps <= _HALF else data)
 
 
 def unpack_spikes(words: Sequence[int], data: Tensor) -> Spikes:
     """Return the spikes of a parcel."""
-    if words[0] != _WINDOWS:
-        values = unpack_tensor(words[2:], data)
-        return DenseSpikes(values) if words[1] else engine_for(values.device).spikes(values)
-    from sigprop_snn.neurons.engines.cpu.spikes import PackedSpikes
+    form, steps, *shape = words
+    if form == _WINDOWS:
+        from sigprop_snn.neurons.engines.cpu.spikes import PackedSpikes
 
-    _, steps, channels_last, dims, *shape = words
-    count = math.prod(shape[:dims])
-    flat = torch.empty(count, dtype=torch.uint8)
-    half = len(data)
-    torch.bitwise_and(data, 15, out=flat[:half])
-    torch.bitwise_right_shift(data[: count - half], 4, out=flat[half:])
-    patterns = flat.view(shape[:dims])
-    return PackedSpikes(patterns.movedim(-1, 2) if channels_last else patterns, steps)
+        return PackedSpikes(_in_shape(_whole(data, shape), shape), steps)
+    if form == _BYTES:
+        from sigprop_snn.neurons.engines.triton.spikes import BitSpikes
+
+        dtype, *shape = shape
+        bits = _whole(data, shape) if steps <= _HALF else data
+        return BitSpikes(_in_shape(bits, shape), steps, _DTYPES[dtype])
+    values = unpack_tensor(words[2:], data)
+    return DenseSpikes(values) if words[1] else engine_for(values.device).spikes(values)
+
+
+def _in_memory(values: Tensor) -> tuple[tuple[int, ...], Tensor]:
+    """Return the shape of bytes in words, and the bytes in their order in memory, `[S]`."""
+    order = Order.of(values)
+    turned = order.apply(values)
+    return (int(order.channels_last), turned.dim(), *turned.shape), turned.reshape(-1)
+
+
+def _in_shape(flat: Tensor, words: Sequence[int]) -> Tensor:
+    """Return bytes `[S]` in the shape that `_in_memory` gave."""
+    channels_last, dims, *shape = words
+    turned = flat.view(shape[:dims])
+    return turned.movedim(-1, 2) if channels_last else turned
+
+
+def _halved(flat: Tensor) -> Tensor:
+    """Return bytes `[S]` of four bits as `[S / 2]`: the second half goes into the upper bits."""
+    half = (len(flat) + 1) // 2
+    data = flat[:half].clone()
+    data[: len(flat) - half] |= flat[half:] << _HALF
+    return data
+
+
+def _whole(data: Tensor, words: Sequence[int]) -> Tensor:
+    """Return the bytes of four bits of `_halved`, given the words of their shape."""
+    _, dims, *shape = words
+    count, half = math.prod(shape[:dims]), len(data)
+    flat = torch.empty(count, dtype=torch.uint8, device=data.device)
+    torch.bitwise_and(data, (1 << _HALF) - 1, out=flat[:half])
+    torch.bitwise_right_shift(data[: count - half], _HALF, out=flat[half:])
+    return flat
 
 
 def _bits(fires: Tensor) -> Tensor:

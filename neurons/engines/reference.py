@@ -224,7 +224,13 @@ class ReferenceEngine:
                 total += at_step
         return total / len(voltage)
 
-    def surrogate_gradient(self, neuron: Neuron, voltage: Tensor, grad_mean: Tensor) -> Tensor:
+    def surrogate_gradient(
+        self,
+        neuron: Neuron,
+        voltage: Tensor,
+        grad_mean: Tensor,
+        dtype: torch.dtype | None = None,
+    ) -> Tensor:
         """Return the gradient of the currents: df(U[t]) of every step, filtered back in time."""
         each = grad_mean / (len(voltage) * neuron.unit)
         grad = torch.empty_like(voltage)
@@ -260,6 +266,11 @@ class ReferenceEngine:
             found[: len(more)] += more
         turned: Tensor = torch.ops.aten.threshold_backward(found, voltage.detach(), 0)
         return turned
+
+    def channel_sums(self, maps: Tensor) -> Tensor:
+        """Return the sum of every channel of `[N, C, ...]`."""
+        # Axis by axis, which is many times faster than both at once.
+        return maps.flatten(2).sum(-1, dtype=_wide_dtype(maps)).sum(0)
 
     def map_figures(self, maps: Tensor) -> MapFigures:
         """Return mean and standard deviation of every map `[N, C, ...]` over its positions."""
@@ -414,6 +425,10 @@ def current_gradient(neuron: Neuron, grad: Tensor) -> Tensor:
     for step in reversed(range(len(grad) - 1)):
         grad[step].add_(grad[step + 1], alpha=geometric.ratio)
     return grad if geometric.first == 1.0 else grad.mul_(geometric.first)
+
+
+def _wide_dtype(values: Tensor) -> torch.dtype:
+    return torch.promote_types(values.dtype, torch.float32)
 
 
 def _wide(current: Tensor) -> Tensor:

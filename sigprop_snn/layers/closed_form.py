@@ -200,8 +200,8 @@ class ClosedForm:
             inputs, contexts=contexts, observed_rows=observed, record=("voltage", *record),
             keeps_state=False,
         )  # fmt: skip
-        # Only the gradient path matters: the voltage is a placeholder of the current's shape.
-        current = ran.recorded["voltage"][:, : inputs.shape[1]]
+        # Only the gradient path matters: a placeholder of the current's shape.
+        current = self._placeholder(ran.recorded["voltage"][:, : inputs.shape[1]])
         if inputs.constant:
             current = current[:1].expand_as(current)
         mean_input = None
@@ -211,6 +211,18 @@ class ClosedForm:
             mean_input = self.block.mean_input(mean_row, rows.shape[1])
         current = self.current.attach(inputs, current, mean_input=mean_input)
         return ran, _surrogate_mean(self.block.neuron, current, contexts, ran)
+
+    def _placeholder(self, voltage: Tensor) -> Tensor:
+        """Return a tensor with the shape of the currents and the dtype of their gradient.
+
+        On a GPU the dtype is that of autocast, for its memory.
+        """
+        neuron = self.block.neuron
+        plain = neuron.recurrence is None and not _learns_its_surrogate(neuron)
+        if plain and voltage.is_cuda and torch.is_autocast_enabled("cuda"):
+            empty = voltage.new_empty((), dtype=torch.get_autocast_dtype("cuda"))
+            return empty.expand(voltage.shape)
+        return voltage
 
 
 def _current(block: Block, inputs: Tensor, contexts: Tensor | None, observed: int) -> Tensor:
@@ -301,7 +313,7 @@ def _surrogate_mean(neuron: Neuron, current: Tensor, contexts: Tensor | None, ra
         contexts: the constant current of the contexts behind them, `[C, ...]`, or none.
         ran: the run, with its voltages.
     """
-    if any(name.startswith("surrogate_") for name, _ in neuron.named_parameters()):
+    if _learns_its_surrogate(neuron):
         voltage = _filtered_voltage(neuron, with_contexts(current, contexts), ran)
         return neuron.surrogate.f(neuron.above(voltage)).mean(0)
     if neuron.recurrence is not None:
@@ -309,6 +321,11 @@ def _surrogate_mean(neuron: Neuron, current: Tensor, contexts: Tensor | None, ra
         contexts = None
     mean: Tensor = _SurrogateMean.apply(current, contexts, ran.recorded["voltage"], neuron)
     return mean
+
+
+def _learns_its_surrogate(neuron: Neuron) -> bool:
+    """Return whether a neuron has a learnable shape of its surrogate."""
+    return any(name.startswith("surrogate_") for name, _ in neuron.named_parameters())
 
 
 def _filtered_voltage(neuron: Neuron, current: Tensor, ran: Run) -> Tensor:
@@ -347,11 +364,15 @@ class _SurrogateMean(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         (voltage,) = ctx.saved_tensors
-        grad = engine_for(voltage.device).surrogate_gradient(ctx.neuron, voltage, grads[0])
         current, contexts = ctx.dtypes
+        engine = engine_for(voltage.device)
+        grad = engine.surrogate_gradient(ctx.neuron, voltage, grads[0], current)
+        of_contexts = None
+        if contexts is not None:
+            of_contexts = grad[:, ctx.rows :].sum(0, dtype=voltage.dtype).to(contexts)
         return (
             grad[:, : ctx.rows].to(current),
-            grad[:, ctx.rows :].sum(0).to(contexts) if contexts is not None else None,
+            of_contexts,
             None,
             None,
         )

@@ -103,8 +103,8 @@ def section_pass(
             check_first(inputs.shape, response.run, signal)
         fire(f"the neuron of {name}", block.neuron, (), response.run.spikes)
         fire(name, block, (inputs,), sent)
-        yield Layer(name, block, inputs, response, sent)
         kept.put(name, sent)
+        yield Layer(name, block, inputs, response, sent)
         del inputs, response, sent  # the graph of this block ends before the next one runs
 
 

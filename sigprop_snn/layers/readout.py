@@ -87,9 +87,17 @@ class Readout(nn.Module):
 
     def read(self, spikes: Tensor | Spikes) -> Tensor:
         """Return the mean presynaptic trace of one block's spikes `[T, N, ...]`, `[N, K]`."""
+        return self.trace_of(self.pooled(spikes))
+
+    def pooled(self, spikes: Tensor | Spikes) -> Tensor | Spikes:
+        """Return one block's spikes `[T, N, ...]` as the readout reads them: in small maps."""
         for pool in self.pools(tuple(spikes.shape[2:])):
             spikes = stepwise(pool, spikes) if isinstance(spikes, Tensor) else spikes.pooled(pool)
-        trace, _ = mean_trace(spikes, impulse_response(self.neuron, spikes.shape[0]))
+        return spikes
+
+    def trace_of(self, pooled: Tensor | Spikes) -> Tensor:
+        """Return the mean presynaptic trace of what `pooled` returns, `[N, K]`."""
+        trace, _ = mean_trace(pooled, impulse_response(self.neuron, pooled.shape[0]))
         return trace.flatten(1)
 
     def pools(self, shape: tuple[int, ...]) -> list[nn.Module]:
@@ -178,47 +186,65 @@ def _halvings(shape: tuple[int, ...], side: int | None) -> int:
 
 
 class Reading:
-    """What a readout receives during a pass, block by block, as mean traces.
+    """What a readout receives during a pass, block by block.
 
-    The spikes of a block are not kept.
+    It keeps the mean trace of each block, not the spikes. Where another process ends the pass, it
+    keeps the pooled spikes, which take fewer bytes.
 
     Args:
         readout: the readout, or none, which receives nothing.
         blocks: the network's blocks by name, in order.
+        ends: whether the pass ends here.
     """
 
-    def __init__(self, readout: Readout | None, blocks: Iterable[tuple[str, nn.Module]]) -> None:
+    def __init__(
+        self,
+        readout: Readout | None,
+        blocks: Iterable[tuple[str, nn.Module]],
+        *,
+        ends: bool = True,
+    ) -> None:
         self._readout = readout
+        self._ends = ends
         names = () if readout is None else readout.names(blocks)
-        self._traces: dict[str, Tensor | None] = dict.fromkeys(names)
+        self._parts: dict[str, Tensor | Spikes | None] = dict.fromkeys(names)
         self._steps = 0
 
     def add(self, name: str, sent: Tensor | Spikes) -> None:
         """Take what a block sends, `[T, N, ...]`, if the readout reads this block."""
-        if name in self._traces:
+        if name in self._parts:
             assert self._readout is not None
-            self._traces[name] = self._readout.read(sent)
+            pooled = self._readout.pooled(sent)
+            self._parts[name] = self._readout.trace_of(pooled) if self._ends else pooled
             self._steps = sent.shape[0]
 
     @property
-    def traces(self) -> dict[str, Tensor]:
-        """The mean traces `[N, K]` so far, by the name of the block."""
-        return {name: trace for name, trace in self._traces.items() if trace is not None}
+    def parts(self) -> dict[str, Tensor | Spikes]:
+        """What it has so far, by the name of the block.
 
-    def restore(self, traces: Mapping[str, Tensor], steps: int) -> None:
-        """Take the traces of a pass that another process began.
+        These are mean traces `[N, K]`, or pooled spikes `[T, N, ...]` if the pass does not end
+        here.
+        """
+        return {name: part for name, part in self._parts.items() if part is not None}
+
+    def restore(self, parts: Mapping[str, Tensor | Spikes], steps: int) -> None:
+        """Continue a pass that another process began.
 
         Args:
-            traces: what `traces` returned there.
+            parts: mean traces `[N, K]` or pooled spikes `[T, N, ...]`, by the name of the block.
             steps: T.
         """
-        self._traces.update(traces)
+        for name, part in parts.items():
+            if self._ends and not isinstance(part, Tensor):
+                assert self._readout is not None
+                part = self._readout.trace_of(part)
+            self._parts[name] = part
         self._steps = steps
 
     def scores(self) -> Tensor:
         """Return the readout's mean voltages `[N, C]`, at the end of the pass."""
         assert self._readout is not None
-        traces = [trace for trace in self._traces.values() if trace is not None]
+        traces = [part for part in self._parts.values() if isinstance(part, Tensor)]
         scores = self._readout.scores(traces, self._steps)
         fire(READOUT, self._readout, traces, scores)
         return scores

@@ -12,6 +12,7 @@ from sigprop_snn.layers.block import Block
 from sigprop_snn.layers.layer_pass import Activity
 from sigprop_snn.layers.readout import Reading, Readout
 from sigprop_snn.layers.sources import Kept, sources_by_name
+from sigprop_snn.neurons.engines import Spikes
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ class Section(Generic[Activity]):
         blocks: Iterable[tuple[str, Block]],
         readout: Readout | None,
         sent: Mapping[str, Activity],
-        traces: Mapping[str, Tensor],
+        read: Mapping[str, Tensor | Spikes],
         steps: int,
     ) -> Section[Activity]:
         """Return a section in the middle of a pass.
@@ -65,14 +66,17 @@ class Section(Generic[Activity]):
             readout: the network's readout, or none.
             sent: what lower blocks have sent and a later block receives, by name; the network's
                 input is "input".
-            traces: the readout's traces of lower blocks, by name.
+            read: what the readout has received of lower blocks that are not in `sent`, by name;
+                see `Reading.parts`.
             steps: T.
         """
         blocks, names = list(blocks), tuple(names)
-        reading = Reading(readout, blocks)
-        reading.restore(traces, steps)
-        kept = Kept.between(sources_by_name(blocks), sent)
-        return cls(names, names[-1] == blocks[-1][0], kept, reading, steps)
+        ends = names[-1] == blocks[-1][0]
+        reading = Reading(readout, blocks, ends=ends)
+        reading.restore(read, steps)
+        for name, spikes in sent.items():
+            reading.add(name, spikes)
+        return cls(names, ends, Kept.between(sources_by_name(blocks), sent), reading, steps)
 
     def of(self, blocks: Iterable[tuple[str, Block]]) -> Iterator[tuple[str, Block]]:
         """Yield those of a network's blocks that are in the section."""

@@ -1,7 +1,8 @@
 """What of a batch crosses from one stage to the next.
 
-Spikes travel as bits, and only those that a later block receives. A readout that reads several
-blocks gets their traces, pooled as it reads them. Labels don't travel.
+Spikes travel as bits: those that a later block receives, and, for a readout that reads several
+blocks, their spikes in maps as small as the readout reads them. Nothing travels twice, and labels
+don't travel.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from sigprop_snn.layers.readout import Readout
 from sigprop_snn.layers.section import Section
 from sigprop_snn.layers.sources import sources_by_name
 from sigprop_snn.network import Network
@@ -31,7 +33,8 @@ from sigprop_snn.rules.signal_propagation import Votes
 from sigprop_snn.signals.base import Entry
 
 _BY_ALL_BLOCKS: tuple[Predict, ...] = ("vote", "subset")
-_TARGETS, _ANSWERS, _FRACTIONS, _OTHERS = range(4)  # what a layer compared its scores with
+_TRACE_BYTES = 4  # of one number of a trace, float32
+_TARGETS, _ANSWERS, _FRACTIONS, _OTHERS, _NO_SCORES = range(5)  # what scores were compared with
 
 
 class Batch(NamedTuple):
@@ -62,7 +65,7 @@ class Arrived(NamedTuple):
         rows: number of rows of every replica.
         entry: what entered the first block, without the rows.
         sent: what lower blocks have sent and a later block receives, by name.
-        traces: what the readout has received so far, by name.
+        read: what the readout has received of other blocks, by name; see `Reading.parts`.
         votes: the scores of the layers below.
     """
 
@@ -72,7 +75,7 @@ class Arrived(NamedTuple):
     rows: Sequence[int]
     entry: Entry
     sent: Mapping[str, Spikes]
-    traces: Mapping[str, Tensor]
+    read: Mapping[str, Tensor | Spikes]
     votes: Votes
 
 
@@ -82,13 +85,15 @@ class Crossing:
 
     Attributes:
         spikes: the blocks whose spikes cross.
-        traces: the blocks whose traces for the readout cross.
+        read: other blocks that the readout reads.
         scores: the blocks whose scores cross, because the network predicts by all blocks.
+        readout: the network's readout, or none.
     """
 
     spikes: tuple[str, ...]
-    traces: tuple[str, ...]
+    read: tuple[str, ...]
     scores: tuple[str, ...]
+    readout: Readout | None
 
     @classmethod
     def of(cls, network: Network, name: str) -> Crossing:
@@ -98,10 +103,12 @@ class Crossing:
         names = list(received)
         below, above = names[: names.index(name)], names[names.index(name) :]
         read = network.readout.names(blocks) if network.readout is not None else ()
+        spikes = [each for each in below if any(each in received[later] for later in above)]
         return cls(
-            tuple(each for each in below if any(each in received[later] for later in above)),
-            tuple(each for each in below if each in read),
+            tuple(spikes),
+            tuple(each for each in below if each in read and each not in spikes),
             tuple(below) if network.predict in _BY_ALL_BLOCKS else (),
+            network.readout,
         )
 
     def pack(self, batch: Batch, labels: Tensor) -> Message:
@@ -112,11 +119,11 @@ class Crossing:
             labels: its labels, which the next stage has.
         """
         _, rows, entry, section, votes = batch
-        sent, traces = section.kept.waiting, section.reading.traces
+        sent, read = section.kept.waiting, section.reading.parts
         known = [value is labels for value in (entry.targets, entry.answers)]
         items = [pack_spikes(sent[name]) for name in self.spikes]
-        items += [pack_tensor(traces[name]) for name in self.traces]
-        items += [pack_tensor(votes.scores[name]) for name in self.scores]
+        items += [_pack_read(self.readout, read[name]) for name in self.read]
+        items += [pack_tensor(votes.scores[name]) for name in self.scores if name in votes.scores]
         items += [
             pack_tensor(value)
             for value, is_known in zip((entry.targets, entry.answers), known, strict=True)
@@ -125,7 +132,7 @@ class Crossing:
         words = (
             batch.number, checksum(labels), section.steps, entry.samples, entry.observed_rows,
             entry.contexts_per_sample, *known, len(rows), *rows,
-            *(_kind(votes.targets[name], entry) for name in self.scores),
+            *(_kind(votes.targets.get(name), entry) for name in self.scores),
         )  # fmt: skip
         return Message(BATCH, tuple(map(int, words)), items)
 
@@ -139,20 +146,24 @@ class Crossing:
         """
         items = _on(device, message)
         sent = {name: unpack_spikes(*next(items)) for name in self.spikes}
-        traces = {name: unpack_tensor(*next(items)) for name in self.traces}
-        scores = {name: unpack_tensor(*next(items)) for name in self.scores}
+        read = {name: _unpack_read(*next(items)) for name in self.read}
         number, of_labels, steps, samples, observed, contexts, *rest = message.words
+        count = rest[2]
+        rows, kinds = rest[3 : 3 + count], rest[3 + count :]
+        scored = [
+            (name, kind, unpack_tensor(*next(items)))
+            for name, kind in zip(self.scores, kinds, strict=True)
+            if kind != _NO_SCORES
+        ]
         targets, answers = (
             labels if is_known else unpack_tensor(*next(items)) for is_known in rest[:2]
         )
         nothing = torch.empty(0, device=device)
         entry = Entry(nothing, None, samples, observed, contexts, targets, answers)
         votes = Votes()
-        count = rest[2]
-        rows, kinds = rest[3 : 3 + count], rest[3 + count :]
-        for name, kind in zip(self.scores, kinds, strict=True):
-            votes.add(name, scores[name], _targets(kind, entry, scores[name]))
-        return Arrived(number, of_labels, steps, rows, entry, sent, traces, votes)
+        for name, kind, scores in scored:
+            votes.add(name, scores, _targets(kind, entry, scores))
+        return Arrived(number, of_labels, steps, rows, entry, sent, read, votes)
 
 
 def checksum(labels: Tensor) -> int:
@@ -165,8 +176,27 @@ def _on(device: torch.device, message: Message) -> Iterator[Parcel]:
         yield Parcel(words, data.to(device))
 
 
-def _kind(targets: Tensor, entry: Entry) -> int:
-    """Return what a layer compared its scores with."""
+def _pack_read(readout: Readout | None, part: Tensor | Spikes) -> Parcel:
+    """Return a part of what the readout has received: as spikes, or as a trace if it is smaller."""
+    if not isinstance(part, Tensor):
+        words, data = pack_spikes(part)
+        if len(data) <= _TRACE_BYTES * part.shape[1:].numel():
+            return Parcel((1, *words), data)
+        assert readout is not None  # it has received the part
+        part = readout.trace_of(part)
+    words, data = pack_tensor(part)
+    return Parcel((0, *words), data)
+
+
+def _unpack_read(words: Sequence[int], data: Tensor) -> Tensor | Spikes:
+    are_spikes, *rest = words
+    return unpack_spikes(rest, data) if are_spikes else unpack_tensor(rest, data)
+
+
+def _kind(targets: Tensor | None, entry: Entry) -> int:
+    """Return what a layer compared its scores with; none is for a layer without scores."""
+    if targets is None:
+        return _NO_SCORES
     if targets is entry.targets:
         return _TARGETS
     if targets is entry.answers:

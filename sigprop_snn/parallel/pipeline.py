@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from types import TracebackType
 
@@ -13,7 +13,7 @@ from torch.distributed.device_mesh import init_device_mesh
 
 from sigprop_snn.arguments import instance, positive, whole
 from sigprop_snn.errors import SigpropError
-from sigprop_snn.layers.contracts import Learned, Update
+from sigprop_snn.layers.contracts import Learned, Stage, Update
 from sigprop_snn.layers.layer_pass import as_spikes
 from sigprop_snn.layers.section import Section
 from sigprop_snn.layers.sources import INPUT
@@ -325,11 +325,23 @@ class Pipeline:
             batch = self._arrived(labels)
         with self._shared(batch.rows, update) as call:
             stages = network.rule.section_stages(network, batch.entry, batch.section)
-            reports = learn_layers(stages, call, batch.votes)
+            reports = learn_layers(self._sent_on(stages, batch, labels), call, batch.votes)
         if self.is_last:
             return Learned(reports, *batch.votes.result(network))
-        self._send(self._crossing(self.stage + 1).pack(batch, labels))
         return Learned(reports, torch.zeros(0, network.signal.classes), 0)
+
+    def _sent_on(self, stages: Iterable[Stage], batch: Batch, labels: Tensor) -> Iterator[Stage]:
+        """Yield the stages of a batch; send it on before the last block learns from it.
+
+        What the next rank receives does not depend on what the blocks learn from this batch.
+        """
+        for stage in stages:
+            if not self.is_last and stage.name == self._stages[self.stage][-1]:
+                if stage.scores is not None and stage.targets is not None:
+                    batch.votes.add(stage.name, stage.scores.detach(), stage.targets)
+                self._send(self._crossing(self.stage + 1).pack(batch, labels))
+            yield stage
+            del stage  # free the layer's graph before the next layer runs
 
     def _entered(self, inputs: Tensor, labels: Tensor) -> Batch:
         """Return the next batch as it enters the first stage."""
@@ -370,10 +382,10 @@ class Pipeline:
         return in_shard(self.replicas.shard(rows))
 
     def _section(
-        self, sent: Mapping[str, Spikes], traces: Mapping[str, Tensor], steps: int
+        self, sent: Mapping[str, Spikes], read: Mapping[str, Tensor | Spikes], steps: int
     ) -> Section[Spikes]:
         names = self._stages[self.stage]
-        return Section.between(names, self._blocks, self.network.readout, sent, traces, steps)
+        return Section.between(names, self._blocks, self.network.readout, sent, read, steps)
 
     def _measured(self, inputs: Tensor | None, labels: Tensor) -> tuple[int, ...]:
         """Return the sizes of the stages, by the costs of the blocks on the first rank."""
@@ -431,7 +443,7 @@ class Pipeline:
                 f"batch {self._batches + 1} of rank {self.rank} has other labels than batch "
                 f"{arrived.number + 1} of rank 0; expected the same labels on all ranks"
             )
-        section = self._section(arrived.sent, arrived.traces, arrived.steps)
+        section = self._section(arrived.sent, arrived.read, arrived.steps)
         return Batch(self._batches, arrived.rows, arrived.entry, section, arrived.votes)
 
 

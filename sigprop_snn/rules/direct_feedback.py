@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from sigprop_snn.arguments import instance
-from sigprop_snn.layers.contracts import Learned, Needs, Update
+from sigprop_snn.layers.contracts import Learned, Needs, Stage, Update
+from sigprop_snn.layers.layer_pass import Layer
+from sigprop_snn.layers.readout import READOUT
 from sigprop_snn.layers.rule import LearningNetwork, Rule
+from sigprop_snn.layers.section import Section
+from sigprop_snn.neurons.engines import Spikes
 from sigprop_snn.rules.passes import (
     Fixed,
     check_blocks,
+    entry_without_contexts,
     layer_graphs,
     learn_from,
     learn_from_error,
@@ -23,7 +29,9 @@ from sigprop_snn.rules.passes import (
     reported,
     updated,
 )
+from sigprop_snn.rules.signal_propagation import learn_by_stages
 from sigprop_snn.shapes import Layout
+from sigprop_snn.signals.base import Entry
 
 
 class DirectFeedback(nn.Module, Rule):
@@ -95,21 +103,48 @@ class DirectRandomTarget(DirectFeedback):
     """
 
     needs: ClassVar[Needs] = Needs(feedback_weights=True, stored_activations="steps")
+    forward_only: ClassVar[bool] = True
 
     def learn(
         self, network: LearningNetwork, inputs: Tensor, labels: Tensor, update: Update | None
     ) -> Learned:
         """Pass the batch through; every block learns before the next one runs."""
+        stages = self._stages(network, layer_graphs(network, inputs), labels, ends=True)
+        return learn_by_stages(network, stages, update)
+
+    def entry(self, network: LearningNetwork, inputs: Tensor, labels: Tensor) -> Entry:
+        """Return the samples, without contexts."""
+        return entry_without_contexts(network, inputs, labels)
+
+    def section_stages(
+        self, network: LearningNetwork, entry: Entry, section: Section[Spikes]
+    ) -> Iterator[Stage]:
+        """Pass samples through a section of the network."""
+        assert entry.answers is not None  # labels were given
+        graphs = layer_graphs(network, entry.inputs, section=section)
+        yield from self._stages(network, graphs, entry.answers, ends=section.ends)
+
+    def _stages(
+        self,
+        network: LearningNetwork,
+        layers: Iterator[Layer[Tensor]],
+        labels: Tensor,
+        *,
+        ends: bool,
+    ) -> Iterator[Stage]:
+        """Yield the stage of each block, and that of the readout where the network ends."""
         readout = readout_of(network, "direct-random-target")
         check_blocks(network, len(self.feedback), "direct-random-target")
-        error = -one_hot_targets(labels, self.classes, inputs) / labels.shape[0]
-        for index, layer in enumerate(layer_graphs(network, inputs)):
-            learn_from_error(layer.sent, self.sent(index, error, layer.sent))
-            updated(update, layer.name, layer.block)
-            sent = layer.sent.detach()
-            del layer  # free its graph
-        scores = readout(sent)
-        loss = readout.loss(scores, labels)
-        learn_from(loss)
-        updated(update, "readout", readout)
-        return reported(network, scores, loss, labels)
+        names = [name for name, _ in network.named_blocks()]
+        for layer in layers:
+            name, response, sent = layer.name, layer.response, layer.sent
+            del layer
+            target = -one_hot_targets(labels, self.classes, sent) / labels.shape[0]
+            error = self.sent(names.index(name), target, sent)[0]
+            # The gradient of this sum with respect to the output is the error, at every step.
+            yield Stage(name, None, (sent.sum(0) * error).sum(), response)
+            last = sent.detach()
+            del sent, error  # free the layer's graph
+        if ends:
+            scores = readout(last)
+            yield Stage(READOUT, scores, readout.loss(scores, labels), None, labels)

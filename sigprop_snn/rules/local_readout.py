@@ -16,7 +16,13 @@ from sigprop_snn.layers.layer_pass import plain_pass
 from sigprop_snn.layers.rule import LearningNetwork, Rule
 from sigprop_snn.layers.section import Section
 from sigprop_snn.neurons.engines import Spikes
-from sigprop_snn.rules.passes import check_blocks, every_step, layer_graphs, one_hot_targets
+from sigprop_snn.rules.passes import (
+    check_blocks,
+    entry_without_contexts,
+    every_step,
+    layer_graphs,
+    one_hot_targets,
+)
 from sigprop_snn.rules.signal_propagation import learn_by_stages
 from sigprop_snn.shapes import Layout
 from sigprop_snn.shard import current_shard
@@ -108,8 +114,7 @@ class LocalReadout(nn.Module, Rule):
 
     def entry(self, network: LearningNetwork, inputs: Tensor, labels: Tensor) -> Entry:
         """Return the samples, without contexts."""
-        plain, rows = network.signal.plain(inputs), inputs.shape[1]
-        return Entry(plain, None, rows, observed_rows=rows, targets=labels, answers=labels)
+        return entry_without_contexts(network, inputs, labels)
 
     def section_stages(
         self, network: LearningNetwork, entry: Entry, section: Section[Spikes]

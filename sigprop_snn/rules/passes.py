@@ -23,6 +23,7 @@ from sigprop_snn.neurons.engines import DenseSpikes, Spikes
 from sigprop_snn.neurons.engines.reference import check_finite
 from sigprop_snn.neurons.stepwise import stepwise
 from sigprop_snn.predict import BY_LAST_BLOCK
+from sigprop_snn.signals.base import Entry
 
 
 class Fixed(nn.Module):
@@ -99,6 +100,12 @@ def layer_graphs(
         section.kept.put(layer.name, DenseSpikes(layer.sent.detach()))
         yield layer
         del layer  # free its graph before the next layer runs
+
+
+def entry_without_contexts(network: LearningNetwork, inputs: Tensor, labels: Tensor) -> Entry:
+    """Return what enters the first block in a pass by sections, under a rule without contexts."""
+    plain, rows = network.signal.plain(inputs), inputs.shape[1]
+    return Entry(plain, None, rows, observed_rows=rows, targets=labels, answers=labels)
 
 
 def _front(network: LearningNetwork, inputs: Tensor) -> Tensor:

@@ -126,8 +126,8 @@ def two_streams(
         return response, response.run.spikes.pooled(block.pool)
 
     for layer in section_pass(section.of(blocks), network.signal, section.kept, respond):
-        yield compared(network, layer, entry)
         section.reading.add(layer.name, layer.sent)
+        yield compared(network, layer, entry)
         del layer  # free its graph before the next layer runs
     if network.readout is not None and entry.samples and section.ends:
         # Read out all rows, then slice: slicing the batch first would copy every step.
@@ -205,7 +205,8 @@ def learn_by_stages(
 
     Args:
         network: the network.
-        stages: the stages of a pass with labels, produced lazily; each has scores and a loss.
+        stages: the stages of a pass with labels, produced lazily; each has a loss, and the last
+            one has scores.
         update: called with the name of every layer as soon as its gradient is ready.
     """
     return report(network, learning_stages(stages, update))
@@ -243,8 +244,10 @@ def report_layers(stages: Iterable[Stage], votes: Votes) -> list[LayerReport]:
     """
     reports: list[LayerReport] = []
     for stage in stages:
-        assert stage.loss is not None and stage.scores is not None  # labels were given
-        assert stage.targets is not None
+        if stage.scores is None:  # a layer that does not predict
+            reports.append(LayerReport(stage.name))
+            continue
+        assert stage.loss is not None and stage.targets is not None  # labels were given
         votes.add(stage.name, stage.scores.detach(), stage.targets)
         reports.append(LayerReport(stage.name, stage.loss.detach(), votes.right[stage.name]))
         del stage  # free the layer's graph before the next layer runs

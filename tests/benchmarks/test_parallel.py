@@ -9,18 +9,17 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.parallel import (
+from benchmarks.parallel import figures, predicted
+from benchmarks.parallel_processes import (
     BACKWARD,
-    COPY,
     DATA,
     DDP,
     LAYERS,
     ONE,
     OPENMP,
     THREADS,
+    TWO,
     Size,
-    figures,
-    predicted,
 )
 from benchmarks.schedules import Link
 
@@ -48,11 +47,16 @@ def test_figures_are_medians_of_ratios():
         THREADS: [{"seconds": 16.0}] * 3,
         BACKWARD: [{"seconds": 16.0}] * 3,
         DDP: [{"seconds": 8.0}] * 3,
-        COPY: [{"seconds": 8.0, "blocks": {"a": 1.0, "b": 0.5, "readout": 0.5}}] * 3,
+        TWO: [{"seconds": 10.0, "blocks": {"a": 1.0, "b": 0.5, "readout": 0.5}}] * 3,
     }
+    cpu = {ONE: [8.0], LAYERS: [4.0, 5.0]}
+    for name, found in turns.items():
+        turns[name] = [{**turn, "cpu": cpu.get(name, [8.0]), "others": 0.1} for turn in found]
     found = figures(turns, [1, 1], INSTANT, Size(batches=4, turns=3))
     assert found["speed_up"] == pytest.approx(1.6)
     assert found["ddp_speed_up"] == 2
+    assert (found["two_independent_speed_up"], found["speed_up_by_cpu"]) == (1.6, 1.6)
+    assert (found["cpu"][LAYERS], found["others"][ONE]) == ([1.0, 1.25], 0.1)
     assert (found["openmp_speed_up"], found["threads_speed_up"]) == (2, 1)
     assert (found["sent"], found["idle"]) == (10, [0.1, 0.2])
     assert found["seconds"][LAYERS] == 1
@@ -73,4 +77,5 @@ def test_processes_are_measured_and_end_in_equal_weights(monkeypatch, tmp_path, 
     assert row["sent"] > 0
     assert row["seconds"].keys() >= {ONE, LAYERS, BACKWARD, DDP}
     assert row["bandwidth"] > 0
+    assert len(row["cpu"][LAYERS]) == 2 and min(row["cpu"][LAYERS]) > 0
     assert "2 processes: yes, 4 processes: yes" in capsys.readouterr().out

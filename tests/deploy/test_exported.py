@@ -105,7 +105,7 @@ def test_arguments_are_refused_by_name(tmp_path, monkeypatch):
         write_onnx(network, tmp_path / "network.onnx", 2)
 
 
-def test_a_run_is_exported_by_a_command(tmp_path, capsys):
+def test_a_run_is_exported_by_a_command(tmp_path, capsys, no_figures):
     run = tmp_path / "run"
     train = ["train", "digits", "--epochs", "1", "--train-samples", "60", "--test-samples", "20"]
     assert main([*train, "--steps", "2", "--out", str(run), "-q"]) == 0

@@ -260,7 +260,7 @@ def test_without_the_package_the_error_names_the_extra(monkeypatch):
         to_nir(mlp())
 
 
-def test_a_run_is_exported_by_a_command(tmp_path, capsys):
+def test_a_run_is_exported_by_a_command(tmp_path, capsys, no_figures):
     run = tmp_path / "run"
     train = ["train", "digits", "--network", "nir-conv", "--epochs", "1", "--train-samples", "60"]
     assert main([*train, "--test-samples", "20", "--steps", "3", "--out", str(run), "-q"]) == 0

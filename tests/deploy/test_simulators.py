@@ -138,7 +138,7 @@ def test_the_table_of_a_trained_network():
             assert row[1:3] == rows[1][1:3] and row[3] == "100.0000" and row[4] == rows[1][4]
 
 
-def test_the_scripts_print_their_tables_for_a_run(tmp_path, monkeypatch, capsys):
+def test_the_scripts_print_their_tables_for_a_run(tmp_path, monkeypatch, capsys, no_figures):
     run = str(tmp_path / "run")
     train = ["train", "digits", "--network", "nir-conv", "--epochs", "1", "--train-samples", "60"]
     assert main([*train, "--test-samples", "20", "--steps", "3", "--out", run, "-q"]) == 0

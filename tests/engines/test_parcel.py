@@ -59,6 +59,23 @@ def test_packed_spikes_come_back_in_half_the_bytes(steps, shape, channels_last):
     assert len(parcel.data) == (packed.patterns.numel() + 1) // 2
 
 
+@pytest.mark.parametrize("steps", [4, 6, 11])
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_spikes_of_a_gpu_come_back_in_bytes(steps, channels_last):
+    pytest.importorskip("triton", reason="the engine of a GPU needs triton")
+    from sigprop_snn.neurons.engines.triton.spikes import BitSpikes, bytes_of
+
+    shape = (bytes_of(steps), 3, 4, 6, 5) if channels_last else (bytes_of(steps), 3, 5, 4, 6)
+    bits = torch.randint(1 << min(steps, 8), shape, dtype=torch.uint8)
+    spikes = BitSpikes(bits.movedim(-1, 2) if channels_last else bits, steps, torch.bfloat16)
+    parcel = pack_spikes(spikes)
+    found = unpack_spikes(*parcel)
+    assert isinstance(found, BitSpikes)
+    assert (found.steps, found.dtype) == (steps, torch.bfloat16)
+    assert found.bits.stride() == spikes.bits.stride() and torch.equal(found.bits, spikes.bits)
+    assert len(parcel.data) == bits.numel() / (2 if steps <= 4 else 1)
+
+
 def test_dense_spikes_come_back_as_they_were_stored():
     values = (torch.rand(5, 3, 7) < 0.5).float()
     parcel = pack_spikes(DenseSpikes(values))

@@ -27,9 +27,10 @@ FLOATS = {
     "beta", "current_gain", "threshold", "reset_amount", "slope", "per_step", "factor", "ratio",
 }  # fmt: skip
 OF_CURRENT = {"current", "values"}
-DENSE = {("_halve", "found"), ("_unpack", "found"), ("_map_figures", "maps"), ("_centred", "maps"),
-         ("_centred", "found"), ("_rectify", "found"), ("_grid_mean_gradient", "found"),
-         ("_grid_mean_gradient", "more")}  # fmt: skip
+DENSE = {
+    ("_halve", "found"), ("_unpack", "found"), ("_map_figures", "maps"), ("_centred", "maps"),
+    ("_centred", "found"), ("_rectify", "found"), ("_grid_mean_gradient", "found"),
+}  # fmt: skip
 FLOAT32 = {
     "gains", "offsets", "voltages", "start", "mean", "last", "weights", "grad_mean", "grad", "maps",
     "bias", "sums", "deviation", "factors", "rectified",

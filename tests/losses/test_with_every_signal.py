@@ -54,7 +54,7 @@ TINY = ["train", "digits", "--epochs", "1", "--train-samples", "40", "--test-sam
     ("signal", "loss"),
     [("conditioned-context", "contrastive"), ("drawn-context", "top-k"), ("mean-picture", "l2")],
 )
-def test_the_command_line_trains_with_them(tmp_path, signal, loss, monkeypatch):
+def test_the_command_line_trains_with_them(tmp_path, signal, loss, monkeypatch, no_figures):
     monkeypatch.setattr("sigprop_snn.figures.draw_run", lambda trained: [])  # looked at elsewhere
     out = tmp_path / "run"
     flags = ["--steps", "3", "--signal", signal, "--loss", loss, "--out", str(out)]
@@ -62,7 +62,7 @@ def test_the_command_line_trains_with_them(tmp_path, signal, loss, monkeypatch):
     assert (out / "summary.json").is_file()
 
 
-def test_the_command_line_says_in_a_line_what_does_not_go_together(tmp_path, capsys):
+def test_the_command_line_says_in_a_line_what_does_not_go_together(tmp_path, capsys, no_figures):
     out = tmp_path / "run"
     flags = ["--signal", "conditioned-context", "--loss", "top-k", "--out", str(out)]
     assert main([*TINY, *flags]) == 2

@@ -30,7 +30,7 @@ from sigprop_snn.surrogates import SURROGATES, Sigmoid, StraightThrough
 FEATURES = (4,)
 # The only fixture is the model's name, which is the same for all examples.
 quick = settings(
-    max_examples=12,
+    max_examples=6,
     deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture],

@@ -32,13 +32,13 @@ def conditioned(layout):
     return ConditionedContext(layout.classes, layout.currents[0], layout.inputs[0], wrong=1)
 
 
-def reading(*names):
-    """Return a network whose readout reads only lower blocks."""
-    network = MLP()
+def reading(*names, **options):
+    """Return a network whose readout reads these blocks."""
+    network = MLP(**options)
     features = {"block1": 20, "block2": 18, "block3": 16}
     blocks = list(network.each_block())
     readout = sp.Readout(sum(features[name] for name in names), 3, sources=names)
-    return sp.Network(network.signal, blocks, readout)
+    return sp.Network(network.signal, blocks, readout, rule=network.rule)
 
 
 CASES = {
@@ -61,21 +61,28 @@ CASES = {
     "conditioned": partial(MLP, signal=conditioned),
     "rate": partial(MLP, neuron=sp.Rate, rule="surrogate"),
     "readout of lower blocks": lambda: reading("block1", "block2"),
+    "readout of rates": lambda: reading("block3", "block1", neuron=sp.Rate, rule="surrogate"),
     "local readouts": partial(MLP, rule="local-readout", loss=sp.DotProductLoss()),
     "local convolutions": partial(
         CONV, rule="local-readout", loss=sp.DotProductLoss() + 10 * sp.Similarity()
     ),
+    "random targets": partial(MLP, rule="direct-random-target"),
+    "random targets vote": partial(CONV, rule="direct-random-target", predict="vote"),
     "unrolled": partial(MLP, neuron=sp.ALIF),
 }
 
 
+KERNELS = ("mlp voltage", "conv voltage", "conv surrogate", "vgg8 surrogate", "sources vote")
+
+
 @functools.cache
 def warm() -> None:
-    """Load the kernels of all cases."""
-    for make in CASES.values():
-        network = make()
-        for x, labels in batches(1):
-            network.learn(x, labels, optimizers(network))
+    """Load the kernels, and what torch imports at the first step of an optimizer."""
+    with sp.use_engine(CpuEngine(worth=1, pack_from=1)):
+        for name in KERNELS:
+            network = CASES[name]()
+            for x, labels in batches(1):
+                network.learn(x, labels, optimizers(network))
 
 
 def batches(count: int = 3):
@@ -96,30 +103,37 @@ def learned_alone(network) -> tuple[int, list[float]]:
         learned = network.learn(x, labels, update)
         right += learned.correct
         for layer in learned.layers:
-            losses[layer.name] = losses.get(layer.name, 0.0) + layer.loss * len(labels)
+            if layer.loss is not None:
+                losses[layer.name] = losses.get(layer.name, 0.0) + layer.loss * len(labels)
     return right, losses
 
 
 def equal(rank, ranks, folder):
     """Return, for each case, what differs between one process and several."""
-    return differences(CASES, ranks)
+    return differences(CASES, rank, ranks)
+
+
+def some_equal(rank, ranks, folder):
+    """Return the same for every second case."""
+    return differences(dict(list(CASES.items())[::2]), rank, ranks)
 
 
 def kernels(rank, ranks, folder):
     """Return the same for kernels and packed spikes, which large networks have."""
-    names = ("mlp voltage", "conv voltage", "conv surrogate", "vgg8 surrogate", "sources vote")
     with sp.use_engine(CpuEngine(worth=1, pack_from=1)):
-        return differences({name: CASES[name] for name in names}, ranks)
+        return differences({name: CASES[name] for name in KERNELS}, rank, ranks)
 
 
-def differences(cases, ranks):
+def differences(cases, rank, ranks):
+    """Return what differs on the first rank, which also learns alone."""
     found = {}
     for name, make in cases.items():
         torch.manual_seed(0)
         network = make()
-        alone = copy.deepcopy(network)
-        torch.manual_seed(2)
-        right, losses = learned_alone(alone)
+        if rank == 0:
+            alone = copy.deepcopy(network)
+            torch.manual_seed(2)
+            right, losses = learned_alone(alone)
         torch.manual_seed(2)
         update = optimizers(network)
         cut = "auto" if name.startswith("vgg8") else tuple(cut_of(len(network.blocks), ranks))
@@ -128,6 +142,8 @@ def differences(cases, ranks):
                 pipeline.learn(x if pipeline.is_first else None, labels, update)
             report = pipeline.report()
             pipeline.collect(update)
+        if rank:
+            continue
         different = [
             key
             for key, value in alone.state_dict().items()
@@ -251,6 +267,23 @@ def hanging(rank, ranks, folder):
             pipeline.learn(torch.rand(4, 6, 6), torch.arange(6) % 3)
     except sp.parallel.RankLostError as error:
         return str(error)
+
+
+def early(rank, ranks, folder):
+    """Return whether the last rank learns from a batch before the first rank's update of it."""
+    torch.manual_seed(0)
+    learned, found = folder / "early", []
+
+    def wait(layer):
+        until = time.monotonic() + 10
+        while not learned.exists() and time.monotonic() < until:
+            time.sleep(0.01)
+        found.append(learned.exists())
+
+    with Pipeline(sp.mlp((6,), 3, hidden=(5, 5)), (1, 1), timeout=30) as pipeline:
+        update = wait if rank == 0 else lambda layer: learned.touch()
+        pipeline.learn(torch.rand(4, 6, 6), torch.arange(6) % 3, update)
+    return found
 
 
 def ahead(rank, ranks, folder):

@@ -1,8 +1,7 @@
 """Starts ranks for the tests of this room; torch is imported once and forked.
 
-    python ranks.py FOLDER JOB:RANKS ...
-
-Each job runs in `RANKS` processes, and rank 0's result goes to `FOLDER/JOB-RANKS.json`.
+It reads requests `[FOLDER, ["JOB:RANKS", ...]]`, one a line, and answers each with a line. Each job
+runs in `RANKS` processes, and rank 0's result goes to `FOLDER/JOB-RANKS.json`.
 """
 
 from __future__ import annotations
@@ -27,13 +26,17 @@ def rank_process(job: str, rank: int, ranks: int, folder: Path) -> None:
     code = 1
     try:
         torch.set_num_threads(1)
-        store = dist.FileStore(str(folder / f".store-{job}-{ranks}"), ranks)
-        dist.init_process_group("gloo", store=store, rank=rank, world_size=ranks)
         module, _, name = job.partition(".")
-        result = getattr(importlib.import_module(module), name)(rank, ranks, folder)
+        work = getattr(importlib.import_module(module), name)
+        joins = getattr(work, "joins", True)
+        if joins:
+            store = dist.FileStore(str(folder / f".store-{job}-{ranks}"), ranks)
+            dist.init_process_group("gloo", store=store, rank=rank, world_size=ranks)
+        result = work(rank, ranks, folder)
         if rank == 0:
             (folder / f"{job}-{ranks}.json").write_text(json.dumps(result))
-        dist.destroy_process_group()
+        if joins:
+            dist.destroy_process_group()
         code = 0
     except BaseException as error:
         print(f"rank {rank} of {job}: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
@@ -42,8 +45,7 @@ def rank_process(job: str, rank: int, ranks: int, folder: Path) -> None:
         os._exit(code)
 
 
-def main(folder: Path, jobs: list[str]) -> None:
-    torch.set_num_threads(1)
+def run(folder: Path, jobs: list[str]) -> None:
     for each in jobs:
         job, _, count = each.rpartition(":")
         ranks, children = int(count), {}
@@ -66,5 +68,15 @@ def main(folder: Path, jobs: list[str]) -> None:
             print(f"rank {rank} of {job}: still runs after {LONGEST} s", file=sys.stderr)
 
 
+def main() -> None:
+    torch.set_num_threads(1)
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # what a job prints is no answer
+    for line in sys.stdin:
+        folder, jobs = json.loads(line)
+        run(Path(folder), jobs)
+        print("done", file=answers, flush=True)
+
+
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2:])
+    main()

@@ -8,17 +8,11 @@ import subprocess
 import sys
 import threading
 import time
-from pathlib import Path
 
 import pytest
-import torch
 
-import sigprop_snn
 from sigprop_snn import cli, launch
 from sigprop_snn.errors import SigpropError
-from sigprop_snn.training import TrainConfig, load_checkpoint, train
-
-ROOT = Path(sigprop_snn.__file__).resolve().parent.parent
 
 
 @pytest.mark.parametrize(
@@ -130,40 +124,9 @@ def test_one_process_says_an_error(monkeypatch, capsys, rank, lost, speaks):
     assert ("rank 0 has ended" in capsys.readouterr().err) == speaks
 
 
-WORDS = {
-    "network": "conv", "steps": 4, "batch_size": 16, "train_samples": 40, "test_samples": 20,
-    "device": "cpu", "schedule": "constant",
-}  # fmt: skip
-
-
-def command(folder: Path, *words: str, start: tuple[str, ...] = ()) -> str:
-    done = subprocess.run(
-        [sys.executable, *start, "-m", "sigprop_snn", *words],
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
-def test_torchrun_and_processes_write_the_run_of_one_process(tmp_path):
+def test_torchrun_and_processes_write_the_run_of_one_process(run_ranks):
     """Two processes of torchrun begin a run, and two of `--processes` finish it."""
-    train(TrainConfig("digits", epochs=2, out=tmp_path / "alone", **WORDS), say=lambda line: None)
-    flags = [text for key, value in WORDS.items() for text in (f"--{key}", str(value))]
-    flags = [flag.replace("_", "-") for flag in flags]
-    torchrun = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
-    command(
-        tmp_path, "train", "digits", *flags, "--epochs", "1", "--out", "together", start=torchrun
-    )
-    said = command(
-        tmp_path, "resume", "together", "--epochs", "2", "--processes", "2", "--stages", "1,2"
-    )
+    code, different, figures, said = run_ranks("train_jobs.launched:1")["train_jobs.launched:1"]
+    assert code == 0 and different == []
     assert said.count("epoch 2/2") == 1 and said.count("test accuracy") == 2
-    alone, together = (
-        load_checkpoint(tmp_path / name / "checkpoint.pt") for name in ("alone", "together")
-    )
-    for name, value in alone["network"].items():
-        assert torch.equal(value, together["network"][name]), name
-    assert (tmp_path / "together" / "figures" / "curves.png").exists()
+    assert "curves.png" in figures

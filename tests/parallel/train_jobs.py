@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import io
 import os
 import signal
+import sys
 import tempfile
+import time
 from pathlib import Path
 
 import torch
 import torch.distributed as dist
+from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-from sigprop_snn import parallel, training
+from sigprop_snn import cli, launch, parallel, training
 from sigprop_snn.errors import RankLostError, RunStoppedError, SigpropError
 from sigprop_snn.parallel.training import Several
 from sigprop_snn.training import TrainConfig, load_checkpoint
@@ -208,3 +213,70 @@ def refusals(rank, ranks, folder):
     refuse("rule", lambda: train("rule", rule="backpropagation"))
     found["folders"] = sorted(path.name for path in folder.iterdir() if path.is_dir())
     return found
+
+
+class Forked:
+    """A process as `subprocess.Popen` starts it, as a fork, which need not import torch."""
+
+    def __init__(self, command, env, stdout, start_new_session):
+        assert command[:3] == [sys.executable, "-m", "sigprop_snn"] and start_new_session
+        self.returncode = None
+        self.pid = os.fork()
+        if self.pid == 0:
+            code = 1
+            try:
+                os.environ.update(env)
+                with contextlib.redirect_stdout(io.StringIO() if stdout else sys.stdout):
+                    code = cli.main(command[3:])
+            finally:
+                sys.stdout.flush()
+                os._exit(code)
+
+    def poll(self):
+        if self.returncode is None:
+            done, status = os.waitpid(self.pid, os.WNOHANG)
+            self.returncode = os.waitstatus_to_exitcode(status) if done else None
+        return self.returncode
+
+    def wait(self):
+        while self.poll() is None:
+            time.sleep(0.02)
+
+    def kill(self):
+        os.kill(self.pid, signal.SIGKILL)
+
+
+def launched(rank, ranks, folder):
+    """Begin a run in two processes of torchrun, and finish it in two of `--processes`.
+
+    All are forks; torch would take most of the time of new processes.
+    """
+    words = {
+        "network": "conv", "steps": 4, "batch_size": 16, "train_samples": 40, "test_samples": 20,
+        "device": "cpu", "schedule": "constant",
+    }  # fmt: skip
+    training.train(TrainConfig("digits", epochs=2, out=folder / "launched-alone", **words), quiet)
+    flags = [text for key, value in words.items() for text in (f"--{key}", str(value))]
+    flags = [flag.replace("_", "-") for flag in flags]
+    begun = ["train", "digits", *flags, "--epochs", "1", "--out", str(folder / "launched")]
+    torchrun = LaunchConfig(
+        1, 1, 2, run_id="launched", rdzv_backend="c10d", rdzv_endpoint="localhost:0",
+        start_method="fork", monitor_interval=0.05,
+    )  # fmt: skip
+    assert elastic_launch(torchrun, cli.main)(begun) == {0: 0, 1: 0}
+    launch.subprocess.Popen = Forked
+    with (folder / "said").open("w") as said, contextlib.redirect_stdout(said):
+        finished = ["--epochs", "2", "--processes", "2", "--stages", "1,2"]
+        code = cli.main(["resume", str(folder / "launched"), *finished])
+    found = [load_checkpoint(folder / each / "checkpoint.pt") for each in LAUNCHED]
+    different = [
+        name
+        for name, value in found[0]["network"].items()
+        if not torch.equal(value, found[1]["network"][name])
+    ]
+    figures = [path.name for path in (folder / "launched" / "figures").iterdir()]
+    return [code, different, figures, (folder / "said").read_text()]
+
+
+LAUNCHED = ("launched-alone", "launched")
+launched.joins = False  # its own processes do

@@ -38,12 +38,13 @@ def test_matplotlib_is_imported_and_the_variable_is_kept(name):
         assert chosen == "svg"
 
 
-def test_training_draws_its_pictures_with_an_unknown_backend(tmp_path):
+def test_training_and_programs_draw_with_an_unknown_backend_and_import_no_pyplot(tmp_path):
     code = (
         "import sys; from sigprop_snn.cli import main;"
         "code = main(['train', 'digits', '--epochs', '1', '--train-samples', '60',"
         " '--test-samples', '20', '--steps', '3', '--out', sys.argv[1]]);"
         "code = code or main(['report', sys.argv[1]]);"
+        "from sigprop_snn import plots; plots.raster([[1]]);"
         "print('pyplot imported' if 'matplotlib.pyplot' in sys.modules else ''); sys.exit(code)"
     )
     words = python(code, "nonsense", str(tmp_path / "run"))

@@ -97,13 +97,13 @@ LARGE: dict[str, Draw] = {
     "network_raster": lambda ax: plots.network_raster(
         {
             "input": spikes(50, 2, 64, 64),
-            **{f"block{i}": spikes(50, 32, 16, 16) for i in range(8)},
+            **{f"block{i}": spikes(50, 32, 16, 16) for i in range(4)},
             "readout": torch.rand(50, 100),
         },
         ax=ax,
     ),
     "voltage_traces": lambda ax: plots.voltage_traces(torch.rand(5000, 2000), ax=ax),
-    "voltage_histogram": lambda ax: plots.voltage_histogram(bins(16, 1000), ax=ax),
+    "voltage_histogram": lambda ax: plots.voltage_histogram(bins(16, 200), ax=ax),
     "learning_curves": lambda ax: plots.learning_curves(history(1000, 12), ax=ax),
     "confusion": lambda ax: plots.confusion(torch.ones(200, 200).int(), ax=ax),
     "similarity": lambda ax: plots.similarity(torch.rand(5000, 100), ax=ax),
@@ -115,11 +115,11 @@ LARGE: dict[str, Draw] = {
         torch.arange(1000), many(12, 1000), many(12, 1000), ax=ax
     ),
     "separability": lambda ax: plots.separability(torch.arange(1000), many(12, 1000), ax=ax),
-    "weights_as_pictures": lambda ax: plots.weights_as_pictures(torch.rand(2000, 1, 9, 9), ax=ax),
-    "rate_maps": lambda ax: plots.rate_maps(spikes(20, 512, 16, 16), ax=ax),
-    "event_frames": lambda ax: plots.event_frames(spikes(500, 2, 64, 64), ax=ax),
+    "weights_as_pictures": lambda ax: plots.weights_as_pictures(torch.rand(500, 1, 9, 9), ax=ax),
+    "rate_maps": lambda ax: plots.rate_maps(spikes(20, 256, 16, 16), ax=ax),
+    "event_frames": lambda ax: plots.event_frames(spikes(200, 2, 64, 64), ax=ax),
     "event_cloud": lambda ax: plots.event_cloud(events(500_000), ax=ax),
-    "neuron_comparison": lambda ax: plots.neuron_comparison(*traces(12, 5000), ax=ax),
+    "neuron_comparison": lambda ax: plots.neuron_comparison(*traces(12, 2000), ax=ax),
     "surrogate_comparison": lambda ax: plots.surrogate_comparison(
         {f"s{i}": (u.sigmoid(), u.sigmoid()) for i in range(20)}, u, ax=ax
     ),

@@ -57,12 +57,15 @@ def test_it_learns_digits(digits, name, neuron):
     data = digits[1 if neuron == "rate" else 5]
     net = small(name, neuron)
     optimizers = LocalOptimizers(net, lambda weights: torch.optim.Adam(weights, lr=5e-3))
+    # Chance is 0.1. The target in place of the error is the weakest of them.
+    floor = 0.6 if name == "direct-random-target" else 0.8
     for _ in range(4):
         for x, labels in data.train:
             net.learn(x, labels, optimizers.step)
-    # Chance is 0.1. The target in place of the error is the weakest of them.
-    floor = 0.6 if name == "direct-random-target" else 0.8
-    assert evaluate(net, data.test).accuracy > floor
+        accuracy = evaluate(net, data.test).accuracy
+        if accuracy > floor:
+            break
+    assert accuracy > floor
 
 
 @pytest.mark.parametrize("neuron", ["lif", "rate"])

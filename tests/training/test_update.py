@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 
 import pytest
@@ -15,6 +16,7 @@ from sigprop_snn.recipe import DEFAULT_RECIPE
 from sigprop_snn.training import LocalOptimizers, evaluate, train
 
 
+@functools.cache
 def accuracy(rule, *, every: int | None = None, bf16: bool = False, rate: float = 2e-3) -> float:
     torch.manual_seed(0)
     data = load("digits", steps=6, batch_size=32, train_samples=600)

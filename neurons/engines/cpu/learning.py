@@ -82,7 +82,8 @@ def _compare_above(
     """
     others = others.clamp(min=least)
     inverse = torch.linalg.vector_norm(others, dim=1).clamp_(min=FLOOR).reciprocal_()
-    scores, weights, along = torch.empty(3, len(rows), len(others)).unbind()
+    scores = torch.empty(len(rows), len(others))  # alone: it outlives the step
+    weights, along = torch.empty(2, len(rows), len(others)).unbind()
     losses, shown = torch.empty(len(rows)), torch.empty_like(rows)
     arguments = (
         rows, others, inverse, columns, float(least), float(scale), float(smoothing),

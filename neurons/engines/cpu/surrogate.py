@@ -43,7 +43,12 @@ def surrogate_mean(neuron: Neuron, voltage: Tensor) -> Tensor:
 
 
 def surrogate_gradient(
-    neuron: Neuron, voltage: Tensor, grad_mean: Tensor, first: float, ratio: float
+    neuron: Neuron,
+    voltage: Tensor,
+    grad_mean: Tensor,
+    first: float,
+    ratio: float,
+    dtype: torch.dtype | None = None,
 ) -> Tensor:
     """Return the gradient of the currents `[T, N, ...]`, with the resets held constant.
 
@@ -53,6 +58,7 @@ def surrogate_gradient(
         grad_mean: the gradient of the result of `surrogate_mean`, `[N, ...]`.
         first: the membrane's response to a unit current in the step of that current.
         ratio: the part of the response that is left after each further step.
+        dtype: is not used; the result is float32.
     """
     order = Order.of(voltage)
     grad_step = order.apply(grad_mean / (len(voltage) * neuron.unit)).flatten()

@@ -174,9 +174,15 @@ class TritonEngine(FusedEngine):
         if not _takes_maps(voltage, grid):
             return super().rectified_grid_gradient(voltage, grid, grad, more, dtype)
         voltage = voltage.detach()
-        return grid_mean_gradient(
-            voltage, grid, grad.detach(), rectified=voltage, more=more, dtype=dtype
-        )
+        found = grid_mean_gradient(voltage, grid, grad.detach(), rectified=voltage, dtype=dtype)
+        if more is not None:
+            # Not in the kernel: compiled by Triton 3.6 it lost the windows' part, on an H100.
+            found[: len(more)] += torch.where(voltage[: len(more)] > 0, more, 0)
+        return found
+
+    def channel_sums(self, maps: Tensor) -> Tensor:
+        """Return the sum of every channel of `[N, C, ...]`."""
+        return figures.channel_sums(maps) if self._takes(maps) else super().channel_sums(maps)
 
     def map_figures(self, maps: Tensor) -> MapFigures:
         """Return mean and standard deviation of every map `[N, C, ...]` over its positions."""
@@ -220,8 +226,9 @@ def _runs_in_parts(
     if not isinstance(normaliser, Normaliser) and type(normaliser) is not nn.Identity:
         return False
     # The currents have the weights' device, and their dtype or that of autocast.
+    given = None if contexts is None else contexts.detach()
     reason = why_not_neurons(
-        neuron, synapse.weight.detach()[None], None, contexts, record,
+        neuron, synapse.weight.detach()[None], None, given, record,
         dtypes=TritonEngine.dtypes, device=_device(),
     )  # fmt: skip
     return reason is None

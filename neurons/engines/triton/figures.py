@@ -96,6 +96,12 @@ def _sums(
     tl.store(sums + (image * 2 + 1) * channels + channel, squares, mask=known)
 
 
+def channel_sums(maps: Tensor) -> Tensor:
+    """Return the sum of every channel of maps `[N, C, H, W]`, channels-last, float32."""
+    figures, count = channel_figures(maps[None], None, None)
+    return figures[0].mul_(count * maps[0, 0].numel())
+
+
 def takes_maps(maps: Tensor) -> bool:
     """Return whether the kernels take maps `[N, C, H, W]`: channels-last, at least one image."""
     return (

@@ -61,7 +61,6 @@ def grid_mean_gradient(
     grad: Tensor,
     *,
     rectified: Tensor | None = None,
-    more: Tensor | None = None,
     dtype: torch.dtype = torch.float32,
 ) -> Tensor:
     """Return the gradient of the maps, in their order.
@@ -71,7 +70,6 @@ def grid_mean_gradient(
         grid: positions a side.
         grad: the gradient of the means.
         rectified: numbers of the maps' shape; where they are not above 0, the gradient is 0.
-        more: what is added to the gradient of the first maps.
         dtype: of the result.
     """
     order = Order.of(maps[None])
@@ -84,16 +82,13 @@ def grid_mean_gradient(
         _grid_mean_gradient[(triton.cdiv(size, _BLOCK),)](
             turned,
             turned if rectified is None else order.apply(rectified),
-            turned if more is None else order.apply(more),
             order.apply(found),
             size,
-            0 if more is None else more.numel(),
             height,
             width,
             grid,
             between,
             RECTIFIES=rectified is not None,
-            ADDS=more is not None,
             WIDE=size >= _WIDE,
             BLOCK=_BLOCK,
         )
@@ -175,9 +170,9 @@ def _grid_mean(
 
 @triton.jit  # type: ignore[untyped-decorator]
 def _grid_mean_gradient(
-    grad, rectified, more, found, size, added,
+    grad, rectified, found, size,
     height: tl.constexpr, width: tl.constexpr, grid: tl.constexpr, between: tl.constexpr,
-    RECTIFIES: tl.constexpr, ADDS: tl.constexpr, WIDE: tl.constexpr, BLOCK: tl.constexpr,
+    RECTIFIES: tl.constexpr, WIDE: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     """Gather the gradient of one block of numbers from the windows that they are in.
 
@@ -202,8 +197,6 @@ def _grid_mean_gradient(
             at = ((plane * grid + row) * grid + column) * between + within
             value = tl.load(grad + at, mask=inside, other=0.0)
             total += value / tl.where(inside, rows * columns, 1).to(tl.float32)
-    if ADDS:
-        total += tl.load(more + place, mask=place < added, other=0.0).to(tl.float32)
     if RECTIFIES:
         total = tl.where(tl.load(rectified + place, mask=mask, other=0.0) > 0.0, total, 0.0)
     tl.store(found + place, total.to(found.dtype.element_ty), mask=mask)

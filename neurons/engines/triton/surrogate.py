@@ -37,7 +37,12 @@ def surrogate_mean(neuron: Neuron, voltage: Tensor) -> Tensor:
 
 
 def surrogate_gradient(
-    neuron: Neuron, voltage: Tensor, grad_mean: Tensor, first: float, ratio: float
+    neuron: Neuron,
+    voltage: Tensor,
+    grad_mean: Tensor,
+    first: float,
+    ratio: float,
+    dtype: torch.dtype | None = None,
 ) -> Tensor:
     """Return the gradient of the currents, `[T, N, ...]`.
 
@@ -47,10 +52,11 @@ def surrogate_gradient(
         grad_mean: the gradient of the result of `surrogate_mean`, `[N, ...]`.
         first: the membrane's response to a unit current in the step of that current.
         ratio: its response in every later step, divided by that of the step before.
+        dtype: of the result; float32 if none.
     """
     order = Order.of(voltage)
     turned = order.apply(voltage.detach())
-    grad = order.empty(voltage.shape, torch.float32, voltage.device)
+    grad = order.empty(voltage.shape, dtype or torch.float32, voltage.device)
     size, steps = grad[0].numel(), len(voltage)
     _gradient[(triton.cdiv(size, _BLOCK),)](
         turned, order.apply(grad_mean.detach().float()), order.apply(grad),
@@ -94,4 +100,4 @@ def _gradient(
         x = slope * (tl.load(voltages + at, mask=mask, other=0.0) - threshold)
         below = 1.0 + tl.abs(x)
         later = ratio * later + each * (0.5 * slope / (below * below))
-        tl.store(grad + at, later, mask=mask)
+        tl.store(grad + at, later.to(grad.dtype.element_ty), mask=mask)
