@@ -38,15 +38,14 @@ WAY = [
     ("signals/base.py", "enter: samples and contexts"),
     ("rules/signal_propagation.py", "two_streams, compared, learn_by_stages"),
     ("layers/layer_pass.py", "the one loop over blocks"),
-    ("rules/voltage.py", "respond: the layer shows its mean voltage"),
+    ("rules/rectified.py", "respond: the loss and its gradient in one call"),
     ("layers/closed_form.py", "gradient_path, ClosedForm"),
     ("layers/block.py", "run: the block's parts, its engine"),
     ("neurons/engines/", "layer: spikes in, spikes and voltages out"),
     ("layers/norm.py", "observe, scale"),
     ("neurons/filters.py", "mean presynaptic trace"),
-    ("layers/linear_current.py", "attaches the gradient of the current"),
-    ("losses/dot_product.py", "compare: cross-entropy of the cosines"),
-    ("losses/similarity.py", "cosines; backward starts here"),
+    ("losses/dot_product.py", "the settings of the loss"),
+    ("layers/linear_current.py", "gradients of weights and normaliser"),
     ("training/optimizers.py", "step: block 2 is updated"),
 ]
 

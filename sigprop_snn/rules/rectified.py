@@ -90,12 +90,11 @@ class Rectified:
         neuron = block.neuron
         weight, loss, among = 1.0, whole, None
         if type(whole) is WeightedSum:
-            (weight, loss), *others = [term for term in whole.terms if term.loss.has_scores] or [
-                (1.0, whole)
-            ]
-            if others or any(type(term.loss) not in (DotProductLoss, Similarity)
-                             for term in whole.terms):  # fmt: skip
+            known = all(type(term.loss) in (DotProductLoss, Similarity) for term in whole.terms)
+            scored = [term for term in whole.terms if term.loss.has_scores]
+            if not known or len(scored) != 1:
                 return None
+            weight, loss = scored[0]
             among = whole if len(whole.terms) > 1 else None
         if (
             type(rule) is not VoltageRule

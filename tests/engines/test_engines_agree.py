@@ -365,6 +365,20 @@ ORDERS = ("maps", "channels last")
 
 
 @pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize(("grid", "added"), [(1, 0), (3, 0), (5, 0), (6, 2)])
+def test_grid_means_of_rectified_voltages(engine, reference, grid, added, order):
+    voltage = in_order(torch.randn(3, 17, 7, 6), order)
+    expected = reference.rectified_grid_mean(voltage, grid)
+    torch.testing.assert_close(engine.rectified_grid_mean(voltage, grid), expected)
+    grad = torch.randn(expected.shape)
+    more = torch.randn(added, 17, 7, 6) if added else None
+    given = voltage, grid, grad, more, torch.float32
+    torch.testing.assert_close(
+        engine.rectified_grid_gradient(*given), reference.rectified_grid_gradient(*given)
+    )
+
+
+@pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize("grid", [1, 3, 5, 6])
 def test_grid_means_and_their_gradient(engine, grid, order):
     maps = in_order(torch.randn(3, 4, 7, 6), order)

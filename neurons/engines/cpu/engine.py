@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from sigprop_snn.neurons.base import Neuron
-from sigprop_snn.neurons.engines.cpu import learning, surrogate
+from sigprop_snn.neurons.engines.cpu import grid_mean, learning, surrogate
 from sigprop_snn.neurons.engines.cpu.convolution import (
     SpikingConvolution,
     convolution_weight_gradient,
@@ -233,6 +233,21 @@ class CpuEngine(FusedEngine):
                 (height, width), padding = synapse.kernel_size, _padding(synapse)
                 return convolution_weight_gradient(inputs, grad.float(), (height, width), padding)
         return super().weight_gradient(synapse, inputs, grad)
+
+    def rectified_grid_mean(self, voltage: Tensor, grid: int) -> Tensor:
+        """Return `grid_mean` of max(0, U), in one pass."""
+        if not grid_mean.takes_maps(voltage):
+            return super().rectified_grid_mean(voltage, grid)
+        return grid_mean.rectified_grid_mean(voltage.detach(), grid)
+
+    def rectified_grid_gradient(
+        self, voltage: Tensor, grid: int, grad: Tensor, more: Tensor | None, dtype: torch.dtype
+    ) -> Tensor:
+        """Return the gradient of voltages, in one pass where nothing is added."""
+        takes = more is None and grad.dtype == torch.float32 and grid_mean.takes_maps(voltage)
+        if not takes:
+            return super().rectified_grid_gradient(voltage, grid, grad, more, dtype)
+        return grid_mean.rectified_grid_gradient(voltage.detach(), grid, grad.detach())
 
     def cosine_cross_entropy(
         self, rows: Tensor, others: Tensor, columns: Tensor, scale: float, smoothing: float
