@@ -19,7 +19,7 @@ from sigprop_snn.neurons.engines.plain import lif_run
 from sigprop_snn.neurons.engines.reference import check_contexts, observe
 from sigprop_snn.neurons.engines.triton.figures import channel_figures
 from sigprop_snn.neurons.engines.triton.lif import LifRun, fill_rows
-from sigprop_snn.neurons.engines.triton.spikes import BITS, BitSpikes, DeviceSpikes
+from sigprop_snn.neurons.engines.triton.spikes import STEPS_OF_BYTE, BitSpikes, DeviceSpikes
 from sigprop_snn.neurons.lif import LIF
 
 _PART = 1 << 26  # bytes of the currents of one part
@@ -52,7 +52,7 @@ def run_maps(
         current = convolved(synapse, piece, bias)
         if ran is None or order is None:
             check_contexts(spikes.shape, current.shape[2:], contexts)
-            if observed_rows and isinstance(normaliser, Normaliser):
+            if observed_rows and scales:
                 _observe(normaliser, current, synapse, spikes, observed_rows, late)
             if isinstance(normaliser, Normaliser):
                 scale = _with_bias(normaliser.scale(current[0]), late)
@@ -97,7 +97,7 @@ def _rows_of_part(synapse: nn.Conv2d, spikes: Spikes) -> int:
 
 
 def _observe(
-    normaliser: Normaliser,
+    normaliser: nn.Module,
     current: Tensor,
     synapse: nn.Conv2d,
     spikes: Spikes,
@@ -107,7 +107,7 @@ def _observe(
     """Let a normaliser observe a layer's currents before they are scaled.
 
     Args:
-        normaliser: the normaliser.
+        normaliser: the normaliser, a `Normaliser`.
         current: that of the first part, `[T, n, ...]`, without the bias.
         synapse: the convolution.
         spikes: its whole input.
@@ -133,7 +133,7 @@ def _seen(spikes: Spikes, windows: Observed) -> Spikes:
     if not isinstance(spikes, BitSpikes):
         return DeviceSpikes(spikes.dense()[windows.steps, windows.rows])
     order = Order.of(spikes.bits)
-    of_byte = BITS.value // WINDOW
+    of_byte = STEPS_OF_BYTE // WINDOW
     bytes_ = order.apply(spikes.bits)[windows.windows // of_byte, windows.rows]
     shifts = (WINDOW * (windows.windows % of_byte)).view(-1, *[1] * (bytes_.dim() - 1))
     bits = torch.bitwise_right_shift(bytes_, shifts.to(torch.uint8))[None]

@@ -19,7 +19,8 @@ from sigprop_snn.neurons.engines.order import Order
 from sigprop_snn.neurons.engines.triton.maps import halved
 from sigprop_snn.neurons.pooling import halves
 
-BITS = tl.constexpr(8)  # steps of a byte
+STEPS_OF_BYTE = 8
+BITS = tl.constexpr(STEPS_OF_BYTE)  # for the kernels
 
 _BLOCK = 1024  # numbers of one program
 _DTYPES = (torch.float32, torch.bfloat16, torch.float16)
@@ -27,7 +28,7 @@ _DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 def bytes_of(steps: int) -> int:
     """Return how many bytes hold the spikes of T steps of one neuron."""
-    return -(-steps // BITS.value)
+    return -(-steps // STEPS_OF_BYTE)
 
 
 class DeviceSpikes(DenseSpikes):
