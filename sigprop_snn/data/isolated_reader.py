@@ -149,7 +149,7 @@ _reader = IsolatedReader()
 
 def read_isolated(file: Path, job: str, *arguments: Any) -> list[NDArray[Any]]:
     """Call `IsolatedReader.read` of this process's reader."""
-    return _reader.read(file, job, *arguments)
+    return _reader.read(file.absolute(), job, *arguments)
 
 
 def _replace_after_fork() -> None:

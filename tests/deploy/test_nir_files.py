@@ -252,3 +252,13 @@ def test_nothing_of_a_file_is_executed(whole, file, tmp_path):
     put_word = put("node/nodes/block1/metadata/reset", f"__import__('os').mkdir({str(mark)!r})")
     refused(changed(whole, file, put_word), "block1")
     assert not mark.exists()
+
+
+def test_a_relative_path_is_read_in_the_current_folder(tmp_path, monkeypatch):
+    """The process that reads was started in another folder."""
+    network = sp.mlp((3,), 2, hidden=4).eval()
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        monkeypatch.chdir(tmp_path / name)
+        write_nir(to_nir(network), "network.nir")
+        assert len(from_nir("network.nir").blocks) == 1
