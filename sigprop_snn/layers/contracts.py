@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 from sigprop_snn.losses.base import Compared
@@ -131,6 +132,20 @@ class Learned:
     def correct(self) -> int:
         """How many samples the network got right."""
         return int(read(self._correct))
+
+    def figures(self) -> tuple[Tensor, list[str]]:
+        """Return a copy of the figures, without waiting for the batch.
+
+        Returns:
+            The number of correct samples and the losses, float64 on the device of the scores; and
+            the names of the layers that the losses are of.
+        """
+        losses = {layer.name: layer._loss for layer in self.layers if layer._loss is not None}
+        figures = [
+            torch.as_tensor(figure, dtype=torch.float64, device=self.scores.device).reshape(())
+            for figure in (self._correct, *losses.values())
+        ]
+        return torch.stack(figures), list(losses)
 
     @property
     def loss(self) -> float:

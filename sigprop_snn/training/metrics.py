@@ -49,7 +49,7 @@ class EpochMetrics:
             SigpropError: if a layer's loss is NaN, in this batch or in one that was not read yet.
         """
         self.samples += len(labels)
-        self._waiting.append((*_figures_of(learned), len(labels)))
+        self._waiting.append((*learned.figures(), len(labels)))
         if labels.device.type == "cpu" or len(self._waiting) >= _TOGETHER:
             self.settle()
 
@@ -101,21 +101,6 @@ class EpochMetrics:
 
     def _mean_loss(self, layer: str) -> float | None:
         return self.loss[layer] / self.samples if layer in self.loss else None
-
-
-def _figures_of(learned: Learned) -> tuple[Tensor, list[str]]:
-    """Return a copy of a report's figures, and the layers with a loss.
-
-    Returns:
-        The number of correct samples and the losses, float64 on the device of the scores, and the
-        names of the layers that the losses are of.
-    """
-    losses = {layer.name: layer._loss for layer in learned.layers if layer._loss is not None}
-    figures = [
-        torch.as_tensor(figure, dtype=torch.float64, device=learned.scores.device).reshape(())
-        for figure in (learned._correct, *losses.values())
-    ]
-    return torch.stack(figures), list(losses)
 
 
 def epoch_line(record: dict[str, Any], epochs: int) -> str:
