@@ -117,6 +117,7 @@ DATASETS: dict[str, Dataset] = {
             augment=True,
             sources=3,
             loss="dot-product+similarity",
+            predict="vote",
             size="17x17",
         ),
     ),
