@@ -78,14 +78,15 @@ class TrainConfig:
         predict: how the network predicts: by the readout, by the nearest context at the last block,
             by the nearest of a subset of contexts that every block narrows, by contexts against a
             neutral context, or by a vote of all blocks.
-        augment: shift training samples by a few pixels and mirror colour pictures.
+        augment: shift training samples by a few pixels, mirror colour pictures, rotate and scale
+            N-MNIST.
         train_samples: number of training samples (default: all).
         test_samples: number of test samples (default: all).
         validation: fraction of the training samples to keep for validation, which chooses the best
             epoch.
         patience: stop after this many epochs without a better validation accuracy.
-        size: width and height of the frames of events, such as 128x128 (default: the sensor's, or
-            at most 128 pixels a side for eventfolder).
+        size: width and height of the frames of events, such as 128x128 (default: the data
+            set's, or the sensor's, or at most 128 pixels a side for eventfolder).
         bin_width: microseconds of a time step of events (default: the duration divided by steps).
         denoise: remove events without an earlier one at a neighbouring pixel in so many
             microseconds.
@@ -181,6 +182,8 @@ class TrainConfig:
         recipe, rule = DEFAULT_RECIPE if known is None else known.recipe, RULES[self.rule]
         defaults = {f.name: getattr(recipe, f.name) for f in fields(recipe)}
         defaults |= {"signal": rule.signal, "loss": rule.loss_of(recipe)}
+        if self.own_data:
+            defaults["size"] = None
         defaults["neuron"] = rule.neuron or "lif"
         defaults["predict"] = rule.predict or recipe.predict
         # A static picture gives a rate neuron the same activity at every step: one is enough.

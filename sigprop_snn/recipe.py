@@ -19,11 +19,12 @@ class Recipe:
         steps: time steps T of a sample.
         batch_size: samples in a batch.
         learning_rate: learning rate of Adam in the first batch.
-        augment: whether to shift training samples by a few pixels and to mirror colour pictures.
+        augment: whether to change training samples at random; see `sigprop_snn.data.load`.
         predict: how the network predicts; see `Network`.
         sources: how many blocks below each block receives.
         loss: the local loss of the rules of signal propagation, a name in
             `sigprop_snn.network.LOSSES`.
+        size: width and height of the frames of events, such as "17x17"; None is the sensor's.
     """
 
     network: str
@@ -35,6 +36,7 @@ class Recipe:
     predict: Predict = "readout"
     sources: int = 1
     loss: str = "dot-product"
+    size: str | None = None
 
 
 DEFAULT_RECIPE = Recipe("mlp", epochs=20, steps=10, batch_size=32)

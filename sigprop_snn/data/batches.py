@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from sigprop_snn.arguments import instance, whole
-from sigprop_snn.data.augment import Augment, drop_events, shift_pictures
+from sigprop_snn.data.augment import Augment, drop_events, shift_pictures, warp_pictures
 from sigprop_snn.data.source import Split, derive_seed, generator
 from sigprop_snn.encoding import Encoding
 from sigprop_snn.errors import SigpropError
@@ -222,5 +222,7 @@ def _augmented(stored: Tensor, random: torch.Generator, augment: Augment, *, tim
         is_row = stored.dim() < 5
         pictures = stored.unsqueeze(-2) if is_row else stored
         pictures = pictures.flatten(1, -3)
+    if augment.warps:
+        pictures = warp_pictures(pictures, random, augment)
     moved = shift_pictures(pictures, random, augment.shift, mirror=augment.mirror).view_as(stored)
     return drop_events(moved, random, augment.drop) if augment.drop else moved

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from sigprop_snn.arguments import path
+from sigprop_snn.data.augment import Augment
 from sigprop_snn.data.events import (
     EventFileError,
     Events,
@@ -74,6 +75,7 @@ def open_nmnist(request: Request) -> Source:
     """
     folder = request.root / "NMNIST"
     splits = {folder / "Train": "<digit>/*.bin", folder / "Test": "<digit>/*.bin"}
+    width = (request.frames.size or _SENSOR.size)[0]
     train, test = find_or_download("nmnist", splits, _ADVICE, request, _download)
     return Source(
         "nmnist",
@@ -81,6 +83,7 @@ def open_nmnist(request: Request) -> Source:
         _split("test", test, request),
         TEN_DIGITS,
         timed=True,
+        augment=Augment(shift=width // 17, rotate=10, scale=0.1, shear=0.1),
     )
 
 

@@ -184,7 +184,7 @@ def _resolved(source: Source, augment: bool | Augment, shape: tuple[int, ...]) -
         augment = truth("augment", augment)
     if augment is False:
         return None
-    chosen = Augment() if augment is True else augment
+    chosen = source.augment if augment is True else augment
     if chosen.drop and not source.timed:
         raise SigpropError(
             f"drop is {chosen.drop} for {source.name!r}, whose pictures have no events to drop; "
@@ -194,6 +194,11 @@ def _resolved(source: Source, augment: bool | Augment, shape: tuple[int, ...]) -
         raise SigpropError(
             f"samples of {source.name!r} have shape {shape}, which can't be shifted; expected "
             "(C, H, W), or no augmentation"
+        )
+    if chosen.warps and len(shape) < 3 + source.timed:
+        raise SigpropError(
+            f"samples of {source.name!r} have shape {shape}, which can't be rotated, scaled or "
+            "sheared; expected pictures, or rotate, scale and shear of 0"
         )
     return chosen.resolved(mirror=source.colour if source.mirror is None else source.mirror)
 

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sigprop_snn.data.augment import Augment
 from sigprop_snn.data.contents import combined, file_digests, tensor_digest
 from sigprop_snn.data.frames import Frames
 from sigprop_snn.errors import SigpropError
@@ -133,6 +134,7 @@ class Source:
         mirror: whether augmentation may mirror the samples, left to right; None mirrors colour
             pictures only.
         validation: the data set's own validation samples, or None.
+        augment: the random changes of `augment=True`.
 
     Raises:
         SigpropError: if a split is empty or a label is out of range.
@@ -147,6 +149,7 @@ class Source:
     colour: bool = False
     mirror: bool | None = None
     validation: Split | None = None
+    augment: Augment = field(default_factory=Augment)
 
     def __post_init__(self) -> None:
         splits = {"train": self.train, "test": self.test, "validation": self.validation}

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from sigprop_snn.data import Augment, Source, Split, prepare
-from sigprop_snn.data.augment import shift_pictures
+from sigprop_snn.data.augment import shift_pictures, warp_pictures
 from sigprop_snn.data.source import generator
 from sigprop_snn.errors import SigpropError
 
@@ -83,6 +83,55 @@ def test_a_source_sets_the_default_of_mirroring():
         assert bool((chosen == split.read(torch.arange(40)).transpose(0, 1)).all()) is may
 
 
+def centre_of(pictures):
+    """Return the centre of mass of every picture, as (row, column) from the middle."""
+    total = pictures.sum((1, 2, 3))
+    side = torch.arange(pictures.shape[-1]) - (pictures.shape[-1] - 1) / 2
+    rows = (pictures.sum((1, 3)) * side).sum(1) / total
+    return rows, (pictures.sum((1, 2)) * side).sum(1) / total
+
+
+def test_a_rotation_moves_a_spot_along_a_circle_by_at_most_its_angle():
+    x = torch.zeros(300, 1, 41, 41)
+    x[..., 18:23, 33:38] = 1  # 15 pixels to the right of the centre
+    row, column = centre_of(warp_pictures(x, generator(1), Augment(rotate=30)))
+    assert torch.hypot(row, column).sub(15).abs().max() < 0.5
+    angle = torch.rad2deg(torch.atan2(row, column))
+    assert 28 < angle.max() < 32 and -32 < angle.min() < -28
+
+
+def test_scales_and_shears_have_their_limits():
+    x = torch.zeros(300, 1, 41, 41)
+    x[..., 28:33, 28:33] = 1  # 10 pixels to the right of the centre and 10 below it
+    row, column = centre_of(warp_pictures(x, generator(2), Augment(scale=0.5)))
+    for place in (row, column):
+        assert 14 < place.max() < 16 and 6 < place.min() < 7.5
+    row, column = centre_of(warp_pictures(x, generator(3), Augment(shear=0.5)))
+    assert (row == 10).all()
+    assert 14 < column.max() < 16 and 4 < column.min() < 6
+
+
+def test_warped_counts_stay_whole_and_all_steps_of_a_recording_move_together():
+    frames = torch.randint(0, 5, (30, 1, 2, 9, 9), dtype=torch.uint8).expand(30, 3, 2, 9, 9)
+    split = Split.of(frames, torch.arange(30) % 2)
+    events = Source("events", split, split, ("a", "b"), timed=True)
+    warped = Augment(shift=0, rotate=40, scale=0.3, shear=0.2)
+    train = prepare(events, steps=3, batch_size=30, augment=warped).train
+    (one, _), (two, _) = next(iter(train)), next(iter(train))
+    assert torch.equal(one[0], one[2])
+    assert set(one.unique().tolist()) == {0, 1, 2, 3, 4}
+    assert not torch.equal(one, two)
+
+
+def test_a_source_sets_its_own_augmentation():
+    frames = torch.zeros(40, 2, 1, 9, 9, dtype=torch.uint8)
+    frames[..., 4, 4] = 1
+    split = Split.of(frames, torch.arange(40) % 2)
+    events = Source("e", split, split, ("a", "b"), timed=True, augment=Augment(shift=1))
+    x, _ = next(iter(prepare(events, steps=2, batch_size=40, augment=True).train))
+    assert set(x[0, :, 0].nonzero()[:, 1:].flatten().tolist()) == {3, 4, 5}
+
+
 def test_events_are_dropped_with_a_probability_and_drawn_anew_in_every_epoch():
     frames = torch.full((50, 4, 2, 5, 5), 7, dtype=torch.uint8)
     frames[:, :, :, 0] = 0
@@ -114,7 +163,14 @@ def test_a_row_of_channels_shifts_only_along_the_row():
 
 
 @pytest.mark.parametrize(
-    ("options", "message"), [({"shift": -1}, "shift is -1"), ({"drop": 1.0}, "drop is 1.0")]
+    ("options", "message"),
+    [
+        ({"shift": -1}, "shift is -1"),
+        ({"drop": 1.0}, "drop is 1.0"),
+        ({"rotate": 181}, "rotate is 181"),
+        ({"scale": -0.1}, "scale is -0.1"),
+        ({"shear": 1.5}, "shear is 1.5"),
+    ],
 )
 def test_augmentation_out_of_range_is_refused(options, message):
     with pytest.raises(SigpropError, match=message):
@@ -125,6 +181,10 @@ def test_augmentation_that_does_not_fit_the_samples_is_refused():
     with pytest.raises(SigpropError, match=r"drop is 0\.5 for 'numbers'"):
         dark = Split.of(torch.zeros(6, 1, 2, 2), torch.arange(6) % 3)
         prepare(Source("numbers", dark, dark, ("a", "b", "c")), augment=Augment(drop=0.5))
+    row = Split.of(torch.ones(6, 2, 1, 5, dtype=torch.uint8), torch.arange(6) % 3)
+    with pytest.raises(SigpropError, match=r"'sounds' have shape .*rotated"):
+        sounds = Source("sounds", row, row, ("a", "b", "c"), timed=True)
+        prepare(sounds, steps=2, augment=Augment(rotate=5))
     flat = Split.of(torch.zeros(6, 4), torch.arange(6) % 3)
     with pytest.raises(SigpropError, match=r"shape \(4,\), which can't be shifted"):
         prepare(Source("flat", flat, flat, ("a", "b", "c")), augment=True)

@@ -42,7 +42,7 @@ def assert_equal_batches(found, expected):
 
 
 @pytest.mark.parametrize("make", [pictures, recordings])
-@pytest.mark.parametrize("augment", [True, False])
+@pytest.mark.parametrize("augment", [True, False, Augment(rotate=20, scale=0.2, shear=0.1)])
 def test_batches_made_from_moved_samples_are_those_of_the_split(make, augment):
     train = make(augment=augment).train
     assert can_be_moved(train)

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from sigprop_snn.data import DATASETS
+from sigprop_snn.data import DATASETS, Frames
 from sigprop_snn.errors import SigpropError
 from sigprop_snn.layers.sources import sources_by_name
 from sigprop_snn.recipe import Recipe
@@ -41,6 +41,12 @@ def test_a_runs_own_choice_comes_before_the_recipe():
     assert config.sources == 1
     assert sources_by_name(network.named_blocks())["block3"] == ("block2",)
     assert not list(network.loss_heads.parameters())
+
+
+def test_a_recipe_sets_the_size_of_the_frames_of_events_but_not_of_data_from_outside():
+    assert TrainConfig("nmnist").resolved().frames() == Frames(size=(17, 17))
+    assert TrainConfig("nmnist", size="34x34").resolved().frames() == Frames(size=(34, 34))
+    assert TrainConfig("nmnist", own_data=True).resolved().frames() is None
 
 
 @pytest.mark.parametrize("sources", [0, -1])
