@@ -284,14 +284,16 @@ RECORDS = {
     "LayerFigures", "LayerNorms", "LayerReport", "LayerSeparability", "Layout", "Learned",
     "MeanTrace", "Misfit", "Needs", "Operations", "PlainSynapse", "Pretrained", "Quantised",
     "RankLostError", "RankReport", "Recipe", "RecurrentState", "Release", "Report", "Request",
-    "Response", "RuleChoice", "RuleRow", "Run", "RunStoppedError", "Scale", "Source", "Split",
+    "MapFigures", "Response", "RuleChoice", "RuleRow", "Run", "RunStoppedError", "Scale", "Source",
+    "Split",
     "Stage", "State", "Step", "Trained", "TrainingRun", "VoltageHistogram", "Batches",
 }  # fmt: skip
 
 #: Types and protocols: nobody calls them.
 TYPES = {
     "Answers", "Engine", "Gradients", "LayerRule", "LearningNetwork", "LocalLoss", "NeuronState",
-    "Normaliser", "Predict", "Reset", "Rule", "Signal", "Spikes", "Surrogate", "Update",
+    "MapNormaliser", "Normaliser", "Predict", "Reset", "Rule", "Signal", "Spikes", "Surrogate",
+    "Update",
 }  # fmt: skip
 
 #: Classes of torch under another name, or whose constructor is torch's.
