@@ -305,6 +305,7 @@ def test_a_run_is_named_by_text_as_by_a_path(tmp_path):
     assert load_checkpoint(str(checkpoint)).keys() == load_checkpoint(checkpoint).keys()
 
 
+@pytest.mark.filterwarnings("ignore:.*has no fixed linear filter")
 @pytest.mark.parametrize("hidden", [False, True])
 def test_a_block_and_a_builder_take_a_neuron_of_snntorch(hidden):
     neuron = snntorch.Leaky(beta=0.9, init_hidden=hidden)

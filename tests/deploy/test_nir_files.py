@@ -254,6 +254,7 @@ def test_nothing_of_a_file_is_executed(whole, file, tmp_path):
     assert not mark.exists()
 
 
+@pytest.mark.filterwarnings("ignore:.*reset is 'subtract'")
 def test_a_relative_path_is_read_in_the_current_folder(tmp_path, monkeypatch):
     """The process that reads was started in another folder."""
     network = sp.mlp((3,), 2, hidden=4).eval()

@@ -71,6 +71,7 @@ def test_the_signal_has_an_effect_as_the_catalogue_says(rule):
     assert found == ("signal" not in RULES[rule].ignores)
 
 
+@pytest.mark.filterwarnings("ignore:.*has no fixed linear filter")
 @pytest.mark.filterwarnings("ignore:.*gives no gradient to .*log_threshold")
 @pytest.mark.parametrize("neuron", NEURONS)
 def test_under_the_voltage_rule_only_graded_neurons_use_the_surrogate(neuron):
