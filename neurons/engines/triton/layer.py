@@ -117,15 +117,14 @@ def _observe(
     windows = None
     if len(current) > 1:
         windows = observed(len(current), rows, maps=True, device=current.device)
-        if windows.bound > current.shape[1]:
-            current = convolved(synapse, _seen(spikes, windows), None)
-            current, windows, rows = windows.existing(current)[None], None, -1
-    whole = windows is None or len(windows.rows)
-    if isinstance(normaliser, MapNormaliser) and Order.of(current).channels_last and whole:
-        seen = current if rows < 0 else current[:, :rows]
-        normaliser.take(*channel_figures(seen, windows, bias))
+        if windows.bound > current.shape[1]:  # the first part lacks some: compute them apart
+            current = windows.existing(convolved(synapse, _seen(spikes, windows), None))[None]
+            windows, rows = None, current.shape[1]
+    some = windows is None or len(windows.rows) > 0
+    if some and isinstance(normaliser, MapNormaliser) and Order.of(current).channels_last:
+        normaliser.take(*channel_figures(current[:, :rows], windows, bias))
     else:
-        observe(normaliser, current, rows if rows >= 0 else current.shape[1], bias)
+        observe(normaliser, current, rows, bias)
 
 
 def _seen(spikes: Spikes, windows: Observed) -> Spikes:
