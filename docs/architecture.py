@@ -92,7 +92,7 @@ def rooms() -> Figure:
 
 def way() -> Figure:
     """Draw the files that a batch passes, in order: down the left side, then down the right."""
-    high, gap, wide, half = 0.66, 0.24, 4.5, len(WAY) // 2
+    high, gap, wide, half = 0.66, 0.24, 4.5, -(-len(WAY) // 2)
     figure, ax = canvas(10, half * (high + gap) + gap)
     for index, (name, note) in enumerate(WAY):
         column, row = divmod(index, half)
