@@ -35,11 +35,16 @@ settings.load_profile("reproducible")
 
 
 @pytest.fixture(scope="session", autouse=True)
-def ctrl_c():
-    """Make Ctrl-C raise KeyboardInterrupt; a shell disables it for programs in the background."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+def signals():
+    """Let SIGINT and SIGHUP do what they do in a terminal.
+
+    A shell disables the first for programs in the background, and nohup the second.
+    """
+    defaults = {signal.SIGINT: signal.default_int_handler, signal.SIGHUP: signal.SIG_DFL}
+    before = {number: signal.signal(number, handler) for number, handler in defaults.items()}
     yield
-    signal.signal(signal.SIGINT, before)
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture
