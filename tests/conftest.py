@@ -22,6 +22,7 @@ from sigprop_snn.network import (
     RunningScale,
 )
 from sigprop_snn.neurons import LIF
+from sigprop_snn.report.style import element
 from sigprop_snn.surrogates import Surrogate
 
 # One thread, also in the processes that tests start: tensors are small here, several test processes
@@ -51,6 +52,12 @@ def signals():
 def no_figures(monkeypatch):
     """Draw nothing after a training: figures take longer than the small runs of tests."""
     monkeypatch.setattr("sigprop_snn.figures.draw_run", lambda *_, **__: [])
+
+
+@pytest.fixture
+def no_pictures(monkeypatch):
+    """Leave the pictures out of reports: they take most of a report's time."""
+    monkeypatch.setattr("sigprop_snn.report.sections._try_picture", lambda *_: element("figure"))
 
 
 CLASSES = 4
