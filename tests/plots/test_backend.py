@@ -1,7 +1,7 @@
 """Pictures need no matplotlib backend, whatever MPLBACKEND names.
 
-`../test_a_persons_path.py` draws a run and writes its report with a backend that does not exist: its
-program imports torch anyway, which takes most of the time of a new process.
+`../test_a_persons_path.py` draws a run and writes its report with a backend that does not exist:
+its program imports torch anyway, which takes most of the time of a new process.
 """
 
 from __future__ import annotations

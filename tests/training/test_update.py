@@ -32,8 +32,8 @@ def accuracy(rule, *, every: int | None = None, bf16: bool = False, rate: float 
         return evaluate(network, data.test).accuracy
 
 
-# Each choice once, and each rule with both: a rule knows of neither, `learn_in_parts` gives it shorter
-# inputs, and autocast works below it.
+# Each choice once, and each rule with both: a rule knows of neither. `learn_in_parts` gives it
+# shorter inputs, and autocast works below it.
 @pytest.mark.parametrize(
     ("rule", "choices"),
     [
