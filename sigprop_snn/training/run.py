@@ -422,7 +422,8 @@ def warn_of_ignored(config: TrainConfig, network: Network) -> None:
     """
     rule = RULES[config.rule]
     dataset = DATASETS.get(config.dataset)  # data from outside have none
-    loss = rule.loss_of(DEFAULT_RECIPE if dataset is None else dataset.recipe)
+    recipe = DEFAULT_RECIPE if dataset is None else dataset.recipe_for(config.network)
+    loss = rule.loss_of(recipe)
     defaults = {"signal": rule.signal, "loss": loss, "surrogate": None}
     graded = any(block.neuron.graded for block in network.each_block())
     for name in rule.ignores:
