@@ -164,8 +164,8 @@ class TrainConfig:
     def resolved(self) -> TrainConfig:
         """Return the run with every None replaced by its default.
 
-        The data set's recipe for the network gives the defaults; those of the rule's own recipe come
-        before it.
+        The data set's recipe for the network gives the defaults; those of the rule's own recipe
+        come before it.
 
         Raises:
             SigpropError: if a name is unknown or a number is out of range.

@@ -208,8 +208,8 @@ def load(
         download: whether to download missing files.
         augment: whether to change training samples at random: pictures of objects are shifted by
             up to 4 pixels and half of them are mirrored; other pictures and most events are
-            shifted by up to 2 pixels, MNIST by 1. N-MNIST is also rotated by up to 10 degrees, scaled by up to
-            a tenth and sheared. An `Augment` sets the details.
+            shifted by up to 2 pixels, MNIST by 1. N-MNIST is also rotated by up to 10 degrees,
+            scaled by up to a tenth and sheared. An `Augment` sets the details.
         frames: how events become frames; None divides the data set's usual duration into equal
             steps.
         cache: folder for the frames of event recordings, relative to `root` unless it is absolute.
@@ -278,12 +278,12 @@ def check_frames(name: str, dataset: Dataset, frames: Frames | None) -> None:
         return
     if not dataset.events:
         chosen = {f.name: getattr(frames, f.name) for f in fields(frames)}
-        given = [field for field, value in chosen.items() if value != getattr(Frames(), field)]
+        given = [which for which, value in chosen.items() if value != getattr(Frames(), which)]
         what = f"frames is given for {name!r}" + (f" ({', '.join(given)})" if given else "")
         raise SigpropError(f"{what}, which contains pictures; expected a data set of events")
-    for field in ("sensor", "order", "unit"):
-        value = getattr(frames, field)
-        if name != "eventfolder" and value != getattr(Frames(), field):
+    for setting in ("sensor", "order", "unit"):
+        value = getattr(frames, setting)
+        if name != "eventfolder" and value != getattr(Frames(), setting):
             raise SigpropError(
-                f"{field} is {value!r} for {name!r}, whose recordings are known; expected none"
+                f"{setting} is {value!r} for {name!r}, whose recordings are known; expected none"
             )
