@@ -17,6 +17,7 @@ from sigprop_snn.config import TrainConfig
 from sigprop_snn.data import DATASETS, Batches, Data, load
 from sigprop_snn.data.feeding import feed
 from sigprop_snn.errors import SigpropError
+from sigprop_snn.layers.readout import READOUT
 from sigprop_snn.network import LOSSES, NETWORKS, SIGNALS, Network
 from sigprop_snn.neurons import NEURONS
 from sigprop_snn.neurons.engines import engine_for
@@ -91,11 +92,11 @@ class TrainingRun:
         if channels_last(network, config):
             network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         make = partial(optimizer_of, config.optimizer, weight_decay=config.weight_decay)
-        rate = config.learning_rate
+        rates = layer_rates(network, config)
         optimizers = LocalOptimizers(
             network,
-            make(rate=rate),
-            {layer: make(rate=rate * factor) for layer, factor in config.layer_rates.items()},
+            make(rate=config.learning_rate),
+            {layer: make(rate=config.learning_rate * factor) for layer, factor in rates.items()},
         )
         batches = config.epochs * len(data.train)
         schedules = LocalSchedules(optimizers, SCHEDULES[config.schedule], batches)
@@ -398,6 +399,14 @@ def build_network(config: TrainConfig, shape: tuple[int, ...], classes: int) -> 
             sources=config.sources,
             **(rule.options if rules_network else {}),
         )
+
+
+def layer_rates(network: Network, config: TrainConfig) -> dict[str, float]:
+    """Return the factors on the learning rate of single layers: a readout's own, and the run's."""
+    rates = dict(config.layer_rates)
+    if network.readout is not None and network.local_parameters().get(READOUT):
+        rates[READOUT] = rates.get(READOUT, 1.0) * network.readout.rate
+    return rates
 
 
 def channels_last(network: Network, config: TrainConfig) -> bool:
