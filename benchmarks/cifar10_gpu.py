@@ -137,7 +137,7 @@ def build(given: argparse.Namespace, classes: int) -> Network:
     """Return VGG8 with the ingredients that the arguments leave in."""
     loss: Any = DotProductLoss(grid=given.grid)
     if not given.no_similarity:
-        loss = loss + given.similarity * Similarity(given.similarity_kernel)
+        loss = loss + given.similarity * Similarity(given.similarity_kernel, given.similarity_grid)
     return vgg8(
         (3, SIZE, SIZE), classes, width=given.width, dropout=given.dropout, rule=given.rule,
         loss=loss, sources=1 if given.no_skips else 3, predict=given.predict,
@@ -173,6 +173,7 @@ def arguments() -> argparse.Namespace:
     add("--grid", type=int, default=7, help="positions a side that the loss compares")
     add("--similarity", type=float, default=10.0, help="weight of the similarity term")
     add("--similarity-kernel", type=int, default=3, help="0 for no convolution in it")
+    add("--similarity-grid", type=int, help="its maps are averaged to this many positions a side")
     add("--steps", type=int, default=4, help="time steps T")
     add("--batch-size", type=int, default=128)
     add("--seed", type=int, default=0)
