@@ -21,6 +21,9 @@ from sigprop_snn.neurons.stepwise import stepwise
 
 READOUT = "readout"
 
+_FEATURES = 800
+"""Features, those of the last block of `mlp`, up to which a readout learns at the full rate."""
+
 
 class Readout(nn.Module):
     """Leaky integrators of blocks' spikes; their mean voltages are the prediction.
@@ -119,6 +122,17 @@ class Readout(nn.Module):
     def plain(self) -> bool:
         """Whether it reads the last block as it is."""
         return self.sources == Sources() and self.side is None
+
+    @property
+    def rate(self) -> float:
+        """Factor on the learning rate with which it learns well if it reads several blocks.
+
+        An update of Adam moves each weight by about the learning rate, so the voltages move further
+        the more features there are. At the full rate the answers of a readout of all blocks go up
+        and down from batch to batch and stay below those of the best block. So the factor falls as
+        the square root of the features, as does the size of a sum of random terms.
+        """
+        return 1.0 if self.plain else min(1.0, math.sqrt(_FEATURES / self.synapse.in_features))
 
     def gain(self, steps: int) -> float:
         """Return the mean voltage over T steps for a constant current of 1."""
