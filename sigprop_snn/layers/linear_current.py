@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from sigprop_snn.device import without_autocast
 from sigprop_snn.layers.norm import RunningNorm, RunningScale
 from sigprop_snn.neurons.engines import PlainSynapse, Spikes, engine_for, plain_synapse
 from sigprop_snn.neurons.engines.plain import Weighted
@@ -197,13 +198,13 @@ def _gradients(
     precision = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else None
     sums = factor * current.channel_sums(grad)
     if norm is None:
-        with torch.autocast(kind, enabled=False):
+        with without_autocast(kind):
             product = engine.weight_gradient(layer, inputs, grad, precision)
         _leave_out(product.mul_(factor), sums, current, mean_input)
         return product, sums if layer.bias is not None else None, None, None
     unit = norm.unit()
     scale = (norm.gain * unit).detach()
-    with torch.autocast(kind, enabled=False):
+    with without_autocast(kind):
         product, dots = engine.scaled_weight_gradient(
             layer, inputs, grad, factor * scale, precision
         )

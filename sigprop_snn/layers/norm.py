@@ -63,7 +63,7 @@ class RunningScale(nn.Module):
             lambda: _not_finite("mean square"),
             current.device,
         )  # fmt: skip
-        self.batches += 1
+        self.batches.add_(1)
         self.mean_square.lerp_(mean_square, _newest_weight(self.batches, self.momentum))
 
     def forward(self, current: Tensor) -> Tensor:
@@ -103,7 +103,7 @@ class RunningMean(nn.Module):
         """Take the mean row of a batch into the mean, `[C, ...]`, or `[K]` in any shape."""
         whole = row.numel() == len(self.mean)
         mean = row.flatten() if whole else row.flatten(1).mean(1)
-        self.batches += 1
+        self.batches.add_(1)
         self.mean.lerp_(mean.to(self.mean), _newest_weight(self.batches, self.momentum))
 
     def row(self, like: Tensor) -> Tensor:
@@ -172,7 +172,7 @@ class RunningNorm(nn.Module):
             lambda: _not_finite("variance"),
             figures.device,
         )
-        self.batches += 1
+        self.batches.add_(1)
         weight = _newest_weight(self.batches, self.momentum)
         self.mean.lerp_(mean.to(self.mean), weight)
         self.variance.lerp_(variance.to(self.variance), weight)
@@ -222,4 +222,4 @@ def _not_finite(figure: str) -> SigpropError:
 
 
 def _per_channel(values: Tensor, current: Tensor) -> Tensor:
-    return values.view(-1, *[1] * (current.dim() - 2))
+    return values if current.dim() == 2 else values.view(-1, *[1] * (current.dim() - 2))

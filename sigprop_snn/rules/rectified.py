@@ -15,19 +15,20 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from sigprop_snn.device import without_autocast
 from sigprop_snn.layers.block import Block, LayerRule
-from sigprop_snn.layers.closed_form import ClosedForm, gradient_path
+from sigprop_snn.layers.closed_form import carries_gradient
 from sigprop_snn.layers.contracts import Response
-from sigprop_snn.layers.gradients import add_gradient
 from sigprop_snn.layers.linear_current import LinearCurrent
+from sigprop_snn.layers.parameters import add_gradient
 from sigprop_snn.losses.base import Compared, LocalLoss, WeightedSum
 from sigprop_snn.losses.dot_product import DotProductLoss
 from sigprop_snn.losses.selection import Label
 from sigprop_snn.losses.similarity_matching import Similarity
-from sigprop_snn.neurons import impulse_response, mean_trace
 from sigprop_snn.neurons.base import Neuron
 from sigprop_snn.neurons.engines import Spikes, engine_for
 from sigprop_snn.neurons.engines import engine as engines
+from sigprop_snn.neurons.filters import mean_trace_of
 from sigprop_snn.rules.voltage import VoltageRule
 from sigprop_snn.shard import current_shard
 from sigprop_snn.signals.base import Entry
@@ -123,7 +124,6 @@ class Rectified:
             entry: what enters the network.
         """
         targets = entry.targets
-        path = gradient_path(self.block, inputs)
         return (
             targets is not None
             and targets.dim() == 1
@@ -132,8 +132,7 @@ class Rectified:
             and (self.among is None or current_shard() is None)
             and entry.samples > 0
             and (contexts is not None or inputs.shape[1] > entry.samples)
-            and isinstance(path, ClosedForm)
-            and path.current is not None
+            and not carries_gradient(inputs)
         )
 
     def respond(
@@ -150,7 +149,7 @@ class Rectified:
         assert entry.targets is not None  # `takes` saw to it
         block = self.block
         ran = block.run(inputs, contexts=contexts, observed_rows=observed_rows, keeps_state=False)
-        trace, gain = mean_trace(inputs, impulse_response(block.neuron, inputs.shape[0]))
+        trace, gain = mean_trace_of(block.neuron, inputs)
         rows = observed_rows or len(trace)
         mean = MeanVoltage.of(block, ran.mean_voltage, trace, gain, rows)
         apart, more = None, None
@@ -242,7 +241,7 @@ class Rectified:
         averages = voltage.dim() == 4 and min(voltage.shape[-2:]) > loss.grid
         halves = torch.is_autocast_enabled(kind)
         dtype = torch.get_autocast_dtype(kind) if halves else voltage.dtype
-        with torch.no_grad(), torch.autocast(kind, enabled=False):
+        with torch.no_grad(), without_autocast(kind):
             maps = engine.rectified_grid_mean(voltage, loss.grid) if averages else voltage
             # Keep the channels-last order: no copy is made.
             last = maps.dim() == 4 and maps.is_contiguous(memory_format=torch.channels_last)
