@@ -1,4 +1,4 @@
-"""A gradient that was computed without a graph arrives as one of a backward pass does."""
+"""Gradients without a graph arrive as in a backward pass; the first parameter is torch's."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from sigprop_snn.layers.gradients import add_gradient
+from sigprop_snn.layers.parameters import add_gradient, first_parameter
 
 GRADIENT = torch.arange(12.0).view(4, 3)
 
@@ -54,3 +54,13 @@ def test_it_travels_on_to_what_a_weight_was_computed_from():
     source = weights()
     assert add_gradient(2 * source, GRADIENT)
     assert torch.equal(source.grad, 2 * GRADIENT)
+
+
+def test_the_first_parameter_is_that_of_torch():
+    nested = nn.Sequential(nn.Flatten(), nn.ModuleDict(), nn.Sequential(nn.ReLU(), nn.Linear(3, 2)))
+    nested.register_module("none", None)
+    assert first_parameter(nested) is next(nested.parameters())
+    bias = nn.Linear(3, 2)
+    bias.weight = None
+    assert first_parameter(bias) is bias.bias
+    assert first_parameter(nn.Flatten()) is None
