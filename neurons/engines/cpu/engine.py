@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from sigprop_snn.neurons.base import Neuron
-from sigprop_snn.neurons.engines.cpu import grid_mean, learning, surrogate
+from sigprop_snn.neurons.engines.cpu import learning, surrogate
+from sigprop_snn.neurons.engines.cpu.blocks import SpikingLayer
 from sigprop_snn.neurons.engines.cpu.convolution import (
     SpikingConvolution,
     convolution_weight_gradient,
@@ -23,17 +24,9 @@ from sigprop_snn.neurons.engines.cpu.linear import (
     MOST_INPUTS,
     SpikingLinear,
     linear_weight_gradient,
-    scaled_linear_weight_gradient,
 )
 from sigprop_snn.neurons.engines.cpu.spikes import PackedSpikes, pack, side_by_side
-from sigprop_snn.neurons.engines.engine import (
-    Compared,
-    CosineCrossEntropy,
-    InputTrace,
-    Normaliser,
-    Run,
-    Spikes,
-)
+from sigprop_snn.neurons.engines.engine import InputTrace, Normaliser, Run, Spikes
 from sigprop_snn.neurons.engines.fused import FusedEngine
 from sigprop_snn.neurons.engines.observed import WINDOW, observed
 from sigprop_snn.neurons.engines.plain import (
@@ -117,7 +110,7 @@ class CpuEngine(FusedEngine):
             packed = self._packed_rows(layer, spikes.flatten() if plain.flattens else spikes)
             if packed is not None:
                 dtype = torch.bfloat16 if torch.is_autocast_enabled("cpu") else torch.float32
-                return SpikingLinear.of(packed, layer.weight, layer.bias).currents(dtype)
+                return SpikingLinear.of(packed, layer.weight, layer.bias).currents().to(dtype)
         return super().currents(synapse, spikes)
 
     def layer(
@@ -164,11 +157,8 @@ class CpuEngine(FusedEngine):
                 if observed_rows:
                     maps = len(spiking.current_shape) > 1
                     windows = observed(spikes.shape[0], observed_rows, maps=maps)
-                    if len(windows.rows):
-                        currents = spiking.currents_at(windows.rows, windows.windows)
-                        normaliser.observe(windows.existing(currents))
-                    else:  # another process has them all
-                        normaliser.observe(torch.empty(0, *spiking.current_shape))
+                    currents = spiking.currents_at(windows.rows, windows.windows)
+                    normaliser.observe(windows.existing(currents))
                 scale = normaliser.scale(plain.layer.weight[:1])
             return spiking.run(neuron, contexts=contexts, scale=scale, record=record)
 
@@ -234,40 +224,6 @@ class CpuEngine(FusedEngine):
                 return convolution_weight_gradient(inputs, grad.float(), (height, width), padding)
         return super().weight_gradient(synapse, inputs, grad)
 
-    def rectified_grid_mean(self, voltage: Tensor, grid: int) -> Tensor:
-        """Return `grid_mean` of max(0, U), in one pass."""
-        if not grid_mean.takes_maps(voltage):
-            return super().rectified_grid_mean(voltage, grid)
-        return grid_mean.rectified_grid_mean(voltage.detach(), grid)
-
-    def rectified_grid_gradient(
-        self, voltage: Tensor, grid: int, grad: Tensor, more: Tensor | None, dtype: torch.dtype
-    ) -> Tensor:
-        """Return the gradient of voltages, in one pass where nothing is added."""
-        takes = more is None and grad.dtype == torch.float32 and grid_mean.takes_maps(voltage)
-        if not takes:
-            return super().rectified_grid_gradient(voltage, grid, grad, more, dtype)
-        return grid_mean.rectified_grid_gradient(voltage.detach(), grid, grad.detach())
-
-    def cosine_cross_entropy(
-        self, rows: Tensor, others: Tensor, columns: Tensor, scale: float, smoothing: float
-    ) -> CosineCrossEntropy:
-        """Compare rows with others, row by row."""
-        rows, others = rows.detach(), others.detach()
-        if not (_takes_step(rows, others) and learning.compares(len(rows), len(others), columns)):
-            return super().cosine_cross_entropy(rows, others, columns, scale, smoothing)
-        with torch.no_grad(), torch.autocast("cpu", enabled=False):
-            return learning.cosine_cross_entropy(rows, others, columns, scale, smoothing)
-
-    def compare_rectified(
-        self, voltage: Tensor, samples: int, columns: Tensor, scale: float, smoothing: float
-    ) -> Compared:
-        """Compare the rectified voltages of samples and contexts, row by row."""
-        others = len(voltage) - samples
-        if not (_takes_step(voltage) and learning.compares(samples, others, columns)):
-            return super().compare_rectified(voltage, samples, columns, scale, smoothing)
-        return learning.compare_rectified(voltage, samples, columns, scale, smoothing)
-
     def scaled_weight_gradient(
         self,
         synapse: Weighted,
@@ -287,10 +243,6 @@ class CpuEngine(FusedEngine):
         ):
             rows = inputs.reshape(-1, synapse.in_features)
             return learning.scaled_weight_gradient(rows, grad, synapse.weight.detach(), factors)
-        if isinstance(synapse, nn.Linear) and not (isinstance(inputs, Tensor) or inputs.constant):
-            packed = self._packed_rows(synapse, inputs.flatten())
-            if packed is not None and grad.dtype in self.dtypes and factors.dtype == torch.float32:
-                return scaled_linear_weight_gradient(packed, grad, synapse.weight, factors)
         return super().scaled_weight_gradient(synapse, inputs, grad, factors, precision)
 
     def _packed(self, inputs: Tensor) -> PackedSpikes | None:
@@ -350,7 +302,7 @@ def _warn_reference(reason: str) -> None:
     )
 
 
-def _spiking(plain: PlainSynapse, spikes: PackedSpikes) -> SpikingLinear | SpikingConvolution:
+def _spiking(plain: PlainSynapse, spikes: PackedSpikes) -> SpikingLayer:
     layer = plain.layer
     if isinstance(layer, nn.Conv2d):
         return SpikingConvolution.of(spikes, layer.weight, layer.bias, _padding(layer))

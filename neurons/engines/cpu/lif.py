@@ -13,11 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sigprop_snn.neurons.engines.cpu.spikes import PackedSpikes
 from sigprop_snn.neurons.engines.cpu.threads import CACHE_LINE, Kernel, jitable, run_kernel
 from sigprop_snn.neurons.engines.dense import DenseSpikes
 from sigprop_snn.neurons.engines.engine import InputTrace, Run, Scale
-from sigprop_snn.neurons.engines.observed import WINDOW
 from sigprop_snn.neurons.engines.plain import lif_run
 from sigprop_snn.neurons.lif import LIF
 from sigprop_snn.neurons.state import State
@@ -45,10 +43,6 @@ def lif_step(
     amount = before if reset_to_zero else reset_amount
     spike = np.float32(1.0) if fired else np.float32(0.0)
     return before, fired, before - amount * spike
-
-
-# The voltage of a neuron that forgets at once and is never reset is its current.
-CURRENTS = LIF(beta=0.0, reset="none")
 
 
 class Constants(NamedTuple):
@@ -164,40 +158,6 @@ def _scale_of_row(shape: torch.Size, scale: Scale | None) -> tuple[Tensor, Tenso
         gain.float().expand(shape).reshape(-1).contiguous(),
         offset.float().expand(shape).reshape(-1).contiguous(),
     )
-
-
-class LayerArrays(NamedTuple):
-    """What a layer kernel writes for all rows, of samples and contexts.
-
-    Attributes:
-        steps: T.
-        patterns: of the spikes, `[N, W, ...]`.
-        voltage: before the reset, `[T, N, ...]`; without a step if not recorded.
-        state: the voltage after the last reset, and the sum of the voltages before the resets,
-            `[2, N, ...]`.
-    """
-
-    steps: int
-    patterns: Tensor
-    voltage: Tensor
-    state: Tensor
-
-    @classmethod
-    def empty(
-        cls, steps: int, rows: int, shape: Sequence[int], record: Sequence[str]
-    ) -> LayerArrays:
-        """Return room for all rows."""
-        patterns = torch.empty(rows, -(-steps // WINDOW), *shape, dtype=torch.uint8)
-        voltage = torch.empty(steps if "voltage" in record else 0, rows, *shape)
-        return cls(steps, patterns, voltage, torch.empty(2, rows, *shape))
-
-    def finish(self, record: Sequence[str], channel: int = -1) -> Run:
-        """Return the run; `channel` is where the last axis of a row belongs, from the end."""
-        last, mean = self.state[0], self.state[1].div_(self.steps)
-        patterns, mean, last, voltage = (
-            each.movedim(-1, channel) for each in (self.patterns, mean, last, self.voltage)
-        )
-        return lif_run(PackedSpikes(patterns, self.steps), mean, last, voltage, record)
 
 
 @Kernel
