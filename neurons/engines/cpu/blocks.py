@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sigprop_snn.neurons.engines.cpu.lif import Constants, lif_step
+from sigprop_snn.neurons.engines.cpu.lif import constants_of, lif_step
 from sigprop_snn.neurons.engines.cpu.spikes import PackedSpikes
 from sigprop_snn.neurons.engines.cpu.threads import jitable
 from sigprop_snn.neurons.engines.engine import Run, Scale
@@ -93,7 +93,7 @@ class SpikingLayer(ABC):
         patterns = torch.empty(rows, -(-steps // WINDOW), *shape, dtype=torch.uint8)
         voltage = torch.empty(steps if "voltage" in record else 0, rows, *shape)
         state = torch.empty(2, rows, *shape)
-        arrays = patterns, voltage, state, torch.tensor(Constants.of(neuron)), steps
+        arrays = patterns, voltage, state, constants_of(neuron), steps
         self._run_rows(contexts.detach().float(), scale, arrays)
         state[1].div_(steps)
         patterns, voltage, last, mean = (

@@ -35,7 +35,7 @@ from sigprop_snn.neurons.engines.plain import (
     plain_synapse,
     why_not_lif,
 )
-from sigprop_snn.neurons.engines.reference import check_contexts, halved
+from sigprop_snn.neurons.engines.reference import check_contexts, halved, observe
 from sigprop_snn.neurons.joining import Join
 from sigprop_snn.neurons.lif import LIF
 
@@ -70,15 +70,10 @@ class CpuEngine(FusedEngine):
         plain = plain_synapse(synapse)
         if plain is None:
             return "the synapse is not one linear layer or convolution"
-        return (
-            why_not_lif(neuron)
-            or _why_not_synapse(plain)
-            or (
-                None
-                if isinstance(normaliser, nn.Identity | Normaliser)
-                else "the normaliser is not one scale a channel"
-            )
-        )
+        reason = why_not_lif(neuron) or _why_not_synapse(plain)
+        if reason is None and not isinstance(normaliser, nn.Identity | Normaliser):
+            return "the normaliser is not one scale a channel"
+        return reason
 
     def spikes(self, inputs: Tensor) -> Spikes:
         """Return spikes of a large batch packed, and any other activity as it is.
@@ -177,11 +172,10 @@ class CpuEngine(FusedEngine):
         observed_rows: int = 0,
     ) -> Tensor:
         """Run one step of a linear layer of LIF neurons, and return its spikes, `[N, F]`."""
-        normalises = isinstance(normaliser, Normaliser)
         arrays = (inputs, synapse.weight, voltage, mean, trace.trace, trace.mean)
         if (
             why_not_lif(neuron) is not None
-            or not (normalises or type(normaliser) is nn.Identity)
+            or not (isinstance(normaliser, Normaliser) or type(normaliser) is nn.Identity)
             or not _takes_step(*arrays)
         ):
             return super().advance(
@@ -191,12 +185,8 @@ class CpuEngine(FusedEngine):
         assert isinstance(neuron, LIF)
         with torch.no_grad():
             current = torch.nn.functional.linear(inputs, synapse.weight, synapse.bias)
-            scale = None
-            if normalises:
-                assert isinstance(normaliser, Normaliser)
-                if observed_rows:
-                    normaliser.observe(current[:observed_rows])
-                scale = normaliser.scale(current)
+            observe(normaliser, current.unsqueeze(0), observed_rows)
+            scale = normaliser.scale(current) if isinstance(normaliser, Normaliser) else None
             current_of_contexts = current[:0] if contexts is None else contexts.float()
             return advance_lif(
                 neuron, current, current_of_contexts, scale, voltage, mean, weight, inputs, trace

@@ -7,7 +7,7 @@ no multiplication and addition into one, so spikes and voltages equal the refere
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,17 +26,12 @@ _MIN_CHUNK = 1 << 18  # neurons times steps
 
 @jitable
 def lif_step(
-    voltage: Any,
-    current: Any,
-    beta: Any,
-    gain: Any,
-    threshold: Any,
-    reset_amount: Any,
+    voltage: Any, current: Any, beta: Any, gain: Any, threshold: Any, reset_amount: Any,
     reset_to_zero: Any,
-) -> Any:
+) -> Any:  # fmt: skip
     """Return the voltage before the reset, whether the neuron fired, the voltage after the reset.
 
-    All numbers are float32; for the last five see `Constants`.
+    All numbers are float32; for the last five see `constants_of`.
     """
     before = beta * voltage + gain * current
     fired = before > threshold
@@ -45,34 +40,15 @@ def lif_step(
     return before, fired, before - amount * spike
 
 
-class Constants(NamedTuple):
-    """The numbers of a LIF model, in the order in which `lif_step` takes them.
+def constants_of(neuron: LIF) -> Tensor:
+    """Return the numbers of a LIF model, in the order in which `lif_step` takes them.
 
-    Attributes:
-        beta: the factor of the voltage.
-        gain: the factor of the current.
-        threshold: the voltage above which a neuron fires.
-        reset_amount: what a spike subtracts, unless it sets the voltage to zero.
-        reset_to_zero: whether it does.
+    They are the factors of the voltage and of the current, the threshold, what a spike subtracts,
+    and whether it sets the voltage to zero instead.
     """
-
-    beta: float
-    gain: float
-    threshold: float
-    reset_amount: float
-    reset_to_zero: bool
-
-    @classmethod
-    def of(cls, neuron: LIF) -> Constants:
-        """Return those of a model."""
-        subtracts = neuron.reset_mode == "subtract"
-        return cls(
-            float(neuron.beta),
-            float(neuron.current_gain),
-            float(neuron.threshold),
-            float(neuron.threshold if subtracts else 0.0),
-            neuron.reset_mode == "zero",
-        )
+    subtracted = neuron.threshold if neuron.reset_mode == "subtract" else 0.0
+    factors = neuron.beta, neuron.current_gain
+    return torch.tensor([*factors, neuron.threshold, subtracted, neuron.reset_mode == "zero"])
 
 
 def run_lif(
@@ -102,13 +78,15 @@ def run_lif(
     spike, total, last = torch.empty(steps, *shape), torch.empty(shape), torch.empty(shape)
     voltage = torch.empty(steps if "voltage" in record else 0, *shape)
 
+    constants = constants_of(neuron)
+
     def run_rows(first: int, current: Tensor, scale: Scale | None) -> None:
         """Run the rows from `first` on; a current with one step is constant in time."""
         flat = current.float().reshape(len(current), -1).contiguous()
         arguments = (
             flat, *_scale_of_row(current.shape[2:], scale), start, spike.flatten(1),
             voltage.flatten(1), last.flatten(), total.flatten(), first * last[0].numel(),
-            *Constants.of(neuron),
+            constants,
         )  # fmt: skip
         run_kernel(
             _lif_rows, arguments, flat.shape[1],
@@ -142,7 +120,7 @@ def advance_lif(
     spikes = torch.empty_like(voltage)
     arguments = (
         current, contexts.detach().contiguous(), *_scale_of_row(current.shape[1:], scale),
-        voltage, mean, spikes, weight, inputs, *trace, *Constants.of(neuron),
+        voltage, mean, spikes, weight, inputs, *trace, constants_of(neuron),
     )  # fmt: skip
     least = max(1, _MIN_CHUNK // current.shape[1])
     run_kernel(_advance, arguments, len(voltage), min_chunk=least)
@@ -163,14 +141,13 @@ def _scale_of_row(shape: torch.Size, scale: Scale | None) -> tuple[Tensor, Tenso
 @Kernel
 def _lif_rows(
     currents: Any, gains: Any, offsets: Any, starts: Any, spikes: Any, voltages: Any,
-    last_voltage: Any, voltage_sum: Any, place: int,
-    beta: Any, gain: Any, threshold: Any, reset_amount: Any, reset_to_zero: bool,
-    first: int, last: int,
+    last_voltage: Any, voltage_sum: Any, place: int, constants: Any, first: int, last: int,
 ) -> None:  # fmt: skip
     """Run the neurons `first` to `last` of `currents`; in all other arrays, `place` is added.
 
     Gains and offsets are those of one row. Without `starts`, neurons start at rest.
     """
+    beta, gain, threshold, reset_amount, reset_to_zero = constants
     record = voltages.shape[0] > 0
     zero, one = np.float32(0.0), np.float32(1.0)
     kept = voltage_sum[:0]
@@ -206,11 +183,11 @@ def _lif_rows(
 def _advance(
     currents: Any, contexts: Any, gains: Any, offsets: Any, voltages: Any, means: Any, spikes: Any,
     weight: Any, inputs: Any, traces: Any, mean_traces: Any, keep: Any, share: Any,
-    beta: Any, gain: Any, threshold: Any, reset_amount: Any, reset_to_zero: bool,
-    first: int, last: int,
+    constants: Any, first: int, last: int,
 ) -> None:  # fmt: skip
     """Run rows `first` to `last` for one step; the contexts, behind the others, are not scaled."""
     zero, one = np.float32(0.0), np.float32(1.0)
+    beta, gain, threshold, reset_amount, reset_to_zero = constants
     rows, width = currents.shape
     ones, zeros = np.ones(width, np.float32), np.zeros(width, np.float32)
     for row in range(first, last):

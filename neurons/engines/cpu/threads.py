@@ -24,7 +24,6 @@ import torch
 from llvmlite import ir
 from numba import carray, types  # type: ignore[attr-defined]
 from numba.extending import intrinsic, register_jitable
-from numba.np import arrayobj
 from torch import Tensor
 
 from sigprop_snn.neurons.engines.compiled import compile_cached
@@ -140,7 +139,7 @@ def _words(arguments: Sequence[Any]) -> tuple[tuple[Any, ...], list[int]]:
     """Return the kinds of arguments, and the arguments as the 64-bit words of a job.
 
     The kind of a tensor is its dtype, the number of its axes, and whether it is contiguous; its
-    words are the address, the shape and the strides in bytes. The kind of a number is its type.
+    words are those of an array of numba. The kind of a number is float or int.
     """
     kinds: list[Any] = []
     words: list[int] = []
@@ -151,11 +150,14 @@ def _words(arguments: Sequence[Any]) -> tuple[tuple[Any, ...], list[int]]:
             size = argument.element_size()
             kinds.append((argument.dtype, argument.dim(), argument.is_contiguous()))
             strides = (size * stride for stride in argument.stride())
-            words += [argument.data_ptr(), *argument.shape, *strides]
+            # Nobody owns the memory; the number of items, their size in bytes, the first item.
+            words += [0, 0, argument.numel(), size, argument.data_ptr(), *argument.shape, *strides]
+        elif isinstance(argument, float):
+            kinds.append(float)
+            words += _BITS.unpack(_FLOAT.pack(argument))
         else:
-            kinds.append(type(argument))
-            number = isinstance(argument, float)
-            words.append(_BITS.unpack(_FLOAT.pack(argument))[0] if number else int(argument))
+            kinds.append(int)
+            words.append(int(argument))
     return tuple(kinds), words
 
 
@@ -194,7 +196,7 @@ def _openmp() -> Callable[..., Any] | None:
 def _numba_type(kind: Any) -> Any:
     """Return numba's type for a kind of argument: see `_words`."""
     if not isinstance(kind, tuple):
-        return {float: types.float32, int: types.int64, bool: types.boolean}[kind]
+        return types.float32 if kind is float else types.int64
     dtype, axes, contiguous = kind
     numbers = torch.empty(0, dtype=dtype).numpy().dtype
     return types.Array(numba.from_dtype(numbers), axes, "C" if contiguous else "A")
@@ -237,7 +239,7 @@ def _count_up(_: Any, job: Any, place: Any) -> Any:
 
     def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         words, at = builder.bitcast(args[0], _WORD.as_pointer()), args[1]
-        return builder.atomic_rmw("add", builder.gep(words, [at]), ir.Constant(_WORD, 1), "acq_rel")
+        return builder.atomic_rmw("add", builder.gep(words, [at]), _WORD(1), "acq_rel")
 
     return types.int64(job, types.int64), emit
 
@@ -251,12 +253,10 @@ def _reader_of(kinds: tuple[Any, ...]) -> Any:
             words, place = builder.bitcast(args[0], _WORD.as_pointer()), _HEADER
             values = []
             for kind in kinds:
-                loaded = [
-                    builder.load(builder.gep(words, [ir.Constant(_WORD, place + word)]))
-                    for word in range(_count_words(kind))
-                ]
-                values.append(_value(context, builder, kind, loaded))
-                place += len(loaded)
+                first = builder.gep(words, [_WORD(place)])
+                held = context.get_value_type(kind).as_pointer()
+                values.append(builder.load(builder.bitcast(first, held)))
+                place += _count_words(kind)
             return context.make_tuple(builder, signature.return_type, values)
 
         return types.Tuple(kinds)(job), emit  # type: ignore[no-untyped-call]
@@ -265,25 +265,5 @@ def _reader_of(kinds: tuple[Any, ...]) -> Any:
 
 
 def _count_words(kind: Any) -> int:
-    """Return the number of words of an argument: an array has an address, a shape and strides."""
-    return 1 + 2 * kind.ndim if isinstance(kind, types.Array) else 1
-
-
-def _value(context: Any, builder: Any, kind: Any, words: list[Any]) -> Any:
-    """Return an argument as numba's code holds it."""
-    if isinstance(kind, types.Array):
-        address, *sizes = words
-        array = context.make_array(kind)(context, builder)
-        item = context.get_data_type(kind.dtype)
-        arrayobj.populate_array(  # type: ignore[no-untyped-call]
-            array,
-            data=builder.inttoptr(address, item.as_pointer()),
-            shape=sizes[: kind.ndim],
-            strides=sizes[kind.ndim :],
-            itemsize=ir.Constant(_WORD, context.get_abi_sizeof(item)),
-            meminfo=None,
-        )
-        return array._getvalue()
-    if kind == types.float32:
-        return builder.bitcast(builder.trunc(words[0], ir.IntType(32)), ir.FloatType())
-    return context.cast(builder, words[0], types.int64, kind)
+    """Return the number of words of an argument."""
+    return 5 + 2 * kind.ndim if isinstance(kind, types.Array) else 1
