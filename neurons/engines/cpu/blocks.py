@@ -13,9 +13,10 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from sigprop_snn.neurons.engines.cpu.lif import constants_of, lif_step
+from sigprop_snn.neurons.engines.cpu.lif import constants_of, lif_step, scale_of_row
 from sigprop_snn.neurons.engines.cpu.spikes import PackedSpikes
 from sigprop_snn.neurons.engines.cpu.threads import jitable
 from sigprop_snn.neurons.engines.engine import Run, Scale
@@ -46,9 +47,9 @@ class SpikingLayer(ABC):
     bias: Tensor
 
     @property
-    @abstractmethod
     def current_shape(self) -> tuple[int, ...]:
         """The shape of a row's current, `[F, ...]`."""
+        return (len(self.bias),)
 
     @abstractmethod
     def _run_rows(self, contexts: Tensor, scale: Scale | None, arrays: tuple[Any, ...]) -> None:
@@ -108,13 +109,11 @@ def channel_scale(bias: Tensor, scale: Scale | None, width: int) -> Tensor:
 
     The bias `[F]` of a synapse goes through the scale, so it is part of the offset.
     """
-    channels = len(bias)
-    values = torch.zeros(2, width)
-    values[0, :channels] = 1.0 if scale is None else scale.gain.detach().flatten()
-    if scale is not None and scale.offset is not None:
-        values[1, :channels] = scale.offset.detach().flatten()
-    values[1, :channels] += values[0, :channels] * bias
-    return values
+    if scale is not None:
+        offset = None if scale.offset is None else scale.offset.flatten()
+        scale = Scale(scale.gain.flatten(), offset)
+    gain, offset = scale_of_row(bias.shape, scale)
+    return F.pad(torch.stack([gain, offset + gain * bias]), (0, width - len(bias)))
 
 
 @jitable

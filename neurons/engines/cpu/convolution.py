@@ -107,8 +107,6 @@ def convolution_weight_gradient(
     """
     patterns = spikes.patterns.movedim(2, -1).contiguous()
     steps_grad = grad.movedim(2, -1)
-    if not steps_grad[0, 0].is_contiguous():
-        steps_grad = steps_grad.contiguous()
     steps, _, height, width, channels = steps_grad.shape
     inputs = patterns.shape[-1]
     panel, parts = _panel(channels), min(_PARTS, len(patterns))

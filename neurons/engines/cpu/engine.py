@@ -12,19 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from sigprop_snn.neurons.base import Neuron
-from sigprop_snn.neurons.engines.cpu import learning, surrogate
+from sigprop_snn.neurons.engines.cpu import convolution, linear, surrogate
 from sigprop_snn.neurons.engines.cpu.blocks import SpikingLayer
-from sigprop_snn.neurons.engines.cpu.convolution import (
-    SpikingConvolution,
-    convolution_weight_gradient,
-    gradient_pays,
-)
 from sigprop_snn.neurons.engines.cpu.lif import advance_lif, run_lif
-from sigprop_snn.neurons.engines.cpu.linear import (
-    MOST_INPUTS,
-    SpikingLinear,
-    linear_weight_gradient,
-)
 from sigprop_snn.neurons.engines.cpu.spikes import PackedSpikes, pack, side_by_side
 from sigprop_snn.neurons.engines.engine import InputTrace, Normaliser, Run, Spikes
 from sigprop_snn.neurons.engines.fused import FusedEngine
@@ -105,7 +95,9 @@ class CpuEngine(FusedEngine):
             packed = self._packed_rows(layer, spikes.flatten() if plain.flattens else spikes)
             if packed is not None:
                 dtype = torch.bfloat16 if torch.is_autocast_enabled("cpu") else torch.float32
-                return SpikingLinear.of(packed, layer.weight, layer.bias).currents().to(dtype)
+                return (
+                    linear.SpikingLinear.of(packed, layer.weight, layer.bias).currents().to(dtype)
+                )
         return super().currents(synapse, spikes)
 
     def layer(
@@ -138,10 +130,7 @@ class CpuEngine(FusedEngine):
                 synapse, normaliser, neuron, spikes, state,
                 contexts=contexts, observed_rows=observed_rows, record=record,
             )  # fmt: skip
-            packed = None
-            if not (neuron.graded or isinstance(ran.spikes, PackedSpikes)):
-                dense = ran.spikes.dense()
-                packed = None if dense.requires_grad else self._packed(dense)
+            packed = None if neuron.graded else self._packed(ran.spikes.dense())
             return ran if packed is None else replace(ran, spikes=packed)
         assert isinstance(neuron, LIF)
         with torch.no_grad():
@@ -173,11 +162,7 @@ class CpuEngine(FusedEngine):
     ) -> Tensor:
         """Run one step of a linear layer of LIF neurons, and return its spikes, `[N, F]`."""
         arrays = (inputs, synapse.weight, voltage, mean, trace.trace, trace.mean)
-        if (
-            why_not_lif(neuron) is not None
-            or not (isinstance(normaliser, Normaliser) or type(normaliser) is nn.Identity)
-            or not _takes_step(*arrays)
-        ):
+        if self.why_not(synapse, normaliser, neuron) is not None or not _takes_step(*arrays):
             return super().advance(
                 synapse, normaliser, neuron, inputs, voltage, mean, weight, trace,
                 contexts=contexts, observed_rows=observed_rows,
@@ -187,9 +172,8 @@ class CpuEngine(FusedEngine):
             current = torch.nn.functional.linear(inputs, synapse.weight, synapse.bias)
             observe(normaliser, current.unsqueeze(0), observed_rows)
             scale = normaliser.scale(current) if isinstance(normaliser, Normaliser) else None
-            current_of_contexts = current[:0] if contexts is None else contexts.float()
             return advance_lif(
-                neuron, current, current_of_contexts, scale, voltage, mean, weight, inputs, trace
+                neuron, current, contexts, scale, voltage, mean, weight, inputs, trace
             )
 
     def weight_gradient(
@@ -205,13 +189,15 @@ class CpuEngine(FusedEngine):
         if isinstance(synapse, nn.Linear):
             packed = self._packed_rows(synapse, inputs.flatten())
             if packed is not None and grad.dtype in self.dtypes:
-                return linear_weight_gradient(packed, grad)
+                return linear.linear_weight_gradient(packed, grad)
         elif isinstance(synapse, nn.Conv2d) and isinstance(inputs, PackedSpikes):
             plain = PlainSynapse(synapse, flattens=False)
             takes = _why_not_synapse(plain) is None and self._takes(plain, inputs)
-            if takes and gradient_pays(inputs):
+            if takes and convolution.gradient_pays(inputs):
                 (height, width), padding = synapse.kernel_size, _padding(synapse)
-                return convolution_weight_gradient(inputs, grad.float(), (height, width), padding)
+                return convolution.convolution_weight_gradient(
+                    inputs, grad.float(), (height, width), padding
+                )
         return super().weight_gradient(synapse, inputs, grad)
 
     def scaled_weight_gradient(
@@ -228,11 +214,11 @@ class CpuEngine(FusedEngine):
             and isinstance(synapse, nn.Linear)
             and grad.dim() == 2
             and _takes_step(inputs, grad, synapse.weight, factors)
-            and len(inputs) <= MOST_INPUTS
-            and learning.is_sparse(grad)
+            and len(inputs) <= linear.MOST_INPUTS
+            and linear.is_sparse(grad)
         ):
             rows = inputs.reshape(-1, synapse.in_features)
-            return learning.scaled_weight_gradient(rows, grad, synapse.weight.detach(), factors)
+            return linear.scaled_weight_gradient(rows, grad, synapse.weight.detach(), factors)
         return super().scaled_weight_gradient(synapse, inputs, grad, factors, precision)
 
     def _packed(self, inputs: Tensor) -> PackedSpikes | None:
@@ -263,7 +249,7 @@ class CpuEngine(FusedEngine):
         return (
             rows * layer.weight.numel() >= self._worth
             and all(t.device.type == "cpu" and t.dtype == torch.float32 for t in weights)
-            and (not isinstance(layer, nn.Linear) or layer.in_features <= MOST_INPUTS)
+            and (not isinstance(layer, nn.Linear) or layer.in_features <= linear.MOST_INPUTS)
             and (
                 not torch.is_autocast_enabled("cpu")
                 or torch.get_autocast_dtype("cpu") == torch.bfloat16
@@ -295,8 +281,8 @@ def _warn_reference(reason: str) -> None:
 def _spiking(plain: PlainSynapse, spikes: PackedSpikes) -> SpikingLayer:
     layer = plain.layer
     if isinstance(layer, nn.Conv2d):
-        return SpikingConvolution.of(spikes, layer.weight, layer.bias, _padding(layer))
-    return SpikingLinear.of(spikes.flatten(), layer.weight, layer.bias)
+        return convolution.SpikingConvolution.of(spikes, layer.weight, layer.bias, _padding(layer))
+    return linear.SpikingLinear.of(spikes.flatten(), layer.weight, layer.bias)
 
 
 def _why_not_synapse(plain: PlainSynapse) -> str | None:

@@ -26,9 +26,9 @@ from sigprop_snn.neurons.engines.cpu.blocks import (
     run_window,
     set_scale,
 )
-from sigprop_snn.neurons.engines.cpu.rows import LANES, add_patterns, add_rows
+from sigprop_snn.neurons.engines.cpu.rows import LANES, add_patterns, add_rows, add_weighted_rows
 from sigprop_snn.neurons.engines.cpu.spikes import PATTERNS, PackedSpikes, flat_rows
-from sigprop_snn.neurons.engines.cpu.threads import Kernel, run_kernel
+from sigprop_snn.neurons.engines.cpu.threads import Kernel, jitable_sum, run_kernel
 from sigprop_snn.neurons.engines.engine import Scale
 from sigprop_snn.neurons.engines.observed import WINDOW
 
@@ -36,7 +36,10 @@ MOST_INPUTS = (1 << 16) - 1  # of a layer: lists hold 16-bit numbers
 _PANEL = 64  # columns at most: the weights that a block of rows reads stay in the cache
 _ROWS = 32  # rows that pass through one panel before the next
 _MIN_ROWS = 8
+_MIN_COLUMNS = 32
 _GROUP = 48  # windows whose gradients of all patterns stay in the cache
+_MOST_ERRORS = 0.5  # fraction of a gradient that is not 0: up to it, rows are faster
+_SEEN = 16  # one of so many rows tells the fraction
 _STRIDE = PATTERNS + 1  # with 16 rows a window, those of one pattern share a set of the cache
 
 
@@ -52,11 +55,6 @@ class SpikingLinear(SpikingLayer):
         padded = F.pad(weight.detach(), (0, 0, 0, count * width - columns))
         table = padded.view(count, width, neurons).transpose(1, 2).contiguous()
         return cls(spikes, table, torch.zeros(columns) if bias is None else bias.detach())
-
-    @property
-    def current_shape(self) -> tuple[int]:
-        """The shape of a row's current, `[F]`."""
-        return (len(self.bias),)
 
     def _run_rows(self, contexts: Tensor, scale: Scale | None, arrays: tuple[Any, ...]) -> None:
         width = self.table.shape[0] * self.table.shape[2]
@@ -99,10 +97,36 @@ def linear_weight_gradient(spikes: PackedSpikes, grad: Tensor) -> Tensor:
     run_kernel(_list_windows, (patterns.flatten(0, 1), events, counts), groups)
     panels, width = _panels(columns)
     sums = torch.zeros(panels, neurons, width)
-    by_step = grad.float() if grad.stride(2) == 1 else grad.float().contiguous()
-    arguments = events, counts, *flat_rows(by_step), *grad.shape, sums
+    arguments = events, counts, *flat_rows(grad.float()), *grad.shape, sums
     run_kernel(_weight_gradient, arguments, panels)
     return sums.transpose(1, 2).reshape(panels * width, neurons)[:columns]
+
+
+def is_sparse(grad: Tensor) -> bool:
+    """Return whether the product of a gradient `[N, F]` is faster by the rows that are not 0."""
+    seen = grad[::_SEEN]
+    return int(seen.count_nonzero()) <= _MOST_ERRORS * seen.numel()
+
+
+def scaled_weight_gradient(
+    rows: Tensor, grad: Tensor, weight: Tensor, factors: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Do what `Engine.scaled_weight_gradient` does for traces, where most of `grad` is 0.
+
+    Args:
+        rows: the traces, `[N, K]`; all tensors are float32, and contiguous but for this one.
+        grad: the gradient of the currents, `[N, F]`.
+        weight: `[F, K]`.
+        factors: `[F]`.
+    """
+    product, dots = torch.empty_like(weight), torch.zeros(len(weight))
+    run_kernel(
+        _trace_gradient,
+        (rows, grad, weight, factors, product, dots),
+        len(weight),
+        min_chunk=_MIN_COLUMNS,
+    )
+    return product, dots
 
 
 def _panels(columns: int) -> tuple[int, int]:
@@ -225,3 +249,43 @@ def _weight_gradient(
                     sums, (panel * neurons + k) * width, table, 0, width, events[group, k], 0,
                     counts[group, k], width,
                 )  # fmt: skip
+
+
+@jitable_sum
+def dot(one: Any, other: Any) -> Any:
+    """Return the dot product of two rows."""
+    total = np.float32(0.0)
+    for i in range(len(one)):
+        total += one[i] * other[i]
+    return total
+
+
+@Kernel
+def _trace_gradient(
+    rows: Any, grad: Any, weight: Any, factors: Any, product: Any, dots: Any, first: int, last: int
+) -> None:
+    """Fill rows `first` to `last` of `[F, K]`, from the rows of traces where they have an error."""
+    count, width = rows.shape
+    events = np.empty((last - first, count + 1), np.uint16)
+    values = np.empty((last - first, count + 1), np.float32)
+    found = np.zeros(last - first, np.int64)
+    for n in range(count):
+        given = grad[n]
+        for f in range(last - first):  # without a branch: an error moves the index
+            place = found[f]
+            events[f, place], values[f, place] = n, given[first + f]
+            found[f] = place + (given[first + f] != 0)
+    table, total = np.zeros((count, _PANEL), np.float32), np.empty(_PANEL, np.float32)
+    for left in range(0, width, _PANEL):
+        here = min(_PANEL, width - left)
+        for n in range(count):
+            into, given = table[n], rows[n][left : left + here]
+            for i in range(here):
+                into[i] = given[i]
+        for f in range(last - first):
+            total[:] = 0
+            add_weighted_rows(total, 0, table, 0, _PANEL, events[f], 0, found[f], values[f], _PANEL)
+            into, factor = product[first + f][left : left + here], factors[first + f]
+            dots[first + f] += dot(weight[first + f][left : left + here], total)
+            for i in range(here):
+                into[i] = factor * total[i]

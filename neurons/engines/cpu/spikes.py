@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sigprop_snn.neurons.engines.cpu.threads import Kernel, jitable, run_kernel
+from sigprop_snn.neurons.engines.cpu.threads import Kernel, run_kernel
 from sigprop_snn.neurons.engines.dense import DenseSpikes
 from sigprop_snn.neurons.engines.observed import WINDOW
 from sigprop_snn.neurons.engines.order import Order
@@ -120,12 +120,9 @@ def pack(inputs: Tensor) -> PackedSpikes | None:
 
 def side_by_side(parts: Sequence[PackedSpikes]) -> PackedSpikes:
     """Return packed spikes of several layers, whose maps have one size, as those of one."""
-    steps = parts[0].steps
-    if parts[0].patterns.dim() != 5:
-        return PackedSpikes(torch.cat([part.patterns for part in parts], dim=2), steps)
     # The layer kernels take maps with their channels last.
     maps = torch.cat([part.patterns.movedim(2, -1) for part in parts], dim=-1)
-    return PackedSpikes(maps.movedim(-1, 2), steps)
+    return PackedSpikes(maps.movedim(-1, 2), parts[0].steps)
 
 
 def flat_rows(values: Tensor) -> tuple[Tensor, int, int]:
@@ -133,6 +130,8 @@ def flat_rows(values: Tensor) -> tuple[Tensor, int, int]:
 
     Some rows of a larger batch are not contiguous, and kernels are slow on arrays that are not.
     """
+    if not values[0, 0].is_contiguous():
+        values = values.contiguous()
     last = sum((size - 1) * by for size, by in zip(values.shape, values.stride(), strict=True))
     return values.as_strided((last + 1,), (1,)), values.stride(0), values.stride(1)
 
@@ -164,23 +163,21 @@ def _pack_rows(inputs: Any, patterns: Any, refused: Any, first: int, last: int) 
 @Kernel
 def _weighted_sum(patterns: Any, weights: Any, out: Any, first: int, last: int) -> None:
     """Fill rows `first` to `last` of `[N, K]`, given the weights of each window's steps."""
+    zero = np.float32(0.0)
     for row in range(first, last):
         for start in range(0, out.shape[1], _NEURONS):
             sums = out[row, start : start + _NEURONS]
             sums[:] = 0
             for window in range(patterns.shape[1]):
+                w0, w1, w2, w3 = weights[window]
                 pattern = patterns[row, window, start : start + _NEURONS]
-                _add_weights(sums, pattern, weights[window])
-
-
-@jitable
-def _add_weights(sums: Any, pattern: Any, weights: Any) -> None:
-    """Add the weights of the steps at which each neuron fires."""
-    w0, w1, w2, w3 = weights
-    zero = np.float32(0.0)
-    for k in range(len(sums)):
-        # numba counts in 64 bits unless it is told to use as many as a float32 has.
-        bits = np.int32(pattern[k])
-        sums[k] += ((w0 if np.int32(bits & 1) else zero) + (w1 if np.int32(bits & 2) else zero)) + (
-            (w2 if np.int32(bits & 4) else zero) + (w3 if np.int32(bits & 8) else zero)
-        )
+                for k in range(len(sums)):
+                    # numba counts in 64 bits unless it is told to use as many as a float32 has.
+                    bits = np.int32(pattern[k])
+                    early = (w0 if np.int32(bits & 1) else zero) + (
+                        w1 if np.int32(bits & 2) else zero
+                    )
+                    late = (w2 if np.int32(bits & 4) else zero) + (
+                        w3 if np.int32(bits & 8) else zero
+                    )
+                    sums[k] += early + late

@@ -28,7 +28,7 @@ from torch import Tensor
 
 from sigprop_snn.neurons.engines.compiled import compile_cached
 
-CACHE_LINE = 64  # items: with chunks of this multiple, threads write to different cache lines
+_CACHE_LINE = 64  # items: no cache line has more
 _SHARES = 2  # a chunk is this part of a thread's share: other threads can take over from a slow one
 _NEXT, _DONE, _CHUNKS, _HEADER = range(4)  # the first words of a job, and their number
 _WORD = ir.IntType(64)
@@ -63,11 +63,6 @@ class Kernel:
     function: Callable[..., None]
     entries: dict[tuple[Any, ...], Any] = field(default_factory=dict)
 
-    @property
-    def name(self) -> str:
-        """The name for messages."""
-        return self.function.__name__.lstrip("_")
-
     def entry(self, kinds: tuple[Any, ...]) -> Any:
         """Return the compiled function for arguments of these kinds: see `_words`.
 
@@ -77,19 +72,12 @@ class Kernel:
             # Inlined, the layer kernels took 2 to 6 % less time.
             compiled = numba.njit(error_model="numpy", boundscheck=False, forceinline=True)
             work = _work_of(compiled(self.function), tuple(map(_numba_type, kinds)))
-            described = f"{self.function.__module__} {self.name} {kinds}"
+            described = f"{self.function.__module__} {self.function.__name__} {kinds}"
             self.entries[kinds] = compile_cached(work, types.void(types.voidptr), described)
         return self.entries[kinds]
 
 
-def run_kernel(
-    kernel: Kernel,
-    arguments: Sequence[Any],
-    count: int,
-    *,
-    min_chunk: int = 1,
-    chunk_multiple: int = 1,
-) -> None:
+def run_kernel(kernel: Kernel, arguments: Sequence[Any], count: int, *, min_chunk: int = 1) -> None:
     """Run a kernel over `count` items, on as many threads as torch uses.
 
     Args:
@@ -98,14 +86,13 @@ def run_kernel(
             one of 32 bits.
         count: the number of items.
         min_chunk: the smallest number of items for which a thread pays.
-        chunk_multiple: the number of items in a chunk is a multiple of this.
 
     Raises:
         TypeError: if a tensor is not on the CPU.
         MemoryError: if the kernel got no memory for its own arrays.
     """
     threads = torch.get_num_threads()
-    starts = _chunk_starts(count, threads, min_chunk, chunk_multiple)
+    starts = _chunk_starts(count, threads, min_chunk)
     threads = min(threads, len(starts))
     if threads == 1:
         starts = [0]
@@ -118,16 +105,18 @@ def run_kernel(
     else:
         _enter_on_threads(entry, ctypes.addressof(job), threads)
     if job[_DONE] != len(starts):
-        raise MemoryError(f"kernel {kernel.name} ended early; expected memory for its own arrays")
+        name = kernel.function.__name__
+        raise MemoryError(f"kernel {name} ended early; expected memory for its own arrays")
 
 
-def _chunk_starts(count: int, threads: int, min_chunk: int, multiple: int) -> list[int]:
+def _chunk_starts(count: int, threads: int, min_chunk: int) -> list[int]:
     """Return the first item of every chunk.
 
-    Chunks become smaller and smaller, so that all threads end at about the same time.
+    Chunks become smaller and smaller, so that all threads end at about the same time. Where items
+    are so small that a chunk has many, threads write to different cache lines.
     """
     starts: list[int] = []
-    start = 0
+    start, multiple = 0, _CACHE_LINE if min_chunk >= _CACHE_LINE else 1
     while start < count or not starts:
         starts.append(start)
         size = max(min_chunk, -(-(count - start) // (threads * _SHARES)))
