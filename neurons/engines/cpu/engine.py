@@ -30,7 +30,6 @@ from sigprop_snn.neurons.joining import Join
 from sigprop_snn.neurons.lif import LIF
 
 _LARGE = 1 << 21  # numbers that enter a layer, from which its way is worth a warning
-_RECORDED = {"spike", "voltage"}
 
 
 class CpuEngine(FusedEngine):
@@ -122,7 +121,7 @@ class CpuEngine(FusedEngine):
             plain is not None
             and reason is None
             and state is None
-            and set(record) <= _RECORDED
+            and set(record) <= {"spike", "voltage"}
             and isinstance(spikes, PackedSpikes)
             and self._takes(plain, spikes)
         ):
