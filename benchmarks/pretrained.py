@@ -17,7 +17,7 @@ from sigprop_snn.training import TrainConfig, train, write_release
 
 CONFIGS = {
     "digits": TrainConfig("digits", network="conv", epochs=10),
-    "mnist": TrainConfig("mnist", rule="surrogate"),
+    "mnist": TrainConfig("mnist", network="conv"),
     "nmnist": TrainConfig("nmnist"),
 }
 

@@ -55,6 +55,14 @@ PRETRAINED: dict[str, Release] = {
         "three blocks of convolutions, voltage rule, 98.33 % on the embedded digits",
         "9c2e650e4564aff80dbc0d8ef28eda6f01feff3f75dc6b46b2b76e0ad70a4c8a",
     ),
+    "mnist": Release(
+        "three blocks of convolutions, voltage rule, 99.46 % on MNIST",
+        "725703903cc75a682bd71211aaabe390cf0f304b7a6a3427f32728562d3ef171",
+    ),
+    "nmnist": Release(
+        "three blocks of convolutions, voltage rule, 94 % on 100 recordings of N-MNIST",
+        "6b594450436ef8b62e18e5251e0f32792e4324e4b71febf59db4e32ff3cd9f36",
+    ),
 }
 """The released networks by name; `benchmarks/pretrained.py` trains them."""
 

@@ -95,7 +95,7 @@ def run_kernel(kernel: Kernel, arguments: Sequence[Any], count: int, *, min_chun
     starts = _chunk_starts(count, threads, min_chunk)
     threads = min(threads, len(starts))
     if threads == 1:
-        starts = [0]
+        starts = (0,)
     kinds, words = _words(arguments)
     words = [0, 0, len(starts), *words, *starts, count]
     job = (ctypes.c_int64 * len(words))(*words)
@@ -109,7 +109,8 @@ def run_kernel(kernel: Kernel, arguments: Sequence[Any], count: int, *, min_chun
         raise MemoryError(f"kernel {name} ended early; expected memory for its own arrays")
 
 
-def _chunk_starts(count: int, threads: int, min_chunk: int) -> list[int]:
+@functools.lru_cache(maxsize=256)
+def _chunk_starts(count: int, threads: int, min_chunk: int) -> tuple[int, ...]:
     """Return the first item of every chunk.
 
     Chunks become smaller and smaller, so that all threads end at about the same time. Where items
@@ -121,7 +122,7 @@ def _chunk_starts(count: int, threads: int, min_chunk: int) -> list[int]:
         starts.append(start)
         size = max(min_chunk, -(-(count - start) // (threads * _SHARES)))
         start += -(-size // multiple) * multiple
-    return starts
+    return tuple(starts)
 
 
 def _words(arguments: Sequence[Any]) -> tuple[tuple[Any, ...], list[int]]:
@@ -134,7 +135,7 @@ def _words(arguments: Sequence[Any]) -> tuple[tuple[Any, ...], list[int]]:
     words: list[int] = []
     for argument in arguments:
         if isinstance(argument, Tensor):
-            if argument.device.type != "cpu":
+            if not argument.is_cpu:
                 raise TypeError(f"a kernel got a tensor on {argument.device}; expected the CPU")
             size = argument.element_size()
             kinds.append((argument.dtype, argument.dim(), argument.is_contiguous()))
