@@ -60,7 +60,7 @@ PRETRAINED: dict[str, Release] = {
         "725703903cc75a682bd71211aaabe390cf0f304b7a6a3427f32728562d3ef171",
     ),
     "nmnist": Release(
-        "three blocks of convolutions, voltage rule, 94 % on 100 recordings of N-MNIST",
+        "three blocks of convolutions, voltage rule, 94.00 % on 100 recordings of N-MNIST",
         "6b594450436ef8b62e18e5251e0f32792e4324e4b71febf59db4e32ff3cd9f36",
     ),
 }
