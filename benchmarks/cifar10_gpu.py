@@ -18,10 +18,12 @@ import argparse
 import json
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
@@ -50,11 +52,14 @@ class Run:
         self.network = build(given, data.classes).to(device)
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         on_gpu = device.type == "cuda"
-        # A tensor, so that the graph sees every change of it.
-        self.rate = torch.tensor(given.rate, device=device)
+        # Tensors, so that the graph sees every change of them.
+        self.rate, self.readout_rate = (torch.tensor(given.rate, device=device) for _ in range(2))
+
+        def adam(rate: Tensor) -> partial[torch.optim.Adam]:
+            return partial(torch.optim.Adam, lr=rate, fused=True, capturable=on_gpu)
+
         self.optimizers = LocalOptimizers(
-            self.network,
-            lambda group: torch.optim.Adam(group, lr=self.rate, fused=True, capturable=on_gpu),
+            self.network, adam(self.rate), {"readout": adam(self.readout_rate)}
         )
         precision = torch.bfloat16 if on_gpu and not given.float32 else None
         self.step = (
@@ -72,12 +77,18 @@ class Run:
         count = len(self.data.train.y) // self.given.batch_size
         batches = self.data.train.changed(self.given.steps, self.given.batch_size, self.random)
         for index, (inputs, labels) in enumerate(batches):
-            self.rate.fill_(self.given.rate * (1.0 - self.done(index / count)))
+            self.set_rate(self.given.rate * (1.0 - self.done(index / count)))
             if self.step is not None:
                 self.step(inputs, labels)
             else:
                 self.network.learn(inputs, labels, self.optimizers.step)
         self.epoch += 1
+
+    def set_rate(self, rate: float) -> None:
+        """Set the learning rate of the next step."""
+        assert self.network.readout is not None  # the builder gives one
+        self.rate.fill_(rate)
+        self.readout_rate.fill_(rate * self.network.readout.rate)
 
     def done(self, part: float = 0.0) -> float:
         """Return which part of the run is done, `part` of an epoch after the last whole one."""
@@ -103,9 +114,9 @@ class Run:
             "epoch": self.epoch,
             "seconds": self.seconds,
         }
-        partial = self.checkpoint.with_suffix(".partial")
-        torch.save(state, partial)
-        partial.replace(self.checkpoint)
+        unfinished = self.checkpoint.with_suffix(".partial")
+        torch.save(state, unfinished)
+        unfinished.replace(self.checkpoint)
 
     def restore(self) -> None:
         """Go on from the checkpoint, if there is one."""
@@ -114,9 +125,9 @@ class Run:
         state = torch.load(self.checkpoint, map_location=self.device, weights_only=True)
         self.network.load_state_dict(state["network"])
         self.optimizers.load_state_dict(state["optimizers"])
-        for optimizer in self.optimizers.by_layer.values():
-            for group in optimizer.param_groups:
-                group["lr"] = self.rate  # loading has put a copy in its place
+        for name, optimizer in self.optimizers.by_layer.items():
+            for group in optimizer.param_groups:  # loading has put copies in place of the rates
+                group["lr"] = self.readout_rate if name == "readout" else self.rate
         self.random.set_state(state["random"].cpu())
         self.epoch, self.seconds = state["epoch"], state["seconds"]
         say(f"continues after epoch {self.epoch}")
@@ -126,7 +137,7 @@ def build(given: argparse.Namespace, classes: int) -> Network:
     """Return VGG8 with the ingredients that the arguments leave in."""
     loss: Any = DotProductLoss(grid=given.grid)
     if not given.no_similarity:
-        loss = loss + given.similarity * Similarity(given.similarity_kernel)
+        loss = loss + given.similarity * Similarity(given.similarity_kernel, given.similarity_grid)
     return vgg8(
         (3, SIZE, SIZE), classes, width=given.width, dropout=given.dropout, rule=given.rule,
         loss=loss, sources=1 if given.no_skips else 3, predict=given.predict,
@@ -162,6 +173,7 @@ def arguments() -> argparse.Namespace:
     add("--grid", type=int, default=7, help="positions a side that the loss compares")
     add("--similarity", type=float, default=10.0, help="weight of the similarity term")
     add("--similarity-kernel", type=int, default=3, help="0 for no convolution in it")
+    add("--similarity-grid", type=int, help="its maps are averaged to this many positions a side")
     add("--steps", type=int, default=4, help="time steps T")
     add("--batch-size", type=int, default=128)
     add("--seed", type=int, default=0)

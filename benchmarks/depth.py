@@ -216,15 +216,20 @@ def learner(
         network: its network, on the device.
         graphed: whether a GPU replays the step as one CUDA graph, for rules that allow it.
     """
-    if not graphed or case.rule in REFERENCES:
-        optimizers = LocalOptimizers(network, partial(torch.optim.Adam, lr=RATE, fused=True))
+    graphed = graphed and case.rule not in REFERENCES
+
+    def adam(weights: Iterable[nn.Parameter], factor: float = 1.0) -> Optimizer:
+        rate: Any = RATE * factor
+        if graphed:
+            rate = torch.tensor(rate, device="cuda")  # a graph reads it at every step
+        return torch.optim.Adam(weights, lr=rate, fused=True, capturable=graphed)
+
+    assert network.readout is not None  # every builder gives one
+    optimizers = LocalOptimizers(
+        network, adam, {"readout": partial(adam, factor=network.readout.rate)}
+    )
+    if not graphed:
         return partial(network.learn, update=optimizers), optimizers
-
-    def adam(weights: Iterable[nn.Parameter]) -> Optimizer:
-        rate = torch.tensor(RATE, device="cuda")  # a graph reads it at every step
-        return torch.optim.Adam(weights, lr=rate, fused=True, capturable=True)
-
-    optimizers = LocalOptimizers(network, adam)
     return GraphedStep(network, optimizers), optimizers
 
 

@@ -139,10 +139,12 @@ def train(
     device = data.train.x.device
     on_gpu = device.type == "cuda"
     network.to(device)
-    rate = torch.tensor(case.rate, device=device)  # a graph reads it at every step
-    optimizers = LocalOptimizers(
-        network, partial(torch.optim.Adam, lr=rate, fused=True, capturable=on_gpu)
-    )
+    # A graph reads the rates at every step.
+    rate, of_readout = (torch.tensor(case.rate, device=device) for _ in range(2))
+    adam = partial(torch.optim.Adam, fused=True, capturable=on_gpu)
+    readout = network.readout if network.local_parameters().get("readout") else None
+    single = {} if readout is None else {"readout": partial(adam, lr=of_readout)}
+    optimizers = LocalOptimizers(network, partial(adam, lr=rate), single)
     learn = learner(network, optimizers, graphed=graphed)
     random = torch.Generator().manual_seed(case.seed)
     batches = case.epochs * (len(data.train.y) // case.batch_size)
@@ -155,6 +157,8 @@ def train(
             if time.time() > deadline:
                 raise OutOfTimeError
             rate.fill_(case.rate * (1 - done / batches))
+            if readout is not None:
+                of_readout.copy_(rate * readout.rate)
             learn(inputs, labels)
             done += 1
     if on_gpu:

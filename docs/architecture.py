@@ -39,13 +39,13 @@ WAY = [
     ("rules/signal_propagation.py", "two_streams, compared, learn_by_stages"),
     ("layers/layer_pass.py", "the one loop over blocks"),
     ("rules/rectified.py", "respond: the loss and its gradient in one call"),
-    ("layers/closed_form.py", "gradient_path, ClosedForm"),
     ("layers/block.py", "run: the block's parts, its engine"),
     ("neurons/engines/", "layer: spikes in, spikes and voltages out"),
     ("layers/norm.py", "observe, scale"),
     ("neurons/filters.py", "mean presynaptic trace"),
     ("losses/dot_product.py", "the settings of the loss"),
     ("layers/linear_current.py", "gradients of weights and normaliser"),
+    ("layers/parameters.py", "add_gradient: into .grad"),
     ("training/optimizers.py", "step: block 2 is updated"),
 ]
 

@@ -134,6 +134,8 @@ class Neuron(nn.Module, Generic[S]):
         False if a parameter of the model learns, except those of its surrogate. Override it in a
         model that learns something else only, or has different filters in one layer.
         """
+        if not self._parameters and not self._modules:  # the usual model, asked in every batch
+            return True
         return not any(
             parameter.requires_grad and not name.startswith("surrogate_")
             for name, parameter in self.named_parameters()

@@ -7,6 +7,7 @@ functions here compute with `h`, for any model that declares itself linear.
 
 from __future__ import annotations
 
+import functools
 from typing import NamedTuple
 
 import torch
@@ -61,9 +62,7 @@ def impulse_response(neuron: Neuron, steps: int) -> Tensor:
         )
     leaky = leak(neuron)
     if leaky is not None:
-        ratios = torch.full((steps,), leaky.beta, dtype=torch.float64)
-        ratios[0] = leaky.gain
-        return ratios.cumprod(0)
+        return _leaky_response(leaky, steps)
     current = torch.zeros(steps, 1, dtype=torch.float64)
     current[0] = 1.0
     state = neuron.initial_state(current[0])
@@ -88,21 +87,74 @@ def mean_trace(inputs: Tensor | Spikes, response: Tensor) -> MeanTrace:
     Raises:
         SigpropError: if the input is no activity, or the response has another number of steps.
     """
-    if not hasattr(inputs, "shape") or not hasattr(inputs, "flatten") or len(inputs.shape) < 2:
-        raise refused("inputs", inputs, "a tensor or spikes [T, B, ...]")
+    _check_activity(inputs)
     _check_response(response)
     if len(response) != inputs.shape[0]:
         raise refused("response", response, f"one number for each of {inputs.shape[0]} steps")
+    return _weighted(inputs, _weights(response))
+
+
+def mean_trace_of(neuron: Neuron, inputs: Tensor | Spikes) -> MeanTrace:
+    """Return `mean_trace` for the impulse response of a neuron.
+
+    Args:
+        neuron: as `impulse_response` takes it.
+        inputs: as `mean_trace` takes it.
+
+    Raises:
+        SigpropError: if the input is no activity, or the model has no fixed impulse response.
+    """
+    _check_activity(inputs)
+    return _weighted(inputs, trace_weights(neuron, inputs.shape[0]))
+
+
+class TraceWeights(NamedTuple):
+    """The weight of every step in the mean presynaptic trace.
+
+    Attributes:
+        weights: `[T]`, float64, on the CPU; they sum to 1. Do not change them.
+        gain: the mean voltage for a constant current of 1.
+    """
+
+    weights: Tensor
+    gain: float
+
+
+def trace_weights(neuron: Neuron, steps: int) -> TraceWeights:
+    """Return the weights of a neuron's mean presynaptic trace over T steps.
+
+    Raises:
+        SigpropError: as `impulse_response`.
+    """
+    leaky = leak(neuron) if isinstance(neuron, Neuron) and neuron.closed_form else None
+    if leaky is None:
+        return _weights(impulse_response(neuron, steps))
+    return _leaky_weights(leaky, whole("steps", steps))
+
+
+@functools.lru_cache(maxsize=64)
+def _leaky_weights(leaky: Leak, steps: int) -> TraceWeights:
+    # A batch that comes later may be on another device, or need a gradient.
+    with torch.inference_mode(False), torch.device("cpu"):
+        return _weights(_leaky_response(leaky, steps))
+
+
+def _weights(response: Tensor) -> TraceWeights:
     weights = response.cumsum(0).flip(0) / response.shape[0]
     gain = float(weights.sum())
-    if isinstance(inputs, Tensor):
-        if is_constant(inputs):
-            return MeanTrace(inputs[0], gain)
-        weights = (weights / gain).to(inputs)
-        trace = (weights @ inputs.reshape(inputs.shape[0], -1)).view(inputs.shape[1:])
-        return MeanTrace(trace, gain)
-    trace = inputs.dense()[0] if inputs.constant else inputs.weighted_sum(weights / gain)
-    return MeanTrace(trace, gain)
+    return TraceWeights(weights / gain, gain)
+
+
+def _weighted(inputs: Tensor | Spikes, by: TraceWeights) -> MeanTrace:
+    if not isinstance(inputs, Tensor):
+        constant = inputs.constant
+        return MeanTrace(
+            inputs.dense()[0] if constant else inputs.weighted_sum(by.weights), by.gain
+        )
+    if is_constant(inputs):
+        return MeanTrace(inputs[0], by.gain)
+    trace = by.weights.to(inputs) @ inputs.reshape(inputs.shape[0], -1)
+    return MeanTrace(trace.view(inputs.shape[1:]), by.gain)
 
 
 class Leak(NamedTuple):
@@ -122,6 +174,12 @@ def leak(neuron: Neuron) -> Leak | None:
     if type(neuron) is LIF:  # a subclass may differ
         return Leak(float(neuron.beta), float(neuron.current_gain))
     return Leak(float(neuron.beta), 1.0) if type(neuron) is LeakyIntegrator else None
+
+
+def _leaky_response(leaky: Leak, steps: int) -> Tensor:
+    ratios = torch.full((steps,), leaky.beta, dtype=torch.float64)
+    ratios[0] = leaky.gain
+    return ratios.cumprod(0)
 
 
 def filter_in_place(neuron: Neuron[S], current: Tensor, state: S) -> S:
@@ -168,6 +226,17 @@ def filter_matrix(response: Tensor) -> Tensor:
     steps = response.shape[0]
     lag = torch.arange(steps)[:, None] - torch.arange(steps)[None, :]
     return torch.where(lag >= 0, response[lag.clamp(min=0)], 0.0)
+
+
+def _check_activity(inputs: object) -> None:
+    """Check that something is an activity over time.
+
+    Raises:
+        SigpropError: if it is none.
+    """
+    shape = getattr(inputs, "shape", None)
+    if shape is None or not hasattr(inputs, "flatten") or len(shape) < 2:
+        raise refused("inputs", inputs, "a tensor or spikes [T, B, ...]")
 
 
 def _check_response(response: object) -> None:

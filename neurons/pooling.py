@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
@@ -25,11 +27,11 @@ class HalvingPool(nn.MaxPool2d):
         return halved(input)
 
 
-def halved(maps: Tensor) -> Tensor:
-    """Return the maximum of every 2x2 square of `[..., H, W]`."""
+def halved(maps: Tensor, larger: Callable[[Tensor, Tensor], Tensor] = torch.maximum) -> Tensor:
+    """Return the maximum of every 2x2 square of `[..., H, W]`; `larger` is that of two numbers."""
     height, width = (size - size % 2 for size in maps.shape[-2:])
-    rows = torch.maximum(maps[..., 0:height:2, :width], maps[..., 1:height:2, :width])
-    return torch.maximum(rows[..., 0::2], rows[..., 1::2])
+    rows = larger(maps[..., 0:height:2, :width], maps[..., 1:height:2, :width])
+    return larger(rows[..., 0::2], rows[..., 1::2])
 
 
 def halves(pool: nn.Module) -> bool:

@@ -164,7 +164,8 @@ class TrainConfig:
     def resolved(self) -> TrainConfig:
         """Return the run with every None replaced by its default.
 
-        The data set's recipe gives the defaults; those of the rule's own recipe come before it.
+        The data set's recipe for the network gives the defaults; those of the rule's own recipe
+        come before it.
 
         Raises:
             SigpropError: if a name is unknown or a number is out of range.
@@ -179,7 +180,8 @@ class TrainConfig:
             one_of("data set", self.dataset, DATASETS)
         one_of("rule", self.rule, RULES)
         known = DATASETS.get(self.dataset)
-        recipe, rule = DEFAULT_RECIPE if known is None else known.recipe, RULES[self.rule]
+        recipe = DEFAULT_RECIPE if known is None else known.recipe_for(self.network)
+        rule = RULES[self.rule]
         defaults = {f.name: getattr(recipe, f.name) for f in fields(recipe)}
         defaults |= {"signal": rule.signal, "loss": rule.loss_of(recipe)}
         if self.own_data:

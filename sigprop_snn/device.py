@@ -6,7 +6,7 @@ import ctypes
 import math
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 from torch import Tensor
@@ -64,6 +64,13 @@ def sent(tensor: Tensor, device: torch.device) -> Tensor:
         # From memory that the system may move, torch waits for the GPU.
         return tensor.pin_memory().to(device, non_blocking=True)
     return tensor.to(device)
+
+
+def without_autocast(device: str) -> AbstractContextManager[object]:
+    """Return a context without autocast, for a type of device; mostly an empty one."""
+    if torch.is_autocast_enabled(device):
+        return torch.autocast(device, enabled=False)
+    return nullcontext()
 
 
 @contextmanager

@@ -22,6 +22,7 @@ from sigprop_snn.network import (
     RunningScale,
 )
 from sigprop_snn.neurons import LIF
+from sigprop_snn.report.style import element
 from sigprop_snn.surrogates import Surrogate
 
 # One thread, also in the processes that tests start: tensors are small here, several test processes
@@ -35,17 +36,28 @@ settings.load_profile("reproducible")
 
 
 @pytest.fixture(scope="session", autouse=True)
-def ctrl_c():
-    """Make Ctrl-C raise KeyboardInterrupt; a shell disables it for programs in the background."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+def signals():
+    """Let SIGINT and SIGHUP do what they do in a terminal.
+
+    A shell disables the first for programs in the background, and nohup the second.
+    """
+    defaults = {signal.SIGINT: signal.default_int_handler, signal.SIGHUP: signal.SIG_DFL}
+    before = {number: signal.signal(number, handler) for number, handler in defaults.items()}
     yield
-    signal.signal(signal.SIGINT, before)
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture
 def no_figures(monkeypatch):
     """Draw nothing after a training: figures take longer than the small runs of tests."""
     monkeypatch.setattr("sigprop_snn.figures.draw_run", lambda *_, **__: [])
+
+
+@pytest.fixture
+def no_pictures(monkeypatch):
+    """Leave the pictures out of reports: they take most of a report's time."""
+    monkeypatch.setattr("sigprop_snn.report.sections._try_picture", lambda *_: element("figure"))
 
 
 CLASSES = 4

@@ -16,11 +16,11 @@ ROOT = Path(__file__).parent.parent
 
 OWN_DATASET = """
 import sys
-import snntorch as snn
 import torch
 from torch import nn
 from torch.utils.data import Dataset
 import sigprop_snn as sp
+from sigprop_snn.figures import draw_run
 from sigprop_snn.report import write_report
 
 
@@ -46,8 +46,12 @@ assert len(went_on.history) == 2
 loaded = sp.load_run(out, data=data)
 assert 0 <= sp.evaluate(loaded.network, data.test).accuracy <= 1
 write_report(out, data=data)
+assert [path.name for path in draw_run(loaded)] == ["raster.png", "voltage.png", "curves.png"]
+sp.plots.raster([[1]])
+assert "matplotlib.pyplot" not in sys.modules
 
 # An existing snnTorch model, with its weights.
+import snntorch as snn
 model = nn.Sequential(
     nn.Flatten(),
     nn.Linear(36, 20),
@@ -73,13 +77,15 @@ PYTHONPATH = [path for path in [os.environ.get("PYTHONPATH")] if path]
 
 
 # A new process imports torch, which takes most of the time of these tests. So one program runs in a
-# new process, in the clone's root, where folders have the names of packages. The command and a
-# notebook run there in test_output.py and plots/test_notebooks.py.
-def test_own_dataset_and_an_existing_model_in_the_clones_root(tmp_path):
+# new process, in the clone's root, where folders have the names of packages, and with a matplotlib
+# backend that does not exist. The command and a notebook run in the clone's root in test_output.py
+# and plots/test_notebooks.py.
+def test_own_dataset_pictures_without_a_backend_and_an_existing_model_in_the_clones_root(tmp_path):
     done = subprocess.run(
         [sys.executable, "-c", OWN_DATASET, str(tmp_path / "run")],
         cwd=ROOT,
-        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), *PYTHONPATH])},
+        env=os.environ
+        | {"PYTHONPATH": os.pathsep.join([str(ROOT), *PYTHONPATH]), "MPLBACKEND": "nonsense"},
         capture_output=True,
         text=True,
         timeout=600,

@@ -81,7 +81,7 @@ def test_a_closed_terminal_saves_the_run(tmp_path):
     assert "everything is saved" in error
 
 
-def test_a_home_folder_is_found_everywhere(tmp_path, monkeypatch, capsys):
+def test_a_home_folder_is_found_everywhere(tmp_path, monkeypatch, capsys, no_pictures):
     cache = os.environ.get("XDG_CACHE_HOME") or str(Path("~/.cache").expanduser())
     monkeypatch.setenv("XDG_CACHE_HOME", cache)  # kernels compiled before are found again
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
@@ -92,11 +92,11 @@ def test_a_home_folder_is_found_everywhere(tmp_path, monkeypatch, capsys):
         assert main(["train", "--config", "config.json", *TINY]) == 0
         again = ["train", "--config", "~/run/config.json", *TINY, "--out", "~/again"]
         assert main(again) == 0, capsys.readouterr().err
+        assert main(["resume", "~/run"]) == 0, capsys.readouterr().err
     for arguments in (
         ["evaluate", "~/run", "--out", "~/e.json"],
         ["report", "~/run", "--out", "~/r.html"],
         ["plot", "~/run", "--out", "~/p"],
-        ["resume", "~/run"],
     ):
         assert main(arguments) == 0, capsys.readouterr().err
     assert {path.name for path in tmp_path.iterdir()} == {"config.json", "home"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from sigprop_snn.neurons.engines.engine import CosineCrossEntropy
+from sigprop_snn.neurons.engines.engine import Compared, CosineCrossEntropy
 from sigprop_snn.neurons.engines.reference import FLOOR
 
 
@@ -14,28 +14,46 @@ def cosine_cross_entropy(
 ) -> CosineCrossEntropy:
     """Compare rows with others; see `Engine.cosine_cross_entropy`.
 
-    With c = s t / (|s| |t|), dc/ds = t / (|s| |t|) - c s / |s|^2. The loss of a row is NaN where
-    its column is outside of 0 to M - 1.
+    The loss of a row is NaN where its column is outside of 0 to M - 1.
     """
-    rows, others = rows.detach(), others.detach()
-    with torch.no_grad(), torch.autocast(rows.device.type, enabled=False):
-        own, their = (
-            torch.linalg.vector_norm(x, dim=1).clamp_(min=FLOOR).reciprocal_()
-            for x in (rows, others)
-        )
-        both = own[:, None] * their
-        cosines = (rows @ others.t()).mul_(both)
+    count = len(rows)
+    both = torch.cat([rows.detach(), others.detach()])
+    scores, losses, grad = _compare(both, count, columns, scale, smoothing)
+    return CosineCrossEntropy(scores, losses, grad[:count], grad[count:])
+
+
+def compare_rectified(
+    voltage: Tensor, samples: int, columns: Tensor, scale: float, smoothing: float
+) -> Compared:
+    """Compare the rectified voltages of samples and contexts; see `Engine.compare_rectified`."""
+    voltage = voltage.detach()
+    found = _compare(voltage.relu(), samples, columns, scale, smoothing)
+    return found._replace(grad=torch.ops.aten.threshold_backward(found.grad, voltage, 0))
+
+
+def _compare(both: Tensor, count: int, columns: Tensor, scale: float, smoothing: float) -> Compared:
+    """Compare the first rows with those behind them.
+
+    With c = s t / (|s| |t|), dc/ds = t / (|s| |t|) - c s / |s|^2.
+    """
+    rows, others = both[:count], both[count:]
+    with torch.no_grad(), torch.autocast(both.device.type, enabled=False):
+        inverse = torch.linalg.vector_norm(both, dim=1).clamp_(min=FLOOR).reciprocal_()
+        lengths = torch.outer(inverse[:count], inverse[count:])
+        cosines = (rows @ others.t()).mul_(lengths)
         scores = scale * cosines
         log_odds = scores.log_softmax(dim=1)
         inside = (columns >= 0) & (columns < len(others))
         targets = torch.full_like(scores, smoothing / len(others))
         right = columns.clamp(0, len(others) - 1)[:, None]
-        targets.scatter_add_(1, right, torch.full_like(scores[:, :1], 1.0 - smoothing))
+        targets.scatter_(1, right, 1.0 - smoothing + smoothing / len(others))
         losses = torch.where(inside, -(targets * log_odds).sum(1), torch.nan)
-        grad = (log_odds.exp() - targets).mul_(scale / max(1, len(rows)))
-        along = grad * cosines
-        products = grad.mul_(both)
-        grad_rows, grad_others = products @ others, products.t() @ rows
-        grad_rows.addcmul_((along.sum(1) * own.square())[:, None], rows, value=-1.0)
-        grad_others.addcmul_((along.sum(0) * their.square())[:, None], others, value=-1.0)
-    return CosineCrossEntropy(scores, losses, grad_rows, grad_others)
+        products = log_odds.exp_().sub_(targets).mul_(scale / max(1, count))
+        along = products * cosines
+        products.mul_(lengths)
+        grad = torch.empty_like(both)
+        torch.mm(products, others, out=grad[:count])
+        torch.mm(products.t(), rows, out=grad[count:])
+        back = torch.cat([along.sum(1), along.sum(0)]).mul_(inverse.square_())
+        grad.addcmul_(back[:, None], both, value=-1.0)
+    return Compared(scores, losses, grad)

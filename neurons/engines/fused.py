@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from sigprop_snn.neurons.base import Neuron
-from sigprop_snn.neurons.engines.cosines import cosine_cross_entropy
-from sigprop_snn.neurons.engines.engine import CosineCrossEntropy, Run, Scale
+from sigprop_snn.neurons.engines.cosines import compare_rectified, cosine_cross_entropy
+from sigprop_snn.neurons.engines.engine import Compared, CosineCrossEntropy, Run, Scale
 from sigprop_snn.neurons.engines.plain import why_not_neurons, why_not_surrogate
 from sigprop_snn.neurons.engines.reference import ReferenceEngine
-from sigprop_snn.neurons.filters import geometric_response, impulse_response
+from sigprop_snn.neurons.filters import Geometric, geometric_response, impulse_response
 from sigprop_snn.neurons.lif import LIF
 
 
@@ -49,7 +49,7 @@ class FusedEngine(ReferenceEngine, ABC):
 
     @abstractmethod
     def fast_sigmoid_mean(self, neuron: Neuron, voltage: Tensor) -> Tensor:
-        """Return what `surrogate_mean` does, for the fast sigmoid."""
+        """Return what `surrogate_mean` does: the mean of f((U[t] - threshold) / unit)."""
 
     @abstractmethod
     def fast_sigmoid_gradient(
@@ -57,8 +57,7 @@ class FusedEngine(ReferenceEngine, ABC):
         neuron: Neuron,
         voltage: Tensor,
         grad_mean: Tensor,
-        first: float,
-        ratio: float,
+        response: Geometric,
         dtype: torch.dtype | None = None,
     ) -> Tensor:
         """Return what `surrogate_gradient` does, for the fast sigmoid.
@@ -67,8 +66,7 @@ class FusedEngine(ReferenceEngine, ABC):
             neuron: the model.
             voltage: its voltages, `[T, N, ...]`.
             grad_mean: the gradient of the result of `surrogate_mean`, `[N, ...]`.
-            first: the membrane's response to a unit current in the step of that current.
-            ratio: its response in every later step, divided by that of the step before.
+            response: the membrane's response to a unit current, step by step.
             dtype: as in `surrogate_gradient`.
         """
 
@@ -123,10 +121,16 @@ class FusedEngine(ReferenceEngine, ABC):
         geometric = geometric_response(impulse_response(neuron, len(voltage)))
         if geometric is None or why_not_surrogate(neuron, voltage, self.device) is not None:
             return super().surrogate_gradient(neuron, voltage, grad_mean, dtype)
-        return self.fast_sigmoid_gradient(neuron, voltage.detach(), grad_mean, *geometric, dtype)
+        return self.fast_sigmoid_gradient(neuron, voltage.detach(), grad_mean, geometric, dtype)
 
     def cosine_cross_entropy(
         self, rows: Tensor, others: Tensor, columns: Tensor, scale: float, smoothing: float
     ) -> CosineCrossEntropy:
         """Compare rows with others; the gradient in closed form."""
         return cosine_cross_entropy(rows, others, columns, scale, smoothing)
+
+    def compare_rectified(
+        self, voltage: Tensor, samples: int, columns: Tensor, scale: float, smoothing: float
+    ) -> Compared:
+        """Compare the rectified voltages of samples and contexts; the gradient in closed form."""
+        return compare_rectified(voltage, samples, columns, scale, smoothing)

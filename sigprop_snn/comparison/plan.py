@@ -63,7 +63,8 @@ def rule_names(config: CompareConfig) -> list[str]:
 
 def _training(config: CompareConfig, name: str, seed: int, data: Data | None) -> TrainConfig:
     known = DATASETS.get(config.dataset)
-    recipe, rule = DEFAULT_RECIPE if known is None else known.recipe, RULES[name]
+    recipe = DEFAULT_RECIPE if known is None else known.recipe_for(config.network)
+    rule = RULES[name]
     epochs, steps = config.epochs, config.steps
     if config.same_recipe and steps is None:
         steps = recipe.steps

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
 from sigprop_snn.arguments import instance, one_of, path, truth
@@ -36,12 +36,18 @@ class Dataset:
         open: finds the files that a `Request` asks for and returns the samples.
         events: whether the samples are recordings of events, which `Frames` turn into frames.
         recipe: the settings to train with when a run does not choose others.
+        recipes: those for other networks than the recipe's, by the name of the network.
     """
 
     about: str
     open: Callable[[Request], Source]
     events: bool = False
     recipe: Recipe = DEFAULT_RECIPE
+    recipes: Mapping[str, Recipe] = field(default_factory=dict)
+
+    def recipe_for(self, network: str | None) -> Recipe:
+        """Return the recipe for a network by name, or for the recipe's own network."""
+        return self.recipe if network is None else self.recipes.get(network, self.recipe)
 
 
 # Small pictures in grey levels: chosen on validation pictures of Fashion-MNIST.
@@ -72,6 +78,7 @@ DATASETS: dict[str, Dataset] = {
         "70,000 handwritten digits of 28x28",
         static.open_mnist,
         recipe=Recipe("mlp", epochs=20, steps=8, batch_size=64, augment=True),
+        recipes={"conv": replace(_PICTURES, augment=True)},
     ),
     "fashion-mnist": Dataset(
         "70,000 pieces of clothing of 28x28",
@@ -201,8 +208,8 @@ def load(
         download: whether to download missing files.
         augment: whether to change training samples at random: pictures of objects are shifted by
             up to 4 pixels and half of them are mirrored; other pictures and most events are
-            shifted by up to 2 pixels. N-MNIST is also rotated by up to 10 degrees, scaled by up to
-            a tenth and sheared. An `Augment` sets the details.
+            shifted by up to 2 pixels, MNIST by 1. N-MNIST is also rotated by up to 10 degrees,
+            scaled by up to a tenth and sheared. An `Augment` sets the details.
         frames: how events become frames; None divides the data set's usual duration into equal
             steps.
         cache: folder for the frames of event recordings, relative to `root` unless it is absolute.
@@ -271,12 +278,12 @@ def check_frames(name: str, dataset: Dataset, frames: Frames | None) -> None:
         return
     if not dataset.events:
         chosen = {f.name: getattr(frames, f.name) for f in fields(frames)}
-        given = [field for field, value in chosen.items() if value != getattr(Frames(), field)]
+        given = [which for which, value in chosen.items() if value != getattr(Frames(), which)]
         what = f"frames is given for {name!r}" + (f" ({', '.join(given)})" if given else "")
         raise SigpropError(f"{what}, which contains pictures; expected a data set of events")
-    for field in ("sensor", "order", "unit"):
-        value = getattr(frames, field)
-        if name != "eventfolder" and value != getattr(Frames(), field):
+    for setting in ("sensor", "order", "unit"):
+        value = getattr(frames, setting)
+        if name != "eventfolder" and value != getattr(Frames(), setting):
             raise SigpropError(
-                f"{field} is {value!r} for {name!r}, whose recordings are known; expected none"
+                f"{setting} is {value!r} for {name!r}, whose recordings are known; expected none"
             )

@@ -12,6 +12,7 @@ from sigprop_snn.arguments import instance, one_of, refused, truth
 from sigprop_snn.errors import SigpropError
 from sigprop_snn.layers.contracts import Response
 from sigprop_snn.layers.norm import RunningMean, RunningNorm, RunningScale
+from sigprop_snn.layers.parameters import first_parameter
 from sigprop_snn.layers.sources import AnySources, Sources
 from sigprop_snn.losses.base import LocalLoss
 from sigprop_snn.neurons import Neuron
@@ -195,7 +196,7 @@ class Block(nn.Module):
     @property
     def engine(self) -> Engine:
         """The engine that runs the block on its device."""
-        weights = next(self.parameters(), None)
+        weights = first_parameter(self)
         return engine_for(torch.device("cpu") if weights is None else weights.device)
 
     def run(

@@ -23,15 +23,10 @@ from torch import Tensor
 
 from sigprop_snn.layers.block import Block
 from sigprop_snn.layers.linear_current import LinearCurrent
-from sigprop_snn.neurons import (
-    Neuron,
-    impulse_response,
-    map_state,
-    mean_trace,
-    run,
-)
+from sigprop_snn.neurons import Neuron, map_state, run
 from sigprop_snn.neurons.engines import DenseSpikes, Run, Spikes, engine_for
 from sigprop_snn.neurons.engines.reference import current_gradient
+from sigprop_snn.neurons.filters import mean_trace_of
 from sigprop_snn.neurons.stepwise import stepwise, with_contexts
 
 
@@ -67,11 +62,16 @@ def gradient_path(block: Block, inputs: Spikes) -> GradientPath:
         return Unrolled(block)
     # An input that carries a gradient itself takes the path through the synapse's own graph.
     current = None
-    if not (isinstance(inputs, DenseSpikes) and inputs.dense().requires_grad):
+    if not carries_gradient(inputs):
         current = LinearCurrent.of(block.synapse, block.norm)
     if current is not None or block.is_affine:
         return ClosedForm(block, current)
     return Filtered(block)
+
+
+def carries_gradient(inputs: Spikes) -> bool:
+    """Return whether an input carries a gradient itself."""
+    return isinstance(inputs, DenseSpikes) and inputs.dense().requires_grad
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,7 @@ class Filtered:
         neuron = self.block.neuron
         ran, current = self._run(inputs, contexts, observed, record)
         driving = _with_recurrence(neuron, with_contexts(current, contexts), ran.spike)
-        mean, gain = mean_trace(driving, impulse_response(neuron, len(driving)))
+        mean, gain = mean_trace_of(neuron, driving)
         return ran, with_gradient_of(gain * mean, ran.mean_voltage)
 
     def voltages(
@@ -174,11 +174,10 @@ class ClosedForm:
         ran = self.block.run(
             inputs, contexts=contexts, observed_rows=observed, record=record, keeps_state=False
         )
-        response = impulse_response(neuron, inputs.shape[0])
-        trace, gain = mean_trace(inputs, response)
+        trace, gain = mean_trace_of(neuron, inputs)
         recurrent_trace = None
         if neuron.recurrence is not None:
-            recurrent_trace = mean_trace(_one_step_later(ran.spike), response).trace
+            recurrent_trace = mean_trace_of(neuron, _one_step_later(ran.spike)).trace
         return ran, voltage_from_trace(
             self.block, trace, gain, ran.mean_voltage, contexts, recurrent_trace,
             samples=observed or len(trace),

@@ -45,11 +45,14 @@ class Response(NamedTuple):
             weights (and the signal's, in the first block) and nothing else. None under a rule
             that compares nothing here, or that gives the loss itself.
         compared: the scores and the loss, where they come with the run.
+        backward: where the loss has no graph, leaves its gradient in the parameters' `.grad`, and
+            returns whether a parameter learns.
     """
 
     run: Run
     representation: Tensor | None = None
     compared: Compared | None = None
+    backward: Callable[[], bool] | None = None
 
 
 class Stage(NamedTuple):
@@ -71,6 +74,15 @@ class Stage(NamedTuple):
     loss: Tensor | None
     response: Response | None
     targets: Tensor | None = None
+
+    def backward(self) -> bool:
+        """Leave the gradient of the loss in the parameters' `.grad`; return whether one learns."""
+        if self.response is not None and self.response.backward is not None:
+            return self.response.backward()
+        if self.loss is None or not self.loss.requires_grad:
+            return False
+        self.loss.backward()  # type: ignore[no-untyped-call]
+        return True
 
 
 class LayerReport:

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from sigprop_snn.device import without_autocast
 from sigprop_snn.layers.norm import RunningNorm, RunningScale
 from sigprop_snn.neurons.engines import PlainSynapse, Spikes, engine_for, plain_synapse
 from sigprop_snn.neurons.engines.plain import Weighted
@@ -128,17 +129,18 @@ class LinearCurrent(NamedTuple):
 
     def channel_sums(self, grad: Tensor) -> Tensor:
         """Return the sum of the current's gradient over all axes but the channels, `[F]`."""
-        axes = max(1, self.layer.weight.dim() - 1)  # channels, and their positions
+        weight = self.layer.weight
+        axes = max(1, weight.dim() - 1)  # channels, and their positions
         if axes > 1:
             sums = engine_for(grad.device).channel_sums(grad.flatten(0, -axes - 1))
-            return sums.to(self.layer.weight.dtype)
+            return sums.to(weight.dtype)
         if grad.dim() == 3 and grad.is_cpu and grad.dtype == torch.float32:
             # The steps of rows: a product with ones takes half the time of a sum.
             grad = (grad.new_ones(len(grad)) @ grad.flatten(1)).view(grad.shape[1:])
         # Axis by axis, which is many times faster than both at once.
         while grad.dim() > 1:
             grad = grad.sum(0)
-        return grad.to(self.layer.weight.dtype)
+        return grad.to(weight.dtype)
 
 
 class _Attached(torch.autograd.Function):
@@ -192,31 +194,34 @@ def _gradients(
         mean_input: the mean input that the weight's gradient leaves out, or none.
     """
     layer, norm = current.layer, current.norm
+    _, bias, gain, _ = current.parameters
     engine = engine_for(grad.device)
     kind = grad.device.type
     precision = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else None
     sums = factor * current.channel_sums(grad)
     if norm is None:
-        with torch.autocast(kind, enabled=False):
+        with without_autocast(kind):
             product = engine.weight_gradient(layer, inputs, grad, precision)
         _leave_out(product.mul_(factor), sums, current, mean_input)
-        return product, sums if layer.bias is not None else None, None, None
+        return product, sums if bias is not None else None, None, None
+    assert gain is not None  # a normaliser has one
     unit = norm.unit()
-    scale = (norm.gain * unit).detach()
-    with torch.autocast(kind, enabled=False):
+    scale = (gain * unit).detach()
+    with without_autocast(kind):
         product, dots = engine.scaled_weight_gradient(
             layer, inputs, grad, factor * scale, precision
         )
     # sum(grad * (W x + b)) follows from G, W and b, so the current is not needed.
     grad_raw = factor * dots
-    _leave_out(product, scale * sums, current, mean_input)
-    if layer.bias is not None:
-        grad_raw = grad_raw + layer.bias.detach() * sums
+    scaled_sums = scale * sums
+    _leave_out(product, scaled_sums, current, mean_input)
+    if bias is not None:
+        grad_raw = grad_raw + bias.detach() * sums
     if isinstance(norm, RunningNorm):
         grad_raw = grad_raw - norm.mean * sums
     return (
         product,
-        scale * sums if layer.bias is not None else None,
+        scaled_sums if bias is not None else None,
         unit * grad_raw,
         sums if isinstance(norm, RunningNorm) else None,
     )

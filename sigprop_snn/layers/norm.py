@@ -55,16 +55,16 @@ class RunningScale(nn.Module):
         """Update the running mean square with currents `[T, N, C, ...]` or `[N, C, ...]`."""
         wide = torch.promote_types(current.dtype, torch.float32)  # a sum may overflow float16
         norm = torch.linalg.vector_norm(current.detach(), dtype=wide)
-        mean_square = norm.square() / max(1, current.numel())
-        mean_square = mean_over_batch(mean_square, current.numel()).to(self.mean_square)
+        kept, numbers = self.mean_square, current.numel()
+        mean_square = mean_over_batch(norm.square() / max(1, numbers), numbers).to(kept)
         refuse_if(
             lambda: ~torch.isfinite(mean_square) if mean_square.is_cuda
             else not math.isfinite(mean_square),
             lambda: _not_finite("mean square"),
             current.device,
         )  # fmt: skip
-        self.batches += 1
-        self.mean_square.lerp_(mean_square, _newest_weight(self.batches, self.momentum))
+        batches = self.batches.add_(1)
+        kept.lerp_(mean_square, _newest_weight(batches, self.momentum))
 
     def forward(self, current: Tensor) -> Tensor:
         """Return the normalised current, same shape."""
@@ -103,8 +103,8 @@ class RunningMean(nn.Module):
         """Take the mean row of a batch into the mean, `[C, ...]`, or `[K]` in any shape."""
         whole = row.numel() == len(self.mean)
         mean = row.flatten() if whole else row.flatten(1).mean(1)
-        self.batches += 1
-        self.mean.lerp_(mean.to(self.mean), _newest_weight(self.batches, self.momentum))
+        batches = self.batches.add_(1)
+        self.mean.lerp_(mean.to(self.mean), _newest_weight(batches, self.momentum))
 
     def row(self, like: Tensor) -> Tensor:
         """Return the mean in the shape of a row, `[C, ...]`: the same at every position."""
@@ -172,8 +172,7 @@ class RunningNorm(nn.Module):
             lambda: _not_finite("variance"),
             figures.device,
         )
-        self.batches += 1
-        weight = _newest_weight(self.batches, self.momentum)
+        weight = _newest_weight(self.batches.add_(1), self.momentum)
         self.mean.lerp_(mean.to(self.mean), weight)
         self.variance.lerp_(variance.to(self.variance), weight)
 
@@ -222,4 +221,4 @@ def _not_finite(figure: str) -> SigpropError:
 
 
 def _per_channel(values: Tensor, current: Tensor) -> Tensor:
-    return values.view(-1, *[1] * (current.dim() - 2))
+    return values if current.dim() == 2 else values.view(-1, *[1] * (current.dim() - 2))

@@ -14,12 +14,16 @@ from sigprop_snn.arguments import one_of, whole
 from sigprop_snn.errors import SigpropError
 from sigprop_snn.layers.hooks import fire
 from sigprop_snn.layers.sources import AnySources, Sources
-from sigprop_snn.neurons import LeakyIntegrator, Run, impulse_response, mean_trace, run
+from sigprop_snn.neurons import LeakyIntegrator, Run, run
 from sigprop_snn.neurons.engines import Spikes
+from sigprop_snn.neurons.filters import mean_trace_of, trace_weights
 from sigprop_snn.neurons.pooling import HalvingPool
 from sigprop_snn.neurons.stepwise import stepwise
 
 READOUT = "readout"
+
+_FEATURES = 800
+"""Features, those of the last block of `mlp`, up to which a readout learns at the full rate."""
 
 
 class Readout(nn.Module):
@@ -97,8 +101,7 @@ class Readout(nn.Module):
 
     def trace_of(self, pooled: Tensor | Spikes) -> Tensor:
         """Return the mean presynaptic trace of what `pooled` returns, `[N, K]`."""
-        trace, _ = mean_trace(pooled, impulse_response(self.neuron, pooled.shape[0]))
-        return trace.flatten(1)
+        return mean_trace_of(self.neuron, pooled).trace.flatten(1)
 
     def pools(self, shape: tuple[int, ...]) -> list[nn.Module]:
         """Return the pools that the output of a block passes, of this shape for one sample."""
@@ -120,10 +123,20 @@ class Readout(nn.Module):
         """Whether it reads the last block as it is."""
         return self.sources == Sources() and self.side is None
 
+    @property
+    def rate(self) -> float:
+        """Factor on the learning rate with which it learns well if it reads several blocks.
+
+        An update of Adam moves each weight by about the learning rate, so the voltages move further
+        the more features there are. At the full rate the answers of a readout of all blocks go up
+        and down from batch to batch and stay below those of the best block. So the factor falls as
+        the square root of the features, as does the size of a sum of random terms.
+        """
+        return 1.0 if self.plain else min(1.0, math.sqrt(_FEATURES / self.synapse.in_features))
+
     def gain(self, steps: int) -> float:
         """Return the mean voltage over T steps for a constant current of 1."""
-        response = impulse_response(self.neuron, steps)
-        return float((response.cumsum(0).flip(0) / steps).sum())
+        return trace_weights(self.neuron, steps).gain
 
     def side_by_side(self, parts: Sequence[Tensor]) -> Tensor:
         """Return what the readout reads of its sources at every step, `[T, N, K]`.

@@ -27,8 +27,8 @@ def correct(scores: Tensor, labels: Tensor) -> Tensor:
     if scores.shape[1] < 2:  # one value: there are no classes
         return torch.zeros_like(labels, dtype=torch.bool)
     target = scores.gather(1, labels[:, None])
-    # Count the scores that are not lower than the target's. More than one (a tie or NaN) is wrong.
-    return (~(scores < target)).sum(1) == 1
+    # All scores but the target's own have to be lower. A tie or NaN is not, so it is wrong.
+    return (scores < target).sum(1) == scores.shape[1] - 1
 
 
 def hits(scores: Tensor, targets: Tensor) -> Tensor:

@@ -43,7 +43,7 @@ def streams(samples: Tensor, contexts: Tensor, grid: int, *, centred: bool = Fal
     """
     own = contexts.dim() > samples.dim()
     rows = contexts.flatten(0, 1) if own else contexts
-    samples, rows = _on_grid(samples, grid), _on_grid(rows, grid)
+    samples, rows = on_grid(samples, grid), on_grid(rows, grid)
     positions = samples.shape[2:].numel()
     if samples.dim() == 4 and samples.is_contiguous(memory_format=torch.channels_last):
         # Keep the channels-last order: both streams have it, and no copy is made.
@@ -163,7 +163,8 @@ def as_fractions(targets: Tensor, columns: int, like: Tensor) -> Tensor:
     return F.one_hot(targets, columns).to(like)
 
 
-def _on_grid(representation: Tensor, grid: int) -> Tensor:
+def on_grid(representation: Tensor, grid: int) -> Tensor:
+    """Return feature maps averaged to at most `grid` positions per side; others as they are."""
     if representation.dim() == 4 and min(representation.shape[-2:]) > grid:
         averaged: Tensor = _GridMean.apply(representation, grid)
         return averaged

@@ -10,9 +10,10 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from sigprop_snn.answers import Answers
+from sigprop_snn.arguments import whole
 from sigprop_snn.errors import SigpropError
 from sigprop_snn.losses.base import LocalLoss, no_scores
-from sigprop_snn.losses.similarity import as_fractions, cosines
+from sigprop_snn.losses.similarity import as_fractions, cosines, on_grid
 from sigprop_snn.neurons.engines import MapFigures, engine_for
 
 
@@ -32,16 +33,21 @@ class Similarity(LocalLoss):
 
     Args:
         kernel: side of the convolution's kernels, odd; 0 for no convolution.
+        grid: feature maps are first averaged to at most this many positions per side, which makes
+            the convolution cheaper; all positions if not given.
 
     Raises:
-        SigpropError: if the side is not 0 or odd.
+        SigpropError: if the side is not 0 or odd, or the grid is below 2.
     """
 
     takes: ClassVar[frozenset[Answers]] = frozenset({"classes", "values", "labels"})
 
     kernel: int = 3
+    grid: int | None = None
 
     def __post_init__(self) -> None:
+        if self.grid is not None:
+            whole("grid of Similarity", self.grid, 2)
         is_size = isinstance(self.kernel, int) and not isinstance(self.kernel, bool)
         if not is_size or self.kernel < 0 or (self.kernel > 0 and self.kernel % 2 == 0):
             raise SigpropError(
@@ -91,7 +97,7 @@ class Similarity(LocalLoss):
                 f"{self} compares how maps differ over positions, but a layer's representation "
                 f"has shape {shape}; expected more than one position"
             )
-        maps = samples
+        maps = samples if self.grid is None else on_grid(samples, self.grid)
         if self.kernel:
             if not isinstance(head, nn.Conv2d) or [len(shape), shape[0]] != [3, head.in_channels]:
                 raise SigpropError(
@@ -99,7 +105,7 @@ class Similarity(LocalLoss):
                     "expected the maps [F, H, W] of an nn.Conv2d in a network that was made with "
                     "this loss, or Similarity(kernel=0)"
                 )
-            maps = head(samples)
+            maps = head(maps)
         deviations: Tensor = _Deviation.apply(maps)
         return deviations
 

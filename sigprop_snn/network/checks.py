@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from sigprop_snn.errors import SigpropError
 from sigprop_snn.layers.contracts import Update
+from sigprop_snn.layers.parameters import first_parameter
 
 
 def check_tensor(name: str, value: Any, expected: str) -> None:
@@ -101,12 +102,22 @@ def check_made_outside_inference(network: nn.Module) -> None:
     Raises:
         SigpropError: if one was; it names the first.
     """
+    if not _holds_inference(network):
+        return
     for name, tensor in (*network.named_parameters(), *network.named_buffers()):
         if tensor.is_inference():
             raise SigpropError(
                 f"{name!r} of the network was made under torch.inference_mode() and can't change; "
                 "expected a network made outside of it"
             )
+
+
+def _holds_inference(module: nn.Module) -> bool:
+    """Return whether a module has a tensor of `torch.inference_mode()`; names take longer."""
+    for tensor in (*module._parameters.values(), *module._buffers.values()):
+        if tensor is not None and tensor.is_inference():
+            return True
+    return any(part is not None and _holds_inference(part) for part in module._modules.values())
 
 
 @contextmanager
@@ -175,9 +186,9 @@ def as_weights(network: nn.Module, inputs: Tensor) -> Tensor:
 
     Events are counted in integers, and numpy's numbers are float64.
     """
-    dtype = next(network.parameters()).dtype
+    weights = first_parameter(network)
     mixed = inputs.is_floating_point() and torch.is_autocast_enabled(inputs.device.type)
-    return inputs if mixed else inputs.to(dtype)
+    return inputs if mixed or weights is None else inputs.to(weights.dtype)
 
 
 class Reached:

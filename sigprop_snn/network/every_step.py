@@ -35,13 +35,11 @@ class _Layer:
         name: "block1" for the first block.
         rectified: the block, its current and its loss.
         synapse: the layer with the weights.
-        parameters: those of the current, in the order of their gradients; none where there is none.
     """
 
     name: str
     rectified: Rectified
     synapse: nn.Linear
-    parameters: tuple[Tensor | None, ...]
 
     @property
     def block(self) -> Block:
@@ -62,7 +60,7 @@ class _Layer:
             or type(pool) is not nn.Identity
         ):
             return None
-        return cls(name, rectified, current.layer, current.parameters)
+        return cls(name, rectified, current.layer)
 
     def advance(self, past: Past, inputs: Tensor, entry: Entry, window: int | None) -> Tensor:
         """Run the block for one step, and return its spikes `[N, F]`.
@@ -93,24 +91,9 @@ class _Layer:
             self.block, past.mean, past.inputs.mean, past.inputs.gain, entry.samples
         )
         found = self.rectified.compare(mean.value, entry.samples, entry.targets)
-        rows = len(mean.trace)
-        learns = any(p is not None and p.requires_grad for p in self.parameters)
-        if learns:
-            gradients = self.rectified.gradients(mean, found.grad)
-            for parameter, gradient in zip(self.parameters, gradients, strict=True):
-                if parameter is not None and parameter.requires_grad:
-                    assert gradient is not None
-                    _accumulate(parameter, gradient)
-        contexts = entry.contexts
-        if rows < len(mean.value) and contexts is not None and contexts.requires_grad:
-            contexts.backward(mean.gain * found.grad[rows:])  # type: ignore[no-untyped-call]
-            learns = True
+        contexts = None if len(mean.trace) == len(mean.value) else entry.contexts
+        learns = self.rectified.backward(mean, found.grad, contexts)
         return Stage(self.name, found.scores, found.losses.mean(), None, entry.targets), learns
-
-
-def _accumulate(parameter: Tensor, gradient: Tensor) -> None:
-    """Add a gradient to that of a parameter."""
-    parameter.grad = gradient if parameter.grad is None else parameter.grad.add_(gradient)
 
 
 @dataclass(frozen=True)
@@ -132,10 +115,7 @@ class EveryStep:
         made = (_Layer.of(network, name, block, layer_rule) for name, block in blocks)
         layers = tuple(layer for layer in made if layer is not None)
         row = first_branch(sources_by_name(blocks)) is None
-        hooked = any(
-            p._backward_hooks or p._post_accumulate_grad_hooks for p in network.parameters()
-        )
-        fits = row and not hooked and network.predict != "neutral"
+        fits = row and network.predict != "neutral"
         return cls(network, layers) if fits and len(layers) == len(blocks) else None
 
     def takes(self, inputs: Tensor, pasts: Mapping[str, Past]) -> bool:

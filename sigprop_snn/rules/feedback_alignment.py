@@ -15,7 +15,7 @@ from sigprop_snn.errors import SigpropError
 from sigprop_snn.layers.block import Block
 from sigprop_snn.layers.contracts import Learned, Needs, Update
 from sigprop_snn.layers.rule import LearningNetwork, Rule
-from sigprop_snn.neurons import impulse_response, mean_trace
+from sigprop_snn.neurons.filters import mean_trace_of
 from sigprop_snn.rules.passes import (
     Fixed,
     check_blocks,
@@ -71,8 +71,7 @@ class FeedbackAlignment(nn.Module, Rule):
             return Aligned(block.synapse, next(weights), name)
 
         sent = full_graph(network, inputs, aligned)
-        response = impulse_response(readout.neuron, sent.shape[0])
-        trace, gain = mean_trace(sent.flatten(2), response)
+        trace, gain = mean_trace_of(readout.neuron, sent.flatten(2))
         back = self.readout_feedback.weight
         scores = gain * Aligned(readout.synapse, [back], "readout")(trace)
         loss = readout.loss(scores, labels)

@@ -1,31 +1,34 @@
 """The usual local loss in closed form: rectified mean voltages, compared by their cosines.
 
 An engine finds the loss and its gradient in one call, and the mean presynaptic trace turns this
-gradient into those of the parameters. So a block needs one node of autograd, or none. A loss that
-compares the samples among themselves, such as `Similarity`, adds its own gradient.
+gradient into those of the parameters. So a block needs no graph of autograd. A loss that compares
+the samples among themselves, such as `Similarity`, adds its own gradient.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from functools import partial
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
+from sigprop_snn.device import without_autocast
 from sigprop_snn.layers.block import Block, LayerRule
-from sigprop_snn.layers.closed_form import ClosedForm, gradient_path
+from sigprop_snn.layers.closed_form import carries_gradient
 from sigprop_snn.layers.contracts import Response
 from sigprop_snn.layers.linear_current import LinearCurrent
+from sigprop_snn.layers.parameters import add_gradient
 from sigprop_snn.losses.base import Compared, LocalLoss, WeightedSum
 from sigprop_snn.losses.dot_product import DotProductLoss
 from sigprop_snn.losses.selection import Label
 from sigprop_snn.losses.similarity_matching import Similarity
-from sigprop_snn.neurons import impulse_response, mean_trace
 from sigprop_snn.neurons.base import Neuron
 from sigprop_snn.neurons.engines import Spikes, engine_for
 from sigprop_snn.neurons.engines import engine as engines
+from sigprop_snn.neurons.filters import mean_trace_of
 from sigprop_snn.rules.voltage import VoltageRule
 from sigprop_snn.shard import current_shard
 from sigprop_snn.signals.base import Entry
@@ -121,7 +124,6 @@ class Rectified:
             entry: what enters the network.
         """
         targets = entry.targets
-        path = gradient_path(self.block, inputs)
         return (
             targets is not None
             and targets.dim() == 1
@@ -130,8 +132,7 @@ class Rectified:
             and (self.among is None or current_shard() is None)
             and entry.samples > 0
             and (contexts is not None or inputs.shape[1] > entry.samples)
-            and isinstance(path, ClosedForm)
-            and path.current is not None
+            and not carries_gradient(inputs)
         )
 
     def respond(
@@ -148,14 +149,50 @@ class Rectified:
         assert entry.targets is not None  # `takes` saw to it
         block = self.block
         ran = block.run(inputs, contexts=contexts, observed_rows=observed_rows, keeps_state=False)
-        trace, gain = mean_trace(inputs, impulse_response(block.neuron, inputs.shape[0]))
+        trace, gain = mean_trace_of(block.neuron, inputs)
         rows = observed_rows or len(trace)
         mean = MeanVoltage.of(block, ran.mean_voltage, trace, gain, rows)
-        scores, loss = _Loss.apply(
-            self, mean, entry.samples, entry.targets,
-            *self.current.parameters, contexts, *self.learned,
-        )  # fmt: skip
-        return Response(ran, None, Compared(scores, loss))
+        apart, more = None, None
+        own: tuple[Tensor | None, ...] = ()
+        if self.among is not None:
+            samples = mean.value[: entry.samples]
+            columns = len(mean.value) - entry.samples
+            apart, more, own = self.compare_samples(samples, entry.targets, columns)
+        found = self.compare(mean.value, entry.samples, entry.targets, more)
+        loss = found.losses.mean()
+        loss = loss if apart is None else loss + apart
+        return Response(
+            ran,
+            compared=Compared(found.scores, loss),
+            backward=partial(self.backward, mean, found.grad, contexts, own),
+        )
+
+    def backward(
+        self,
+        mean: MeanVoltage,
+        grad: Tensor,
+        contexts: Tensor | None,
+        own: Iterable[Tensor | None] = (),
+    ) -> bool:
+        """Leave the gradients of the loss in the parameters' `.grad`; return whether one learns.
+
+        Args:
+            mean: the mean voltage.
+            grad: its gradient, `[N, ...]`.
+            contexts: the contexts' current, `[C, ...]`, behind the rows of the trace; or none.
+            own: the gradients of `learned`.
+        """
+        parameters, rows = self.current.parameters, len(mean.trace)
+        given: list[tuple[Tensor | None, Tensor | None]] = list(zip(self.learned, own, strict=True))
+        if any(p is not None and p.requires_grad for p in parameters):
+            with torch.no_grad():
+                found = self.current.gradients(mean.trace, grad[:rows], mean.gain, mean.mean_input)
+            given += zip(parameters, found, strict=True)
+        learns = [add_gradient(parameter, gradient) for parameter, gradient in given]
+        if contexts is not None and contexts.requires_grad:
+            contexts.backward(mean.gain * grad[rows:].to(contexts.dtype))  # type: ignore[no-untyped-call]
+            return True
+        return any(learns)
 
     @property
     def learned(self) -> list[nn.Parameter]:
@@ -204,7 +241,7 @@ class Rectified:
         averages = voltage.dim() == 4 and min(voltage.shape[-2:]) > loss.grid
         halves = torch.is_autocast_enabled(kind)
         dtype = torch.get_autocast_dtype(kind) if halves else voltage.dtype
-        with torch.no_grad(), torch.autocast(kind, enabled=False):
+        with torch.no_grad(), without_autocast(kind):
             maps = engine.rectified_grid_mean(voltage, loss.grid) if averages else voltage
             # Keep the channels-last order: no copy is made.
             last = maps.dim() == 4 and maps.is_contiguous(memory_format=torch.channels_last)
@@ -221,52 +258,3 @@ class Rectified:
                 grad[:samples] += more * (voltage[:samples] > 0)
         losses = found.losses if self.weight == 1.0 else self.weight * found.losses
         return found._replace(losses=losses, grad=grad)
-
-    def gradients(
-        self, mean: MeanVoltage, grad: Tensor, factor: Tensor | float = 1.0
-    ) -> tuple[Tensor | None, ...]:
-        """Return the gradients of the current's parameters, in their order.
-
-        Args:
-            mean: the mean voltage.
-            grad: its gradient, `[N, ...]`.
-            factor: multiplies the gradients.
-        """
-        rows = len(mean.trace)
-        return self.current.gradients(mean.trace, grad[:rows], mean.gain * factor, mean.mean_input)
-
-
-class _Loss(torch.autograd.Function):
-    """The scores and the loss of a block, a function of its parameters and of the contexts."""
-
-    @staticmethod
-    def forward(
-        ctx: Any, layer: Rectified, mean: MeanVoltage, samples: int, targets: Tensor,
-        *parameters: Tensor | None,
-    ) -> tuple[Tensor, Tensor]:  # fmt: skip
-        more, ctx.own, apart = None, (), None
-        if layer.among is not None:
-            columns = len(mean.value) - samples
-            apart, more, ctx.own = layer.compare_samples(mean.value[:samples], targets, columns)
-        found = layer.compare(mean.value, samples, targets, more)
-        ctx.layer, ctx.mean = layer, mean
-        ctx.save_for_backward(found.grad)
-        ctx.mark_non_differentiable(found.scores)
-        loss = found.losses.mean()
-        return found.scores, loss if apart is None else loss + apart
-
-    @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        # A product with a tensor: reading the number would make the program wait for a GPU.
-        factor, (grad,), mean = grads[1], ctx.saved_tensors, ctx.mean
-        count = len(ctx.layer.current.parameters)
-        needed, contexts_need = ctx.needs_input_grad[4 : 4 + count], ctx.needs_input_grad[4 + count]
-        found: tuple[Tensor | None, ...] = (None,) * count
-        if any(needed):
-            found = ctx.layer.gradients(mean, grad, factor)
-        contexts = None
-        if contexts_need:
-            contexts = mean.gain * factor * grad[len(mean.trace) :].to(mean.value.dtype)
-        own = (None if grad is None else factor * grad for grad in ctx.own)
-        return None, None, None, None, *found, contexts, *own

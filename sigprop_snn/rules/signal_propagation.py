@@ -189,11 +189,8 @@ def learning_stages(stages: Iterable[Stage], update: Update | None) -> Iterator[
         update: called with the name of every layer as soon as its gradient is ready.
     """
     for stage in stages:
-        assert stage.loss is not None  # labels were given
-        if stage.loss.requires_grad:
-            stage.loss.backward()  # type: ignore[no-untyped-call]
-            if update is not None:
-                update(stage.name)
+        if stage.backward() and update is not None:
+            update(stage.name)
         yield stage
         del stage  # free the layer's graph before the next layer runs
 

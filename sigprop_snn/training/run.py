@@ -17,6 +17,7 @@ from sigprop_snn.config import TrainConfig
 from sigprop_snn.data import DATASETS, Batches, Data, load
 from sigprop_snn.data.feeding import feed
 from sigprop_snn.errors import SigpropError
+from sigprop_snn.layers.readout import READOUT
 from sigprop_snn.network import LOSSES, NETWORKS, SIGNALS, Network
 from sigprop_snn.neurons import NEURONS
 from sigprop_snn.neurons.engines import engine_for
@@ -91,11 +92,11 @@ class TrainingRun:
         if channels_last(network, config):
             network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         make = partial(optimizer_of, config.optimizer, weight_decay=config.weight_decay)
-        rate = config.learning_rate
+        rates = layer_rates(network, config)
         optimizers = LocalOptimizers(
             network,
-            make(rate=rate),
-            {layer: make(rate=rate * factor) for layer, factor in config.layer_rates.items()},
+            make(rate=config.learning_rate),
+            {layer: make(rate=config.learning_rate * factor) for layer, factor in rates.items()},
         )
         batches = config.epochs * len(data.train)
         schedules = LocalSchedules(optimizers, SCHEDULES[config.schedule], batches)
@@ -400,6 +401,14 @@ def build_network(config: TrainConfig, shape: tuple[int, ...], classes: int) -> 
         )
 
 
+def layer_rates(network: Network, config: TrainConfig) -> dict[str, float]:
+    """Return the factors on the learning rate of single layers: a readout's own, and the run's."""
+    rates = dict(config.layer_rates)
+    if network.readout is not None and network.local_parameters().get(READOUT):
+        rates[READOUT] = rates.get(READOUT, 1.0) * network.readout.rate
+    return rates
+
+
 def channels_last(network: Network, config: TrainConfig) -> bool:
     """Return whether a network's feature maps are channels-last, as the kernels of CUDA read them.
 
@@ -422,7 +431,8 @@ def warn_of_ignored(config: TrainConfig, network: Network) -> None:
     """
     rule = RULES[config.rule]
     dataset = DATASETS.get(config.dataset)  # data from outside have none
-    loss = rule.loss_of(DEFAULT_RECIPE if dataset is None else dataset.recipe)
+    recipe = DEFAULT_RECIPE if dataset is None else dataset.recipe_for(config.network)
+    loss = rule.loss_of(recipe)
     defaults = {"signal": rule.signal, "loss": loss, "surrogate": None}
     graded = any(block.neuron.graded for block in network.each_block())
     for name in rule.ignores:

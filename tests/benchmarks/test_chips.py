@@ -5,14 +5,18 @@ from __future__ import annotations
 import json
 import runpy
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
+
+import sigprop_snn as sp
 
 SCRIPT = Path(__file__).parents[2] / "benchmarks/chips.py"
 
 
 def run(monkeypatch, path, *arguments):
+    monkeypatch.setattr(sp, "load", partial(sp.load, test_samples=40))
     words = ["chips.py", "--data", "digits", "--epochs", "1", "--train-samples", "64"]
     monkeypatch.setattr(sys, "argv", [*words, "--json", str(path), *arguments])
     with pytest.raises(SystemExit) as ended:

@@ -2,6 +2,7 @@
 
 import shutil
 import subprocess
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from sigprop_snn.fixed_point import (
     write_c,
 )
 from sigprop_snn.fixed_point.c_source import layer_shapes
+from sigprop_snn.network import NETWORKS
 
 COMPILERS = [name for name in ("gcc", "clang") if shutil.which(name)]
 FLAGS = "-std=c99 -O1 -Wall -Wextra -Werror -fsanitize=address,undefined -fno-sanitize-recover=all"
@@ -167,6 +169,7 @@ def test_a_trained_network_goes_on_learning_in_c(compiler, tmp_path):
 
 def test_a_run_is_exported_by_the_command(compiler, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(NETWORKS, "mlp", partial(sp.mlp, hidden=(40, 30)))  # a short C file
     folder = tmp_path / "run"
     sp.train(
         sp.TrainConfig(

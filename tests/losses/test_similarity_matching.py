@@ -83,19 +83,19 @@ def test_three_samples_by_hand():
 
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
-@pytest.mark.parametrize("kernel", [0, 1, 3, 5])
-def test_value_and_gradients_are_those_of_the_formula(kernel, layout):
+@pytest.mark.parametrize("kernel, grid", [(0, None), (1, 3), (3, None), (3, 2), (3, 9), (5, None)])
+def test_value_and_gradients_are_those_of_the_formula(kernel, grid, layout):
     torch.manual_seed(0)
-    loss = Similarity(kernel=kernel)
+    loss = Similarity(kernel=kernel, grid=grid)
     maps = torch.rand(ROWS, MAPS, 6, 4).double().to(memory_format=layout).requires_grad_()
     labels = torch.tensor([0, 1, 1, 2, 0, 3])
     head = loss.head(MAPS)
     learned = [maps]
-    seen = maps
+    seen = maps if grid in (None, 9) else F.adaptive_avg_pool2d(maps, grid)
     if kernel:
         head.double()
         learned.append(head.weight)
-        seen = F.conv2d(maps, head.weight, padding=kernel // 2)
+        seen = F.conv2d(seen, head.weight, padding=kernel // 2)
     else:
         assert head is None
     theirs = by_formula(deviations(seen), F.one_hot(labels, 4).double())
@@ -352,10 +352,16 @@ def test_a_kernel_is_odd_or_zero(kernel):
         Similarity(kernel=kernel)
 
 
+@pytest.mark.parametrize("grid", [1, 0, 2.0, True])
+def test_a_grid_has_at_least_two_positions_per_side(grid):
+    with pytest.raises(SigpropError, match=f"grid of Similarity is {grid!r}"):
+        Similarity(grid=grid)
+
+
 def test_alone_it_can_teach_no_network():
-    with pytest.raises(SigpropError, match=r"Similarity\(kernel=3\).*DotProductLoss"):
+    with pytest.raises(SigpropError, match=r"Similarity\(kernel=3, grid=None\).*DotProductLoss"):
         mlp((6,), 3, loss=Similarity())
-    with pytest.raises(SigpropError, match=r"10 \* Similarity\(kernel=3\)"):
+    with pytest.raises(SigpropError, match=r"10 \* Similarity\(kernel=3, grid=None\)"):
         mlp((6,), 3, loss=10 * Similarity())
     with pytest.raises(SigpropError, match="no scores"):
         Similarity().scores(torch.rand(2, 3), torch.rand(2, 3))

@@ -39,7 +39,7 @@ def test_sums_are_flat_and_weights_multiply():
 
 
 def test_a_sum_is_shown_as_it_is_written():
-    assert repr(DOT + 10 * SIMILAR) == f"{DOT!r} + 10 * Similarity(kernel=3)"
+    assert repr(DOT + 10 * SIMILAR) == f"{DOT!r} + 10 * Similarity(kernel=3, grid=None)"
     assert repr(0.5 * L2) == f"0.5 * {L2!r}"
 
 

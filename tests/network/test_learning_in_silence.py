@@ -134,6 +134,14 @@ def test_a_network_that_was_made_in_inference_mode_is_refused_by_its_parameter()
         network.learn(*a_batch())
 
 
+def test_one_buffer_that_was_made_in_inference_mode_is_refused_by_its_name():
+    network = small()
+    with torch.inference_mode():
+        network.blocks[1].norm.mean_square = torch.ones(())
+    with pytest.raises(SigpropError, match=r"'blocks\.1\.norm\.mean_square'.*inference_mode"):
+        network.learn(*a_batch())
+
+
 class Unused(nn.Module):
     """A synapse with a parameter that its output does not depend on."""
 

@@ -270,6 +270,11 @@ def test_a_network_with_other_parts_takes_the_general_path():
     assert not fits(pool=nn.AvgPool1d(3))
     assert not fits(loss=DotProductLoss() + Similarity())
 
-    network = usual(RunningScale)
-    network.blocks[1].synapse.weight.register_post_accumulate_grad_hook(lambda _: None)
-    assert EveryStep.of(network, VoltageRule()) is None
+
+def test_hooks_of_weights_see_the_gradient_of_every_step(batch):
+    network, seen = usual(RunningScale).double(), []
+    network.blocks[1].synapse.weight.register_hook(seen.append)
+    network.blocks[0].norm.gain.register_post_accumulate_grad_hook(seen.append)
+    x, labels = batch(steps=3)
+    learn_in_parts(network, x, labels, None, 1)
+    assert len(seen) == 6

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from sigprop_snn.errors import SigpropError, UnknownNameError
 from sigprop_snn.neurons import (
+    EIF,
     IF,
     LIF,
     LeakyIntegrator,
@@ -23,6 +24,7 @@ from sigprop_snn.neurons import (
     mean_trace,
     run,
 )
+from sigprop_snn.neurons.filters import mean_trace_of, trace_weights
 
 F64 = torch.float64
 # snnTorch keeps its settings in float32; these two are exact there.
@@ -126,6 +128,24 @@ def test_the_mean_trace_makes_the_mean_voltage_of_any_affine_synapse(neuron, con
     trace, gain = mean_trace(x, impulse_response(neuron, 11))
     mean = run(neuron, synapse(x)).mean_voltage
     torch.testing.assert_close(gain * synapse(trace), mean)
+
+
+def test_the_mean_trace_of_a_neuron_is_that_of_its_response_as_it_is_now():
+    x, neuron = torch.rand(6, 5, 3, dtype=F64), LIF(0.7)
+    for beta in (0.7, 0.2, 0.7):
+        neuron.beta = beta
+        found, expected = mean_trace_of(neuron, x), mean_trace(x, impulse_response(neuron, 6))
+        assert torch.equal(found.trace, expected.trace) and found.gain == expected.gain
+    with pytest.raises(SigpropError, match="EIF"):
+        mean_trace_of(EIF(), x)
+
+
+def test_weights_of_the_trace_first_asked_for_in_inference_mode_pass_a_gradient():
+    neuron, x = LIF(0.4375), torch.rand(7, 2, 3, dtype=F64, requires_grad=True)
+    with torch.inference_mode(), torch.device("meta"):
+        trace_weights(neuron, 7)
+    mean_trace_of(neuron, x).trace.sum().backward()
+    torch.testing.assert_close(x.grad.sum(0), torch.ones(2, 3, dtype=F64))
 
 
 @pytest.mark.parametrize("reset", ["subtract", "zero", "none"])

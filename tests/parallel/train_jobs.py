@@ -43,8 +43,9 @@ def quiet(_):
 @functools.cache
 def warm() -> None:
     """Load the data, the kernels and the modules of a run once for all ranks."""
-    with tempfile.TemporaryDirectory() as folder:
-        training.train(config(Path(folder), "warm", epochs=1, train_samples=20), quiet)
+    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
+        flags = "--network conv --steps 2 --epochs 1 --train-samples 20 --test-samples 20"
+        assert cli.main(["train", "digits", *flags.split(), "--out", f"{folder}/warm"]) == 0
 
 
 def config(folder: Path, name: str, **changes) -> TrainConfig:

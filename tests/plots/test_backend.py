@@ -1,4 +1,8 @@
-"""Pictures need no matplotlib backend, whatever MPLBACKEND names."""
+"""Pictures need no matplotlib backend, whatever MPLBACKEND names.
+
+`../test_a_persons_path.py` draws a run and writes its report with a backend that does not exist:
+its program imports torch anyway, which takes most of the time of a new process.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +13,6 @@ import sys
 import pytest
 
 from sigprop_snn.plots import backend
-from sigprop_snn.training import TrainConfig, train
 
 INLINE = "module://matplotlib_inline.backend_inline"  # a notebook exports this to its commands
 
@@ -37,21 +40,3 @@ def test_matplotlib_is_imported_and_the_variable_is_kept(name):
     assert kept == repr(name)
     if name == "svg":
         assert chosen == "svg"
-
-
-def test_pictures_are_drawn_with_an_unknown_backend_and_import_no_pyplot(tmp_path):
-    config = TrainConfig(
-        "digits", epochs=1, steps=3, train_samples=60, test_samples=20, out=tmp_path / "run"
-    )
-    train(config, say=lambda _: None)
-    code = (
-        "import sys; from sigprop_snn.cli import main;"
-        "code = main(['plot', sys.argv[1]]) or main(['report', sys.argv[1]]);"
-        "from sigprop_snn import plots; plots.raster([[1]]);"
-        "print('pyplot imported' if 'matplotlib.pyplot' in sys.modules else ''); sys.exit(code)"
-    )
-    words = python(code, "nonsense", str(tmp_path / "run"))
-    figures = {path.name for path in (tmp_path / "run" / "figures").iterdir()}
-    assert figures == {"raster.png", "voltage.png", "curves.png"}
-    assert (tmp_path / "run" / "report.html").exists()
-    assert "pyplot" not in words

@@ -39,18 +39,17 @@ PICTURES = {
 }
 
 
-def test_a_notebook_has_its_pictures_in_it(tmp_path, monkeypatch):
-    monkeypatch.delenv("MPLBACKEND", raising=False)
-    assert pictures_of(PICTURES, str(tmp_path)) == list(PICTURES.values())
+def test_a_notebook_has_its_pictures_with_pyplot_and_without_and_a_run_shows_none(
+    tmp_path, monkeypatch
+):
+    """The notebook is in the clone's root, where folders have the names of packages.
 
-
-def test_with_pyplot_too_and_a_run_writes_its_pictures_and_shows_none(tmp_path, monkeypatch):
-    """This notebook is in the clone's root, where folders have the names of packages."""
+    One kernel does all of it: to start one takes longer than its cells.
+    """
     monkeypatch.delenv("MPLBACKEND", raising=False)
     path = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(path))
     run = {
-        f"import os\nos.chdir({str(tmp_path)!r})": 0,
         "import sigprop_snn as sp\nfrom sigprop_snn.figures import draw_run\n"
         "run = sp.train(sp.TrainConfig('digits', epochs=1, steps=3, train_samples=60,"
         " test_samples=20, device='cpu', out='run'))": 0,
@@ -60,8 +59,12 @@ def test_with_pyplot_too_and_a_run_writes_its_pictures_and_shows_none(tmp_path, 
         "plots.raster(spikes)": 1,
         "plots.learning_curves(run.history)": 1,
     }
-    cells = {"import matplotlib.pyplot as plt\nfrom sigprop_snn import plots": 0, **run, **PICTURES}
-    assert pictures_of(cells, str(ROOT)) == list(cells.values())
+    imported, *shown = PICTURES.items()
+    moved = f"import os\nos.chdir({str(tmp_path)!r})"
+    pyplot = "import matplotlib.pyplot as plt"
+    cells = [imported, (moved, 0), *shown, (pyplot, 0), *run.items(), *shown]
+    code, pictures = zip(*cells, strict=True)
+    assert pictures_of(code, str(ROOT)) == list(pictures)
     assert len(list((tmp_path / "run" / "figures").iterdir())) == 3
 
 

@@ -111,7 +111,7 @@ def test_a_stored_run_asks_for_its_data(tmp_path, ask):
     assert ask(tmp_path / "run", data=(batches(), batches(1))).epoch == 2
 
 
-def test_a_loaded_run_is_evaluated_reported_and_compared(tmp_path):
+def test_a_loaded_run_is_evaluated_reported_and_compared(tmp_path, no_pictures):
     data = (batches(), batches(1))
     trained = run_on(data, tmp_path)
     again = load_run(tmp_path / "run", data=data)

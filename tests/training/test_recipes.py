@@ -43,6 +43,15 @@ def test_a_runs_own_choice_comes_before_the_recipe():
     assert not list(network.loss_heads.parameters())
 
 
+def test_a_data_set_may_have_recipes_for_other_networks(monkeypatch):
+    other = replace(DEEP, epochs=7, loss="dot-product", sources=1)
+    digits = replace(DATASETS["digits"], recipes={"mlp": other})
+    monkeypatch.setitem(DATASETS, "digits", digits)
+    for network, epochs in ((None, 1), ("conv", 1), ("vgg", 1), ("mlp", 7)):
+        config = TrainConfig("digits", network=network).resolved()
+        assert (config.network, config.epochs) == (network or "conv", epochs)
+
+
 def test_a_recipe_sets_the_size_of_the_frames_of_events_but_not_of_data_from_outside():
     assert TrainConfig("nmnist").resolved().frames() == Frames(size=(17, 17))
     assert TrainConfig("nmnist", size="34x34").resolved().frames() == Frames(size=(34, 34))

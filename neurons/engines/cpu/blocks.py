@@ -1,4 +1,4 @@
-"""Neurons in blocks: the step of LIF that the layer kernels share.
+"""Layers of LIF neurons behind spikes: what those of linear synapses and convolutions share.
 
 The numbers of up to `BLOCK` neurons lie in rows of one array. Its rows have constant distances, so
 LLVM sees that they do not overlap, and makes vector code.
@@ -6,19 +6,102 @@ LLVM sees that they do not overlap, and makes vector code.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from sigprop_snn.neurons.engines.cpu.lif import lif_step
+from sigprop_snn.neurons.engines.cpu.lif import constants_of, lif_step, scale_of_row
+from sigprop_snn.neurons.engines.cpu.spikes import PackedSpikes
 from sigprop_snn.neurons.engines.cpu.threads import jitable
-from sigprop_snn.neurons.engines.engine import Scale
+from sigprop_snn.neurons.engines.engine import Run, Scale
+from sigprop_snn.neurons.engines.observed import WINDOW
+from sigprop_snn.neurons.engines.plain import lif_run
+from sigprop_snn.neurons.lif import LIF
 
 BLOCK = 128  # neurons; a panel of channels is not divided between two blocks
 OWN = 2  # rows of what goes on from window to window: the voltage, and its sum over the steps
 OFFSET, BITS, WORK = 1, 2, 3  # rows of what is needed in a window, behind the gain
+
+# The voltage of a neuron that forgets at once and is never reset is its current.
+_CURRENTS = LIF(beta=0.0, reset="none")
+
+
+@dataclass(frozen=True, eq=False)
+class SpikingLayer(ABC):
+    """A synapse and the spikes that it receives, ready to be summed.
+
+    Attributes:
+        spikes: `[T, N, ...]`.
+        table: the weights in panels of output channels, in the order in which a kernel reads them.
+        bias: `[F]`.
+    """
+
+    spikes: PackedSpikes
+    table: Tensor
+    bias: Tensor
+
+    @property
+    def current_shape(self) -> tuple[int, ...]:
+        """The shape of a row's current, `[F, ...]`."""
+        return (len(self.bias),)
+
+    @abstractmethod
+    def _run_rows(self, contexts: Tensor, scale: Scale | None, arrays: tuple[Any, ...]) -> None:
+        """Run the kernel of the layer over all rows; `arrays` are its last arguments."""
+
+    def currents(self) -> Tensor:
+        """Return the currents, `[T, N, F, ...]`."""
+        return self.run(_CURRENTS, record=("voltage",)).recorded["voltage"]
+
+    def currents_at(self, rows: Tensor, windows: Tensor) -> Tensor:
+        """Return the currents of R windows, `[4, R, F, ...]`; no neuron fires behind the last step.
+
+        Args:
+            rows: the row of every window, `[R]`.
+            windows: its place in time, `[R]`.
+        """
+        seen = self.spikes.patterns[rows, windows].unsqueeze(1)
+        return replace(self, spikes=PackedSpikes(seen, WINDOW)).currents()
+
+    def run(
+        self,
+        neuron: LIF,
+        *,
+        contexts: Tensor | None = None,
+        scale: Scale | None = None,
+        record: Sequence[str] = (),
+    ) -> Run:
+        """Run LIF neurons from rest, from spikes to spikes; currents are never written out.
+
+        Args:
+            neuron: a model that `why_not_lif` does not refuse.
+            contexts: the constant current of the context rows, `[C, F, ...]`. No scale applies to
+                them.
+            scale: what the current goes through on its way in, channel by channel.
+            record: "spike", "voltage", both or none.
+        """
+        steps, rows = self.spikes.shape[:2]
+        channels, *places = self.current_shape
+        contexts = self.bias.new_empty(0, channels, *places) if contexts is None else contexts
+        rows += len(contexts)
+        shape = *(places or (1, 1)), channels
+        patterns = torch.empty(rows, -(-steps // WINDOW), *shape, dtype=torch.uint8)
+        voltage = torch.empty(steps if "voltage" in record else 0, rows, *shape)
+        state = torch.empty(2, rows, *shape)
+        arrays = patterns, voltage, state, constants_of(neuron), steps
+        self._run_rows(contexts.detach().float(), scale, arrays)
+        state[1].div_(steps)
+        patterns, voltage, last, mean = (
+            each.movedim(-1, -3).view(*each.shape[:-3], channels, *places)
+            for each in (patterns, voltage, *state)
+        )
+        return lif_run(PackedSpikes(patterns, steps), mean, last, voltage, record)
 
 
 def channel_scale(bias: Tensor, scale: Scale | None, width: int) -> Tensor:
@@ -26,65 +109,11 @@ def channel_scale(bias: Tensor, scale: Scale | None, width: int) -> Tensor:
 
     The bias `[F]` of a synapse goes through the scale, so it is part of the offset.
     """
-    channels = len(bias)
-    values = torch.zeros(2, width)
-    values[0, :channels] = 1.0 if scale is None else scale.gain.detach().flatten()
-    if scale is not None and scale.offset is not None:
-        values[1, :channels] = scale.offset.detach().flatten()
-    values[1, :channels] += values[0, :channels] * bias
-    return values
-
-
-@jitable
-def step_blocks(
-    currents: Any, length: Any, left: Any, neurons: Any, own: Any, work: Any, constants: Any
-) -> None:
-    """Run a row of neurons through the steps of a window.
-
-    Args:
-        currents: `[4, columns * panel]`; the voltages before the reset replace them.
-        length: the number of steps.
-        left: the first neuron's place in a row of currents.
-        neurons: how many there are.
-        own: the voltage of every neuron, and its sum over the steps; both go on.
-        work: gain and offset of every neuron, and its pattern, which is written.
-        constants: those of the neuron.
-    """
-    beta, current_gain, threshold, reset_amount, reset_to_zero = constants
-    for first in range(0, neurons, BLOCK):
-        size = min(BLOCK, neurons - first)
-        state = own[OWN * first : OWN * (first + BLOCK)]
-        mine = work[WORK * first : WORK * (first + BLOCK)]
-        for i in range(size):
-            mine[BITS * BLOCK + i] = 0
-        for step in range(length):
-            current, bit = currents[step, left + first :], np.float32(1 << step)
-            for i in range(size):
-                entering = mine[i] * current[i] + mine[OFFSET * BLOCK + i]
-                before, fires, after = lif_step(
-                    state[i], entering,
-                    beta, current_gain, threshold, reset_amount, reset_to_zero,
-                )  # fmt: skip
-                state[i] = after
-                state[BLOCK + i] += before
-                mine[BITS * BLOCK + i] += bit if fires else np.float32(0.0)
-                current[i] = before
-
-
-@jitable
-def copy_from_blocks(
-    out: Any, first: Any, channels: Any, blocks: Any, rows: Any, which: Any, panel: Any
-) -> None:
-    """Copy the channels of a panel from one of the rows of all blocks to `[columns, F]`.
-
-    Blocks of one row, one behind the other, are a row `[columns * panel]`.
-    """
-    for x in range(out.shape[0]):
-        at = x * panel
-        source = (at // BLOCK * rows + which) * BLOCK + at % BLOCK
-        into, given = out[x, first : first + channels], blocks[source : source + channels]
-        for f in range(channels):
-            into[f] = given[f]
+    if scale is not None:
+        offset = None if scale.offset is None else scale.offset.flatten()
+        scale = Scale(scale.gain.flatten(), offset)
+    gain, offset = scale_of_row(bias.shape, scale)
+    return F.pad(torch.stack([gain, offset + gain * bias]), (0, width - len(bias)))
 
 
 @jitable
@@ -94,3 +123,65 @@ def set_scale(work: Any, scales: Any, scaled: Any, first: Any, neurons: Any, pan
         at = i // BLOCK * WORK * BLOCK + i % BLOCK
         work[at] = scales[0, first + i % panel] if scaled else np.float32(1.0)
         work[at + OFFSET * BLOCK] = scales[1, first + i % panel] if scaled else np.float32(0.0)
+
+
+@jitable
+def run_window(
+    currents: Any, left: Any, panel: Any, own: Any, work: Any, constants: Any, steps: Any,
+    patterns: Any, voltages: Any, window: Any, row: Any, y: Any, first: Any,
+) -> None:  # fmt: skip
+    """Run the neurons of a panel in a row of positions through the steps of a window.
+
+    Args:
+        currents: `[4, columns * panel]`; the voltages before the reset replace them.
+        left: the first neuron's place in a row of currents.
+        panel: the number of channels.
+        own: the voltage of every neuron, and its sum over the steps; both go on.
+        work: gain and offset of every neuron, and its pattern, which is written.
+        constants: those of the neuron.
+        steps: T.
+        patterns: what fires, `[N, W, H, W', F]`, is written here,
+        voltages: and the voltages `[T, N, H, W', F]`, if there is room for them.
+        window: which window,
+        row: row of the batch,
+        y: row of positions,
+        first: and channel of the arrays the panel begins with.
+    """
+    beta, gain, threshold, reset_amount, reset_to_zero = constants
+    length, neurons = min(WINDOW, steps - window * WINDOW), patterns.shape[3] * panel
+    for start in range(0, neurons, BLOCK):
+        size = min(BLOCK, neurons - start)
+        state = own[OWN * start : OWN * (start + BLOCK)]
+        mine = work[WORK * start : WORK * (start + BLOCK)]
+        for i in range(size):
+            mine[BITS * BLOCK + i] = 0
+        for step in range(length):
+            current, bit = currents[step, left + start :], np.float32(1 << step)
+            for i in range(size):
+                entering = mine[i] * current[i] + mine[OFFSET * BLOCK + i]
+                before, fires, after = lif_step(
+                    state[i], entering, beta, gain, threshold, reset_amount, reset_to_zero
+                )
+                state[i] = after
+                state[BLOCK + i] += before
+                mine[BITS * BLOCK + i] += bit if fires else np.float32(0.0)
+                current[i] = before
+    copy_from_blocks(patterns[row, window, y], first, work, WORK, BITS, panel)
+    for step in range(min(length, voltages.shape[0])):
+        voltage = voltages[window * WINDOW + step, row, y]
+        copy_from_blocks(voltage, first, currents[step, left:], 1, 0, panel)
+
+
+@jitable
+def copy_from_blocks(out: Any, first: Any, blocks: Any, rows: Any, which: Any, panel: Any) -> None:
+    """Copy a panel from one of the rows of all blocks to the channels from `first` of `[W', F]`.
+
+    Blocks of one row, one behind the other, are a row `[columns * panel]`.
+    """
+    channels = min(panel, out.shape[1] - first)
+    for x in range(out.shape[0]):
+        at = x * panel
+        source = (at // BLOCK * rows + which) * BLOCK + at % BLOCK
+        into, given = out[x, first : first + channels], blocks[source : source + channels]
+        for f in range(channels):
+            into[f] = given[f]

@@ -7,8 +7,7 @@ The weight's gradient goes the other way: every spike takes the gradients around
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,22 +16,20 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sigprop_snn.neurons.engines.cpu.blocks import (
-    BITS,
     BLOCK,
     OWN,
     WORK,
+    SpikingLayer,
     channel_scale,
     copy_from_blocks,
+    run_window,
     set_scale,
-    step_blocks,
 )
-from sigprop_snn.neurons.engines.cpu.lif import CURRENTS, Constants, LayerArrays
 from sigprop_snn.neurons.engines.cpu.rows import LANES, add_rows
 from sigprop_snn.neurons.engines.cpu.spikes import PackedSpikes, flat_rows
 from sigprop_snn.neurons.engines.cpu.threads import Kernel, jitable, run_kernel
-from sigprop_snn.neurons.engines.engine import Run, Scale
+from sigprop_snn.neurons.engines.engine import Scale
 from sigprop_snn.neurons.engines.observed import WINDOW
-from sigprop_snn.neurons.lif import LIF
 
 _PANEL = 32  # output channels at a time
 _PARTS = 16  # of a batch, at most, whose gradients are summed apart, for any number of threads
@@ -43,21 +40,17 @@ _SEEN = 16  # rows that tell the fraction
 
 
 @dataclass(frozen=True, eq=False)
-class SpikingConvolution:
+class SpikingConvolution(SpikingLayer):
     """A convolution and the spikes that it receives: stride 1, no dilation, no groups.
 
+    The spikes are `[T, N, K, H, W]`. The table has both axes of the kernels reversed,
+    `[P, K, kh, kw * panel]`; the channels of a place lie side by side, and those behind F are 0.
+
     Attributes:
-        spikes: `[T, N, K, H, W]`.
-        table: the weights with both axes of the kernels reversed, `[P, K, kh, kw * panel]`; the
-            channels of a place lie side by side, and those behind F are 0.
-        bias: `[F]`.
         kernel: kh and kw.
         padding: rows and columns of zeros around the input.
     """
 
-    spikes: PackedSpikes
-    table: Tensor
-    bias: Tensor
     kernel: tuple[int, int]
     padding: tuple[int, int]
 
@@ -81,50 +74,17 @@ class SpikingConvolution:
         height, width = (size + 2 * pad - kernel + 1 for size, kernel, pad in sizes)
         return len(self.bias), height, width
 
-    def currents_at(self, rows: Tensor, windows: Tensor) -> Tensor:
-        """Return the currents of R windows, `[4, R, F, H', W']`.
-
-        Args:
-            rows: the row of every window, `[R]`.
-            windows: its place in time, `[R]`.
-        """
-        seen = PackedSpikes(self.spikes.patterns[rows, windows].unsqueeze(1), WINDOW)
-        return replace(self, spikes=seen).run(CURRENTS, record=("voltage",)).recorded["voltage"]
-
-    def run(
-        self,
-        neuron: LIF,
-        *,
-        contexts: Tensor | None = None,
-        scale: Scale | None = None,
-        record: Sequence[str] = (),
-    ) -> Run:
-        """Run LIF neurons from rest, from spikes to spikes; currents are never written out.
-
-        Args:
-            neuron: a model that `why_not_lif` does not refuse.
-            contexts: the constant current of the context rows, `[C, F, H', W']`. No scale applies
-                to them.
-            scale: what the current goes through on its way in, channel by channel.
-            record: "spike", "voltage", both or none.
-        """
-        channels, *size = self.current_shape
-        patterns, steps = self.spikes.patterns.movedim(2, -1).contiguous(), self.spikes.steps
-        if contexts is None:
-            contexts = torch.empty(0, channels, *size)
+    def _run_rows(self, contexts: Tensor, scale: Scale | None, arrays: tuple[Any, ...]) -> None:
+        channels = len(self.bias)
         panels, panel = self.table.shape[0], self.table.shape[3] // self.kernel[1]
-        padded = F.pad(contexts.detach().float(), (0,) * 5 + (panels * panel - channels,))
+        padded = F.pad(contexts, (0,) * 5 + (panels * panel - channels,))
         by_panel = torch.unflatten(padded, 1, (panels, panel)).permute(0, 3, 1, 4, 2).flatten(3)
-        rows = len(patterns) + len(contexts)
-        done = LayerArrays.empty(steps, rows, [*size, channels], record)
-        scales = channel_scale(self.bias, scale, panels * panel)
         arguments = (
-            patterns, by_panel.contiguous(), self.table, scales,
-            done.patterns, done.voltage, done.state, torch.tensor(Constants.of(neuron)),
-            *_output_place(self.kernel, self.padding), steps,
+            self.spikes.patterns.movedim(2, -1).contiguous(), by_panel.contiguous(), self.table,
+            channel_scale(self.bias, scale, panels * panel),
+            *_output_place(self.kernel, self.padding), *arrays,
         )  # fmt: skip
-        run_kernel(_layer, arguments, rows)
-        return done.finish(record, channel=-3)
+        run_kernel(_layer, arguments, len(arrays[0]))
 
 
 def gradient_pays(spikes: PackedSpikes) -> bool:
@@ -147,8 +107,6 @@ def convolution_weight_gradient(
     """
     patterns = spikes.patterns.movedim(2, -1).contiguous()
     steps_grad = grad.movedim(2, -1)
-    if not steps_grad[0, 0].is_contiguous():
-        steps_grad = steps_grad.contiguous()
     steps, _, height, width, channels = steps_grad.shape
     inputs = patterns.shape[-1]
     panel, parts = _panel(channels), min(_PARTS, len(patterns))
@@ -229,12 +187,12 @@ def _visit_row(
 
 @Kernel
 def _layer(
-    patterns: Any, contexts: Any, table: Any, scales: Any, spikes: Any, voltages: Any, state: Any,
-    constants: Any, top: int, left: int, kernel_width: int, steps: int, start: int, stop: int,
+    given: Any, contexts: Any, table: Any, scales: Any, top: int, left: int, kernel_width: int,
+    patterns: Any, voltages: Any, state: Any, constants: Any, steps: int, start: int, stop: int,
 ) -> None:  # fmt: skip
-    """Run rows `start` to `stop` of a layer; the contexts come behind the rows of the patterns."""
-    samples, windows, in_height, in_width, inputs = patterns.shape
-    _, _, height, width, channels = state.shape
+    """Run rows `start` to `stop` of a layer; the contexts come behind the rows that are given."""
+    samples, windows, in_height, in_width, inputs = given.shape
+    _, _, height, width, _ = state.shape
     panel, bottom = table.shape[3] // kernel_width, top + height
     sheet = _sheet(
         max(in_height + table.shape[2] - 1, bottom), (in_width + kernel_width - 1) * panel
@@ -247,15 +205,13 @@ def _layer(
     for row in range(start, stop):
         for part in range(table.shape[0]):
             first = part * panel
-            here = min(panel, channels - first)
             set_scale(work, scales, row < samples, first, neurons, panel)
             own[:] = 0
             for window in range(windows):
-                length = min(WINDOW, steps - window * WINDOW)
                 for y in range(sheet.shape[0]):
                     if row < samples and y < in_height:
                         _visit_row(
-                            patterns[row, window, y], table, part, y, top, bottom, panel, events,
+                            given[row, window, y], table, part, y, top, bottom, panel, events,
                             sheet,
                         )  # fmt: skip
                     out = y - top
@@ -264,21 +220,14 @@ def _layer(
                             sheet[y, :, left * panel : left * panel + neurons] = contexts[
                                 row - samples, out, part
                             ]
-                        step_blocks(
-                            sheet[y], length, left * panel, neurons, own[out], work, constants
-                        )
-                        copy_from_blocks(
-                            spikes[row, window, out], first, here, work, WORK, BITS, panel
-                        )
-                        for step in range(min(length, voltages.shape[0])):
-                            copy_from_blocks(
-                                voltages[window * WINDOW + step, row, out], first, here,
-                                sheet[y, step, left * panel :], 1, 0, panel,
-                            )  # fmt: skip
+                        run_window(
+                            sheet[y], left * panel, panel, own[out], work, constants, steps,
+                            patterns, voltages, window, row, out, first,
+                        )  # fmt: skip
                     sheet[y] = 0
             for y in range(height):
                 for which in range(OWN):
-                    copy_from_blocks(state[which, row, y], first, here, own[y], OWN, which, panel)
+                    copy_from_blocks(state[which, row, y], first, own[y], OWN, which, panel)
 
 
 @Kernel

@@ -12,28 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from sigprop_snn.neurons.base import Neuron
-from sigprop_snn.neurons.engines.cpu import grid_mean, learning, surrogate
-from sigprop_snn.neurons.engines.cpu.convolution import (
-    SpikingConvolution,
-    convolution_weight_gradient,
-    gradient_pays,
-)
+from sigprop_snn.neurons.engines.cpu import convolution, linear, surrogate
+from sigprop_snn.neurons.engines.cpu.blocks import SpikingLayer
 from sigprop_snn.neurons.engines.cpu.lif import advance_lif, run_lif
-from sigprop_snn.neurons.engines.cpu.linear import (
-    MOST_INPUTS,
-    SpikingLinear,
-    linear_weight_gradient,
-    scaled_linear_weight_gradient,
-)
 from sigprop_snn.neurons.engines.cpu.spikes import PackedSpikes, pack, side_by_side
-from sigprop_snn.neurons.engines.engine import (
-    Compared,
-    CosineCrossEntropy,
-    InputTrace,
-    Normaliser,
-    Run,
-    Spikes,
-)
+from sigprop_snn.neurons.engines.engine import InputTrace, Normaliser, Run, Spikes
 from sigprop_snn.neurons.engines.fused import FusedEngine
 from sigprop_snn.neurons.engines.observed import WINDOW, observed
 from sigprop_snn.neurons.engines.plain import (
@@ -42,12 +25,11 @@ from sigprop_snn.neurons.engines.plain import (
     plain_synapse,
     why_not_lif,
 )
-from sigprop_snn.neurons.engines.reference import check_contexts, halved
+from sigprop_snn.neurons.engines.reference import check_contexts, halved, observe
 from sigprop_snn.neurons.joining import Join
 from sigprop_snn.neurons.lif import LIF
 
 _LARGE = 1 << 21  # numbers that enter a layer, from which its way is worth a warning
-_RECORDED = {"spike", "voltage"}
 
 
 class CpuEngine(FusedEngine):
@@ -77,15 +59,10 @@ class CpuEngine(FusedEngine):
         plain = plain_synapse(synapse)
         if plain is None:
             return "the synapse is not one linear layer or convolution"
-        return (
-            why_not_lif(neuron)
-            or _why_not_synapse(plain)
-            or (
-                None
-                if isinstance(normaliser, nn.Identity | Normaliser)
-                else "the normaliser is not one scale a channel"
-            )
-        )
+        reason = why_not_lif(neuron) or _why_not_synapse(plain)
+        if reason is None and not isinstance(normaliser, nn.Identity | Normaliser):
+            return "the normaliser is not one scale a channel"
+        return reason
 
     def spikes(self, inputs: Tensor) -> Spikes:
         """Return spikes of a large batch packed, and any other activity as it is.
@@ -117,7 +94,9 @@ class CpuEngine(FusedEngine):
             packed = self._packed_rows(layer, spikes.flatten() if plain.flattens else spikes)
             if packed is not None:
                 dtype = torch.bfloat16 if torch.is_autocast_enabled("cpu") else torch.float32
-                return SpikingLinear.of(packed, layer.weight, layer.bias).currents(dtype)
+                return (
+                    linear.SpikingLinear.of(packed, layer.weight, layer.bias).currents().to(dtype)
+                )
         return super().currents(synapse, spikes)
 
     def layer(
@@ -142,7 +121,7 @@ class CpuEngine(FusedEngine):
             plain is not None
             and reason is None
             and state is None
-            and set(record) <= _RECORDED
+            and set(record) <= {"spike", "voltage"}
             and isinstance(spikes, PackedSpikes)
             and self._takes(plain, spikes)
         ):
@@ -150,10 +129,7 @@ class CpuEngine(FusedEngine):
                 synapse, normaliser, neuron, spikes, state,
                 contexts=contexts, observed_rows=observed_rows, record=record,
             )  # fmt: skip
-            packed = None
-            if not (neuron.graded or isinstance(ran.spikes, PackedSpikes)):
-                dense = ran.spikes.dense()
-                packed = None if dense.requires_grad else self._packed(dense)
+            packed = None if neuron.graded else self._packed(ran.spikes.dense())
             return ran if packed is None else replace(ran, spikes=packed)
         assert isinstance(neuron, LIF)
         with torch.no_grad():
@@ -164,11 +140,8 @@ class CpuEngine(FusedEngine):
                 if observed_rows:
                     maps = len(spiking.current_shape) > 1
                     windows = observed(spikes.shape[0], observed_rows, maps=maps)
-                    if len(windows.rows):
-                        currents = spiking.currents_at(windows.rows, windows.windows)
-                        normaliser.observe(windows.existing(currents))
-                    else:  # another process has them all
-                        normaliser.observe(torch.empty(0, *spiking.current_shape))
+                    currents = spiking.currents_at(windows.rows, windows.windows)
+                    normaliser.observe(windows.existing(currents))
                 scale = normaliser.scale(plain.layer.weight[:1])
             return spiking.run(neuron, contexts=contexts, scale=scale, record=record)
 
@@ -187,13 +160,8 @@ class CpuEngine(FusedEngine):
         observed_rows: int = 0,
     ) -> Tensor:
         """Run one step of a linear layer of LIF neurons, and return its spikes, `[N, F]`."""
-        normalises = isinstance(normaliser, Normaliser)
         arrays = (inputs, synapse.weight, voltage, mean, trace.trace, trace.mean)
-        if (
-            why_not_lif(neuron) is not None
-            or not (normalises or type(normaliser) is nn.Identity)
-            or not _takes_step(*arrays)
-        ):
+        if self.why_not(synapse, normaliser, neuron) is not None or not _takes_step(*arrays):
             return super().advance(
                 synapse, normaliser, neuron, inputs, voltage, mean, weight, trace,
                 contexts=contexts, observed_rows=observed_rows,
@@ -201,15 +169,10 @@ class CpuEngine(FusedEngine):
         assert isinstance(neuron, LIF)
         with torch.no_grad():
             current = torch.nn.functional.linear(inputs, synapse.weight, synapse.bias)
-            scale = None
-            if normalises:
-                assert isinstance(normaliser, Normaliser)
-                if observed_rows:
-                    normaliser.observe(current[:observed_rows])
-                scale = normaliser.scale(current)
-            current_of_contexts = current[:0] if contexts is None else contexts.float()
+            observe(normaliser, current.unsqueeze(0), observed_rows)
+            scale = normaliser.scale(current) if isinstance(normaliser, Normaliser) else None
             return advance_lif(
-                neuron, current, current_of_contexts, scale, voltage, mean, weight, inputs, trace
+                neuron, current, contexts, scale, voltage, mean, weight, inputs, trace
             )
 
     def weight_gradient(
@@ -225,48 +188,16 @@ class CpuEngine(FusedEngine):
         if isinstance(synapse, nn.Linear):
             packed = self._packed_rows(synapse, inputs.flatten())
             if packed is not None and grad.dtype in self.dtypes:
-                return linear_weight_gradient(packed, grad)
+                return linear.linear_weight_gradient(packed, grad)
         elif isinstance(synapse, nn.Conv2d) and isinstance(inputs, PackedSpikes):
             plain = PlainSynapse(synapse, flattens=False)
             takes = _why_not_synapse(plain) is None and self._takes(plain, inputs)
-            if takes and gradient_pays(inputs):
+            if takes and convolution.gradient_pays(inputs):
                 (height, width), padding = synapse.kernel_size, _padding(synapse)
-                return convolution_weight_gradient(inputs, grad.float(), (height, width), padding)
+                return convolution.convolution_weight_gradient(
+                    inputs, grad.float(), (height, width), padding
+                )
         return super().weight_gradient(synapse, inputs, grad)
-
-    def rectified_grid_mean(self, voltage: Tensor, grid: int) -> Tensor:
-        """Return `grid_mean` of max(0, U), in one pass."""
-        if not grid_mean.takes_maps(voltage):
-            return super().rectified_grid_mean(voltage, grid)
-        return grid_mean.rectified_grid_mean(voltage.detach(), grid)
-
-    def rectified_grid_gradient(
-        self, voltage: Tensor, grid: int, grad: Tensor, more: Tensor | None, dtype: torch.dtype
-    ) -> Tensor:
-        """Return the gradient of voltages, in one pass where nothing is added."""
-        takes = more is None and grad.dtype == torch.float32 and grid_mean.takes_maps(voltage)
-        if not takes:
-            return super().rectified_grid_gradient(voltage, grid, grad, more, dtype)
-        return grid_mean.rectified_grid_gradient(voltage.detach(), grid, grad.detach())
-
-    def cosine_cross_entropy(
-        self, rows: Tensor, others: Tensor, columns: Tensor, scale: float, smoothing: float
-    ) -> CosineCrossEntropy:
-        """Compare rows with others, row by row."""
-        rows, others = rows.detach(), others.detach()
-        if not (_takes_step(rows, others) and learning.compares(len(rows), len(others), columns)):
-            return super().cosine_cross_entropy(rows, others, columns, scale, smoothing)
-        with torch.no_grad(), torch.autocast("cpu", enabled=False):
-            return learning.cosine_cross_entropy(rows, others, columns, scale, smoothing)
-
-    def compare_rectified(
-        self, voltage: Tensor, samples: int, columns: Tensor, scale: float, smoothing: float
-    ) -> Compared:
-        """Compare the rectified voltages of samples and contexts, row by row."""
-        others = len(voltage) - samples
-        if not (_takes_step(voltage) and learning.compares(samples, others, columns)):
-            return super().compare_rectified(voltage, samples, columns, scale, smoothing)
-        return learning.compare_rectified(voltage, samples, columns, scale, smoothing)
 
     def scaled_weight_gradient(
         self,
@@ -282,15 +213,11 @@ class CpuEngine(FusedEngine):
             and isinstance(synapse, nn.Linear)
             and grad.dim() == 2
             and _takes_step(inputs, grad, synapse.weight, factors)
-            and len(inputs) <= MOST_INPUTS
-            and learning.is_sparse(grad)
+            and len(inputs) <= linear.MOST_INPUTS
+            and linear.is_sparse(grad)
         ):
             rows = inputs.reshape(-1, synapse.in_features)
-            return learning.scaled_weight_gradient(rows, grad, synapse.weight.detach(), factors)
-        if isinstance(synapse, nn.Linear) and not (isinstance(inputs, Tensor) or inputs.constant):
-            packed = self._packed_rows(synapse, inputs.flatten())
-            if packed is not None and grad.dtype in self.dtypes and factors.dtype == torch.float32:
-                return scaled_linear_weight_gradient(packed, grad, synapse.weight, factors)
+            return linear.scaled_weight_gradient(rows, grad, synapse.weight.detach(), factors)
         return super().scaled_weight_gradient(synapse, inputs, grad, factors, precision)
 
     def _packed(self, inputs: Tensor) -> PackedSpikes | None:
@@ -321,7 +248,7 @@ class CpuEngine(FusedEngine):
         return (
             rows * layer.weight.numel() >= self._worth
             and all(t.device.type == "cpu" and t.dtype == torch.float32 for t in weights)
-            and (not isinstance(layer, nn.Linear) or layer.in_features <= MOST_INPUTS)
+            and (not isinstance(layer, nn.Linear) or layer.in_features <= linear.MOST_INPUTS)
             and (
                 not torch.is_autocast_enabled("cpu")
                 or torch.get_autocast_dtype("cpu") == torch.bfloat16
@@ -350,11 +277,11 @@ def _warn_reference(reason: str) -> None:
     )
 
 
-def _spiking(plain: PlainSynapse, spikes: PackedSpikes) -> SpikingLinear | SpikingConvolution:
+def _spiking(plain: PlainSynapse, spikes: PackedSpikes) -> SpikingLayer:
     layer = plain.layer
     if isinstance(layer, nn.Conv2d):
-        return SpikingConvolution.of(spikes, layer.weight, layer.bias, _padding(layer))
-    return SpikingLinear.of(spikes.flatten(), layer.weight, layer.bias)
+        return convolution.SpikingConvolution.of(spikes, layer.weight, layer.bias, _padding(layer))
+    return linear.SpikingLinear.of(spikes.flatten(), layer.weight, layer.bias)
 
 
 def _why_not_synapse(plain: PlainSynapse) -> str | None:

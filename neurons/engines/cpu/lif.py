@@ -7,17 +7,15 @@ no multiplication and addition into one, so spikes and voltages equal the refere
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from sigprop_snn.neurons.engines.cpu.spikes import PackedSpikes
-from sigprop_snn.neurons.engines.cpu.threads import CACHE_LINE, Kernel, jitable, run_kernel
+from sigprop_snn.neurons.engines.cpu.threads import Kernel, jitable, run_kernel
 from sigprop_snn.neurons.engines.dense import DenseSpikes
 from sigprop_snn.neurons.engines.engine import InputTrace, Run, Scale
-from sigprop_snn.neurons.engines.observed import WINDOW
 from sigprop_snn.neurons.engines.plain import lif_run
 from sigprop_snn.neurons.lif import LIF
 from sigprop_snn.neurons.state import State
@@ -28,17 +26,12 @@ _MIN_CHUNK = 1 << 18  # neurons times steps
 
 @jitable
 def lif_step(
-    voltage: Any,
-    current: Any,
-    beta: Any,
-    gain: Any,
-    threshold: Any,
-    reset_amount: Any,
+    voltage: Any, current: Any, beta: Any, gain: Any, threshold: Any, reset_amount: Any,
     reset_to_zero: Any,
-) -> Any:
+) -> Any:  # fmt: skip
     """Return the voltage before the reset, whether the neuron fired, the voltage after the reset.
 
-    All numbers are float32; for the last five see `Constants`.
+    All numbers are float32; for the last five see `constants_of`.
     """
     before = beta * voltage + gain * current
     fired = before > threshold
@@ -47,38 +40,15 @@ def lif_step(
     return before, fired, before - amount * spike
 
 
-# The voltage of a neuron that forgets at once and is never reset is its current.
-CURRENTS = LIF(beta=0.0, reset="none")
+def constants_of(neuron: LIF) -> Tensor:
+    """Return the numbers of a LIF model, in the order in which `lif_step` takes them.
 
-
-class Constants(NamedTuple):
-    """The numbers of a LIF model, in the order in which `lif_step` takes them.
-
-    Attributes:
-        beta: the factor of the voltage.
-        gain: the factor of the current.
-        threshold: the voltage above which a neuron fires.
-        reset_amount: what a spike subtracts, unless it sets the voltage to zero.
-        reset_to_zero: whether it does.
+    They are the factors of the voltage and of the current, the threshold, what a spike subtracts,
+    and whether it sets the voltage to zero instead.
     """
-
-    beta: float
-    gain: float
-    threshold: float
-    reset_amount: float
-    reset_to_zero: bool
-
-    @classmethod
-    def of(cls, neuron: LIF) -> Constants:
-        """Return those of a model."""
-        subtracts = neuron.reset_mode == "subtract"
-        return cls(
-            float(neuron.beta),
-            float(neuron.current_gain),
-            float(neuron.threshold),
-            float(neuron.threshold if subtracts else 0.0),
-            neuron.reset_mode == "zero",
-        )
+    subtracted = neuron.threshold if neuron.reset_mode == "subtract" else 0.0
+    factors = neuron.beta, neuron.current_gain
+    return torch.tensor([*factors, neuron.threshold, subtracted, neuron.reset_mode == "zero"])
 
 
 def run_lif(
@@ -96,66 +66,75 @@ def run_lif(
         neuron: a model that `why_not_lif` does not refuse.
         current: float32 or bfloat16, `[T, B, ...]`. A time axis of stride 0 marks a current that
             is constant in time.
-        state: where the neurons start, float32, `[B + C, ...]`; at rest if not given.
-        contexts: the constant current of the context rows, `[C, ...]`. No scale applies to them.
-        scale: what the current goes through on its way in.
+        state: float32.
+        contexts: as in `Engine.neurons`.
+        scale: as there.
         record: "spike", "voltage", both or none.
     """
     current = current.detach()
     steps, rows = current.shape[:2]
     shape = (rows + (0 if contexts is None else len(contexts)), *current.shape[2:])
-    start = torch.empty(0) if state is None else state.voltage.detach().contiguous().flatten()
-    spike, total, last = torch.empty(steps, *shape), torch.empty(shape), torch.empty(shape)
+    spike, total, last = torch.empty(steps, *shape), torch.zeros(shape), torch.zeros(shape)
+    if state is not None:
+        last.copy_(state.voltage)
     voltage = torch.empty(steps if "voltage" in record else 0, *shape)
-
-    def run_rows(first: int, current: Tensor, scale: Scale | None) -> None:
-        """Run the rows from `first` on; a current with one step is constant in time."""
-        flat = current.float().reshape(len(current), -1).contiguous()
-        arguments = (
-            flat, *_scale_of_row(current.shape[2:], scale), start, spike.flatten(1),
-            voltage.flatten(1), last.flatten(), total.flatten(), first * last[0].numel(),
-            *Constants.of(neuron),
-        )  # fmt: skip
-        run_kernel(
-            _lif_rows, arguments, flat.shape[1],
-            min_chunk=_MIN_CHUNK // steps, chunk_multiple=CACHE_LINE,
-        )  # fmt: skip
-
-    run_rows(0, current[:1] if current.stride(0) == 0 else current, scale)
-    if contexts is not None:
-        run_rows(rows, contexts.detach().to(current).unsqueeze(0), None)
+    distinct = current[:1] if current.stride(0) == 0 else current
+    _run_rows(neuron, distinct, contexts, scale, spike, voltage, last, total, 1.0, 1.0)
     spikes = DenseSpikes(spike.to(current.dtype))
     return lif_run(spikes, total.div_(steps) if steps > 1 else total, last, voltage, record)
 
 
 def advance_lif(
-    neuron: LIF, current: Tensor, contexts: Tensor, scale: Scale | None, voltage: Tensor,
+    neuron: LIF, current: Tensor, contexts: Tensor | None, scale: Scale | None, voltage: Tensor,
     mean: Tensor, weight: float, inputs: Tensor, trace: InputTrace,
 ) -> Tensor:  # fmt: skip
     """Run LIF for one step in place, and return the spikes; see `Engine.advance`.
 
-    Args:
-        neuron: a model that `why_not_lif` does not refuse.
-        current: of the rows, `[rows, F]`; float32 and contiguous, as are all others.
-        contexts: of the contexts behind them, `[N - rows, F]`.
-        scale: what the current of the rows goes through on its way in.
-        voltage: as in `Engine.advance`.
-        mean: as there.
-        weight: as there.
-        inputs: as there.
-        trace: as there.
+    All tensors are float32 and contiguous. The current is that of the rows, `[rows, F]`, and the
+    scale applies to it alone.
     """
-    spikes = torch.empty_like(voltage)
-    arguments = (
-        current, contexts.detach().contiguous(), *_scale_of_row(current.shape[1:], scale),
-        voltage, mean, spikes, weight, inputs, *trace, *Constants.of(neuron),
+    spikes = torch.empty_like(voltage).unsqueeze(0)
+    _run_rows(
+        neuron, current.unsqueeze(0), contexts, scale, spikes, spikes[:0], voltage, mean,
+        1.0 - weight, weight,
     )  # fmt: skip
-    least = max(1, _MIN_CHUNK // current.shape[1])
-    run_kernel(_advance, arguments, len(voltage), min_chunk=least)
-    return spikes
+    filtered = (each.flatten() for each in (inputs, trace.trace, trace.mean))
+    arguments = *filtered, trace.keep, trace.share, constants_of(neuron)
+    run_kernel(_filter, arguments, inputs.numel(), min_chunk=_MIN_CHUNK)
+    return spikes[0]
 
 
-def _scale_of_row(shape: torch.Size, scale: Scale | None) -> tuple[Tensor, Tensor]:
+def _run_rows(
+    neuron: LIF, current: Tensor, contexts: Tensor | None, scale: Scale | None, spikes: Tensor,
+    voltages: Tensor, voltage: Tensor, mean: Tensor, keep: float, share: float,
+) -> None:  # fmt: skip
+    """Run LIF through a current `[T, B, ...]`; one with a single step is constant in time.
+
+    Args:
+        neuron: the model.
+        current: of the rows.
+        contexts: of the context rows behind them, `[C, ...]`, or none.
+        scale: what the current of the rows goes through on its way in.
+        spikes: `[T, B + C, ...]`, are written.
+        voltages: before the resets, the same; without a step they are not written.
+        voltage: after the last reset, `[B + C, ...]`; goes on in place.
+        mean: goes on in place: at each step `keep` times itself, plus `share` times the voltage.
+        keep: a factor.
+        share: a factor.
+    """
+    contexts = current[0, :0] if contexts is None else contexts.detach().to(current)
+    arguments = (
+        current.float().reshape(len(current), -1).contiguous(), contexts.float().flatten(),
+        *scale_of_row(current.shape[2:], scale), spikes.flatten(1), voltages.flatten(1),
+        voltage.flatten(), mean.flatten(), keep, share, constants_of(neuron),
+    )  # fmt: skip
+    run_kernel(
+        _lif_rows, arguments, voltage.numel(),
+        min_chunk=_MIN_CHUNK // len(spikes),
+    )  # fmt: skip
+
+
+def scale_of_row(shape: torch.Size, scale: Scale | None) -> tuple[Tensor, Tensor]:
     """Return gain and offset of every number in a row of current, flat, float32."""
     gain = torch.ones(()) if scale is None else scale.gain.detach()
     offset = None if scale is None else scale.offset
@@ -166,107 +145,53 @@ def _scale_of_row(shape: torch.Size, scale: Scale | None) -> tuple[Tensor, Tenso
     )
 
 
-class LayerArrays(NamedTuple):
-    """What a layer kernel writes for all rows, of samples and contexts.
-
-    Attributes:
-        steps: T.
-        patterns: of the spikes, `[N, W, ...]`.
-        voltage: before the reset, `[T, N, ...]`; without a step if not recorded.
-        state: the voltage after the last reset, and the sum of the voltages before the resets,
-            `[2, N, ...]`.
-    """
-
-    steps: int
-    patterns: Tensor
-    voltage: Tensor
-    state: Tensor
-
-    @classmethod
-    def empty(
-        cls, steps: int, rows: int, shape: Sequence[int], record: Sequence[str]
-    ) -> LayerArrays:
-        """Return room for all rows."""
-        patterns = torch.empty(rows, -(-steps // WINDOW), *shape, dtype=torch.uint8)
-        voltage = torch.empty(steps if "voltage" in record else 0, rows, *shape)
-        return cls(steps, patterns, voltage, torch.empty(2, rows, *shape))
-
-    def finish(self, record: Sequence[str], channel: int = -1) -> Run:
-        """Return the run; `channel` is where the last axis of a row belongs, from the end."""
-        last, mean = self.state[0], self.state[1].div_(self.steps)
-        patterns, mean, last, voltage = (
-            each.movedim(-1, channel) for each in (self.patterns, mean, last, self.voltage)
-        )
-        return lif_run(PackedSpikes(patterns, self.steps), mean, last, voltage, record)
-
-
 @Kernel
 def _lif_rows(
-    currents: Any, gains: Any, offsets: Any, starts: Any, spikes: Any, voltages: Any,
-    last_voltage: Any, voltage_sum: Any, place: int,
-    beta: Any, gain: Any, threshold: Any, reset_amount: Any, reset_to_zero: bool,
-    first: int, last: int,
+    currents: Any, contexts: Any, gains: Any, offsets: Any, spikes: Any, voltages: Any,
+    last_voltage: Any, mean: Any, keep: Any, share: Any, constants: Any, first: int, last: int,
 ) -> None:  # fmt: skip
-    """Run the neurons `first` to `last` of `currents`; in all other arrays, `place` is added.
+    """Run the neurons `first` to `last` of all rows; gains and offsets are those of one row.
 
-    Gains and offsets are those of one row. Without `starts`, neurons start at rest.
+    The contexts, behind the other rows, are constant in time and not scaled.
     """
-    record = voltages.shape[0] > 0
+    beta, gain, threshold, reset_amount, reset_to_zero = constants
     zero, one = np.float32(0.0), np.float32(1.0)
-    kept = voltage_sum[:0]
-    width = gains.shape[0]
+    ones, zeros = np.ones(_NEURONS, np.float32), np.zeros(_NEURONS, np.float32)
+    record, kept = voltages.shape[0] > 0, mean[:0]
+    inside, width = currents.shape[1], gains.shape[0]
     start = first
     while start < last:
         column = start % width
         stop = min(start + min(_NEURONS, width - column), last)
-        a, b = place + start, place + stop
-        voltage, total = last_voltage[a:b], voltage_sum[a:b]
-        factor, offset = gains[column:], offsets[column:]
-        for n in range(stop - start):
-            voltage[n] = starts[a + n] if starts.shape[0] else zero
-            total[n] = zero
+        given, factor, offset = contexts[start - inside : stop - inside], ones, zeros
+        if start < inside:
+            factor, offset = gains[column:], offsets[column:]
+        voltage, total = last_voltage[start:stop], mean[start:stop]
         for step in range(spikes.shape[0]):
-            current = currents[min(step, currents.shape[0] - 1), start:stop]
-            spike = spikes[step, a:b]
+            if start < inside:
+                given = currents[min(step, currents.shape[0] - 1), start:stop]
+            spike = spikes[step, start:stop]
             if record:
-                kept = voltages[step, a:b]
+                kept = voltages[step, start:stop]
             for n in range(stop - start):
-                entering = factor[n] * current[n] + offset[n]
+                entering = factor[n] * given[n] + offset[n]
                 before, fired, voltage[n] = lif_step(
                     voltage[n], entering, beta, gain, threshold, reset_amount, reset_to_zero
                 )
                 spike[n] = one if fired else zero
-                total[n] += before
+                total[n] = keep * total[n] + share * before
                 if record:
                     kept[n] = before
         start = stop
 
 
 @Kernel
-def _advance(
-    currents: Any, contexts: Any, gains: Any, offsets: Any, voltages: Any, means: Any, spikes: Any,
-    weight: Any, inputs: Any, traces: Any, mean_traces: Any, keep: Any, share: Any,
-    beta: Any, gain: Any, threshold: Any, reset_amount: Any, reset_to_zero: bool,
-    first: int, last: int,
+def _filter(
+    inputs: Any, traces: Any, means: Any, keep: Any, share: Any, constants: Any, first: int,
+    last: int,
 ) -> None:  # fmt: skip
-    """Run rows `first` to `last` for one step; the contexts, behind the others, are not scaled."""
-    zero, one = np.float32(0.0), np.float32(1.0)
-    rows, width = currents.shape
-    ones, zeros = np.ones(width, np.float32), np.zeros(width, np.float32)
-    for row in range(first, last):
-        inside = row < rows
-        current = currents[row] if inside else contexts[row - rows]
-        factor, offset = (gains, offsets) if inside else (ones, zeros)
-        voltage, mean, spike = voltages[row], means[row], spikes[row]
-        for n in range(width):
-            entering = factor[n] * current[n] + offset[n]
-            before, fired, voltage[n] = lif_step(
-                voltage[n], entering, beta, gain, threshold, reset_amount, reset_to_zero
-            )
-            spike[n] = one if fired else zero
-            mean[n] += weight * (before - mean[n])
-        if inside:
-            given, trace, average = inputs[row], traces[row], mean_traces[row]
-            for k in range(len(given)):
-                trace[k] = beta * trace[k] + gain * given[k]
-                average[k] = keep * average[k] + share * trace[k]
+    """Filter the inputs `first` to `last`, and go on with the means of their traces."""
+    beta, gain = constants[0], constants[1]
+    for k in range(first, last):
+        traces[k] = beta * traces[k] + gain * inputs[k]
+        means[k] = keep * means[k] + share * traces[k]

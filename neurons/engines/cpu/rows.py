@@ -40,14 +40,7 @@ def add_rows(
     contiguous and taken as flat: `total` and `table` float32, `events` unsigned. The width is a
     multiple of `LANES`.
     """
-
-    def columns(
-        sums: _Sums, column: Any, total: Any, at: Any, table: Any, start: Any, *events: Any
-    ) -> None:
-        sums.add_events(table, sums.place(start, column), *events)
-        sums.add_to(total, sums.place(at, column))
-
-    return _in_columns(columns, total, at, table, start, stride, events, first, last, width)
+    return _in_columns(_add_columns, total, at, table, start, stride, events, first, last, width)
 
 
 @_intrinsic  # type: ignore[untyped-decorator]
@@ -56,14 +49,9 @@ def add_weighted_rows(
     last: Any, values: Any, width: Any,
 ) -> Any:  # fmt: skip
     """Do the same with each row times `values[i]`, which are contiguous float32."""
-
-    def columns(
-        sums: _Sums, column: Any, total: Any, at: Any, table: Any, start: Any, *events: Any
-    ) -> None:
-        sums.add_events(table, sums.place(start, column), *events)
-        sums.add_to(total, sums.place(at, column))
-
-    return _in_columns(columns, total, at, table, start, stride, events, first, last, values, width)
+    return _in_columns(
+        _add_columns, total, at, table, start, stride, events, first, last, values, width
+    )
 
 
 @_intrinsic  # type: ignore[untyped-decorator]
@@ -159,6 +147,14 @@ class _Sums:
                 self.builder.load(pointer, align=4), self.builder.load(variable)
             )
             self.builder.store(total, pointer, align=4)
+
+
+def _add_columns(
+    sums: _Sums, column: Any, total: Any, at: Any, table: Any, start: Any, *events: Any
+) -> None:
+    """Write the code of `add_rows` for some columns."""
+    sums.add_events(table, sums.place(start, column), *events)
+    sums.add_to(total, sums.place(at, column))
 
 
 def _in_columns(columns: Callable[..., None], *kinds: Any) -> Any:

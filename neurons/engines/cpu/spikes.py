@@ -14,11 +14,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sigprop_snn.neurons.engines.cpu.threads import Kernel, jitable, run_kernel
+from sigprop_snn.neurons.engines.cpu.threads import Kernel, run_kernel
 from sigprop_snn.neurons.engines.dense import DenseSpikes
 from sigprop_snn.neurons.engines.observed import WINDOW
 from sigprop_snn.neurons.engines.order import Order
-from sigprop_snn.neurons.pooling import halves
+from sigprop_snn.neurons.pooling import halved, halves
 
 PATTERNS = 1 << WINDOW
 _NEURONS = 1024  # their weighted sums stay in the first-level cache
@@ -54,7 +54,9 @@ class PackedSpikes:
         """Return the spikes as numbers, `[T, N, ...]`, float32."""
         order, flat = self._flat()
         out = order.empty(self.shape, torch.float32, flat.device)
-        run_kernel(_unpack, (flat, order.apply(out).flatten(2)), len(flat))
+        for step, into in enumerate(order.apply(out).flatten(2)):
+            bit = 1 << step % WINDOW
+            torch.ne(flat[:, step // WINDOW] & bit, 0, out=into)
         return out
 
     def weighted_sum(self, weights: Tensor) -> Tensor:
@@ -91,11 +93,7 @@ class PackedSpikes:
             return self
         if self.patterns.dim() != 5 or not halves(pool):
             return DenseSpikes(self.dense()).pooled(pool)
-        maps = self.patterns.movedim(2, -1).contiguous()
-        rows, windows, height, width, channels = maps.shape
-        out = maps.new_empty(rows, windows, height // 2, width // 2, channels)
-        run_kernel(_pool, (maps, out), rows)
-        return PackedSpikes(out.movedim(-1, 2), self.steps)
+        return PackedSpikes(halved(self.patterns, torch.bitwise_or), self.steps)
 
     def _flat(self) -> tuple[Order, Tensor]:
         """Return the order of memory, and the patterns in it, as `[N, W, K]`."""
@@ -122,12 +120,9 @@ def pack(inputs: Tensor) -> PackedSpikes | None:
 
 def side_by_side(parts: Sequence[PackedSpikes]) -> PackedSpikes:
     """Return packed spikes of several layers, whose maps have one size, as those of one."""
-    steps = parts[0].steps
-    if parts[0].patterns.dim() != 5:
-        return PackedSpikes(torch.cat([part.patterns for part in parts], dim=2), steps)
     # The layer kernels take maps with their channels last.
     maps = torch.cat([part.patterns.movedim(2, -1) for part in parts], dim=-1)
-    return PackedSpikes(maps.movedim(-1, 2), steps)
+    return PackedSpikes(maps.movedim(-1, 2), parts[0].steps)
 
 
 def flat_rows(values: Tensor) -> tuple[Tensor, int, int]:
@@ -135,6 +130,8 @@ def flat_rows(values: Tensor) -> tuple[Tensor, int, int]:
 
     Some rows of a larger batch are not contiguous, and kernels are slow on arrays that are not.
     """
+    if not values[0, 0].is_contiguous():
+        values = values.contiguous()
     last = sum((size - 1) * by for size, by in zip(values.shape, values.stride(), strict=True))
     return values.as_strided((last + 1,), (1,)), values.stride(0), values.stride(1)
 
@@ -164,53 +161,23 @@ def _pack_rows(inputs: Any, patterns: Any, refused: Any, first: int, last: int) 
 
 
 @Kernel
-def _unpack(patterns: Any, out: Any, first: int, last: int) -> None:
-    """Write rows `first` to `last` of `[T, N, K]`."""
-    steps, _, width = out.shape
-    zero, one = np.float32(0.0), np.float32(1.0)
-    for row in range(first, last):
-        for step in range(steps):
-            pattern, numbers = patterns[row, step // WINDOW], out[step, row]
-            bit = np.uint8(1 << step % WINDOW)
-            for k in range(width):
-                numbers[k] = one if pattern[k] & bit else zero
-
-
-@Kernel
 def _weighted_sum(patterns: Any, weights: Any, out: Any, first: int, last: int) -> None:
     """Fill rows `first` to `last` of `[N, K]`, given the weights of each window's steps."""
+    zero = np.float32(0.0)
     for row in range(first, last):
         for start in range(0, out.shape[1], _NEURONS):
             sums = out[row, start : start + _NEURONS]
             sums[:] = 0
             for window in range(patterns.shape[1]):
+                w0, w1, w2, w3 = weights[window]
                 pattern = patterns[row, window, start : start + _NEURONS]
-                _add_weights(sums, pattern, weights[window])
-
-
-@jitable
-def _add_weights(sums: Any, pattern: Any, weights: Any) -> None:
-    """Add the weights of the steps at which each neuron fires."""
-    w0, w1, w2, w3 = weights
-    zero = np.float32(0.0)
-    for k in range(len(sums)):
-        # numba counts in 64 bits unless it is told to use as many as a float32 has.
-        bits = np.int32(pattern[k])
-        sums[k] += ((w0 if np.int32(bits & 1) else zero) + (w1 if np.int32(bits & 2) else zero)) + (
-            (w2 if np.int32(bits & 4) else zero) + (w3 if np.int32(bits & 8) else zero)
-        )
-
-
-@Kernel
-def _pool(maps: Any, out: Any, first: int, last: int) -> None:
-    """Pool rows `first` to `last` of `[N, W, H, W', C]`."""
-    _, windows, height, width, channels = out.shape
-    for row in range(first, last):
-        for window in range(windows):
-            for y in range(height):
-                upper, lower = maps[row, window, 2 * y], maps[row, window, 2 * y + 1]
-                for x in range(width):
-                    a, b, c, d = upper[2 * x], upper[2 * x + 1], lower[2 * x], lower[2 * x + 1]
-                    pooled = out[row, window, y, x]
-                    for channel in range(channels):
-                        pooled[channel] = a[channel] | b[channel] | c[channel] | d[channel]
+                for k in range(len(sums)):
+                    # numba counts in 64 bits unless it is told to use as many as a float32 has.
+                    bits = np.int32(pattern[k])
+                    early = (w0 if np.int32(bits & 1) else zero) + (
+                        w1 if np.int32(bits & 2) else zero
+                    )
+                    late = (w2 if np.int32(bits & 4) else zero) + (
+                        w3 if np.int32(bits & 8) else zero
+                    )
+                    sums[k] += early + late

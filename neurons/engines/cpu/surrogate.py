@@ -13,13 +13,9 @@ import torch
 from torch import Tensor
 
 from sigprop_snn.neurons.base import Neuron
-from sigprop_snn.neurons.engines.cpu.threads import (
-    CACHE_LINE,
-    Kernel,
-    jitable,
-    run_kernel,
-)
+from sigprop_snn.neurons.engines.cpu.threads import Kernel, jitable, run_kernel
 from sigprop_snn.neurons.engines.order import Order
+from sigprop_snn.neurons.filters import Geometric
 from sigprop_snn.surrogates import FastSigmoid
 
 _MIN_VOLTAGES = 1 << 16  # of a chunk: a smaller one would not pay for another thread
@@ -28,17 +24,10 @@ _LIMIT = np.float32(torch.finfo(torch.float32).max / 8)  # the bound of slope * 
 
 
 def surrogate_mean(neuron: Neuron, voltage: Tensor) -> Tensor:
-    """Return the mean over time of f((U[t] - threshold) / unit), `[N, ...]`.
-
-    Args:
-        neuron: its surrogate is the fast sigmoid f.
-        voltage: U, `[T, N, ...]`.
-    """
+    """Do what `FusedEngine.fast_sigmoid_mean` does; the voltages are float32."""
     order = Order.of(voltage)
     mean = order.empty(voltage.shape[1:], torch.float32, voltage.device)
-    _run_over_neurons(
-        _mean, order.apply(voltage), order.apply(mean).flatten(), *_surrogate_constants(neuron)
-    )
+    _run_over_neurons(_mean, neuron, order.apply(voltage), order.apply(mean).flatten())
     return mean
 
 
@@ -46,44 +35,27 @@ def surrogate_gradient(
     neuron: Neuron,
     voltage: Tensor,
     grad_mean: Tensor,
-    first: float,
-    ratio: float,
+    response: Geometric,
     dtype: torch.dtype | None = None,
 ) -> Tensor:
-    """Return the gradient of the currents `[T, N, ...]`, with the resets held constant.
-
-    Args:
-        neuron: as in `surrogate_mean`.
-        voltage: its voltages, `[T, N, ...]`.
-        grad_mean: the gradient of the result of `surrogate_mean`, `[N, ...]`.
-        first: the membrane's response to a unit current in the step of that current.
-        ratio: the part of the response that is left after each further step.
-        dtype: is not used; the result is float32.
-    """
+    """Do what `FusedEngine.fast_sigmoid_gradient` does; the voltages and the result are float32."""
     order = Order.of(voltage)
-    grad_step = order.apply(grad_mean / (len(voltage) * neuron.unit)).flatten()
+    each = order.apply(grad_mean / (len(voltage) * neuron.unit)).flatten()
     grad = order.empty(voltage.shape, torch.float32, voltage.device)
-    constants = (*_surrogate_constants(neuron), first, ratio)
-    _run_over_neurons(
-        _gradient, order.apply(voltage), grad_step, order.apply(grad).flatten(1), *constants
-    )
+    into = order.apply(grad).flatten(1)
+    _run_over_neurons(_gradient, neuron, order.apply(voltage), each, into, *response)
     return grad
 
 
-def _run_over_neurons(kernel: Kernel, voltage: Tensor, *arguments: Any) -> None:
-    steps = voltage.flatten(1).contiguous()
-    run_kernel(
-        kernel, (steps, *arguments), steps.shape[1],
-        min_chunk=_MIN_VOLTAGES // len(steps), chunk_multiple=CACHE_LINE,
-    )  # fmt: skip
-
-
-def _surrogate_constants(neuron: Neuron) -> tuple[float, float, float]:
+def _run_over_neurons(kernel: Kernel, neuron: Neuron, voltage: Tensor, *arguments: Any) -> None:
     surrogate = neuron.surrogate
     assert isinstance(surrogate, FastSigmoid)
     assert isinstance(surrogate.slope, float | int)
     slope = float(surrogate.slope)
-    return float(neuron.threshold), slope, slope / float(neuron.unit)
+    constants = float(neuron.threshold), slope, slope / float(neuron.unit)
+    steps = voltage.flatten(1).contiguous()
+    least = _MIN_VOLTAGES // len(steps)
+    run_kernel(kernel, (steps, *constants, *arguments), steps.shape[1], min_chunk=least)
 
 
 @jitable
@@ -94,7 +66,7 @@ def _scaled(voltage: Any, threshold: Any, steepness: Any) -> Any:
 
 @Kernel
 def _mean(
-    voltage: Any, mean: Any, threshold: Any, slope: Any, steepness: Any, start: int, stop: int
+    voltage: Any, threshold: Any, slope: Any, steepness: Any, mean: Any, start: int, stop: int
 ) -> None:
     """Fill neurons `start` to `stop` of `mean`."""
     steps = voltage.shape[0]
@@ -114,7 +86,7 @@ def _mean(
 
 @Kernel
 def _gradient(
-    voltage: Any, grad_step: Any, grad: Any, threshold: Any, slope: Any, steepness: Any,
+    voltage: Any, threshold: Any, slope: Any, steepness: Any, grad_step: Any, grad: Any,
     response: Any, ratio: Any, start: int, stop: int,
 ) -> None:  # fmt: skip
     """Fill neurons `start` to `stop` of `grad`: filter the derivative back through time."""

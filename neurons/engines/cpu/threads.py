@@ -24,12 +24,11 @@ import torch
 from llvmlite import ir
 from numba import carray, types  # type: ignore[attr-defined]
 from numba.extending import intrinsic, register_jitable
-from numba.np import arrayobj
 from torch import Tensor
 
 from sigprop_snn.neurons.engines.compiled import compile_cached
 
-CACHE_LINE = 64  # items: with chunks of this multiple, threads write to different cache lines
+_CACHE_LINE = 64  # items: no cache line has more
 _SHARES = 2  # a chunk is this part of a thread's share: other threads can take over from a slow one
 _NEXT, _DONE, _CHUNKS, _HEADER = range(4)  # the first words of a job, and their number
 _WORD = ir.IntType(64)
@@ -64,11 +63,6 @@ class Kernel:
     function: Callable[..., None]
     entries: dict[tuple[Any, ...], Any] = field(default_factory=dict)
 
-    @property
-    def name(self) -> str:
-        """The name for messages."""
-        return self.function.__name__.lstrip("_")
-
     def entry(self, kinds: tuple[Any, ...]) -> Any:
         """Return the compiled function for arguments of these kinds: see `_words`.
 
@@ -78,19 +72,12 @@ class Kernel:
             # Inlined, the layer kernels took 2 to 6 % less time.
             compiled = numba.njit(error_model="numpy", boundscheck=False, forceinline=True)
             work = _work_of(compiled(self.function), tuple(map(_numba_type, kinds)))
-            described = f"{self.function.__module__} {self.name} {kinds}"
+            described = f"{self.function.__module__} {self.function.__name__} {kinds}"
             self.entries[kinds] = compile_cached(work, types.void(types.voidptr), described)
         return self.entries[kinds]
 
 
-def run_kernel(
-    kernel: Kernel,
-    arguments: Sequence[Any],
-    count: int,
-    *,
-    min_chunk: int = 1,
-    chunk_multiple: int = 1,
-) -> None:
+def run_kernel(kernel: Kernel, arguments: Sequence[Any], count: int, *, min_chunk: int = 1) -> None:
     """Run a kernel over `count` items, on as many threads as torch uses.
 
     Args:
@@ -99,14 +86,13 @@ def run_kernel(
             one of 32 bits.
         count: the number of items.
         min_chunk: the smallest number of items for which a thread pays.
-        chunk_multiple: the number of items in a chunk is a multiple of this.
 
     Raises:
         TypeError: if a tensor is not on the CPU.
         MemoryError: if the kernel got no memory for its own arrays.
     """
     threads = torch.get_num_threads()
-    starts = _chunk_starts(count, threads, min_chunk, chunk_multiple)
+    starts = _chunk_starts(count, threads, min_chunk)
     threads = min(threads, len(starts))
     if threads == 1:
         starts = [0]
@@ -119,16 +105,18 @@ def run_kernel(
     else:
         _enter_on_threads(entry, ctypes.addressof(job), threads)
     if job[_DONE] != len(starts):
-        raise MemoryError(f"kernel {kernel.name} ended early; expected memory for its own arrays")
+        name = kernel.function.__name__
+        raise MemoryError(f"kernel {name} ended early; expected memory for its own arrays")
 
 
-def _chunk_starts(count: int, threads: int, min_chunk: int, multiple: int) -> list[int]:
+def _chunk_starts(count: int, threads: int, min_chunk: int) -> list[int]:
     """Return the first item of every chunk.
 
-    Chunks become smaller and smaller, so that all threads end at about the same time.
+    Chunks become smaller and smaller, so that all threads end at about the same time. Where items
+    are so small that a chunk has many, threads write to different cache lines.
     """
     starts: list[int] = []
-    start = 0
+    start, multiple = 0, _CACHE_LINE if min_chunk >= _CACHE_LINE else 1
     while start < count or not starts:
         starts.append(start)
         size = max(min_chunk, -(-(count - start) // (threads * _SHARES)))
@@ -140,7 +128,7 @@ def _words(arguments: Sequence[Any]) -> tuple[tuple[Any, ...], list[int]]:
     """Return the kinds of arguments, and the arguments as the 64-bit words of a job.
 
     The kind of a tensor is its dtype, the number of its axes, and whether it is contiguous; its
-    words are the address, the shape and the strides in bytes. The kind of a number is its type.
+    words are those of an array of numba. The kind of a number is float or int.
     """
     kinds: list[Any] = []
     words: list[int] = []
@@ -151,11 +139,14 @@ def _words(arguments: Sequence[Any]) -> tuple[tuple[Any, ...], list[int]]:
             size = argument.element_size()
             kinds.append((argument.dtype, argument.dim(), argument.is_contiguous()))
             strides = (size * stride for stride in argument.stride())
-            words += [argument.data_ptr(), *argument.shape, *strides]
+            # Nobody owns the memory; the number of items, their size in bytes, the first item.
+            words += [0, 0, argument.numel(), size, argument.data_ptr(), *argument.shape, *strides]
+        elif isinstance(argument, float):
+            kinds.append(float)
+            words += _BITS.unpack(_FLOAT.pack(argument))
         else:
-            kinds.append(type(argument))
-            number = isinstance(argument, float)
-            words.append(_BITS.unpack(_FLOAT.pack(argument))[0] if number else int(argument))
+            kinds.append(int)
+            words.append(int(argument))
     return tuple(kinds), words
 
 
@@ -194,7 +185,7 @@ def _openmp() -> Callable[..., Any] | None:
 def _numba_type(kind: Any) -> Any:
     """Return numba's type for a kind of argument: see `_words`."""
     if not isinstance(kind, tuple):
-        return {float: types.float32, int: types.int64, bool: types.boolean}[kind]
+        return types.float32 if kind is float else types.int64
     dtype, axes, contiguous = kind
     numbers = torch.empty(0, dtype=dtype).numpy().dtype
     return types.Array(numba.from_dtype(numbers), axes, "C" if contiguous else "A")
@@ -237,7 +228,7 @@ def _count_up(_: Any, job: Any, place: Any) -> Any:
 
     def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         words, at = builder.bitcast(args[0], _WORD.as_pointer()), args[1]
-        return builder.atomic_rmw("add", builder.gep(words, [at]), ir.Constant(_WORD, 1), "acq_rel")
+        return builder.atomic_rmw("add", builder.gep(words, [at]), _WORD(1), "acq_rel")
 
     return types.int64(job, types.int64), emit
 
@@ -251,12 +242,10 @@ def _reader_of(kinds: tuple[Any, ...]) -> Any:
             words, place = builder.bitcast(args[0], _WORD.as_pointer()), _HEADER
             values = []
             for kind in kinds:
-                loaded = [
-                    builder.load(builder.gep(words, [ir.Constant(_WORD, place + word)]))
-                    for word in range(_count_words(kind))
-                ]
-                values.append(_value(context, builder, kind, loaded))
-                place += len(loaded)
+                first = builder.gep(words, [_WORD(place)])
+                held = context.get_value_type(kind).as_pointer()
+                values.append(builder.load(builder.bitcast(first, held)))
+                place += _count_words(kind)
             return context.make_tuple(builder, signature.return_type, values)
 
         return types.Tuple(kinds)(job), emit  # type: ignore[no-untyped-call]
@@ -265,25 +254,5 @@ def _reader_of(kinds: tuple[Any, ...]) -> Any:
 
 
 def _count_words(kind: Any) -> int:
-    """Return the number of words of an argument: an array has an address, a shape and strides."""
-    return 1 + 2 * kind.ndim if isinstance(kind, types.Array) else 1
-
-
-def _value(context: Any, builder: Any, kind: Any, words: list[Any]) -> Any:
-    """Return an argument as numba's code holds it."""
-    if isinstance(kind, types.Array):
-        address, *sizes = words
-        array = context.make_array(kind)(context, builder)
-        item = context.get_data_type(kind.dtype)
-        arrayobj.populate_array(  # type: ignore[no-untyped-call]
-            array,
-            data=builder.inttoptr(address, item.as_pointer()),
-            shape=sizes[: kind.ndim],
-            strides=sizes[kind.ndim :],
-            itemsize=ir.Constant(_WORD, context.get_abi_sizeof(item)),
-            meminfo=None,
-        )
-        return array._getvalue()
-    if kind == types.float32:
-        return builder.bitcast(builder.trunc(words[0], ir.IntType(32)), ir.FloatType())
-    return context.cast(builder, words[0], types.int64, kind)
+    """Return the number of words of an argument."""
+    return 5 + 2 * kind.ndim if isinstance(kind, types.Array) else 1

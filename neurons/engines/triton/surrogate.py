@@ -13,18 +13,14 @@ from torch import Tensor
 
 from sigprop_snn.neurons.base import Neuron
 from sigprop_snn.neurons.engines.order import Order
+from sigprop_snn.neurons.filters import Geometric
 from sigprop_snn.surrogates import FastSigmoid
 
 _BLOCK = 1024  # neurons of one program
 
 
 def surrogate_mean(neuron: Neuron, voltage: Tensor) -> Tensor:
-    """Return the mean over time of f((U[t] - threshold) / unit), `[N, ...]`.
-
-    Args:
-        neuron: its surrogate is the fast sigmoid f.
-        voltage: U, `[T, N, ...]`.
-    """
+    """Do what `FusedEngine.fast_sigmoid_mean` does."""
     order = Order.of(voltage)
     turned = order.apply(voltage.detach())
     mean = order.empty(voltage.shape[1:], torch.float32, voltage.device)
@@ -40,20 +36,10 @@ def surrogate_gradient(
     neuron: Neuron,
     voltage: Tensor,
     grad_mean: Tensor,
-    first: float,
-    ratio: float,
+    response: Geometric,
     dtype: torch.dtype | None = None,
 ) -> Tensor:
-    """Return the gradient of the currents, `[T, N, ...]`.
-
-    Args:
-        neuron: as in `surrogate_mean`.
-        voltage: its voltages, `[T, N, ...]`.
-        grad_mean: the gradient of the result of `surrogate_mean`, `[N, ...]`.
-        first: the membrane's response to a unit current in the step of that current.
-        ratio: its response in every later step, divided by that of the step before.
-        dtype: of the result; float32 if none.
-    """
+    """Do what `FusedEngine.fast_sigmoid_gradient` does; the result is float32 unless told."""
     order = Order.of(voltage)
     turned = order.apply(voltage.detach())
     grad = order.empty(voltage.shape, dtype or torch.float32, voltage.device)
@@ -61,7 +47,7 @@ def surrogate_gradient(
     _gradient[(triton.cdiv(size, _BLOCK),)](
         turned, order.apply(grad_mean.detach().float()), order.apply(grad),
         steps, size, turned.stride(0), *_constants(neuron),
-        first / (steps * float(neuron.unit)), ratio, BLOCK=_BLOCK,
+        response.first / (steps * float(neuron.unit)), response.ratio, BLOCK=_BLOCK,
     )  # fmt: skip
     return grad
 

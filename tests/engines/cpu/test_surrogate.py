@@ -14,6 +14,7 @@ from sigprop_snn.neurons import (
 )
 from sigprop_snn.neurons.engines.cpu.surrogate import surrogate_gradient, surrogate_mean
 from sigprop_snn.neurons.engines.plain import why_not_surrogate
+from sigprop_snn.neurons.filters import Geometric
 from sigprop_snn.surrogates import Arctan, FastSigmoid
 
 
@@ -27,16 +28,16 @@ def test_the_surrogates_mean_and_its_gradient_equal_autograd(steps, shape):
     above = (voltage.double() - 1.5).requires_grad_()
     mean = (0.5 + 1.5 * above / (1 + 3 * above.abs())).mean(0)
     (grad_above,) = torch.autograd.grad(mean, above, grad_mean.double())
-    response = impulse_response(neuron, steps)
-    grad_current = (filter_matrix(response).t() @ grad_above.flatten(1)).view_as(voltage)
-    first, ratio = geometric_response(response)
+    weights = impulse_response(neuron, steps)
+    grad_current = (filter_matrix(weights).t() @ grad_above.flatten(1)).view_as(voltage)
+    response = geometric_response(weights)
     layouts = [voltage]
     if voltage.dim() == 5:
         layouts.append(voltage.movedim(2, -1).contiguous().movedim(-1, 2))
     for stored in layouts:
         found = surrogate_mean(neuron, stored)
         torch.testing.assert_close(found.double(), mean.detach(), atol=1e-6, rtol=1e-5)
-        found = surrogate_gradient(neuron, stored, grad_mean, first, ratio)
+        found = surrogate_gradient(neuron, stored, grad_mean, response)
         torch.testing.assert_close(found.double(), grad_current, atol=1e-5, rtol=1e-5)
 
 
@@ -44,7 +45,9 @@ def test_huge_voltages_stay_finite():
     huge = torch.tensor([[3e38, -3e38]])
     neuron = LIF(surrogate=FastSigmoid(100.0))
     assert surrogate_mean(neuron, huge).tolist() == [1.0, 0.0]
-    assert torch.isfinite(surrogate_gradient(neuron, huge, torch.ones(2), 1.0, 0.5)).all()
+    assert torch.isfinite(
+        surrogate_gradient(neuron, huge, torch.ones(2), Geometric(1.0, 0.5))
+    ).all()
 
 
 def test_the_reason_against_a_surrogate_names_it():
