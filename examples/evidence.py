@@ -5,15 +5,18 @@ the cosine of samples with the contexts, and the accuracy of a linear probe on t
 """
 
 import argparse
+import json
 from itertools import islice
 from pathlib import Path
 from statistics import fmean
+from typing import Any
 
 import torch
 
 from sigprop_snn import plots
 from sigprop_snn.analysis import separability, stream_alignment, update_angles
 from sigprop_snn.data import load
+from sigprop_snn.files import write_text_atomically
 from sigprop_snn.network import Network
 from sigprop_snn.training import (
     SCHEDULES,
@@ -39,6 +42,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--data-root", type=Path, default=Path("data"))
     parser.add_argument("--out", type=Path, default=Path("evidence.png"))
+    parser.add_argument("--json", type=Path, help="add the last angles to this file")
     parser.add_argument("--quick", action="store_true", help="400 digits, two points")
     args = parser.parse_args()
     if args.quick:
@@ -80,10 +84,24 @@ def main() -> None:
 
     accuracy = evaluate(network, data.test).accuracy
     print(f"{args.rule} rule, seed {args.seed}: test accuracy {accuracy:.4f}; angles:")
-    for layer, degrees in angles(network, probed).items():
+    last = angles(network, probed)
+    for layer, degrees in last.items():
         print(
             f"  {layer}: {fmean(degrees):.1f} degrees (batches {min(degrees):.1f} to "
             f"{max(degrees):.1f})"
+        )
+    if args.json is not None:
+        keep(
+            args.json,
+            {
+                "dataset": args.dataset,
+                "rule": args.rule,
+                "seed": args.seed,
+                "epochs": config.epochs,
+                "test_accuracy": accuracy,
+                "mean_degrees": {layer: fmean(degrees) for layer, degrees in last.items()},
+                "batch_degrees": last,
+            },
         )
     print(draw(seen, history, f"{args.dataset}, {args.rule} rule", args.out))
 
@@ -105,6 +123,14 @@ def measure(network: Network, probed: Batches, tested: Batches, history: History
         history["other"].setdefault(aligned.name, []).append(aligned.other)
     for probe in separability(network, probed, tested):
         history["probe"].setdefault(probe.name, []).append(probe.accuracy)
+
+
+def keep(path: Path, row: dict[str, Any]) -> None:
+    """Replace the row of a data set, rule and seed in the file."""
+    rows = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+    same = ("dataset", "rule", "seed")
+    rows = [r for r in rows if any(r[name] != row[name] for name in same)]
+    write_text_atomically(path, json.dumps([*rows, row], indent=1) + "\n")
 
 
 def draw(seen: list[int], history: History, title: str, out: Path) -> Path:

@@ -1,6 +1,7 @@
 """The examples run as scripts, and a tutorial shows what they hold."""
 
 import ast
+import json
 import os
 import runpy
 import shutil
@@ -85,11 +86,18 @@ def test_digits_are_learned_and_drawn(tmp_path, capsys):
 
 
 def test_the_evidence_is_measured_and_drawn(tmp_path, capsys):
-    out = tmp_path / "evidence.png"
-    run("evidence.py", "--quick", "--out", str(out))
+    out, file = tmp_path / "evidence.png", tmp_path / "angles.json"
+    other = {"dataset": "digits", "rule": "voltage", "seed": 1}
+    file.write_text(json.dumps([{**other, "seed": 0}, other]))
+    run("evidence.py", "--quick", "--out", str(out), "--json", str(file))
     said = capsys.readouterr().out
     assert "block1: " in said and "block2: " in said and "degrees" in said
     assert out.stat().st_size > 10_000
+    kept, row = json.loads(file.read_text())
+    assert (kept, row["seed"]) == (other, 0)
+    for layer, degrees in row["mean_degrees"].items():
+        assert f"{layer}: {degrees:.1f} degrees" in said
+        assert min(row["batch_degrees"][layer]) <= degrees <= max(row["batch_degrees"][layer])
 
 
 def bare(code: str) -> list[str]:

@@ -38,3 +38,22 @@ def test_a_row_replaces_that_of_the_same_data_rule_and_network(run, monkeypatch)
         ("digit-events", [0.9, 0.91]),
     ]
     assert rows[0]["mean"] == pytest.approx(0.905)
+
+
+def test_a_row_of_another_neuron_stays_and_the_row_names_what_differs_from_the_recipe(
+    run, monkeypatch
+):
+    seen = []
+
+    def train(config, say):
+        seen.append((config.neuron, config.batch_size, config.augment))
+        result = type("Result", (), {})()
+        result.summary = {"test_accuracy": 0.9, "network": "mlp", "steps": 1, "epochs": 1}
+        return result
+
+    monkeypatch.setattr("sigprop_snn.training.train", train)
+    usual = ("mnist", "--rules", "voltage", "--seeds", "0")
+    run(*usual)
+    rows = run(*usual, "--neuron", "rate", "--batch-size", "128", "--no-augment")
+    assert seen == [(None, None, None), ("rate", 128, False)]
+    assert [(row.get("neuron"), row.get("batch_size"), row.get("augment")) for row in rows] == seen

@@ -9,6 +9,10 @@ thousandths. After `, ratios of KEY` a number may also be the ratio of two value
 of the same network and number of steps.
 
 The same holds for a row of a table that links to a file of results; ratios are those of seconds.
+
+A table that has such numbers but no file says why:
+
+    <!-- no file: trials that chose the recipe -->
 """
 
 from __future__ import annotations
@@ -23,27 +27,41 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-DOCUMENTS = [ROOT / "README.md", ROOT / "benchmarks/README.md", *(ROOT / "docs").rglob("*.md")]
+DOCUMENTS = sorted(
+    path
+    for path in [ROOT / "README.md", ROOT / "benchmarks/README.md", *(ROOT / "docs").rglob("*.md")]
+    if not {"_build", "generated"} & set(path.relative_to(ROOT).parts)
+)
 MARK = re.compile(
     r"<!-- results: (?P<file>\S+?)(?:, ratios of (?P<key>\w+))? -->\s*\n(?P<shown>.+?)(?:\n\n|\Z)",
     re.S,
 )
 MARKED = [
     pytest.param(found["file"], found["key"], found["shown"], id=f"{path.name}-{number}")
-    for path in sorted(DOCUMENTS)
-    if "_build" not in path.parts and "generated" not in path.parts
+    for path in DOCUMENTS
     for number, found in enumerate(MARK.finditer(path.read_text(encoding="utf-8")), start=1)
 ]
-
-
-LINK = re.compile(r"\]\((?:\.\./)*(benchmarks/results/[\w.]+\.(?:json|jsonl|csv))\)")
+TABLE = re.compile(
+    r"^(?:<!-- (?P<mark>results|no file): \S.*? -->\s*\n)?(?P<rows>(?: *\|.*(?:\n|\Z))+)", re.M
+)
+LINK = re.compile(r"\]\((?:\S*/)?(results/[\w.]+\.(?:json|jsonl|csv))\)")
 LINKED = [
-    pytest.param(link[1], line, id=f"{path.name}-{number}")
-    for path in sorted(DOCUMENTS)
-    if "_build" not in path.parts and "generated" not in path.parts
+    pytest.param(f"benchmarks/{link[1]}", line, id=f"{path.name}-{number}")
+    for path in DOCUMENTS
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1)
     if line.startswith("|") and (link := LINK.search(line))
 ]
+
+
+def without_a_file(text: str) -> list[str]:
+    """Return the rows of tables that have figures, but neither a file nor a reason."""
+    return [
+        row
+        for table in TABLE.finditer(text)
+        if table["mark"] is None
+        for row in table["rows"].splitlines()
+        if figures(row) and not LINK.search(row)
+    ]
 
 
 def rows_of(path: Path) -> list:
@@ -90,6 +108,19 @@ def holds(values: list[float], figure: str) -> bool:
 def test_documents_name_their_results():
     assert len(MARKED) >= 8
     assert len(LINKED) >= 7
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_each_table_of_figures_names_its_file_or_says_why_it_has_none(document):
+    assert without_a_file(document.read_text(encoding="utf-8")) == []
+
+
+def test_a_table_of_figures_without_a_file_is_found():
+    table = "| a | 2.5 |\n|---|---|\n| b | 3 |\n"
+    assert without_a_file(f"As text: 1.5\n\n{table}") == ["| a | 2.5 |"]
+    assert without_a_file(f"<!-- no file: -->\n\n{table}") == ["| a | 2.5 |"]
+    assert without_a_file(f"<!-- no file: trials -->\n\n{table}\n{table}") == ["| a | 2.5 |"]
+    assert without_a_file("| a | 2.5 | [file](results/a.json) |\n") == []
 
 
 @pytest.mark.parametrize(("file", "key", "shown"), MARKED)
