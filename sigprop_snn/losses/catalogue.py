@@ -38,7 +38,7 @@ def top_k() -> DotProductLoss:
 
 def with_similarity() -> WeightedSum:
     """Dot products on a grid of 4; samples of one class become similar, others dissimilar."""
-    return DotProductLoss(grid=4) + 10 * Similarity(grid=8)
+    return DotProductLoss(grid=4) + 10 * Similarity()
 
 
 def one_of_many() -> BinaryLoss:
