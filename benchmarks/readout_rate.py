@@ -2,11 +2,11 @@
 
     python benchmarks/readout_rate.py --folder data --json benchmarks/results/readout_rate.json
 
-Trains the network of `sigprop-snn train imagefolder` once (its similarity on maps of 8x8, which is
-cheaper). Readouts with other learning rates, and
-one of the last block alone, learn beside its own from the same traces: they do not change the
-blocks, so all else is equal. After each epoch it prints the accuracy of every block and of every
-readout on the validation pictures, and at the end on the test pictures.
+Trains the network of `sigprop-snn train imagefolder` once, with the similarity of maps of 8x8, as
+it is cheaper. Readouts with other learning rates, and one of the last block alone, learn beside its
+own from the same traces. They do not change the blocks, so all else is equal. After each epoch it
+prints the accuracy of every block and of every readout on the validation pictures, and at the end
+on the test pictures.
 """
 
 from __future__ import annotations
