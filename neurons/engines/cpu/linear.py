@@ -8,6 +8,7 @@ it at every spike.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,19 +46,26 @@ _STRIDE = PATTERNS + 1  # with 16 rows a window, those of one pattern share a se
 
 @dataclass(frozen=True, eq=False)
 class SpikingLinear(SpikingLayer):
-    """A linear layer and the spikes that it receives, `[T, N, K]`; the table is `[P, K, panel]`."""
+    """A linear layer and the spikes that it receives, `[T, N, K]`.
+
+    The table holds the columns in panels, one behind the other: `[K, panel]` of each.
+    """
 
     @classmethod
     def of(cls, spikes: PackedSpikes, weight: Tensor, bias: Tensor | None) -> SpikingLinear:
         """Return it for spikes `[T, N, K]`, a weight `[F, K]` and a bias `[F]`, all float32."""
         columns, neurons = weight.shape
-        count, width = _panels(columns)
-        padded = F.pad(weight.detach(), (0, 0, 0, count * width - columns))
-        table = padded.view(count, width, neurons).transpose(1, 2).contiguous()
+        weight, short = weight.detach(), _whole_vectors(columns) - columns
+        weight = F.pad(weight, (0, 0, 0, short)) if short else weight
+        table = torch.empty(len(weight) * neurons)
+        for first, count, width in _panels(len(weight)):
+            end = first + count * width
+            panels = weight[first:end].view(count, width, neurons).transpose(1, 2)
+            table[first * neurons : end * neurons].view(panels.shape).copy_(panels)
         return cls(spikes, table, torch.zeros(columns) if bias is None else bias.detach())
 
     def _run_rows(self, contexts: Tensor, scale: Scale | None, arrays: tuple[Any, ...]) -> None:
-        width = self.table.shape[0] * self.table.shape[2]
+        width = _whole_vectors(len(self.bias))
         # What the currents of a row begin with: the bias first, as in the reference engine.
         before = torch.cat([self.bias.unsqueeze(0), contexts])
         before = F.pad(before, (0, width - len(self.bias)))
@@ -95,11 +103,16 @@ def linear_weight_gradient(spikes: PackedSpikes, grad: Tensor) -> Tensor:
     events = torch.empty(groups, neurons, _GROUP + 1, dtype=torch.uint16)
     counts = torch.empty(groups, neurons, dtype=torch.int32)
     run_kernel(_list_windows, (patterns.flatten(0, 1), events, counts), groups)
-    panels, width = _panels(columns)
-    sums = torch.zeros(panels, neurons, width)
+    whole = _whole_vectors(columns)
+    sums = torch.zeros(whole * neurons)
     arguments = events, counts, *flat_rows(grad.float()), *grad.shape, sums
-    run_kernel(_weight_gradient, arguments, panels)
-    return sums.transpose(1, 2).reshape(panels * width, neurons)[:columns]
+    run_kernel(_weight_gradient, arguments, -(-whole // _PANEL))
+    product = torch.empty(whole, neurons)
+    for first, count, width in _panels(whole):
+        end = first + count * width
+        panels = sums[first * neurons : end * neurons].view(count, neurons, width)
+        product[first:end].view(count, width, neurons).copy_(panels.transpose(1, 2))
+    return product[:columns]
 
 
 def is_sparse(grad: Tensor) -> bool:
@@ -129,10 +142,18 @@ def scaled_weight_gradient(
     return product, dots
 
 
-def _panels(columns: int) -> tuple[int, int]:
-    """Return the number of panels for so many columns, and their width."""
-    count = -(-columns // _PANEL)
-    return count, -(-columns // (count * LANES)) * LANES
+def _whole_vectors(columns: int) -> int:
+    """Return the number of columns that fill whole vectors."""
+    return -(-columns // LANES) * LANES
+
+
+def _panels(columns: int) -> Iterator[tuple[int, int, int]]:
+    """Yield the first column, the number and the width of panels that have one width."""
+    full, rest = divmod(columns, _PANEL)
+    if full:
+        yield 0, full, _PANEL
+    if rest:
+        yield full * _PANEL, 1, rest
 
 
 @Kernel
@@ -169,14 +190,14 @@ def _layer(
     patterns: Any, voltages: Any, state: Any, constants: Any, steps: int, first: int, last: int,
 ) -> None:  # fmt: skip
     """Run rows `first` to `last` of a layer; the contexts come behind the rows of the events."""
-    panels, neurons, width = table.shape
+    neurons, columns = events.shape[1], currents_before.shape[1]
     windows = patterns.shape[1]
     samples = len(events) // windows
     currents = np.zeros((WINDOW, _PANEL), np.float32)
     own, work = np.zeros(OWN * BLOCK, np.float32), np.zeros(WORK * BLOCK, np.float32)
     for group in range(first, last, _ROWS):
-        for panel in range(panels):
-            left = panel * width
+        for left in range(0, columns, _PANEL):
+            width = min(_PANEL, columns - left)
             for row in range(group, min(group + _ROWS, last)):
                 if row in (group, samples):
                     set_scale(work, scales, row < samples, left, width, width)
@@ -189,7 +210,7 @@ def _layer(
                             currents[step, f] = before[f]
                     if row < samples:
                         add_patterns(
-                            currents, _PANEL, table, panel * neurons * width, width, events[at],
+                            currents, _PANEL, table, left * neurons, width, events[at],
                             starts[at], width,
                         )  # fmt: skip
                     run_window(
@@ -219,14 +240,14 @@ def _weight_gradient(
     events: Any, counts: Any, grad: Any, step_stride: int, row_stride: int, steps: int, rows: int,
     columns: int, sums: Any, first: int, last: int,
 ) -> None:  # fmt: skip
-    """Fill panels `first` to `last` of `[P, K, panel]`."""
+    """Fill panels `first` to `last`: see the table of `SpikingLinear`."""
     groups, neurons, _ = events.shape
-    width, windows = sums.shape[2], -(-steps // WINDOW)
+    whole, windows = len(sums) // neurons, -(-steps // WINDOW)
     # The gradient of every pattern of a window: the sum over its steps.
-    table = np.zeros((_GROUP, _STRIDE, width), np.float32)
+    table = np.zeros((_GROUP, _STRIDE, _PANEL), np.float32)
     for panel in range(first, last):
-        left = panel * width
-        here = min(width, columns - left)
+        left = panel * _PANEL
+        width, here = min(_PANEL, whole - left), min(_PANEL, columns - left)
         for group in range(groups):
             places = min(_GROUP, rows * windows - group * _GROUP)
             for place in range(places):  # before all sums: the reads wait for memory together
@@ -246,7 +267,7 @@ def _weight_gradient(
                             into[f] = before[f] + of_step[f]
             for k in range(neurons):
                 add_rows(
-                    sums, (panel * neurons + k) * width, table, 0, width, events[group, k], 0,
+                    sums, left * neurons + k * width, table, 0, _PANEL, events[group, k], 0,
                     counts[group, k], width,
                 )  # fmt: skip
 

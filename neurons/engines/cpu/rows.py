@@ -172,13 +172,14 @@ def _in_columns(columns: Callable[..., None], *kinds: Any) -> Any:
             else context.cast(builder, value, kind, types.intp)
             for kind, value in zip(kinds, args, strict=True)
         )
-        # Some vectors at a time, and the rest one by one.
-        step = _WORD(_TOGETHER * LANES)
-        whole = builder.sub(width, builder.urem(width, step))
-        with cgutils.for_range_slice(builder, _WORD(0), whole, step, _WORD) as (column, _):
-            columns(_Sums(builder, _TOGETHER), column, *flat)
-        with cgutils.for_range_slice(builder, whole, width, _WORD(LANES), _WORD) as (column, _):
-            columns(_Sums(builder, 1), column, *flat)
+        # Four vectors at a time, then two, then one.
+        start = _WORD(0)
+        for together in (_TOGETHER, 2, 1):
+            step = _WORD(together * LANES)
+            end = builder.sub(width, builder.urem(width, step))
+            with cgutils.for_range_slice(builder, start, end, step, _WORD) as (column, _):
+                columns(_Sums(builder, together), column, *flat)
+            start = end
         return context.get_dummy_value()
 
     return types.void(*kinds), emit
