@@ -225,8 +225,7 @@ class CpuEngine(FusedEngine):
     ) -> Compared:
         """Compare the rectified voltages of samples and contexts; a few contexts in a kernel."""
         numbers = voltage.shape[1] * (len(voltage) - samples)
-        few = 0 < numbers <= cosines.MOST_OTHERS and 0 < samples <= linear.MOST_INPUTS
-        if few and _takes_step(voltage):
+        if samples and 0 < numbers <= cosines.MOST_OTHERS and _takes_step(voltage):
             return cosines.compare_rectified(voltage.detach(), samples, columns, scale, smoothing)
         return super().compare_rectified(voltage, samples, columns, scale, smoothing)
 

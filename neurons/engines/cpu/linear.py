@@ -34,13 +34,14 @@ from sigprop_snn.neurons.engines.engine import Scale
 from sigprop_snn.neurons.engines.observed import WINDOW
 
 MOST_INPUTS = (1 << 16) - 1  # of a layer: lists hold 16-bit numbers
-_PANEL = 64  # columns at most: the weights that a block of rows reads stay in the cache
+_PANEL = 32  # columns: many of the weights that one window reads stay in the first-level cache
 _ROWS = 32  # rows that pass through one panel before the next
 _MIN_ROWS = 8
 _MIN_COLUMNS = 32
 _GROUP = 48  # windows whose gradients of all patterns stay in the cache
 _MOST_ERRORS = 0.5  # fraction of a gradient that is not 0: up to it, rows are faster
 _SEEN = 16  # one of so many rows tells the fraction
+_STRIP = 64  # columns of a gradient at a time
 _STRIDE = PATTERNS + 1  # with 16 rows a window, those of one pattern share a set of the cache
 
 
@@ -58,7 +59,7 @@ class SpikingLinear(SpikingLayer):
         weight, short = weight.detach(), _whole_vectors(columns) - columns
         weight = F.pad(weight, (0, 0, 0, short)) if short else weight
         table = torch.empty(len(weight) * neurons)
-        for first, count, width in _panels(len(weight)):
+        for first, count, width in _panels(len(weight), _PANEL):
             end = first + count * width
             panels = weight[first:end].view(count, width, neurons).transpose(1, 2)
             table[first * neurons : end * neurons].view(panels.shape).copy_(panels)
@@ -106,9 +107,9 @@ def linear_weight_gradient(spikes: PackedSpikes, grad: Tensor) -> Tensor:
     whole = _whole_vectors(columns)
     sums = torch.zeros(whole * neurons)
     arguments = events, counts, *flat_rows(grad.float()), *grad.shape, sums
-    run_kernel(_weight_gradient, arguments, -(-whole // _PANEL))
+    run_kernel(_weight_gradient, arguments, -(-whole // _STRIP))
     product = torch.empty(whole, neurons)
-    for first, count, width in _panels(whole):
+    for first, count, width in _panels(whole, _STRIP):
         end = first + count * width
         panels = sums[first * neurons : end * neurons].view(count, neurons, width)
         product[first:end].view(count, width, neurons).copy_(panels.transpose(1, 2))
@@ -147,13 +148,13 @@ def _whole_vectors(columns: int) -> int:
     return -(-columns // LANES) * LANES
 
 
-def _panels(columns: int) -> Iterator[tuple[int, int, int]]:
+def _panels(columns: int, most: int) -> Iterator[tuple[int, int, int]]:
     """Yield the first column, the number and the width of panels that have one width."""
-    full, rest = divmod(columns, _PANEL)
+    full, rest = divmod(columns, most)
     if full:
-        yield 0, full, _PANEL
+        yield 0, full, most
     if rest:
-        yield full * _PANEL, 1, rest
+        yield full * most, 1, rest
 
 
 @Kernel
@@ -161,7 +162,7 @@ def _list_events(patterns: Any, events: Any, starts: Any, first: int, last: int)
     """List the events of rows `first` to `last`: in each window one list a pattern."""
     _, windows, width = patterns.shape
     active = np.empty(width + 1, np.uint16)
-    lists = np.empty((PATTERNS, width), np.uint16)
+    counts, places = np.empty((2, PATTERNS), np.int32), np.empty(PATTERNS, np.int32)
     for row in range(first, last):
         for window in range(windows):
             pattern = patterns[row, window]
@@ -169,19 +170,17 @@ def _list_events(patterns: Any, events: Any, starts: Any, first: int, last: int)
             for k in range(width):  # without a branch: whether a neuron fires moves an index
                 active[found] = k
                 found += pattern[k] != 0
-            listed = events[row * windows + window]
-            ends = starts[row * windows + window]
-            ends[:] = 0
-            for i in range(found):
-                k = active[i]
-                end = pattern[k] + 1
-                lists[end - 1, ends[end]] = k
-                ends[end] += 1
+            counts[:] = 0
+            for i in range(found):  # every other event apart: a sum waits half as often
+                counts[i & 1, pattern[active[i]]] += 1
+            listed, ends = events[row * windows + window], starts[row * windows + window]
+            ends[0] = 0
             for p in range(PATTERNS):
-                start, count = ends[p], ends[p + 1]
-                for i in range(count):
-                    listed[start + i] = lists[p, i]
-                ends[p + 1] = start + count
+                places[p], ends[p + 1] = ends[p], ends[p] + counts[0, p] + counts[1, p]
+            for i in range(found):
+                p = pattern[active[i]]
+                listed[places[p]] = active[i]
+                places[p] += 1
 
 
 @Kernel
@@ -244,10 +243,10 @@ def _weight_gradient(
     groups, neurons, _ = events.shape
     whole, windows = len(sums) // neurons, -(-steps // WINDOW)
     # The gradient of every pattern of a window: the sum over its steps.
-    table = np.zeros((_GROUP, _STRIDE, _PANEL), np.float32)
+    table = np.zeros((_GROUP, _STRIDE, _STRIP), np.float32)
     for panel in range(first, last):
-        left = panel * _PANEL
-        width, here = min(_PANEL, whole - left), min(_PANEL, columns - left)
+        left = panel * _STRIP
+        width, here = min(_STRIP, whole - left), min(_STRIP, columns - left)
         for group in range(groups):
             places = min(_GROUP, rows * windows - group * _GROUP)
             for place in range(places):  # before all sums: the reads wait for memory together
@@ -267,7 +266,7 @@ def _weight_gradient(
                             into[f] = before[f] + of_step[f]
             for k in range(neurons):
                 add_rows(
-                    sums, left * neurons + k * width, table, 0, _PANEL, events[group, k], 0,
+                    sums, left * neurons + k * width, table, 0, _STRIP, events[group, k], 0,
                     counts[group, k], width,
                 )  # fmt: skip
 
@@ -296,16 +295,16 @@ def _trace_gradient(
             place = found[f]
             events[f, place], values[f, place] = n, given[first + f]
             found[f] = place + (given[first + f] != 0)
-    table, total = np.zeros((count, _PANEL), np.float32), np.empty(_PANEL, np.float32)
-    for left in range(0, width, _PANEL):
-        here = min(_PANEL, width - left)
+    table, total = np.zeros((count, _STRIP), np.float32), np.empty(_STRIP, np.float32)
+    for left in range(0, width, _STRIP):
+        here = min(_STRIP, width - left)
         for n in range(count):
             into, given = table[n], rows[n][left : left + here]
             for i in range(here):
                 into[i] = given[i]
         for f in range(last - first):
             total[:] = 0
-            add_weighted_rows(total, 0, table, 0, _PANEL, events[f], 0, found[f], values[f], _PANEL)
+            add_weighted_rows(total, 0, table, 0, _STRIP, events[f], 0, found[f], values[f], _STRIP)
             into, factor = product[first + f][left : left + here], factors[first + f]
             dots[first + f] += dot(weight[first + f][left : left + here], total)
             for i in range(here):
