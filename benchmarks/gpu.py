@@ -607,8 +607,9 @@ def main() -> int:
         print("torch finds no GPU; --dry runs everything at toy sizes on the CPU", file=sys.stderr)
         return 2
     device = torch.device("cpu" if given.dry else "cuda")
-    torch.backends.cudnn.benchmark = True
-    torch.set_float32_matmul_precision("high")  # tf32, for every library alike
+    if device.type == "cuda":
+        torch.backends.cudnn.benchmark = True
+        torch.set_float32_matmul_precision("high")  # tf32, for every library alike
     bench = Bench(
         device, given.dry, time.perf_counter() + 60 * given.minutes, given.json,
         given.networks.split(",") if given.networks else (),

@@ -27,7 +27,7 @@ PARTS = {
     "packing the input": ("cpu/spikes.py", "pack"),
     "pools": ("cpu/spikes.py", "pooled"),
     "presynaptic traces": ("cpu/spikes.py", "weighted_sum"),
-    "local losses": ("cpu/learning.py", "compare"),
+    "local losses": ("cpu/cosines.py", "compare_rectified"),
     "weight gradients": ("", "_weight_gradient"),
     "and their scale": ("", "linalg_vecdot"),
     "the same of convolutions, dense": ("", "convolution_backward"),

@@ -23,7 +23,8 @@ def test_weights_and_figures_of_normalisers_equal_those_of_one_process(results, 
 
 
 def test_float32_weights_equal_within_rounding(results):
-    assert results["replica_jobs.single_precision:2"] < 1e-6
+    # A rounding is 6e-8; sums over positions and batches make some tens of them.
+    assert results["replica_jobs.single_precision:2"] < 5e-6
 
 
 def test_the_report_is_that_of_the_whole_batch(results):

@@ -16,9 +16,11 @@ from sigprop_snn.neurons.engines.cpu import convolution, cosines, linear, surrog
 from sigprop_snn.neurons.engines.cpu.blocks import SpikingLayer
 from sigprop_snn.neurons.engines.cpu.lif import advance_lif, run_lif
 from sigprop_snn.neurons.engines.cpu.spikes import PackedSpikes, pack, side_by_side
+from sigprop_snn.neurons.engines.dense import DenseSpikes
 from sigprop_snn.neurons.engines.engine import Compared, InputTrace, Normaliser, Run, Spikes
 from sigprop_snn.neurons.engines.fused import FusedEngine
 from sigprop_snn.neurons.engines.observed import WINDOW, observed
+from sigprop_snn.neurons.engines.order import channels_last
 from sigprop_snn.neurons.engines.plain import (
     PlainSynapse,
     Weighted,
@@ -97,6 +99,8 @@ class CpuEngine(FusedEngine):
                 return (
                     linear.SpikingLinear.of(packed, layer.weight, layer.bias).currents().to(dtype)
                 )
+        if plain is not None and isinstance(plain.layer, nn.Conv2d):
+            spikes = _in_order(spikes)
         return super().currents(synapse, spikes)
 
     def layer(
@@ -184,6 +188,9 @@ class CpuEngine(FusedEngine):
     ) -> Tensor:
         """Return the gradient of a synapse's weight, by events where that is faster."""
         if isinstance(inputs, Tensor) or inputs.constant:
+            in_order = grad.dim() == 4 and grad.is_contiguous(memory_format=torch.channels_last)
+            if isinstance(inputs, Tensor) and inputs.dim() == 4 and in_order:
+                inputs = channels_last(inputs)
             return super().weight_gradient(synapse, inputs, grad)
         if isinstance(synapse, nn.Linear):
             packed = self._packed_rows(synapse, inputs.flatten())
@@ -316,6 +323,16 @@ def _takes_step(*arrays: Tensor) -> bool:
     return not torch.compiler.is_compiling() and all(
         array.dtype == torch.float32 and array.is_cpu and array.is_contiguous() for array in arrays
     )
+
+
+def _in_order(spikes: Spikes) -> Spikes:
+    """Return activity with feature maps kept channels-last, as all kernels keep them."""
+    inputs = spikes.dense()
+    if inputs.dim() != 5:
+        return spikes
+    distinct = inputs[:1] if spikes.constant else inputs
+    turned = channels_last(distinct.flatten(0, 1)).unflatten(0, distinct.shape[:2])
+    return DenseSpikes(turned.expand(inputs.shape))
 
 
 def _is_activity(inputs: Tensor) -> bool:

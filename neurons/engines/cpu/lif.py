@@ -16,6 +16,7 @@ from torch import Tensor
 from sigprop_snn.neurons.engines.cpu.threads import Kernel, jitable, run_kernel
 from sigprop_snn.neurons.engines.dense import DenseSpikes
 from sigprop_snn.neurons.engines.engine import InputTrace, Run, Scale
+from sigprop_snn.neurons.engines.order import Order
 from sigprop_snn.neurons.engines.plain import lif_run
 from sigprop_snn.neurons.lif import LIF
 from sigprop_snn.neurons.state import State
@@ -71,15 +72,26 @@ def run_lif(
         scale: as there.
         record: "spike", "voltage", both or none.
     """
-    current = current.detach()
+    order, current = Order.of(current), current.detach()
     steps, rows = current.shape[:2]
     shape = (rows + (0 if contexts is None else len(contexts)), *current.shape[2:])
-    spike, total, last = torch.empty(steps, *shape), torch.zeros(shape), torch.zeros(shape)
-    if state is not None:
+    spike, voltage, total, last = (
+        order.empty(size, torch.float32, current.device)
+        for size in ((steps, *shape), (steps if "voltage" in record else 0, *shape), shape, shape)
+    )
+    total.zero_()
+    if state is None:
+        last.zero_()
+    else:
         last.copy_(state.voltage)
-    voltage = torch.empty(steps if "voltage" in record else 0, *shape)
     distinct = current[:1] if current.stride(0) == 0 else current
-    _run_rows(neuron, distinct, contexts, scale, spike, voltage, last, total, 1.0, 1.0)
+    if order.channels_last and scale is not None:
+        row = current.shape[2:]
+        each = (None if c is None else c.expand(row).movedim(0, -1) for c in scale)
+        scale = Scale(*each)
+    contexts = None if contexts is None else order.apply(contexts)
+    arrays = (order.apply(each) for each in (spike, voltage, last, total))
+    _run_rows(neuron, order.apply(distinct), contexts, scale, *arrays, 1.0, 1.0)
     spikes = DenseSpikes(spike.to(current.dtype))
     return lif_run(spikes, total.div_(steps) if steps > 1 else total, last, voltage, record)
 

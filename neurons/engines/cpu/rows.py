@@ -8,7 +8,7 @@ times; conv, T = 10: 1.3 times) and by the surrogate rule (mlp, T = 50: 1.6 time
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from llvmlite import ir
@@ -22,7 +22,7 @@ from sigprop_snn.neurons.engines.observed import WINDOW
 _intrinsic: Any = intrinsic  # numba has no types for it
 
 LANES = 16  # float32 numbers in the widest vectors of a processor
-_TOGETHER = 4  # vectors whose sums are in registers at a time
+_TOGETHER = (4, 2, 1)  # vectors whose sums are in registers at a time: first four, then the rest
 
 _VECTOR = ir.VectorType(ir.FloatType(), LANES)
 _WORD = ir.IntType(64)
@@ -81,7 +81,10 @@ def add_patterns(
         for step, of_step in enumerate(steps):
             of_step.add_to(total, sums.place(column, step_stride, step))
 
-    return _in_columns(columns, total, step_stride, table, start, stride, events, starts, width)
+    # The code of fifteen patterns compiles slowly: not for four vectors, which no panel has.
+    return _in_columns(
+        columns, total, step_stride, table, start, stride, events, starts, width, together=(2, 1)
+    )
 
 
 class _Sums:
@@ -157,7 +160,9 @@ def _add_columns(
     sums.add_to(total, sums.place(at, column))
 
 
-def _in_columns(columns: Callable[..., None], *kinds: Any) -> Any:
+def _in_columns(
+    columns: Callable[..., None], *kinds: Any, together: Sequence[int] = _TOGETHER
+) -> Any:
     """Return what an intrinsic returns: its types, and a function that writes its code.
 
     `columns` writes the code of some columns, given their sums, the first column, arrays as
@@ -172,13 +177,12 @@ def _in_columns(columns: Callable[..., None], *kinds: Any) -> Any:
             else context.cast(builder, value, kind, types.intp)
             for kind, value in zip(kinds, args, strict=True)
         )
-        # Four vectors at a time, then two, then one.
         start = _WORD(0)
-        for together in (_TOGETHER, 2, 1):
-            step = _WORD(together * LANES)
+        for count in together:
+            step = _WORD(count * LANES)
             end = builder.sub(width, builder.urem(width, step))
             with cgutils.for_range_slice(builder, start, end, step, _WORD) as (column, _):
-                columns(_Sums(builder, together), column, *flat)
+                columns(_Sums(builder, count), column, *flat)
             start = end
         return context.get_dummy_value()
 

@@ -108,14 +108,15 @@ def pack(inputs: Tensor) -> PackedSpikes | None:
         inputs: float32 or bfloat16 on the CPU.
     """
     steps, rows = inputs.shape[:2]
-    flat = inputs.detach().reshape(steps, rows, -1).contiguous()
-    patterns = torch.empty(rows, -(-steps // WINDOW), flat.shape[2], dtype=torch.uint8)
+    order = Order.of(inputs)
+    flat = order.apply(inputs.detach()).reshape(steps, rows, -1).contiguous()
+    windows = -(-steps // WINDOW)
+    patterns = order.empty((rows, windows, *inputs.shape[2:]), torch.uint8, inputs.device)
     refused = torch.zeros(rows, dtype=torch.bool)
     # Compared as bits: integers are compared faster, and NaN needs no care.
-    run_kernel(_pack_rows, (flat.float().view(torch.uint32), patterns, refused), rows)
-    if refused.any():
-        return None
-    return PackedSpikes(patterns.view(*patterns.shape[:2], *inputs.shape[2:]), steps)
+    into = order.apply(patterns).flatten(2)
+    run_kernel(_pack_rows, (flat.float().view(torch.uint32), into, refused), rows)
+    return None if refused.any() else PackedSpikes(patterns, steps)
 
 
 def side_by_side(parts: Sequence[PackedSpikes]) -> PackedSpikes:

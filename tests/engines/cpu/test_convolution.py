@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 from sigprop_snn.neurons import LIF
 from sigprop_snn.neurons.engines import ReferenceEngine, Scale
@@ -13,7 +14,10 @@ from sigprop_snn.neurons.engines.cpu.convolution import (
     convolution_weight_gradient,
     gradient_pays,
 )
+from sigprop_snn.neurons.engines.cpu.engine import CpuEngine
 from sigprop_snn.neurons.engines.cpu.spikes import pack
+from sigprop_snn.neurons.engines.dense import DenseSpikes
+from sigprop_snn.neurons.engines.order import channels_last
 
 # T, N, K, H, W, F, kernel, padding: one panel of channels and several, every kind of edge.
 SHAPES = [
@@ -139,9 +143,9 @@ def test_the_weight_gradient_equals_autograd(shape):
     currents = dense_currents(x, weight, bias, shape[-1])
     generator = torch.Generator().manual_seed(3)
     wide = torch.randn(shape[0], shape[1] + 2, *currents.shape[2:], generator=generator)
-    channels_last = wide.movedim(2, -1).contiguous().movedim(-1, 2)
+    turned = wide.movedim(2, -1).contiguous().movedim(-1, 2)
     (expected,) = torch.autograd.grad(currents, weight, wide[:, : shape[1]].double())
-    for grad in (wide, channels_last):
+    for grad in (wide, turned):
         rows = grad[:, : shape[1]]  # some rows of a larger gradient
         found = convolution_weight_gradient(pack(x), rows, shape[-2], shape[-1])
         torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-5)
@@ -174,3 +178,23 @@ def test_a_gradient_by_events_pays_unless_nearly_all_channels_fire():
     assert not gradient_pays(pack(few)) and not gradient_pays(pack(many))
     few[:, :, :, :4], many[:, :, :170] = 0, 0
     assert gradient_pays(pack(few)) and gradient_pays(pack(many))
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_dense_input_gives_currents_with_their_channels_last(channels):
+    torch.manual_seed(0)
+    convolution = nn.Conv2d(channels, 5, 3, padding=1)
+    picture = torch.rand(2, channels, 6, 7)
+    for inputs in (picture.expand(4, *picture.shape), torch.rand(4, 2, channels, 6, 7)):
+        found = CpuEngine().currents(convolution, DenseSpikes(inputs))
+        expected = ReferenceEngine().currents(convolution, DenseSpikes(inputs))
+        torch.testing.assert_close(found, expected)
+        assert found[0].is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize("channels", [1, 4])
+def test_maps_are_marked_as_channels_last(channels):
+    maps = torch.rand(2, channels, 5, 3)
+    turned = channels_last(maps)
+    assert torch.equal(turned, maps)
+    assert turned.stride() == (channels * 15, 1, 3 * channels, channels)
