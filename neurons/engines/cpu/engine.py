@@ -16,7 +16,6 @@ from sigprop_snn.neurons.engines.cpu import convolution, cosines, linear, surrog
 from sigprop_snn.neurons.engines.cpu.blocks import SpikingLayer
 from sigprop_snn.neurons.engines.cpu.lif import advance_lif, run_lif
 from sigprop_snn.neurons.engines.cpu.spikes import PackedSpikes, pack, side_by_side
-from sigprop_snn.neurons.engines.dense import DenseSpikes
 from sigprop_snn.neurons.engines.engine import Compared, InputTrace, Normaliser, Run, Spikes
 from sigprop_snn.neurons.engines.fused import FusedEngine
 from sigprop_snn.neurons.engines.observed import WINDOW, observed
@@ -99,9 +98,13 @@ class CpuEngine(FusedEngine):
                 return (
                     linear.SpikingLinear.of(packed, layer.weight, layer.bias).currents().to(dtype)
                 )
-        if plain is not None and isinstance(plain.layer, nn.Conv2d):
-            spikes = _in_order(spikes)
-        return super().currents(synapse, spikes)
+        if plain is None or not isinstance(plain.layer, nn.Conv2d) or len(spikes.shape) != 5:
+            return super().currents(synapse, spikes)
+        inputs = spikes.dense()
+        inputs = inputs[:1] if spikes.constant else inputs
+        # The currents are then kept as all kernels keep feature maps.
+        current: Tensor = synapse(channels_last(inputs.flatten(0, 1)))
+        return current.unflatten(0, inputs.shape[:2])
 
     def layer(
         self,
@@ -323,16 +326,6 @@ def _takes_step(*arrays: Tensor) -> bool:
     return not torch.compiler.is_compiling() and all(
         array.dtype == torch.float32 and array.is_cpu and array.is_contiguous() for array in arrays
     )
-
-
-def _in_order(spikes: Spikes) -> Spikes:
-    """Return activity with feature maps kept channels-last, as all kernels keep them."""
-    inputs = spikes.dense()
-    if inputs.dim() != 5:
-        return spikes
-    distinct = inputs[:1] if spikes.constant else inputs
-    turned = channels_last(distinct.flatten(0, 1)).unflatten(0, distinct.shape[:2])
-    return DenseSpikes(turned.expand(inputs.shape))
 
 
 def _is_activity(inputs: Tensor) -> bool:
