@@ -27,7 +27,7 @@ PARTS = {
     "packing the input": ("cpu/spikes.py", "pack"),
     "pools": ("cpu/spikes.py", "pooled"),
     "presynaptic traces": ("cpu/spikes.py", "weighted_sum"),
-    "local losses": ("cpu/cosines.py", "compare_rectified"),
+    "local losses": ("engines/cosines.py", "compare"),
     "weight gradients": ("", "_weight_gradient"),
     "and their scale": ("", "linalg_vecdot"),
     "the same of convolutions, dense": ("", "convolution_backward"),

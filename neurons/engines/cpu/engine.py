@@ -12,11 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from sigprop_snn.neurons.base import Neuron
-from sigprop_snn.neurons.engines.cpu import convolution, cosines, linear, surrogate
+from sigprop_snn.neurons.engines.cpu import convolution, linear, surrogate
 from sigprop_snn.neurons.engines.cpu.blocks import SpikingLayer
 from sigprop_snn.neurons.engines.cpu.lif import advance_lif, run_lif
 from sigprop_snn.neurons.engines.cpu.spikes import PackedSpikes, pack, side_by_side
-from sigprop_snn.neurons.engines.engine import Compared, InputTrace, Normaliser, Run, Spikes
+from sigprop_snn.neurons.engines.engine import InputTrace, Normaliser, Run, Spikes
 from sigprop_snn.neurons.engines.fused import FusedEngine
 from sigprop_snn.neurons.engines.observed import WINDOW, observed
 from sigprop_snn.neurons.engines.order import channels_last
@@ -229,15 +229,6 @@ class CpuEngine(FusedEngine):
             rows = inputs.reshape(-1, synapse.in_features)
             return linear.scaled_weight_gradient(rows, grad, synapse.weight.detach(), factors)
         return super().scaled_weight_gradient(synapse, inputs, grad, factors, precision)
-
-    def compare_rectified(
-        self, voltage: Tensor, samples: int, columns: Tensor, scale: float, smoothing: float
-    ) -> Compared:
-        """Compare the rectified voltages of samples and contexts; a few contexts in a kernel."""
-        numbers = voltage.shape[1] * (len(voltage) - samples)
-        if samples and 0 < numbers <= cosines.MOST_OTHERS and _takes_step(voltage):
-            return cosines.compare_rectified(voltage.detach(), samples, columns, scale, smoothing)
-        return super().compare_rectified(voltage, samples, columns, scale, smoothing)
 
     def _packed(self, inputs: Tensor) -> PackedSpikes | None:
         """Return activity packed, or none where it is graded or too little."""
