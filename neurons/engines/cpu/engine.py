@@ -104,7 +104,7 @@ class CpuEngine(FusedEngine):
         inputs = inputs[:1] if spikes.constant else inputs
         # The currents are then kept as all kernels keep feature maps.
         current: Tensor = synapse(channels_last(inputs.flatten(0, 1)))
-        return current.unflatten(0, inputs.shape[:2])
+        return current.view(*inputs.shape[:2], *current.shape[1:])
 
     def layer(
         self,

@@ -87,11 +87,13 @@ def run_lif(
     distinct = current[:1] if current.stride(0) == 0 else current
     if order.channels_last and scale is not None:
         row = current.shape[2:]
-        each = (None if c is None else c.expand(row).movedim(0, -1) for c in scale)
-        scale = Scale(*each)
+        offset = None if scale.offset is None else scale.offset.expand(row).movedim(0, -1)
+        scale = Scale(scale.gain.expand(row).movedim(0, -1), offset)
     contexts = None if contexts is None else order.apply(contexts)
-    arrays = (order.apply(each) for each in (spike, voltage, last, total))
-    _run_rows(neuron, order.apply(distinct), contexts, scale, *arrays, 1.0, 1.0)
+    _run_rows(
+        neuron, order.apply(distinct), contexts, scale, order.apply(spike), order.apply(voltage),
+        order.apply(last), order.apply(total), 1.0, 1.0,
+    )  # fmt: skip
     spikes = DenseSpikes(spike.to(current.dtype))
     return lif_run(spikes, total.div_(steps) if steps > 1 else total, last, voltage, record)
 
