@@ -44,9 +44,9 @@ class Order:
 def channels_last(maps: Tensor) -> Tensor:
     """Return feature maps `[N, C, H, W]` that are kept in memory, and marked, as channels-last.
 
-    With one channel both orders are the same memory. torch takes such maps for channels-first,
-    and then turns the other maps of a convolution around: its weight gradient took three times as
-    long.
+    With one channel both orders are the same memory. torch takes such maps for channels-first
+    unless their strides say otherwise, and then copies the other maps of a convolution into that
+    order, which can take longer than the convolution.
     """
     maps = maps.contiguous(memory_format=torch.channels_last)
     _, channels, height, width = maps.shape

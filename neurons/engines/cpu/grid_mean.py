@@ -1,6 +1,6 @@
 """Feature maps that a loss compares: rectified voltages averaged to a grid, and their gradient.
 
-Without these two kernels a step of `benchmarks/step_cost.py` (conv, T = 10) took 2 % longer.
+Torch takes five passes over the maps for both, and these kernels take two.
 """
 
 from __future__ import annotations
@@ -74,5 +74,5 @@ def _gradient(voltage: Any, by_mean: Any, found: Any, first: int, last: int) -> 
                     for c in range(channels):
                         line[x * channels + c] += by_mean[row, i, j, c] / count
             for y in range(top, bottom):
-                for k in range(length):
-                    found[row, y, k] += line[k] if voltage[row, y, k] > zero else zero
+                for k in range(length):  # asked in this way, NaN is not taken for silence
+                    found[row, y, k] += zero if voltage[row, y, k] <= zero else line[k]

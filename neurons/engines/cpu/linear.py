@@ -41,7 +41,7 @@ _MIN_COLUMNS = 32
 _GROUP = 48  # windows whose gradients of all patterns stay in the cache
 _MOST_ERRORS = 0.5  # fraction of a gradient that is not 0: up to it, rows are faster
 _SEEN = 16  # one of so many rows tells the fraction
-_STRIP = 64  # columns of a gradient at a time
+_GRADIENT_PANEL = 64  # columns of a gradient at a time
 _STRIDE = PATTERNS + 1  # with 16 rows a window, those of one pattern share a set of the cache
 
 
@@ -107,9 +107,9 @@ def linear_weight_gradient(spikes: PackedSpikes, grad: Tensor) -> Tensor:
     whole = _whole_vectors(columns)
     sums = torch.zeros(whole * neurons)
     arguments = events, counts, *flat_rows(grad.float()), *grad.shape, sums
-    run_kernel(_weight_gradient, arguments, -(-whole // _STRIP))
+    run_kernel(_weight_gradient, arguments, -(-whole // _GRADIENT_PANEL))
     product = torch.empty(whole, neurons)
-    for first, count, width in _panels(whole, _STRIP):
+    for first, count, width in _panels(whole, _GRADIENT_PANEL):
         end = first + count * width
         panels = sums[first * neurons : end * neurons].view(count, neurons, width)
         product[first:end].view(count, width, neurons).copy_(panels.transpose(1, 2))
@@ -243,10 +243,10 @@ def _weight_gradient(
     groups, neurons, _ = events.shape
     whole, windows = len(sums) // neurons, -(-steps // WINDOW)
     # The gradient of every pattern of a window: the sum over its steps.
-    table = np.zeros((_GROUP, _STRIDE, _STRIP), np.float32)
+    table = np.zeros((_GROUP, _STRIDE, _GRADIENT_PANEL), np.float32)
     for panel in range(first, last):
-        left = panel * _STRIP
-        width, here = min(_STRIP, whole - left), min(_STRIP, columns - left)
+        left = panel * _GRADIENT_PANEL
+        width, here = min(_GRADIENT_PANEL, whole - left), min(_GRADIENT_PANEL, columns - left)
         for group in range(groups):
             places = min(_GROUP, rows * windows - group * _GROUP)
             for place in range(places):  # before all sums: the reads wait for memory together
@@ -266,8 +266,8 @@ def _weight_gradient(
                             into[f] = before[f] + of_step[f]
             for k in range(neurons):
                 add_rows(
-                    sums, left * neurons + k * width, table, 0, _STRIP, events[group, k], 0,
-                    counts[group, k], width,
+                    sums, left * neurons + k * width, table, 0, _GRADIENT_PANEL,
+                    events[group, k], 0, counts[group, k], width,
                 )  # fmt: skip
 
 
@@ -295,16 +295,20 @@ def _trace_gradient(
             place = found[f]
             events[f, place], values[f, place] = n, given[first + f]
             found[f] = place + (given[first + f] != 0)
-    table, total = np.zeros((count, _STRIP), np.float32), np.empty(_STRIP, np.float32)
-    for left in range(0, width, _STRIP):
-        here = min(_STRIP, width - left)
+    table = np.zeros((count, _GRADIENT_PANEL), np.float32)
+    total = np.empty(_GRADIENT_PANEL, np.float32)
+    for left in range(0, width, _GRADIENT_PANEL):
+        here = min(_GRADIENT_PANEL, width - left)
         for n in range(count):
             into, given = table[n], rows[n][left : left + here]
             for i in range(here):
                 into[i] = given[i]
         for f in range(last - first):
             total[:] = 0
-            add_weighted_rows(total, 0, table, 0, _STRIP, events[f], 0, found[f], values[f], _STRIP)
+            add_weighted_rows(
+                total, 0, table, 0, _GRADIENT_PANEL, events[f], 0, found[f], values[f],
+                _GRADIENT_PANEL,
+            )  # fmt: skip
             into, factor = product[first + f][left : left + here], factors[first + f]
             dots[first + f] += dot(weight[first + f][left : left + here], total)
             for i in range(here):
