@@ -61,7 +61,7 @@ DEPTH = 1024  # copies of one block in the deep network
 REPEATED = "block3"  # its input and output have the same shape
 EPOCH = 390  # batches of CIFAR-10, after which the pipeline drains
 SIMULATED = 48  # batches; the rest is extrapolated by the period
-# Of an older run; results/gpu_h100.json has 7.3 and 29.0 ms, which favours ours more.
+# Of an older run; results/gpu_h100.json has 6.8 and 23.4 ms, which favours ours more.
 GPU_SECONDS = {"ours": 9.0e-3, "backpropagation": 25.2e-3}  # of VGG8, bf16
 MIB = 1 << 20
 
