@@ -1,7 +1,7 @@
 """Layers of LIF neurons behind spikes: what those of linear synapses and convolutions share.
 
-The numbers of up to `BLOCK` neurons lie in rows of one array. Its rows have constant distances, so
-LLVM sees that they do not overlap, and makes vector code.
+The numbers of up to `BLOCK` neurons, in whole panels, lie in rows of one array. Its rows have
+constant distances, so LLVM sees that they do not overlap, and makes vector code.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from sigprop_snn.neurons.engines.observed import WINDOW
 from sigprop_snn.neurons.engines.plain import lif_run
 from sigprop_snn.neurons.lif import LIF
 
-BLOCK = 128  # neurons; a panel of channels is not divided between two blocks
+BLOCK = 128  # neurons, at most
 OWN = 2  # rows of what goes on from window to window: the voltage, and its sum over the steps
 OFFSET, BITS, WORK = 1, 2, 3  # rows of what is needed in a window, behind the gain
 
@@ -117,29 +117,67 @@ def channel_scale(bias: Tensor, scale: Scale | None, width: int) -> Tensor:
 
 
 @jitable
-def set_scale(work: Any, scales: Any, scaled: Any, first: Any, neurons: Any, panel: Any) -> None:
+def whole_panels(panel: Any) -> Any:
+    """Return how many neurons a block has: no panel of channels is divided between two."""
+    return BLOCK // panel * panel
+
+
+@jitable
+def set_scale(
+    work: Any, scales: Any, scaled: Any, first: Any, neurons: Any, panel: Any, block: Any
+) -> None:
     """Write gain and offset of a row's neurons; 1 and 0 for a context, which no scale changes."""
     for i in range(neurons):
-        at = i // BLOCK * WORK * BLOCK + i % BLOCK
+        at = i // block * WORK * BLOCK + i % block
         work[at] = scales[0, first + i % panel] if scaled else np.float32(1.0)
         work[at + OFFSET * BLOCK] = scales[1, first + i % panel] if scaled else np.float32(0.0)
 
 
 @jitable
-def run_window(
-    currents: Any, left: Any, panel: Any, own: Any, work: Any, constants: Any, steps: Any,
-    patterns: Any, voltages: Any, window: Any, row: Any, y: Any, first: Any,
-) -> None:  # fmt: skip
-    """Run the neurons of a panel in a row of positions through the steps of a window.
+def run_block(
+    currents: Any, left: Any, neurons: Any, own: Any, work: Any, constants: Any, length: Any
+) -> None:
+    """Run the neurons of one block through the steps of a window.
 
     Args:
-        currents: `[4, columns * panel]`; the voltages before the reset replace them.
+        currents: `[4, columns]`; the voltages before the reset replace them.
         left: the first neuron's place in a row of currents.
-        panel: the number of channels.
+        neurons: how many there are, at most `BLOCK`.
         own: the voltage of every neuron, and its sum over the steps; both go on.
         work: gain and offset of every neuron, and its pattern, which is written.
         constants: those of the neuron.
-        steps: T.
+        length: the number of steps.
+    """
+    beta, gain, threshold, reset_amount, reset_to_zero = constants
+    size = min(neurons, BLOCK)  # tells LLVM that no rows overlap
+    for i in range(size):
+        work[BITS * BLOCK + i] = 0
+    for step in range(length):
+        current, bit = currents[step, left:], np.float32(1 << step)
+        for i in range(size):
+            entering = work[i] * current[i] + work[OFFSET * BLOCK + i]
+            before, fires, after = lif_step(
+                own[i], entering, beta, gain, threshold, reset_amount, reset_to_zero
+            )
+            own[i] = after
+            own[BLOCK + i] += before
+            work[BITS * BLOCK + i] += bit if fires else np.float32(0.0)
+            current[i] = before
+
+
+@jitable
+def write_window(
+    currents: Any, left: Any, panel: Any, block: Any, work: Any, patterns: Any,
+    voltages: Any, window: Any, row: Any, y: Any, first: Any,
+) -> None:  # fmt: skip
+    """Write what a panel of neurons in a row of positions did in a window.
+
+    Args:
+        currents: `[4, columns * panel]`, with the voltages before the reset.
+        left: the first neuron's place in a row of currents.
+        panel: the number of channels.
+        block: how many neurons a block has.
+        work: of all blocks, see `run_block`.
         patterns: what fires, `[N, W, H, W', F]`, is written here,
         voltages: and the voltages `[T, N, H, W', F]`, if there is room for them.
         window: which window,
@@ -147,41 +185,33 @@ def run_window(
         y: row of positions,
         first: and channel of the arrays the panel begins with.
     """
-    beta, gain, threshold, reset_amount, reset_to_zero = constants
-    length, neurons = min(WINDOW, steps - window * WINDOW), patterns.shape[3] * panel
-    for start in range(0, neurons, BLOCK):
-        size = min(BLOCK, neurons - start)
-        state = own[OWN * start : OWN * (start + BLOCK)]
-        mine = work[WORK * start : WORK * (start + BLOCK)]
-        for i in range(size):
-            mine[BITS * BLOCK + i] = 0
-        for step in range(length):
-            current, bit = currents[step, left + start :], np.float32(1 << step)
-            for i in range(size):
-                entering = mine[i] * current[i] + mine[OFFSET * BLOCK + i]
-                before, fires, after = lif_step(
-                    state[i], entering, beta, gain, threshold, reset_amount, reset_to_zero
-                )
-                state[i] = after
-                state[BLOCK + i] += before
-                mine[BITS * BLOCK + i] += bit if fires else np.float32(0.0)
-                current[i] = before
-    copy_from_blocks(patterns[row, window, y], first, work, WORK, BITS, panel)
-    for step in range(min(length, voltages.shape[0])):
+    copy_from_blocks(patterns[row, window, y], first, work, WORK, BITS, panel, block)
+    for step in range(min(WINDOW, voltages.shape[0] - window * WINDOW)):
         voltage = voltages[window * WINDOW + step, row, y]
-        copy_from_blocks(voltage, first, currents[step, left:], 1, 0, panel)
+        neurons = voltage.shape[0] * panel
+        copy_from_blocks(voltage, first, currents[step, left:], 1, 0, panel, neurons)
 
 
 @jitable
-def copy_from_blocks(out: Any, first: Any, blocks: Any, rows: Any, which: Any, panel: Any) -> None:
-    """Copy a panel from one of the rows of all blocks to the channels from `first` of `[W', F]`.
-
-    Blocks of one row, one behind the other, are a row `[columns * panel]`.
-    """
-    channels = min(panel, out.shape[1] - first)
+def copy_from_blocks(
+    out: Any, first: Any, blocks: Any, rows: Any, which: Any, panel: Any, block: Any
+) -> None:
+    """Copy a panel from one of the rows of all blocks to the channels from `first` of `[W', F]`."""
+    channels, source = min(panel, out.shape[1] - first), which * BLOCK
+    if channels == out.shape[1]:  # all of a block, one neuron behind the other
+        flat = out.reshape(-1)
+        for start in range(0, flat.shape[0], block):
+            into, given = flat[start : start + block], blocks[source : source + block]
+            for i in range(into.shape[0]):
+                into[i] = given[i]
+            source += rows * BLOCK
+        return
+    used = 0
     for x in range(out.shape[0]):
-        at = x * panel
-        source = (at // BLOCK * rows + which) * BLOCK + at % BLOCK
-        into, given = out[x, first : first + channels], blocks[source : source + channels]
+        at = source + used
+        into, given = out[x, first : first + channels], blocks[at : at + channels]
         for f in range(channels):
             into[f] = given[f]
+        used += panel
+        if used == block:
+            used, source = 0, source + rows * BLOCK

@@ -22,8 +22,10 @@ from sigprop_snn.neurons.engines.cpu.blocks import (
     SpikingLayer,
     channel_scale,
     copy_from_blocks,
-    run_window,
+    run_block,
     set_scale,
+    whole_panels,
+    write_window,
 )
 from sigprop_snn.neurons.engines.cpu.rows import LANES, add_rows
 from sigprop_snn.neurons.engines.cpu.spikes import PackedSpikes, flat_rows
@@ -31,7 +33,8 @@ from sigprop_snn.neurons.engines.cpu.threads import Kernel, jitable, run_kernel
 from sigprop_snn.neurons.engines.engine import Scale
 from sigprop_snn.neurons.engines.observed import WINDOW
 
-_PANEL = 32  # output channels at a time
+_PANEL = 32  # output channels at a time, at most
+_FEW = 4  # input channels, of which often none fires in a window
 _PARTS = 16  # of a batch, at most, whose gradients are summed apart, for any number of threads
 # A weight gradient is faster by events up to this fraction of windows in which a channel fires.
 _MOST_ACTIVE, _MOST_ACTIVE_OF_MANY = 0.8, 0.36
@@ -44,7 +47,8 @@ class SpikingConvolution(SpikingLayer):
     """A convolution and the spikes that it receives: stride 1, no dilation, no groups.
 
     The spikes are `[T, N, K, H, W]`. The table has both axes of the kernels reversed,
-    `[P, K, kh, kw * panel]`; the channels of a place lie side by side, and those behind F are 0.
+    `[P, K, kh, L]`; the kw places of a line and their channels lie side by side, and what is behind
+    them, up to whole vectors, is 0.
 
     Attributes:
         kernel: kh and kw.
@@ -63,9 +67,10 @@ class SpikingConvolution(SpikingLayer):
         panel = _panel(channels)
         reversed_kernels = weight.detach().flip(2, 3)
         padded = F.pad(reversed_kernels, (0, 0) * 3 + (0, -channels % panel))
-        table = padded.view(-1, panel, inputs, height, width).permute(0, 2, 3, 4, 1)
+        lines = padded.view(-1, panel, inputs, height, width).permute(0, 2, 3, 4, 1).flatten(3)
+        table = F.pad(lines, (0, -lines.shape[3] % LANES)).contiguous()
         start = torch.zeros(channels) if bias is None else bias.detach()
-        return cls(spikes, table.flatten(3).contiguous(), start, (height, width), padding)
+        return cls(spikes, table, start, (height, width), padding)
 
     @property
     def current_shape(self) -> tuple[int, int, int]:
@@ -75,13 +80,13 @@ class SpikingConvolution(SpikingLayer):
         return len(self.bias), height, width
 
     def _run_rows(self, contexts: Tensor, scale: Scale | None, arrays: tuple[Any, ...]) -> None:
-        channels = len(self.bias)
-        panels, panel = self.table.shape[0], self.table.shape[3] // self.kernel[1]
+        channels, panels = len(self.bias), len(self.table)
+        panel = _panel(channels)
         padded = F.pad(contexts, (0,) * 5 + (panels * panel - channels,))
         by_panel = torch.unflatten(padded, 1, (panels, panel)).permute(0, 3, 1, 4, 2).flatten(3)
         arguments = (
             self.spikes.patterns.movedim(2, -1).contiguous(), by_panel.contiguous(), self.table,
-            channel_scale(self.bias, scale, panels * panel),
+            channel_scale(self.bias, scale, panels * panel), panel,
             *_output_place(self.kernel, self.padding), *arrays,
         )  # fmt: skip
         run_kernel(_layer, arguments, len(arrays[0]))
@@ -110,19 +115,20 @@ def convolution_weight_gradient(
     steps, _, height, width, channels = steps_grad.shape
     inputs = patterns.shape[-1]
     panel, parts = _panel(channels), min(_PARTS, len(patterns))
-    sums = torch.zeros(parts, -(-channels // panel), inputs, kernel[0], kernel[1] * panel)
+    line = kernel[1] * panel
+    sums = torch.zeros(parts, -(-channels // panel), inputs, kernel[0], line + -line % LANES)
     arguments = (
         patterns, *flat_rows(steps_grad), steps, height, width, channels, sums.flatten(0, 1), parts,
-        *_output_place(kernel, padding),
+        panel, *_output_place(kernel, padding),
     )  # fmt: skip
     run_kernel(_gradient, arguments, parts)
-    total = sums.sum(0).view(-1, inputs, *kernel, panel).permute(0, 4, 1, 2, 3)
+    total = sums.sum(0)[..., :line].unflatten(3, (-1, panel)).permute(0, 4, 1, 2, 3)
     return total.flatten(0, 1)[:channels].flip(2, 3)
 
 
 def _panel(channels: int) -> int:
-    """Return the width of a panel, for so many output channels."""
-    return LANES if channels <= LANES else _PANEL
+    """Return the width of a panel: so many output channels in as few panels, and even ones."""
+    return -(-channels // -(-channels // _PANEL))
 
 
 def _output_place(kernel: tuple[int, int], padding: tuple[int, int]) -> tuple[int, int, int]:
@@ -136,9 +142,9 @@ def _output_place(kernel: tuple[int, int], padding: tuple[int, int]) -> tuple[in
 
 @jitable
 def _sheet(rows: int, width: int) -> Any:
-    """Return zeros `[rows, 4, width]` that begin at a cache line."""
+    """Return zeros `[rows, 4, width]` that begin at a cache line; a vector has room behind them."""
     size = rows * WINDOW * width
-    room = np.zeros(size + LANES, np.float32)
+    room = np.zeros(size + 2 * LANES, np.float32)
     first = -(room.ctypes.data // 4) % LANES
     return room[first : first + size].reshape(rows, WINDOW, width)
 
@@ -162,7 +168,7 @@ def _visit_row(
 
     Args:
         patterns: those of the row in one window.
-        table: `[P, K, kh, kw * panel]`.
+        table: `[P, K, kh, L]`; zeros at the end of a line may be added to the next place.
         part: the panel.
         y: the row.
         top: the first row of the sheet that belongs to the output.
@@ -175,6 +181,8 @@ def _visit_row(
     stride = kernel_height * width
     first, last = max(0, top - y), min(kernel_height, bottom - y)
     for x in range(patterns.shape[0]):
+        if inputs <= _FEW and not patterns[x].any():
+            continue
         for step in range(WINDOW):
             count = _list_events(patterns[x], step, events)
             if count == 0:
@@ -187,25 +195,27 @@ def _visit_row(
 
 @Kernel
 def _layer(
-    given: Any, contexts: Any, table: Any, scales: Any, top: int, left: int, kernel_width: int,
-    patterns: Any, voltages: Any, state: Any, constants: Any, steps: int, start: int, stop: int,
+    given: Any, contexts: Any, table: Any, scales: Any, panel: int, top: int, left: int,
+    kernel_width: int, patterns: Any, voltages: Any, state: Any, constants: Any, steps: int,
+    start: int, stop: int,
 ) -> None:  # fmt: skip
     """Run rows `start` to `stop` of a layer; the contexts come behind the rows that are given."""
     samples, windows, in_height, in_width, inputs = given.shape
     _, _, height, width, _ = state.shape
-    panel, bottom = table.shape[3] // kernel_width, top + height
+    bottom = top + height
     sheet = _sheet(
         max(in_height + table.shape[2] - 1, bottom), (in_width + kernel_width - 1) * panel
     )
-    neurons = width * panel
-    blocks = -(-neurons // BLOCK)
+    neurons, block = width * panel, whole_panels(panel)
+    blocks = -(-neurons // block)
     own = np.zeros((height, blocks * OWN * BLOCK), np.float32)
     work = np.zeros(blocks * WORK * BLOCK, np.float32)
     events = np.empty(inputs + 1, np.uint32)
     for row in range(start, stop):
         for part in range(table.shape[0]):
             first = part * panel
-            set_scale(work, scales, row < samples, first, neurons, panel)
+            if row in (start, samples) or table.shape[0] > 1:
+                set_scale(work, scales, row < samples, first, neurons, panel, block)
             own[:] = 0
             for window in range(windows):
                 for y in range(sheet.shape[0]):
@@ -220,29 +230,37 @@ def _layer(
                             sheet[y, :, left * panel : left * panel + neurons] = contexts[
                                 row - samples, out, part
                             ]
-                        run_window(
-                            sheet[y], left * panel, panel, own[out], work, constants, steps,
-                            patterns, voltages, window, row, out, first,
+                        place = 0
+                        for at in range(0, neurons, block):
+                            run_block(
+                                sheet[y], left * panel + at, min(block, neurons - at),
+                                own[out, OWN * place :], work[WORK * place :], constants,
+                                min(WINDOW, steps - window * WINDOW),
+                            )  # fmt: skip
+                            place += BLOCK
+                        write_window(
+                            sheet[y], left * panel, panel, block, work, patterns, voltages, window,
+                            row, out, first,
                         )  # fmt: skip
                     sheet[y] = 0
             for y in range(height):
                 for which in range(OWN):
-                    copy_from_blocks(state[which, row, y], first, own[y], OWN, which, panel)
+                    copy_from_blocks(state[which, row, y], first, own[y], OWN, which, panel, block)
 
 
 @Kernel
 def _gradient(
     patterns: Any, grad: Any, step_stride: int, row_stride: int, steps: int, height: int,
-    width: int, channels: int, sums: Any, parts: int, top: int, left: int, kernel_width: int,
-    start: int, stop: int,
+    width: int, channels: int, sums: Any, parts: int, panel: int, top: int, left: int,
+    kernel_width: int, start: int, stop: int,
 ) -> None:  # fmt: skip
-    """Add the gradients of parts `start` to `stop` of the rows, `[parts * P, K, kh, kw * panel]`.
+    """Add the gradients of parts `start` to `stop` of the rows, `[parts * P, K, kh, L]`.
 
     Each part has sums of its own, so that threads do not write to the same numbers.
     """
     rows, windows, in_height, in_width, inputs = patterns.shape
     kernel_height, size = sums.shape[2:]
-    panel, in_part, panels = size // kernel_width, -(-rows // parts), sums.shape[0] // parts
+    in_part, panels = -(-rows // parts), sums.shape[0] // parts
     columns = in_width + kernel_width - 1
     sheet = _sheet(height, columns * panel)
     active = np.empty(in_width + 1, np.int64)

@@ -24,8 +24,9 @@ from sigprop_snn.neurons.engines.cpu.blocks import (
     SpikingLayer,
     channel_scale,
     copy_from_blocks,
-    run_window,
+    run_block,
     set_scale,
+    write_window,
 )
 from sigprop_snn.neurons.engines.cpu.rows import LANES, add_patterns, add_rows, add_weighted_rows
 from sigprop_snn.neurons.engines.cpu.spikes import PATTERNS, PackedSpikes, flat_rows
@@ -199,7 +200,7 @@ def _layer(
             width = min(_PANEL, columns - left)
             for row in range(group, min(group + _ROWS, last)):
                 if row in (group, samples):
-                    set_scale(work, scales, row < samples, left, width, width)
+                    set_scale(work, scales, row < samples, left, width, width, BLOCK)
                 before = currents_before[max(0, row - samples + 1), left:]
                 own[:] = 0
                 for window in range(windows):
@@ -212,12 +213,13 @@ def _layer(
                             currents, _PANEL, table, left * neurons, width, events[at],
                             starts[at], width,
                         )  # fmt: skip
-                    run_window(
-                        currents, 0, width, own, work, constants, steps, patterns, voltages,
-                        window, row, 0, left,
-                    )  # fmt: skip
+                    length = min(WINDOW, steps - window * WINDOW)
+                    run_block(currents, 0, width, own, work, constants, length)
+                    write_window(
+                        currents, 0, width, BLOCK, work, patterns, voltages, window, row, 0, left
+                    )
                 for which in range(OWN):
-                    copy_from_blocks(state[which, row, 0], left, own, OWN, which, width)
+                    copy_from_blocks(state[which, row, 0], left, own, OWN, which, width, BLOCK)
 
 
 @Kernel
