@@ -31,7 +31,7 @@ from sigprop_snn.neurons.engines.cpu.rows import LANES, add_rows
 from sigprop_snn.neurons.engines.cpu.spikes import PackedSpikes, flat_rows
 from sigprop_snn.neurons.engines.cpu.threads import Kernel, jitable, run_kernel
 from sigprop_snn.neurons.engines.engine import Scale
-from sigprop_snn.neurons.engines.observed import WINDOW
+from sigprop_snn.neurons.engines.observed import WINDOW, Observed
 
 _PANEL = 32  # output channels at a time, at most
 _FEW = 4  # input channels, of which often none fires in a window
@@ -79,9 +79,29 @@ class SpikingConvolution(SpikingLayer):
         height, width = (size + 2 * pad - kernel + 1 for size, kernel, pad in sizes)
         return len(self.bias), height, width
 
+    def figures_at(self, seen: Observed) -> tuple[Tensor, int]:
+        """Return mean and mean square of every channel, `[2, F]`, and how many maps they are of.
+
+        Args:
+            seen: the windows that count.
+        """
+        channels, (height, width), panel = len(self.bias), self.current_shape[1:], self._panel
+        patterns = self.spikes.patterns[seen.rows, seen.windows].movedim(1, -1).contiguous()
+        sums = torch.zeros(len(patterns), 2, len(self.table), width, panel)
+        place = _output_place(self.kernel, self.padding)
+        arguments = patterns, self.table, panel, height, *place, sums.flatten(3)
+        run_kernel(_figures, arguments, len(patterns))
+        count = seen.steps.numel() if seen.inside is None else len(seen.inside)
+        of_channel = sums.sum((0, 3)).flatten(1)[:, :channels]  # nothing behind the last step
+        mean, square = of_channel / max(1, count * height * width)
+        return torch.stack([mean + self.bias, square + (2 * mean + self.bias) * self.bias]), count
+
+    @property
+    def _panel(self) -> int:
+        return _panel(len(self.bias))
+
     def _run_rows(self, contexts: Tensor, scale: Scale | None, arrays: tuple[Any, ...]) -> None:
-        channels, panels = len(self.bias), len(self.table)
-        panel = _panel(channels)
+        channels, panels, panel = len(self.bias), len(self.table), self._panel
         padded = F.pad(contexts, (0,) * 5 + (panels * panel - channels,))
         by_panel = torch.unflatten(padded, 1, (panels, panel)).permute(0, 3, 1, 4, 2).flatten(3)
         arguments = (
@@ -150,6 +170,15 @@ def _sheet(rows: int, width: int) -> Any:
 
 
 @jitable
+def _sheet_of(
+    height: Any, width: Any, table: Any, out_height: Any, top: Any, kernel_width: Any, panel: Any
+) -> Any:
+    """Return a sheet for the spikes of an input of this height and width, see `_output_place`."""
+    rows = max(height + table.shape[2] - 1, top + out_height)
+    return _sheet(rows, (width + kernel_width - 1) * panel)
+
+
+@jitable
 def _list_events(pattern: Any, step: Any, events: Any) -> Any:
     """List the channels of a position that fire at one step of the window; return their number."""
     count = 0
@@ -203,9 +232,7 @@ def _layer(
     samples, windows, in_height, in_width, inputs = given.shape
     _, _, height, width, _ = state.shape
     bottom = top + height
-    sheet = _sheet(
-        max(in_height + table.shape[2] - 1, bottom), (in_width + kernel_width - 1) * panel
-    )
+    sheet = _sheet_of(in_height, in_width, table, height, top, kernel_width, panel)
     neurons, block = width * panel, whole_panels(panel)
     blocks = -(-neurons // block)
     own = np.zeros((height, blocks * OWN * BLOCK), np.float32)
@@ -246,6 +273,34 @@ def _layer(
             for y in range(height):
                 for which in range(OWN):
                     copy_from_blocks(state[which, row, y], first, own[y], OWN, which, panel, block)
+
+
+@Kernel
+def _figures(
+    given: Any, table: Any, panel: int, height: int, top: int, left: int, kernel_width: int,
+    sums: Any, start: int, stop: int,
+) -> None:  # fmt: skip
+    """Add up the currents of windows `start` to `stop`, and their squares, `[R, 2, P, W' * panel]`.
+
+    The patterns are `[R, H, W, K]`.
+    """
+    in_height, in_width, inputs = given.shape[1:]
+    sheet = _sheet_of(in_height, in_width, table, height, top, kernel_width, panel)
+    events = np.empty(inputs + 1, np.uint32)
+    for row in range(start, stop):
+        for part in range(table.shape[0]):
+            total, squares = sums[row, 0, part], sums[row, 1, part]
+            for y in range(sheet.shape[0]):
+                if y < in_height:
+                    _visit_row(
+                        given[row, y], table, part, y, top, top + height, panel, events, sheet
+                    )
+                for step in range(WINDOW if 0 <= y - top < height else 0):
+                    current = sheet[y, step, left * panel :]
+                    for i in range(len(total)):
+                        total[i] += current[i]
+                        squares[i] += current[i] * current[i]
+                sheet[y] = 0
 
 
 @Kernel

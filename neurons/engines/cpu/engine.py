@@ -16,7 +16,13 @@ from sigprop_snn.neurons.engines.cpu import convolution, grid_mean, linear, surr
 from sigprop_snn.neurons.engines.cpu.blocks import SpikingLayer
 from sigprop_snn.neurons.engines.cpu.lif import advance_lif, run_lif
 from sigprop_snn.neurons.engines.cpu.spikes import PackedSpikes, pack, side_by_side
-from sigprop_snn.neurons.engines.engine import InputTrace, Normaliser, Run, Spikes
+from sigprop_snn.neurons.engines.engine import (
+    InputTrace,
+    MapNormaliser,
+    Normaliser,
+    Run,
+    Spikes,
+)
 from sigprop_snn.neurons.engines.fused import FusedEngine
 from sigprop_snn.neurons.engines.observed import WINDOW, observed
 from sigprop_snn.neurons.engines.order import channels_last
@@ -145,10 +151,7 @@ class CpuEngine(FusedEngine):
             scale = None
             if isinstance(normaliser, Normaliser):
                 if observed_rows:
-                    maps = len(spiking.current_shape) > 1
-                    windows = observed(spikes.shape[0], observed_rows, maps=maps)
-                    currents = spiking.currents_at(windows.rows, windows.windows)
-                    normaliser.observe(windows.existing(currents))
+                    _observe(normaliser, spiking, observed_rows)
                 scale = normaliser.scale(plain.layer.weight[:1])
             return spiking.run(neuron, contexts=contexts, scale=scale, record=record)
 
@@ -299,6 +302,16 @@ def _warn_reference(reason: str) -> None:
     warnings.warn(
         f"a layer runs on the reference engine, step by step in torch: {reason}", stacklevel=4
     )
+
+
+def _observe(normaliser: Normaliser, spiking: SpikingLayer, rows: int) -> None:
+    """Let a normaliser observe the currents of the first rows, before they are scaled."""
+    of_maps = isinstance(spiking, convolution.SpikingConvolution)
+    seen = observed(spiking.spikes.shape[0], rows, maps=of_maps)
+    if of_maps and isinstance(normaliser, MapNormaliser):
+        normaliser.take(*spiking.figures_at(seen))
+    else:
+        normaliser.observe(seen.existing(spiking.currents_at(seen.rows, seen.windows)))
 
 
 def _spiking(plain: PlainSynapse, spikes: PackedSpikes) -> SpikingLayer:

@@ -17,6 +17,7 @@ from sigprop_snn.neurons.engines.cpu.convolution import (
 from sigprop_snn.neurons.engines.cpu.engine import CpuEngine
 from sigprop_snn.neurons.engines.cpu.spikes import pack
 from sigprop_snn.neurons.engines.dense import DenseSpikes
+from sigprop_snn.neurons.engines.observed import observed
 from sigprop_snn.neurons.engines.order import channels_last
 
 # T, N, K, H, W, F, kernel, padding: one panel of channels and several, every kind of edge.
@@ -134,6 +135,20 @@ def test_currents_of_some_windows_equal_the_dense_convolution(shape):
     torch.testing.assert_close(found[:existing, 0].double(), currents[4 * last :, -1], **CLOSE)
     first = min(4, steps)
     torch.testing.assert_close(found[:first, 1].double(), currents[:4, 0], **CLOSE)
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("rows", [1, 2, 40])
+def test_the_figures_of_observed_windows_equal_those_of_the_dense_convolution(shape, rows):
+    x, weight, bias = drawn(shape)
+    x = x.repeat(1, -(-rows // x.shape[1]), 1, 1, 1)[:, :rows]
+    seen = observed(len(x), rows, maps=True)
+    wide = dense_currents(x, weight, bias, shape[-1])
+    expected = seen.existing(wide[seen.steps, seen.rows])
+    found, count = SpikingConvolution.of(pack(x), weight, bias, shape[-1]).figures_at(seen)
+    assert count == len(expected)
+    mean, square = expected.mean((0, 2, 3)), expected.square().mean((0, 2, 3))
+    torch.testing.assert_close(found.double(), torch.stack([mean, square]), **CLOSE)
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
