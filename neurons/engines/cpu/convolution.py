@@ -64,7 +64,7 @@ class SpikingConvolution(SpikingLayer):
     ) -> SpikingConvolution:
         """Return it for spikes `[T, N, K, H, W]`, a weight `[F, K, kh, kw]`, a bias `[F]`."""
         channels, inputs, height, width = weight.shape
-        panel = _panel(channels)
+        panel = _panel_width(channels)
         reversed_kernels = weight.detach().flip(2, 3)
         padded = F.pad(reversed_kernels, (0, 0) * 3 + (0, -channels % panel))
         lines = padded.view(-1, panel, inputs, height, width).permute(0, 2, 3, 4, 1).flatten(3)
@@ -85,7 +85,8 @@ class SpikingConvolution(SpikingLayer):
         Args:
             seen: the windows that count.
         """
-        channels, (height, width), panel = len(self.bias), self.current_shape[1:], self._panel
+        channels, height, width = self.current_shape
+        panel = _panel_width(channels)
         patterns = self.spikes.patterns[seen.rows, seen.windows].movedim(1, -1).contiguous()
         sums = torch.zeros(len(patterns), 2, len(self.table), width, panel)
         place = _output_place(self.kernel, self.padding)
@@ -96,12 +97,9 @@ class SpikingConvolution(SpikingLayer):
         mean, square = of_channel / max(1, count * height * width)
         return torch.stack([mean + self.bias, square + (2 * mean + self.bias) * self.bias]), count
 
-    @property
-    def _panel(self) -> int:
-        return _panel(len(self.bias))
-
     def _run_rows(self, contexts: Tensor, scale: Scale | None, arrays: tuple[Any, ...]) -> None:
-        channels, panels, panel = len(self.bias), len(self.table), self._panel
+        channels, panels = len(self.bias), len(self.table)
+        panel = _panel_width(channels)
         padded = F.pad(contexts, (0,) * 5 + (panels * panel - channels,))
         by_panel = torch.unflatten(padded, 1, (panels, panel)).permute(0, 3, 1, 4, 2).flatten(3)
         arguments = (
@@ -134,7 +132,7 @@ def convolution_weight_gradient(
     steps_grad = grad.movedim(2, -1)
     steps, _, height, width, channels = steps_grad.shape
     inputs = patterns.shape[-1]
-    panel, parts = _panel(channels), min(_PARTS, len(patterns))
+    panel, parts = _panel_width(channels), min(_PARTS, len(patterns))
     line = kernel[1] * panel
     sums = torch.zeros(parts, -(-channels // panel), inputs, kernel[0], line + -line % LANES)
     arguments = (
@@ -146,7 +144,7 @@ def convolution_weight_gradient(
     return total.flatten(0, 1)[:channels].flip(2, 3)
 
 
-def _panel(channels: int) -> int:
+def _panel_width(channels: int) -> int:
     """Return the width of a panel: so many output channels in as few panels, and even ones."""
     return -(-channels // -(-channels // _PANEL))
 

@@ -20,7 +20,8 @@ from sigprop_snn.neurons.engines.dense import DenseSpikes
 from sigprop_snn.neurons.engines.observed import observed
 from sigprop_snn.neurons.engines.order import channels_last
 
-# T, N, K, H, W, F, kernel, padding: one panel of channels and several, every kind of edge.
+# T, N, K, H, W, F, kernel, padding: one panel of channels and several, one block of neurons in a row
+# and several, every kind of edge.
 SHAPES = [
     (1, 1, 1, 1, 1, 1, (1, 1), (0, 0)),
     (5, 3, 3, 7, 6, 1, (3, 3), (1, 1)),
@@ -31,6 +32,7 @@ SHAPES = [
     (3, 2, 17, 6, 5, 17, (3, 3), (0, 0)),
     (2, 2, 40, 3, 4, 3, (1, 1), (0, 0)),
     (7, 2, 3, 5, 5, 48, (5, 5), (4, 4)),
+    (5, 2, 2, 3, 14, 12, (3, 3), (1, 1)),
 ]
 NEURONS = [
     LIF(0.9, 0.7),
