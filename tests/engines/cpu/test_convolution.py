@@ -20,8 +20,8 @@ from sigprop_snn.neurons.engines.dense import DenseSpikes
 from sigprop_snn.neurons.engines.observed import observed
 from sigprop_snn.neurons.engines.order import channels_last
 
-# T, N, K, H, W, F, kernel, padding: one panel of channels and several, one block of neurons in a row
-# and several, every kind of edge.
+# T, N, K, H, W, F, kernel, padding: one panel of channels and several, one block of neurons and
+# several in a row, every kind of edge.
 SHAPES = [
     (1, 1, 1, 1, 1, 1, (1, 1), (0, 0)),
     (5, 3, 3, 7, 6, 1, (3, 3), (1, 1)),
