@@ -166,7 +166,7 @@ def arguments() -> argparse.Namespace:
     add("--epochs", type=int, default=100, help="of the whole run")
     add("--by-time", action="store_true", help="one slice: the rate falls with its minutes")
     add("--rule", choices=("voltage", "surrogate"), default="voltage")
-    add("--predict", choices=("readout", "context", "vote"), default="readout")
+    add("--predict", choices=("readout", "context", "both", "vote"), default="readout")
     add("--rate", type=float, default=2e-3, help="Adam's learning rate at the start")
     add("--width", type=float, default=1.0, help="factor of the maps")
     add("--dropout", type=float, default=0.0)

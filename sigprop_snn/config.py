@@ -77,7 +77,8 @@ class TrainConfig:
         encoding: how a picture enters: as direct current, or as spikes by rate, latency or delta.
         predict: how the network predicts: by the readout, by the nearest context at the last block,
             by the nearest of a subset of contexts that every block narrows, by contexts against a
-            neutral context, or by a vote of all blocks.
+            neutral context, by the readout and the last block together (both), or by a vote of all
+            blocks.
         augment: shift training samples by a few pixels, mirror colour pictures, rotate and scale
             N-MNIST.
         train_samples: number of training samples (default: all).
@@ -136,7 +137,9 @@ class TrainConfig:
     encoding: _Name = "direct"
     predict: Annotated[
         Predict | None,
-        tyro.conf.arg(metavar="{readout,context,subset,neutral,vote}", help_behavior_hint=_RECIPE),
+        tyro.conf.arg(
+            metavar="{readout,context,subset,neutral,both,vote}", help_behavior_hint=_RECIPE
+        ),
     ] = None
     augment: Annotated[
         bool | None, tyro.conf.arg(metavar="{True,False}", help_behavior_hint=_RECIPE)

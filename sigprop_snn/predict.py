@@ -6,8 +6,9 @@ from __future__ import annotations
 
 from typing import Literal, get_args
 
-Predict = Literal["readout", "context", "subset", "neutral", "vote"]
-"""By the readout, by contexts at the last block in three ways, or by a vote; see `Network`."""
+Predict = Literal["readout", "context", "subset", "neutral", "both", "vote"]
+"""By the readout, by contexts at the last block in three ways, by both, or by a vote of all blocks;
+see `Network`."""
 
 PREDICTIONS: tuple[Predict, ...] = get_args(Predict)
 PREDICTIONS_BY_NAME: dict[str, str] = {
@@ -15,6 +16,7 @@ PREDICTIONS_BY_NAME: dict[str, str] = {
     "context": "By the nearest context at the last block.",
     "subset": "By the nearest of a subset of contexts that every block narrows.",
     "neutral": "By contexts against a neutral context; a score above 0 is nearer than no class.",
+    "both": "By the readout and the nearest context at the last block together.",
     "vote": "By a vote of all blocks.",
 }
 BY_LAST_BLOCK: tuple[Predict, ...] = ("context", "subset", "neutral")

@@ -69,7 +69,7 @@ def from_nir(
         rule: the learning rule; see `NetworkParts`.
         loss: the local loss; see `NetworkParts`.
         signal: the learning signal; see `NetworkParts`.
-        predict: "readout", "context", "subset", "neutral" or "vote"; see `Network`.
+        predict: "readout", "context", "subset", "neutral", "both" or "vote"; see `Network`.
 
     Raises:
         SigpropError: if the file is damaged or no NIR file, or the graph can't be used; it names

@@ -64,7 +64,7 @@ def mlp(
         rule: the learning rule; see `NetworkParts`.
         loss: the local loss; see `NetworkParts`.
         signal: the learning signal; see `NetworkParts`.
-        predict: "readout", "context", "subset", "neutral" or "vote"; see `Network`.
+        predict: "readout", "context", "subset", "neutral", "both" or "vote"; see `Network`.
         sources: how many blocks below each block receives, or a `Sources` with such a number.
 
     Raises:
@@ -126,7 +126,7 @@ def conv(
         rule: the learning rule; see `NetworkParts`.
         loss: the local loss; see `NetworkParts`.
         signal: the learning signal; see `NetworkParts`.
-        predict: "readout", "context", "subset", "neutral" or "vote"; see `Network`.
+        predict: "readout", "context", "subset", "neutral", "both" or "vote"; see `Network`.
         sources: how many blocks below each block receives, or a `Sources` with such a number.
 
     Raises:
@@ -178,7 +178,7 @@ def nir_conv(
         rule: the learning rule; see `NetworkParts`.
         loss: the local loss; see `NetworkParts`.
         signal: the learning signal; see `NetworkParts`.
-        predict: "readout", "context", "subset", "neutral" or "vote"; see `Network`.
+        predict: "readout", "context", "subset", "neutral", "both" or "vote"; see `Network`.
         sources: how many blocks below each block receives, or a `Sources` with such a number.
 
     Raises:
@@ -247,7 +247,7 @@ def vgg(
         rule: the learning rule; see `NetworkParts`.
         loss: the local loss; see `NetworkParts`.
         signal: the learning signal; see `NetworkParts`.
-        predict: "readout", "context", "subset", "neutral" or "vote"; see `Network`.
+        predict: "readout", "context", "subset", "neutral", "both" or "vote"; see `Network`.
         sources: how many blocks below each block receives, or a `Sources` with such a number.
 
     Raises:
@@ -351,7 +351,7 @@ def vgg8(
         rule: the learning rule; see `NetworkParts`.
         loss: the local loss; see `NetworkParts`.
         signal: the learning signal; see `NetworkParts`.
-        predict: "readout", "context", "subset", "neutral" or "vote"; see `Network`.
+        predict: "readout", "context", "subset", "neutral", "both" or "vote"; see `Network`.
         sources: how many blocks below each block receives, or a `Sources` with such a number.
 
     Raises:

@@ -33,7 +33,7 @@ from sigprop_snn.network.checks import (
     pairs,
 )
 from sigprop_snn.network.scores import Scores
-from sigprop_snn.predict import PREDICTIONS, Predict
+from sigprop_snn.predict import BY_LAST_BLOCK, PREDICTIONS, Predict
 from sigprop_snn.rules.signal_propagation import SignalPropagation
 from sigprop_snn.rules.voltage import VoltageRule
 from sigprop_snn.signals.base import Signal
@@ -86,8 +86,9 @@ class Network(nn.Module):
             the signal's targets ask for.
         predict: "readout"; "context" for the nearest context at the last block; "subset" for the
             nearest there of the contexts that the blocks below kept, see `narrowed`; "neutral" for
-            the scores at the last block less that of a neutral context, see `above_neutral`; or
-            "vote" for the sum of all layers' log-probabilities.
+            the scores at the last block less that of a neutral context, see `above_neutral`; "both"
+            for the sum of the log-probabilities of the readout and of the contexts at the last
+            block; or "vote" for the sum of all layers' log-probabilities.
         sample_shape: shape of one step of one sample, if inputs without a time axis are to be
             found by it. `mlp` and the other builders give it.
 
@@ -130,8 +131,10 @@ class Network(nn.Module):
         if predict is None:
             predict = "readout" if readout is not None else "context"
         one_of("predict", predict, PREDICTIONS)
-        if predict == "readout" and readout is None:
-            raise SigpropError("Network predicts by readout but got none; expected a Readout")
+        if predict in ("readout", "both") and readout is None:
+            raise SigpropError(
+                f"Network predicts by {predict} but got no readout; expected a Readout"
+            )
         self.signal = signal
         self.blocks = nn.ModuleList(blocks)
         self.readout = readout
@@ -345,9 +348,15 @@ class Network(nn.Module):
             return by_layer["readout"]
         if self.predict == "subset":
             return narrowed([by_layer[name] for name, _ in self.named_blocks() if name in by_layer])
-        if self.predict != "vote":
-            return by_layer[f"block{len(self.blocks)}"]
-        return torch.stack([scores.log_softmax(dim=1) for scores in by_layer.values()]).sum(dim=0)
+        last = f"block{len(self.blocks)}"
+        if self.predict in BY_LAST_BLOCK:
+            return by_layer[last]
+        all_scores = [
+            scores.log_softmax(dim=1)
+            for name, scores in by_layer.items()
+            if self.predict == "vote" or name in (last, "readout")
+        ]
+        return torch.stack(all_scores).sum(dim=0)
 
     def local_parameters(self) -> dict[str, list[nn.Parameter]]:
         """Return the parameters that learn together, by layer; the signal goes with block1.

@@ -51,7 +51,7 @@ class NetworkParts:
             that fits the signal's targets.
         signal: the learning signal: an instance, a function of the network's `Layout`, or a name
             in `SIGNALS`. A projected context if not given.
-        predict: "readout", "context", "subset", "neutral" or "vote"; see `Network`.
+        predict: "readout", "context", "subset", "neutral", "both" or "vote"; see `Network`.
 
     Raises:
         SigpropError: if a part is none of these; it names the argument and the value.

@@ -63,7 +63,7 @@ def from_snntorch(
         rule: the learning rule; see `NetworkParts`.
         loss: the local loss; see `NetworkParts`.
         signal: the learning signal; see `NetworkParts`.
-        predict: "readout", "context", "subset", "neutral" or "vote"; see `Network`.
+        predict: "readout", "context", "subset", "neutral", "both" or "vote"; see `Network`.
 
     Raises:
         SigpropError: if a module can't be used; it names the module by index and name. Also if

@@ -105,7 +105,7 @@ def test_scores_against_the_neutral_context_choose_the_nearest_context(
     assert (network(x) < 0).any()
 
 
-@pytest.mark.parametrize("predict", ["subset", "neutral", "vote"])
+@pytest.mark.parametrize("predict", ["subset", "neutral", "both", "vote"])
 def test_several_labels_have_no_such_prediction(predict):
     with pytest.raises(SigpropError, match=f"by {predict}"):
         mlp((7,), 6, signal=multi_label_context, loss=BinaryLoss(), predict=predict)

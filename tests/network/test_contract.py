@@ -423,6 +423,16 @@ def test_a_vote_sums_the_log_probabilities_of_every_layer(dense, batch):
     torch.testing.assert_close(network.learn(inputs, labels).scores, expected)
 
 
+def test_both_sums_the_log_probabilities_of_the_readout_and_the_last_block(dense, batch):
+    network = dense(predict="both").eval()
+    inputs, labels = batch()
+    with torch.no_grad():
+        *_, last, readout = (stage.scores for stage in network.stages(inputs))
+        expected = torch.log(torch.softmax(last, 1) * torch.softmax(readout, 1))
+    torch.testing.assert_close(network(inputs), expected)
+    torch.testing.assert_close(network.learn(inputs, labels).scores, expected)
+
+
 def test_evaluation_mode_ends_with_every_modules_own_mode_after_an_error_too(dense):
     network = dense().train()
     network.blocks[1].eval()
