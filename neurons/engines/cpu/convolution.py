@@ -140,7 +140,7 @@ def convolution_weight_gradient(
         panel, *_output_place(kernel, padding),
     )  # fmt: skip
     run_kernel(_gradient, arguments, parts)
-    total = sums.sum(0)[..., :line].unflatten(3, (-1, panel)).permute(0, 4, 1, 2, 3)
+    total = torch.unflatten(sums.sum(0)[..., :line], 3, (-1, panel)).permute(0, 4, 1, 2, 3)
     return total.flatten(0, 1)[:channels].flip(2, 3)
 
 

@@ -306,9 +306,11 @@ def _warn_reference(reason: str) -> None:
 
 def _observe(normaliser: Normaliser, spiking: SpikingLayer, rows: int) -> None:
     """Let a normaliser observe the currents of the first rows, before they are scaled."""
-    of_maps = isinstance(spiking, convolution.SpikingConvolution)
-    seen = observed(spiking.spikes.shape[0], rows, maps=of_maps)
-    if of_maps and isinstance(normaliser, MapNormaliser):
+    steps, maps = spiking.spikes.shape[0], len(spiking.current_shape) > 1
+    seen = observed(steps, rows, maps=maps)
+    if isinstance(spiking, convolution.SpikingConvolution) and isinstance(
+        normaliser, MapNormaliser
+    ):
         normaliser.take(*spiking.figures_at(seen))
     else:
         normaliser.observe(seen.existing(spiking.currents_at(seen.rows, seen.windows)))
