@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from sigprop_snn.neurons.base import Neuron
-from sigprop_snn.neurons.engines.cpu import convolution, grid_mean, linear, surrogate
+from sigprop_snn.neurons.engines.cpu import convolution, linear, surrogate
 from sigprop_snn.neurons.engines.cpu.blocks import SpikingLayer
 from sigprop_snn.neurons.engines.cpu.lif import advance_lif, run_lif
 from sigprop_snn.neurons.engines.cpu.spikes import PackedSpikes, pack, side_by_side
@@ -233,20 +233,6 @@ class CpuEngine(FusedEngine):
             return linear.scaled_weight_gradient(rows, grad, synapse.weight.detach(), factors)
         return super().scaled_weight_gradient(synapse, inputs, grad, factors, precision)
 
-    def rectified_grid_mean(self, voltage: Tensor, grid: int) -> Tensor:
-        """Return `grid_mean` of max(0, U), in one pass."""
-        if not _takes_maps(voltage):
-            return super().rectified_grid_mean(voltage, grid)
-        return grid_mean.rectified_grid_mean(voltage.detach(), grid)
-
-    def rectified_grid_gradient(
-        self, voltage: Tensor, grid: int, grad: Tensor, more: Tensor | None, dtype: torch.dtype
-    ) -> Tensor:
-        """Return the gradient of voltages, in one pass where nothing is added."""
-        if more is not None or grad.dtype != torch.float32 or not _takes_maps(voltage):
-            return super().rectified_grid_gradient(voltage, grid, grad, more, dtype)
-        return grid_mean.rectified_grid_gradient(voltage.detach(), grad.detach())
-
     def _packed(self, inputs: Tensor) -> PackedSpikes | None:
         """Return activity packed, or none where it is graded or too little."""
         large = inputs.shape[0] >= WINDOW and inputs.numel() >= self._pack_from
@@ -346,11 +332,6 @@ def _takes_step(*arrays: Tensor) -> bool:
     return not torch.compiler.is_compiling() and all(
         array.dtype == torch.float32 and array.is_cpu and array.is_contiguous() for array in arrays
     )
-
-
-def _takes_maps(voltage: Tensor) -> bool:
-    """Return whether the kernels of a grid take voltages `[N, C, H, W]`."""
-    return voltage.numel() > 0 and voltage.dim() == 4 and _takes_step(voltage.movedim(1, -1))
 
 
 def _is_activity(inputs: Tensor) -> bool:
