@@ -212,27 +212,6 @@ class CpuEngine(FusedEngine):
                 )
         return super().weight_gradient(synapse, inputs, grad)
 
-    def scaled_weight_gradient(
-        self,
-        synapse: Weighted,
-        inputs: Spikes | Tensor,
-        grad: Tensor,
-        factors: Tensor,
-        precision: torch.dtype | None = None,
-    ) -> tuple[Tensor, Tensor]:
-        """Return the weight's gradient with a factor for each output channel."""
-        if (
-            isinstance(inputs, Tensor)
-            and isinstance(synapse, nn.Linear)
-            and grad.dim() == 2
-            and _takes_step(inputs, grad, synapse.weight, factors)
-            and len(inputs) <= linear.MOST_INPUTS
-            and linear.is_sparse(grad)
-        ):
-            rows = inputs.reshape(-1, synapse.in_features)
-            return linear.scaled_weight_gradient(rows, grad, synapse.weight.detach(), factors)
-        return super().scaled_weight_gradient(synapse, inputs, grad, factors, precision)
-
     def _packed(self, inputs: Tensor) -> PackedSpikes | None:
         """Return activity packed, or none where it is graded or too little."""
         large = inputs.shape[0] >= WINDOW and inputs.numel() >= self._pack_from

@@ -28,9 +28,9 @@ from sigprop_snn.neurons.engines.cpu.blocks import (
     set_scale,
     write_window,
 )
-from sigprop_snn.neurons.engines.cpu.rows import LANES, add_patterns, add_rows, add_weighted_rows
+from sigprop_snn.neurons.engines.cpu.rows import LANES, add_patterns, add_rows
 from sigprop_snn.neurons.engines.cpu.spikes import PATTERNS, PackedSpikes, flat_rows
-from sigprop_snn.neurons.engines.cpu.threads import Kernel, jitable_sum, run_kernel
+from sigprop_snn.neurons.engines.cpu.threads import Kernel, run_kernel
 from sigprop_snn.neurons.engines.engine import Scale
 from sigprop_snn.neurons.engines.observed import WINDOW
 
@@ -38,10 +38,7 @@ MOST_INPUTS = (1 << 16) - 1  # of a layer: lists hold 16-bit numbers
 _PANEL = 32  # columns: many of the weights that one window reads stay in the first-level cache
 _ROWS = 32  # rows that pass through one panel before the next
 _MIN_ROWS = 8
-_MIN_COLUMNS = 32
 _GROUP = 48  # windows whose gradients of all patterns stay in the cache
-_MOST_ERRORS = 0.5  # fraction of a gradient that is not 0: up to it, rows are faster
-_SEEN = 16  # one of so many rows tells the fraction
 _GRADIENT_PANEL = 64  # columns of a gradient at a time
 _STRIDE = PATTERNS + 1  # with 16 rows a window, those of one pattern share a set of the cache
 
@@ -115,33 +112,6 @@ def linear_weight_gradient(spikes: PackedSpikes, grad: Tensor) -> Tensor:
         panels = sums[first * neurons : end * neurons].view(count, neurons, width)
         product[first:end].view(count, width, neurons).copy_(panels.transpose(1, 2))
     return product[:columns]
-
-
-def is_sparse(grad: Tensor) -> bool:
-    """Return whether the product of a gradient `[N, F]` is faster by the rows that are not 0."""
-    seen = grad[::_SEEN]
-    return int(seen.count_nonzero()) <= _MOST_ERRORS * seen.numel()
-
-
-def scaled_weight_gradient(
-    rows: Tensor, grad: Tensor, weight: Tensor, factors: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Do what `Engine.scaled_weight_gradient` does for traces, where most of `grad` is 0.
-
-    Args:
-        rows: the traces, `[N, K]`; all tensors are float32, and contiguous but for this one.
-        grad: the gradient of the currents, `[N, F]`.
-        weight: `[F, K]`.
-        factors: `[F]`.
-    """
-    product, dots = torch.empty_like(weight), torch.zeros(len(weight))
-    run_kernel(
-        _trace_gradient,
-        (rows, grad, weight, factors, product, dots),
-        len(weight),
-        min_chunk=_MIN_COLUMNS,
-    )
-    return product, dots
 
 
 def _whole_vectors(columns: int) -> int:
@@ -271,47 +241,3 @@ def _weight_gradient(
                     sums, left * neurons + k * width, table, 0, _GRADIENT_PANEL,
                     events[group, k], 0, counts[group, k], width,
                 )  # fmt: skip
-
-
-@jitable_sum
-def dot(one: Any, other: Any) -> Any:
-    """Return the dot product of two rows."""
-    total = np.float32(0.0)
-    for i in range(len(one)):
-        total += one[i] * other[i]
-    return total
-
-
-@Kernel
-def _trace_gradient(
-    rows: Any, grad: Any, weight: Any, factors: Any, product: Any, dots: Any, first: int, last: int
-) -> None:
-    """Fill rows `first` to `last` of `[F, K]`, from the rows of traces where they have an error."""
-    count, width = rows.shape
-    events = np.empty((last - first, count + 1), np.uint16)
-    values = np.empty((last - first, count + 1), np.float32)
-    found = np.zeros(last - first, np.int64)
-    for n in range(count):
-        given = grad[n]
-        for f in range(last - first):  # without a branch: an error moves the index
-            place = found[f]
-            events[f, place], values[f, place] = n, given[first + f]
-            found[f] = place + (given[first + f] != 0)
-    table = np.zeros((count, _GRADIENT_PANEL), np.float32)
-    total = np.empty(_GRADIENT_PANEL, np.float32)
-    for left in range(0, width, _GRADIENT_PANEL):
-        here = min(_GRADIENT_PANEL, width - left)
-        for n in range(count):
-            into, given = table[n], rows[n][left : left + here]
-            for i in range(here):
-                into[i] = given[i]
-        for f in range(last - first):
-            total[:] = 0
-            add_weighted_rows(
-                total, 0, table, 0, _GRADIENT_PANEL, events[f], 0, found[f], values[f],
-                _GRADIENT_PANEL,
-            )  # fmt: skip
-            into, factor = product[first + f][left : left + here], factors[first + f]
-            dots[first + f] += dot(weight[first + f][left : left + here], total)
-            for i in range(here):
-                into[i] = factor * total[i]

@@ -26,7 +26,6 @@ _TOGETHER = (4, 2, 1)  # vectors whose sums are in registers at a time: first fo
 
 _VECTOR = ir.VectorType(ir.FloatType(), LANES)
 _WORD = ir.IntType(64)
-_FUSED = ("contract",)  # a product and a sum may be one instruction
 
 
 @_intrinsic  # type: ignore[untyped-decorator]
@@ -41,17 +40,6 @@ def add_rows(
     multiple of `LANES`.
     """
     return _in_columns(_add_columns, total, at, table, start, stride, events, first, last, width)
-
-
-@_intrinsic  # type: ignore[untyped-decorator]
-def add_weighted_rows(
-    _: Any, total: Any, at: Any, table: Any, start: Any, stride: Any, events: Any, first: Any,
-    last: Any, values: Any, width: Any,
-) -> Any:  # fmt: skip
-    """Do the same with each row times `values[i]`, which are contiguous float32."""
-    return _in_columns(
-        _add_columns, total, at, table, start, stride, events, first, last, values, width
-    )
 
 
 @_intrinsic  # type: ignore[untyped-decorator]
@@ -108,29 +96,24 @@ class _Sums:
         return self.builder.add(start, self.builder.mul(_WORD(times), distance))
 
     def add_events(
-        self, table: Any, row: Any, stride: Any, events: Any, first: Any, last: Any,
-        weights: Any = None,
-    ) -> None:  # fmt: skip
+        self, table: Any, row: Any, stride: Any, events: Any, first: Any, last: Any
+    ) -> None:
         """Add the rows of events `first` to `last`, two at a time: a sum waits half as often."""
         builder = self.builder
 
         def values(i: Any) -> list[Any]:
             place = _row(builder, row, stride, events, i)
-            loaded = [
+            return [
                 builder.load(_vector(builder, table, place, index), align=4)
                 for index in range(len(self.variables))
             ]
-            if weights is None:
-                return loaded
-            weight = _repeated(builder, builder.load(builder.gep(weights, [i])))
-            return [builder.fmul(weight, each, flags=_FUSED) for each in loaded]
 
         odd = builder.and_(builder.sub(last, first), _WORD(1))
         even = builder.sub(last, odd)
         with cgutils.for_range_slice(builder, first, even, _WORD(2), _WORD) as (i, _):
             one, other = (values(at) for at in (i, builder.add(i, _WORD(1))))
             for variable, a, b in zip(self.variables, one, other, strict=True):
-                both = builder.fadd(a, b, flags=_FUSED)
+                both = builder.fadd(a, b)
                 builder.store(builder.fadd(builder.load(variable), both), variable)
         with builder.if_then(builder.icmp_signed("!=", odd, _WORD(0))):
             for variable, a in zip(self.variables, values(even), strict=True):
@@ -204,13 +187,6 @@ def _row(builder: Any, row: Any, stride: Any, events: Any, i: Any) -> Any:
     """Return the place of an event's row."""
     event = builder.zext(builder.load(builder.gep(events, [i])), _WORD)
     return builder.add(row, builder.mul(event, stride))
-
-
-def _repeated(builder: Any, number: Any) -> Any:
-    """Return a vector whose numbers are all the same."""
-    none, first = ir.Constant(_VECTOR, ir.Undefined), ir.Constant(ir.IntType(32), 0)
-    places = ir.Constant(ir.VectorType(ir.IntType(32), LANES), None)
-    return builder.shuffle_vector(builder.insert_element(none, number, first), none, places)
 
 
 def _vector(builder: Any, array: Any, place: Any, index: int) -> Any:

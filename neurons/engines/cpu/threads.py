@@ -42,11 +42,6 @@ def jitable(function: _Function) -> _Function:
     return register_jitable(function)  # type: ignore[no-any-return, no-untyped-call]
 
 
-def jitable_sum(function: _Function) -> _Function:
-    """Let kernels call a function that may add its terms in any order, and so several at a time."""
-    return register_jitable(fastmath={"reassoc"})(function)  # type: ignore[no-any-return, no-untyped-call]
-
-
 @dataclass(frozen=True, eq=False)
 class Kernel:
     """A function that several threads run at once, on different items.
