@@ -198,14 +198,6 @@ def copy_from_blocks(
 ) -> None:
     """Copy a panel from one of the rows of all blocks to the channels from `first` of `[W', F]`."""
     channels, source = min(panel, out.shape[1] - first), which * BLOCK
-    if channels == out.shape[1]:  # all of a block, one neuron behind the other
-        flat = out.reshape(-1)
-        for start in range(0, flat.shape[0], block):
-            into, given = flat[start : start + block], blocks[source : source + block]
-            for i in range(into.shape[0]):
-                into[i] = given[i]
-            source += rows * BLOCK
-        return
     used = 0
     for x in range(out.shape[0]):
         at = source + used

@@ -133,7 +133,7 @@ def _list_events(patterns: Any, events: Any, starts: Any, first: int, last: int)
     """List the events of rows `first` to `last`: in each window one list a pattern."""
     _, windows, width = patterns.shape
     active = np.empty(width + 1, np.uint16)
-    counts, places = np.empty((2, PATTERNS), np.int32), np.empty(PATTERNS, np.int32)
+    counts, places = np.empty(PATTERNS, np.int32), np.empty(PATTERNS, np.int32)
     for row in range(first, last):
         for window in range(windows):
             pattern = patterns[row, window]
@@ -142,12 +142,12 @@ def _list_events(patterns: Any, events: Any, starts: Any, first: int, last: int)
                 active[found] = k
                 found += pattern[k] != 0
             counts[:] = 0
-            for i in range(found):  # every other event apart: a sum waits half as often
-                counts[i & 1, pattern[active[i]]] += 1
+            for i in range(found):
+                counts[pattern[active[i]]] += 1
             listed, ends = events[row * windows + window], starts[row * windows + window]
             ends[0] = 0
             for p in range(PATTERNS):
-                places[p], ends[p + 1] = ends[p], ends[p] + counts[0, p] + counts[1, p]
+                places[p], ends[p + 1] = ends[p], ends[p] + counts[p]
             for i in range(found):
                 p = pattern[active[i]]
                 listed[places[p]] = active[i]
