@@ -39,7 +39,14 @@ def add_rows(
     contiguous and taken as flat: `total` and `table` float32, `events` unsigned. The width is a
     multiple of `LANES`.
     """
-    return _in_columns(_add_columns, total, at, table, start, stride, events, first, last, width)
+
+    def columns(
+        sums: _Sums, column: Any, total: Any, at: Any, table: Any, start: Any, *events: Any
+    ) -> None:
+        sums.add_rows(table, sums.builder.add(start, column), *events)
+        sums.add_to(total, sums.builder.add(at, column))
+
+    return _in_columns(columns, total, at, table, start, stride, events, first, last, width)
 
 
 @_intrinsic  # type: ignore[untyped-decorator]
@@ -58,16 +65,16 @@ def add_patterns(
         sums: _Sums, column: Any, total: Any, step_stride: Any, table: Any, start: Any, stride: Any,
         events: Any, starts: Any,
     ) -> None:  # fmt: skip
-        steps = [sums.another() for _ in range(WINDOW)]
-        row = sums.place(start, column)
-        for pattern, first, last in _each_pattern(sums.builder, starts):
+        builder, steps = sums.builder, [sums.another() for _ in range(WINDOW)]
+        row = builder.add(start, column)
+        for pattern, first, last in _each_pattern(builder, starts):
             of_pattern = sums.another()
-            of_pattern.add_events(table, row, stride, events, first, last)
+            of_pattern.add_rows(table, row, stride, events, first, last)
             for step, of_step in enumerate(steps):
                 if pattern >> step & 1:
-                    of_step.add(of_pattern)
+                    of_step.add(of_pattern.values())
         for step, of_step in enumerate(steps):
-            of_step.add_to(total, sums.place(column, step_stride, step))
+            of_step.add_to(total, builder.add(column, builder.mul(_WORD(step), step_stride)))
 
     # The code of fifteen patterns compiles slowly: not for four vectors, which no panel has.
     return _in_columns(
@@ -91,56 +98,45 @@ class _Sums:
         """Return as many sums, from zero."""
         return _Sums(self.builder, len(self.variables))
 
-    def place(self, start: Any, distance: Any, times: int = 1) -> Any:
-        """Return a place so many times a distance behind a start."""
-        return self.builder.add(start, self.builder.mul(_WORD(times), distance))
+    def values(self) -> list[Any]:
+        """Return the sums."""
+        return [self.builder.load(variable) for variable in self.variables]
 
-    def add_events(
+    def pointers(self, array: Any, place: Any) -> list[Any]:
+        """Return pointers to as many vectors of an array, from a place."""
+        places = (self.builder.add(place, _WORD(LANES * i)) for i in range(len(self.variables)))
+        numbers = (self.builder.gep(array, [at]) for at in places)
+        return [self.builder.bitcast(number, _VECTOR.as_pointer()) for number in numbers]
+
+    def add(self, vectors: Sequence[Any]) -> None:
+        """Add vectors, one to each sum."""
+        for variable, value, vector in zip(self.variables, self.values(), vectors, strict=True):
+            self.builder.store(self.builder.fadd(value, vector), variable)
+
+    def add_rows(
         self, table: Any, row: Any, stride: Any, events: Any, first: Any, last: Any
     ) -> None:
         """Add the rows of events `first` to `last`, two at a time: a sum waits half as often."""
         builder = self.builder
 
         def values(i: Any) -> list[Any]:
-            place = _row(builder, row, stride, events, i)
-            return [
-                builder.load(_vector(builder, table, place, index), align=4)
-                for index in range(len(self.variables))
-            ]
+            event = builder.zext(builder.load(builder.gep(events, [i])), _WORD)
+            place = builder.add(row, builder.mul(event, stride))
+            return [builder.load(each, align=4) for each in self.pointers(table, place)]
 
         odd = builder.and_(builder.sub(last, first), _WORD(1))
         even = builder.sub(last, odd)
         with cgutils.for_range_slice(builder, first, even, _WORD(2), _WORD) as (i, _):
-            one, other = (values(at) for at in (i, builder.add(i, _WORD(1))))
-            for variable, a, b in zip(self.variables, one, other, strict=True):
-                both = builder.fadd(a, b)
-                builder.store(builder.fadd(builder.load(variable), both), variable)
+            two = values(i), values(builder.add(i, _WORD(1)))
+            self.add([builder.fadd(one, other) for one, other in zip(*two, strict=True)])
         with builder.if_then(builder.icmp_signed("!=", odd, _WORD(0))):
-            for variable, a in zip(self.variables, values(even), strict=True):
-                builder.store(builder.fadd(builder.load(variable), a), variable)
-
-    def add(self, other: _Sums) -> None:
-        """Add other sums."""
-        for variable, added in zip(self.variables, other.variables, strict=True):
-            total = self.builder.fadd(self.builder.load(variable), self.builder.load(added))
-            self.builder.store(total, variable)
+            self.add(values(even))
 
     def add_to(self, array: Any, place: Any) -> None:
         """Add the sums to an array."""
-        for index, variable in enumerate(self.variables):
-            pointer = _vector(self.builder, array, place, index)
-            total = self.builder.fadd(
-                self.builder.load(pointer, align=4), self.builder.load(variable)
-            )
+        for pointer, value in zip(self.pointers(array, place), self.values(), strict=True):
+            total = self.builder.fadd(self.builder.load(pointer, align=4), value)
             self.builder.store(total, pointer, align=4)
-
-
-def _add_columns(
-    sums: _Sums, column: Any, total: Any, at: Any, table: Any, start: Any, *events: Any
-) -> None:
-    """Write the code of `add_rows` for some columns."""
-    sums.add_events(table, sums.place(start, column), *events)
-    sums.add_to(total, sums.place(at, column))
 
 
 def _in_columns(
@@ -181,15 +177,3 @@ def _each_pattern(builder: Any, starts: Any) -> Iterator[tuple[int, Any, Any]]:
         )
         with builder.if_then(builder.icmp_signed("<", first, last)):
             yield pattern, first, last
-
-
-def _row(builder: Any, row: Any, stride: Any, events: Any, i: Any) -> Any:
-    """Return the place of an event's row."""
-    event = builder.zext(builder.load(builder.gep(events, [i])), _WORD)
-    return builder.add(row, builder.mul(event, stride))
-
-
-def _vector(builder: Any, array: Any, place: Any, index: int) -> Any:
-    """Return a pointer to the vector so many vectors behind a place."""
-    place = builder.add(place, _WORD(index * LANES))
-    return builder.bitcast(builder.gep(array, [place]), _VECTOR.as_pointer())
