@@ -273,6 +273,23 @@ def run(case: Case, data: Data, deadline: float, *, graphed: bool = False) -> di
     }
 
 
+def read_rows(path: Path | None) -> list[dict[str, Any]]:
+    """Return the rows that a file holds; none if there is no file.
+
+    Raises:
+        SystemExit: if it holds something else.
+    """
+    if path is None or not path.exists():
+        return []
+    try:
+        rows = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        rows = None
+    if isinstance(rows, list) and all(isinstance(row, dict) and "rule" in row for row in rows):
+        return rows
+    raise SystemExit(f"{path} holds no rows of this benchmark; give --json another file")
+
+
 def key(row: dict[str, Any]) -> tuple[Any, ...]:
     """Return what tells one run from others."""
     return tuple(row.get(name) for name in Case.__dataclass_fields__)
@@ -431,6 +448,7 @@ def main() -> None:
         torch.backends.cudnn.benchmark = True
         torch.set_float32_matmul_precision("high")
     keep_freed_memory()
+    rows = read_rows(given.json)
     data = load(given.folder, given.train_samples, given.size, device, given.cache)
     centring = "running" if given.running_mean else not given.no_centring
     cases = [
@@ -447,9 +465,6 @@ def main() -> None:
         for seed in range(given.seeds)
         for rule in given.rules.split(",")
     ]  # fmt: skip
-    rows: list[dict[str, Any]] = []
-    if given.json is not None and given.json.exists():
-        rows = json.loads(given.json.read_text(encoding="utf-8"))
     known = {key(row) for row in rows}
     missing = [case for case in cases if key(asdict(case)) not in known]
     say(

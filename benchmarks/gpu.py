@@ -567,9 +567,10 @@ def _synchronise(device: torch.device) -> None:
 
 
 def part_e(bench: Bench) -> None:
-    """Time our step over T, the batch size and the network's width, beside spikingjelly."""
+    """Time our step over T and the batch size, beside spikingjelly; memory with online updates."""
     if bench.dry:
         step_row(bench, "e", Case("sigprop_snn", "voltage", "mlp", 3, 2, 4, "float32"), graph=True)
+        step_row(bench, "e", Case("sigprop_snn", "online-voltage", "mlp", 3, 2, 4, "float32"))
         return
     for steps in (4, 8, 16, 32, 64):
         step_row(
@@ -579,6 +580,9 @@ def part_e(bench: Bench) -> None:
         step_row(bench, "e", Case("sigprop_snn", "voltage", "vgg8", steps, 8, 32, "bf16"))
         if steps <= 16:
             step_row(bench, "e", Case("spikingjelly", "bptt", "vgg8", steps, 8, 32, "bf16"))
+    for steps in (4, 16, 64):  # an update at every step keeps traces alone, for any T
+        case = Case("sigprop_snn", "online-voltage", "vgg8", steps, 8, 32, "bf16")
+        step_row(bench, "e", case)
     for batch in (16, 64, 256, 512):
         step_row(
             bench, "e", Case("sigprop_snn", "voltage", "vgg8", 4, 8, batch, "bf16"), graph=True

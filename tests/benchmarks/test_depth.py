@@ -105,6 +105,14 @@ def test_rows_without_the_newer_keys_are_not_repeated(monkeypatch, folder, capsy
     assert "0 of 1 runs to do" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("text", ['{"device": "cpu"}', '[{"T": 4}]', "[1]", "rows"])
+def test_a_file_without_rows_is_refused_before_a_training_and_kept(monkeypatch, folder, text):
+    (folder / "rows.json").write_text(text)
+    with pytest.raises(SystemExit, match=r"rows\.json"):
+        benchmark(monkeypatch, folder, *PLAIN)
+    assert (folder / "rows.json").read_text() == text
+
+
 def test_dropout_is_refused_where_the_network_has_none(monkeypatch, folder):
     with pytest.raises(SystemExit, match="conv"):
         benchmark(monkeypatch, folder, "--network", "conv", "--dropout", "0.1")
