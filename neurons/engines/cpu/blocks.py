@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -58,16 +58,6 @@ class SpikingLayer(ABC):
     def currents(self) -> Tensor:
         """Return the currents, `[T, N, F, ...]`."""
         return self.run(_CURRENTS, record=("voltage",)).recorded["voltage"]
-
-    def currents_at(self, rows: Tensor, windows: Tensor) -> Tensor:
-        """Return the currents of R windows, `[4, R, F, ...]`; no neuron fires behind the last step.
-
-        Args:
-            rows: the row of every window, `[R]`.
-            windows: its place in time, `[R]`.
-        """
-        seen = self.spikes.patterns[rows, windows].unsqueeze(1)
-        return replace(self, spikes=PackedSpikes(seen, WINDOW)).currents()
 
     def run(
         self,

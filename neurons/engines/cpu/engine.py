@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sigprop_snn.neurons.base import Neuron
@@ -151,7 +152,7 @@ class CpuEngine(FusedEngine):
             scale = None
             if isinstance(normaliser, Normaliser):
                 if observed_rows:
-                    _observe(normaliser, spiking, observed_rows)
+                    _observe(normaliser, spiking, plain.layer, observed_rows)
                 scale = normaliser.scale(plain.layer.weight[:1])
             return spiking.run(neuron, contexts=contexts, scale=scale, record=record)
 
@@ -178,7 +179,7 @@ class CpuEngine(FusedEngine):
             )  # fmt: skip
         assert isinstance(neuron, LIF)
         with torch.no_grad():
-            current = torch.nn.functional.linear(inputs, synapse.weight, synapse.bias)
+            current = F.linear(inputs, synapse.weight, synapse.bias)
             observe(normaliser, current.unsqueeze(0), observed_rows)
             scale = normaliser.scale(current) if isinstance(normaliser, Normaliser) else None
             return advance_lif(
@@ -269,16 +270,23 @@ def _warn_reference(reason: str) -> None:
     )
 
 
-def _observe(normaliser: Normaliser, spiking: SpikingLayer, rows: int) -> None:
+def _observe(normaliser: Normaliser, spiking: SpikingLayer, layer: Weighted, rows: int) -> None:
     """Let a normaliser observe the currents of the first rows, before they are scaled."""
     steps, maps = spiking.spikes.shape[0], len(spiking.current_shape) > 1
     seen = observed(steps, rows, maps=maps)
-    if isinstance(spiking, convolution.SpikingConvolution) and isinstance(
-        normaliser, MapNormaliser
-    ):
+    if maps and isinstance(normaliser, MapNormaliser):
+        assert isinstance(spiking, convolution.SpikingConvolution)
         normaliser.take(*spiking.figures_at(seen))
-    else:
-        normaliser.observe(seen.existing(spiking.currents_at(seen.rows, seen.windows)))
+        return
+    # A dense product: so few windows do not pay for reading the weights by events.
+    patterns = spiking.spikes.patterns[seen.rows, seen.windows].unsqueeze(1)
+    inputs = PackedSpikes(patterns, WINDOW).dense().flatten(0, 1)
+    with torch.autocast("cpu", enabled=False):
+        if isinstance(layer, nn.Conv2d):
+            current = F.conv2d(inputs, layer.weight, layer.bias, padding=layer.padding)
+        else:
+            current = F.linear(inputs, layer.weight, layer.bias)
+    normaliser.observe(seen.existing(current.unflatten(0, (WINDOW, -1))))
 
 
 def _spiking(plain: PlainSynapse, spikes: PackedSpikes) -> SpikingLayer:

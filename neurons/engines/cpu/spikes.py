@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sigprop_snn.neurons.engines.cpu.threads import Kernel, run_kernel
@@ -67,11 +66,10 @@ class PackedSpikes:
             weights: `[T]`.
         """
         order, flat = self._flat()
-        padded = F.pad(weights.detach().float(), (0, -self.steps % WINDOW)).view(-1, WINDOW, 1)
-        bits = torch.arange(PATTERNS) >> torch.arange(WINDOW)[:, None] & 1
-        of_pattern = (padded * bits).sum(1)
+        padded = torch.zeros(flat.shape[1], WINDOW)
+        padded.view(-1)[: self.steps] = weights.detach()
         out = order.empty(self.shape[1:], torch.float32, flat.device)
-        run_kernel(_weighted_sum, (flat, of_pattern, order.apply(out).flatten(1)), len(out))
+        run_kernel(_weighted_sum, (flat, padded, order.apply(out).flatten(1)), len(out))
         return out
 
     def count(self) -> Tensor:
@@ -165,12 +163,22 @@ def _pack_rows(inputs: Any, patterns: Any, refused: Any, first: int, last: int) 
 
 @Kernel
 def _weighted_sum(patterns: Any, weights: Any, out: Any, first: int, last: int) -> None:
-    """Fill rows `first` to `last` of `[N, K]`, given the weight of each pattern in each window."""
+    """Fill rows `first` to `last` of `[N, K]`, given the weights of each window's steps."""
+    zero = np.float32(0.0)
     for row in range(first, last):
         for start in range(0, out.shape[1], _NEURONS):
             sums = out[row, start : start + _NEURONS]
             sums[:] = 0
             for window in range(patterns.shape[1]):
+                w0, w1, w2, w3 = weights[window]
                 pattern = patterns[row, window, start : start + _NEURONS]
                 for k in range(len(sums)):
-                    sums[k] += weights[window, pattern[k]]
+                    # numba counts in 64 bits unless it is told to use as many as a float32 has.
+                    bits = np.int32(pattern[k])
+                    early = (w0 if np.int32(bits & 1) else zero) + (
+                        w1 if np.int32(bits & 2) else zero
+                    )
+                    late = (w2 if np.int32(bits & 4) else zero) + (
+                        w3 if np.int32(bits & 8) else zero
+                    )
+                    sums[k] += early + late

@@ -124,22 +124,6 @@ def test_bits_behind_the_last_step_are_zero():
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_currents_of_some_windows_equal_the_dense_convolution(shape):
-    x, weight, bias = drawn(shape)
-    steps, rows = x.shape[:2]
-    currents = dense_currents(x, weight, bias, shape[-1])
-    last = (steps - 1) // 4
-    found = SpikingConvolution.of(pack(x), weight, bias, shape[-1]).currents_at(
-        torch.tensor([rows - 1, 0]), torch.tensor([last, 0])
-    )
-    assert found.shape == (4, 2, *currents.shape[2:])
-    existing = steps - 4 * last
-    torch.testing.assert_close(found[:existing, 0].double(), currents[4 * last :, -1], **CLOSE)
-    first = min(4, steps)
-    torch.testing.assert_close(found[:first, 1].double(), currents[:4, 0], **CLOSE)
-
-
-@pytest.mark.parametrize("shape", SHAPES, ids=str)
 @pytest.mark.parametrize("rows", [1, 2, 40])
 def test_the_figures_of_observed_windows_equal_those_of_the_dense_convolution(shape, rows):
     x, weight, bias = drawn(shape)

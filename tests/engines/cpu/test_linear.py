@@ -82,16 +82,6 @@ def test_every_pattern_of_a_window_by_hand():
     assert linear_weight_gradient(pack(x), grad).flatten().tolist() == expected
 
 
-def test_currents_of_some_windows():
-    x, weight, bias = drawn((9, 40, 30, 100))
-    whole = F.linear(x, weight, bias)
-    found = layer(x, weight, bias).currents_at(torch.tensor([0, 39, 5]), torch.tensor([0, 1, 2]))
-    torch.testing.assert_close(found[:, 0], whole[:4, 0], **CLOSE)
-    torch.testing.assert_close(found[:, 1], whole[4:8, 39], **CLOSE)
-    torch.testing.assert_close(found[0, 2], whole[8, 5], **CLOSE)
-    assert torch.equal(found[1:, 2], bias.expand(3, -1))  # behind the last step
-
-
 @pytest.mark.parametrize("density", [0.0, 0.3, 1.0])
 @pytest.mark.parametrize("neuron", MODELS, ids=str)
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
