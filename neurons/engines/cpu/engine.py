@@ -286,7 +286,7 @@ def _observe(normaliser: Normaliser, spiking: SpikingLayer, layer: Weighted, row
             current = F.conv2d(inputs, layer.weight, layer.bias, padding=layer.padding)
         else:
             current = F.linear(inputs, layer.weight, layer.bias)
-    normaliser.observe(seen.existing(current.unflatten(0, (WINDOW, -1))))
+    normaliser.observe(seen.existing(torch.unflatten(current, 0, (WINDOW, -1))))
 
 
 def _spiking(plain: PlainSynapse, spikes: PackedSpikes) -> SpikingLayer:
