@@ -36,8 +36,6 @@ from sigprop_snn.neurons.state import RECORDED_ELSEWHERE, State, Step
 from sigprop_snn.neurons.stepwise import is_constant, stepwise
 
 _TOGETHER = 3  # steps: intermediate values stay in the cache
-_PARTS = 8
-_LARGE = 1 << 16  # numbers in a weight, from which parts are worth their calls
 FLOOR = 1e-12  # keeps the direction of a silent row finite
 
 
@@ -205,16 +203,7 @@ class ReferenceEngine:
     ) -> tuple[Tensor, Tensor]:
         """Return the weight's gradient with a factor for each output channel."""
         product = self.weight_gradient(synapse, inputs, grad, precision)
-        weight = synapse.weight.detach().to(product)
-        # In parts on a CPU: torch writes all products of numbers before it sums them.
-        parts = _PARTS if product.is_cpu and product.numel() >= _LARGE else 1
-        dots = torch.cat(
-            [
-                torch.linalg.vecdot(rows.flatten(1), of.flatten(1))
-                for rows, of in zip(product.chunk(parts), weight.chunk(parts), strict=True)
-            ]
-        )
-        return product.mul_(factors.view(-1, *[1] * (product.dim() - 1))), dots
+        return scale_rows(product, synapse.weight.detach().to(product), factors)
 
     def surrogate_mean(self, neuron: Neuron, voltage: Tensor) -> Tensor:
         """Return the mean over time of f(U[t] - threshold), `[N, ...]`, for `[T, N, ...]`."""
@@ -357,6 +346,12 @@ def observe(normaliser: nn.Module, current: Tensor, rows: int, bias: Tensor | No
         seen = windows.existing(seen[windows.steps, windows.rows])
     seen = seen.flatten(0, seen.dim() - current.dim() + 1)
     normaliser.observe(seen if bias is None else seen + bias)
+
+
+def scale_rows(product: Tensor, weight: Tensor, factors: Tensor) -> tuple[Tensor, Tensor]:
+    """Scale each row of a product in place; also return its dot product with the weight before."""
+    dots = torch.linalg.vecdot(product.flatten(1), weight.flatten(1))
+    return product.mul_(factors.view(-1, *[1] * (product.dim() - 1))), dots
 
 
 def check_contexts(inputs: torch.Size, current: torch.Size, contexts: Tensor | None) -> None:

@@ -33,7 +33,7 @@ from sigprop_snn.neurons.engines.plain import (
     plain_synapse,
     why_not_lif,
 )
-from sigprop_snn.neurons.engines.reference import check_contexts, halved, observe
+from sigprop_snn.neurons.engines.reference import check_contexts, halved, observe, scale_rows
 from sigprop_snn.neurons.joining import Join
 from sigprop_snn.neurons.lif import LIF
 
@@ -152,7 +152,7 @@ class CpuEngine(FusedEngine):
             scale = None
             if isinstance(normaliser, Normaliser):
                 if observed_rows:
-                    _observe(normaliser, spiking, plain.layer, observed_rows)
+                    _observe(normaliser, spiking, observed_rows)
                 scale = normaliser.scale(plain.layer.weight[:1])
             return spiking.run(neuron, contexts=contexts, scale=scale, record=record)
 
@@ -172,7 +172,7 @@ class CpuEngine(FusedEngine):
     ) -> Tensor:
         """Run one step of a linear layer of LIF neurons, and return its spikes, `[N, F]`."""
         arrays = (inputs, synapse.weight, voltage, mean, trace.trace, trace.mean)
-        if self.why_not(synapse, normaliser, neuron) is not None or not _takes_step(*arrays):
+        if self.why_not(synapse, normaliser, neuron) is not None or not _are_plain(*arrays):
             return super().advance(
                 synapse, normaliser, neuron, inputs, voltage, mean, weight, trace,
                 contexts=contexts, observed_rows=observed_rows,
@@ -212,6 +212,20 @@ class CpuEngine(FusedEngine):
                     inputs, grad.float(), (height, width), padding
                 )
         return super().weight_gradient(synapse, inputs, grad)
+
+    def scaled_weight_gradient(
+        self,
+        synapse: Weighted,
+        inputs: Spikes | Tensor,
+        grad: Tensor,
+        factors: Tensor,
+        precision: torch.dtype | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Return the weight's gradient with a factor for each output channel, in one pass."""
+        product, weight = self.weight_gradient(synapse, inputs, grad), synapse.weight.detach()
+        if _are_plain(product, weight, factors):
+            return linear.scale_rows(product, weight, factors)
+        return scale_rows(product, weight.to(product), factors)
 
     def _packed(self, inputs: Tensor) -> PackedSpikes | None:
         """Return activity packed, or none where it is graded or too little."""
@@ -270,7 +284,7 @@ def _warn_reference(reason: str) -> None:
     )
 
 
-def _observe(normaliser: Normaliser, spiking: SpikingLayer, layer: Weighted, rows: int) -> None:
+def _observe(normaliser: Normaliser, spiking: SpikingLayer, rows: int) -> None:
     """Let a normaliser observe the currents of the first rows, before they are scaled."""
     steps, maps = spiking.spikes.shape[0], len(spiking.current_shape) > 1
     seen = observed(steps, rows, maps=maps)
@@ -278,15 +292,9 @@ def _observe(normaliser: Normaliser, spiking: SpikingLayer, layer: Weighted, row
         assert isinstance(spiking, convolution.SpikingConvolution)
         normaliser.take(*spiking.figures_at(seen))
         return
-    # A dense product: so few windows do not pay for reading the weights by events.
     patterns = spiking.spikes.patterns[seen.rows, seen.windows].unsqueeze(1)
-    inputs = PackedSpikes(patterns, WINDOW).dense().flatten(0, 1)
-    with torch.autocast("cpu", enabled=False):
-        if isinstance(layer, nn.Conv2d):
-            current = F.conv2d(inputs, layer.weight, layer.bias, padding=layer.padding)
-        else:
-            current = F.linear(inputs, layer.weight, layer.bias)
-    normaliser.observe(seen.existing(torch.unflatten(current, 0, (WINDOW, -1))))
+    current = replace(spiking, spikes=PackedSpikes(patterns, WINDOW)).currents()
+    normaliser.observe(seen.existing(current))
 
 
 def _spiking(plain: PlainSynapse, spikes: PackedSpikes) -> SpikingLayer:
@@ -314,8 +322,8 @@ def _padding(layer: Weighted) -> tuple[int, int]:
     return above, beside
 
 
-def _takes_step(*arrays: Tensor) -> bool:
-    """Return whether the kernels of one time step take tensors."""
+def _are_plain(*arrays: Tensor) -> bool:
+    """Return whether kernels that take float32 in one piece take tensors."""
     return not torch.compiler.is_compiling() and all(
         array.dtype == torch.float32 and array.is_cpu and array.is_contiguous() for array in arrays
     )

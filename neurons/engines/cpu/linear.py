@@ -28,7 +28,7 @@ from sigprop_snn.neurons.engines.cpu.blocks import (
     set_scale,
     write_window,
 )
-from sigprop_snn.neurons.engines.cpu.rows import LANES, add_patterns, add_rows
+from sigprop_snn.neurons.engines.cpu.rows import LANES, add_patterns, add_rows, fetch
 from sigprop_snn.neurons.engines.cpu.spikes import PATTERNS, PackedSpikes, flat_rows
 from sigprop_snn.neurons.engines.cpu.threads import Kernel, run_kernel
 from sigprop_snn.neurons.engines.engine import Scale
@@ -37,9 +37,10 @@ from sigprop_snn.neurons.engines.observed import WINDOW
 MOST_INPUTS = (1 << 16) - 1  # of a layer: lists hold 16-bit numbers
 _PANEL = 32  # columns: many of the weights that one window reads stay in the first-level cache
 _ROWS = 32  # rows that pass through one panel before the next
-_MIN_ROWS = 8
 _GROUP = 48  # windows whose gradients of all patterns stay in the cache
 _GRADIENT_PANEL = 64  # columns of a gradient at a time
+_SUMS = 64  # parts of a dot product
+_MIN_ROWS = 64  # of a product, for which a thread pays
 _STRIDE = PATTERNS + 1  # with 16 rows a window, those of one pattern share a set of the cache
 
 
@@ -70,7 +71,8 @@ class SpikingLinear(SpikingLayer):
         before = F.pad(before, (0, width - len(self.bias)))
         scales = channel_scale(torch.zeros_like(self.bias), scale, width)
         arguments = *list_events(self.spikes), self.table, before, scales, *arrays
-        run_kernel(_layer, arguments, len(arrays[0]), min_chunk=_MIN_ROWS)
+        tiles = -(-len(arrays[0]) // _ROWS) * -(-width // _PANEL)
+        run_kernel(_layer, arguments, tiles)
 
 
 def list_events(spikes: PackedSpikes) -> tuple[Tensor, Tensor]:
@@ -112,6 +114,17 @@ def linear_weight_gradient(spikes: PackedSpikes, grad: Tensor) -> Tensor:
         panels = sums[first * neurons : end * neurons].view(count, neurons, width)
         product[first:end].view(count, width, neurons).copy_(panels.transpose(1, 2))
     return product[:columns]
+
+
+def scale_rows(product: Tensor, weight: Tensor, factors: Tensor) -> tuple[Tensor, Tensor]:
+    """Scale each row of a product in place; also return its dot product with the weight before.
+
+    The tensors are float32 and contiguous. torch reads and writes them three times.
+    """
+    dots = torch.empty(len(product))
+    arguments = product.flatten(1), weight.flatten(1), factors, dots
+    run_kernel(_scale_rows, arguments, len(product), min_chunk=_MIN_ROWS)
+    return product, dots
 
 
 def _whole_vectors(columns: int) -> int:
@@ -159,37 +172,48 @@ def _layer(
     events: Any, starts: Any, table: Any, currents_before: Any, scales: Any,
     patterns: Any, voltages: Any, state: Any, constants: Any, steps: int, first: int, last: int,
 ) -> None:  # fmt: skip
-    """Run rows `first` to `last` of a layer; the contexts come behind the rows of the events."""
+    """Run tiles `first` to `last` of a layer; the contexts come behind the rows of the events.
+
+    A tile has some rows and one panel of columns; the panels of the same rows are neighbours.
+    """
     neurons, columns = events.shape[1], currents_before.shape[1]
-    windows = patterns.shape[1]
+    rows, windows = patterns.shape[:2]
     samples = len(events) // windows
+    panels = -(-columns // _PANEL)
     currents = np.zeros((WINDOW, _PANEL), np.float32)
     own, work = np.zeros(OWN * BLOCK, np.float32), np.zeros(WORK * BLOCK, np.float32)
-    for group in range(first, last, _ROWS):
-        for left in range(0, columns, _PANEL):
-            width = min(_PANEL, columns - left)
-            for row in range(group, min(group + _ROWS, last)):
-                if row in (group, samples):
-                    set_scale(work, scales, row < samples, left, width, width, BLOCK)
-                before = currents_before[max(0, row - samples + 1), left:]
-                own[:] = 0
-                for window in range(windows):
-                    at = row * windows + window
-                    for step in range(WINDOW):
-                        for f in range(width):
-                            currents[step, f] = before[f]
-                    if row < samples:
-                        add_patterns(
-                            currents, _PANEL, table, left * neurons, width, events[at],
-                            starts[at], width,
-                        )  # fmt: skip
-                    length = min(WINDOW, steps - window * WINDOW)
-                    run_block(currents, 0, width, own, work, constants, length)
-                    write_window(
-                        currents, 0, width, BLOCK, work, patterns, voltages, window, row, 0, left
-                    )
-                for which in range(OWN):
-                    copy_from_blocks(state[which, row, 0], left, own, OWN, which, width, BLOCK)
+    for tile in range(first, last):
+        start, left = tile // panels * _ROWS, tile % panels * _PANEL
+        end, width = min(start + _ROWS, rows), min(_PANEL, columns - left)
+        # While a window reads this panel, a share of the next one is fetched.
+        share = neurons * _PANEL // ((end - start) * windows) + LANES
+        next_panel = (tile + 1) % panels * _PANEL * neurons
+        for row in range(start, end):
+            if row in (start, samples):
+                set_scale(work, scales, row < samples, left, width, width, BLOCK)
+            before = currents_before[max(0, row - samples + 1), left:]
+            own[:] = 0
+            for window in range(windows):
+                at = row * windows + window
+                for step in range(WINDOW):
+                    for f in range(width):
+                        currents[step, f] = before[f]
+                if row < samples:
+                    if at + 1 < len(starts):
+                        fetch(events[at + 1], 0, starts[at + 1, PATTERNS])
+                    fetch(table, next_panel, next_panel + share)
+                    next_panel += share
+                    add_patterns(
+                        currents, _PANEL, table, left * neurons, width, events[at], starts[at],
+                        width,
+                    )  # fmt: skip
+                length = min(WINDOW, steps - window * WINDOW)
+                run_block(currents, 0, width, own, work, constants, length)
+                write_window(
+                    currents, 0, width, BLOCK, work, patterns, voltages, window, row, 0, left
+                )
+            for which in range(OWN):
+                copy_from_blocks(state[which, row, 0], left, own, OWN, which, width, BLOCK)
 
 
 @Kernel
@@ -241,3 +265,17 @@ def _weight_gradient(
                     sums, left * neurons + k * width, table, 0, _GRADIENT_PANEL,
                     events[group, k], 0, counts[group, k], width,
                 )  # fmt: skip
+
+
+@Kernel
+def _scale_rows(product: Any, weight: Any, factors: Any, dots: Any, first: int, last: int) -> None:
+    """Scale rows `first` to `last`; the sum of a row has parts, which fill vectors."""
+    width, sums = product.shape[1], np.empty(_SUMS, np.float32)
+    for row in range(first, last):
+        numbers, weights, factor = product[row], weight[row], factors[row]
+        sums[:] = 0
+        for start in range(0, width, _SUMS):
+            for i in range(min(_SUMS, width - start)):
+                sums[i] += numbers[start + i] * weights[start + i]
+                numbers[start + i] *= factor
+        dots[row] = sums.sum()

@@ -145,20 +145,22 @@ def _pack_rows(inputs: Any, patterns: Any, refused: Any, first: int, last: int) 
     # Window by window: the rows of a step are neighbours in memory.
     for window in range(patterns.shape[1]):
         start = window * WINDOW
+        more = min(WINDOW, steps - start) - 1
+        exist = np.uint8((2 << more) - 1)  # bits of the steps; the last stands for those behind it
         for row in range(first, last):
+            a, b = inputs[start, row], inputs[start + min(1, more), row]
+            c, d = inputs[start + min(2, more), row], inputs[start + more, row]
             pattern = patterns[row, window]
-            pattern[:] = 0
             wrong = False
-            for step in range(min(WINDOW, steps - start)):
-                numbers = inputs[start + step, row]
-                bit = np.uint8(1 << step)
-                for k in range(width):
-                    fires = numbers[k] != zero
-                    wrong |= fires & (numbers[k] != one)
-                    pattern[k] |= bit if fires else np.uint8(0)
+            for k in range(width):
+                is_a, is_b, is_c, is_d = a[k] != zero, b[k] != zero, c[k] != zero, d[k] != zero
+                wrong |= (is_a & (a[k] != one)) | (is_b & (b[k] != one))
+                wrong |= (is_c & (c[k] != one)) | (is_d & (d[k] != one))
+                early = np.uint8(is_a) | np.uint8(is_b) << np.uint8(1)
+                late = np.uint8(is_c) << np.uint8(2) | np.uint8(is_d) << np.uint8(3)
+                pattern[k] = (early | late) & exist
             if wrong:
                 refused[row] = True
-                return
 
 
 @Kernel
