@@ -160,8 +160,7 @@ class ReferenceEngine:
         with torch.no_grad():
             voltage.copy_(ran.state.voltage)
             mean.lerp_(ran.mean_voltage, weight)
-            filter_in_place(neuron, inputs, State(trace.trace))
-            trace.mean.mul_(trace.keep).add_(trace.trace, alpha=trace.share)
+            follow(neuron, inputs, trace)
         return ran.spike[0]
 
     def weight_gradient(
@@ -346,6 +345,12 @@ def observe(normaliser: nn.Module, current: Tensor, rows: int, bias: Tensor | No
         seen = windows.existing(seen[windows.steps, windows.rows])
     seen = seen.flatten(0, seen.dim() - current.dim() + 1)
     normaliser.observe(seen if bias is None else seen + bias)
+
+
+def follow(neuron: Neuron, inputs: Tensor, trace: InputTrace) -> None:
+    """Let a trace and its mean go on by one step of inputs, in place."""
+    filter_in_place(neuron, inputs, State(trace.trace))
+    trace.mean.mul_(trace.keep).add_(trace.trace, alpha=trace.share)
 
 
 def scale_rows(product: Tensor, weight: Tensor, factors: Tensor) -> tuple[Tensor, Tensor]:

@@ -33,7 +33,13 @@ from sigprop_snn.neurons.engines.plain import (
     plain_synapse,
     why_not_lif,
 )
-from sigprop_snn.neurons.engines.reference import check_contexts, halved, observe, scale_rows
+from sigprop_snn.neurons.engines.reference import (
+    check_contexts,
+    follow,
+    halved,
+    observe,
+    scale_rows,
+)
 from sigprop_snn.neurons.joining import Join
 from sigprop_snn.neurons.lif import LIF
 
@@ -182,9 +188,8 @@ class CpuEngine(FusedEngine):
             current = F.linear(inputs, synapse.weight, synapse.bias)
             observe(normaliser, current.unsqueeze(0), observed_rows)
             scale = normaliser.scale(current) if isinstance(normaliser, Normaliser) else None
-            return advance_lif(
-                neuron, current, contexts, scale, voltage, mean, weight, inputs, trace
-            )
+            follow(neuron, inputs, trace)
+            return advance_lif(neuron, current, contexts, scale, voltage, mean, weight)
 
     def weight_gradient(
         self,

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from sigprop_snn.neurons.engines.cpu.threads import Kernel, jitable, run_kernel
 from sigprop_snn.neurons.engines.dense import DenseSpikes
-from sigprop_snn.neurons.engines.engine import InputTrace, Run, Scale
+from sigprop_snn.neurons.engines.engine import Run, Scale
 from sigprop_snn.neurons.engines.order import Order
 from sigprop_snn.neurons.engines.plain import lif_run
 from sigprop_snn.neurons.lif import LIF
@@ -100,7 +100,7 @@ def run_lif(
 
 def advance_lif(
     neuron: LIF, current: Tensor, contexts: Tensor | None, scale: Scale | None, voltage: Tensor,
-    mean: Tensor, weight: float, inputs: Tensor, trace: InputTrace,
+    mean: Tensor, weight: float,
 ) -> Tensor:  # fmt: skip
     """Run LIF for one step in place, and return the spikes; see `Engine.advance`.
 
@@ -112,9 +112,6 @@ def advance_lif(
         neuron, current.unsqueeze(0), contexts, scale, spikes, spikes[:0], voltage, mean,
         1.0 - weight, weight,
     )  # fmt: skip
-    filtered = (each.flatten() for each in (inputs, trace.trace, trace.mean))
-    arguments = *filtered, trace.keep, trace.share, constants_of(neuron)
-    run_kernel(_filter, arguments, inputs.numel(), min_chunk=_MIN_CHUNK)
     return spikes[0]
 
 
@@ -197,15 +194,3 @@ def _lif_rows(
                 if record:
                     kept[n] = before
         start = stop
-
-
-@Kernel
-def _filter(
-    inputs: Any, traces: Any, means: Any, keep: Any, share: Any, constants: Any, first: int,
-    last: int,
-) -> None:  # fmt: skip
-    """Filter the inputs `first` to `last`, and go on with the means of their traces."""
-    beta, gain = constants[0], constants[1]
-    for k in range(first, last):
-        traces[k] = beta * traces[k] + gain * inputs[k]
-        means[k] = keep * means[k] + share * traces[k]

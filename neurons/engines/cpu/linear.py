@@ -39,7 +39,6 @@ _PANEL = 32  # columns: many of the weights that one window reads stay in the fi
 _ROWS = 32  # rows that pass through one panel before the next
 _GROUP = 48  # windows whose gradients of all patterns stay in the cache
 _GRADIENT_PANEL = 64  # columns of a gradient at a time
-_SUMS = 64  # parts of a dot product
 _MIN_ROWS = 64  # of a product, for which a thread pays
 _STRIDE = PATTERNS + 1  # with 16 rows a window, those of one pattern share a set of the cache
 
@@ -269,13 +268,10 @@ def _weight_gradient(
 
 @Kernel
 def _scale_rows(product: Any, weight: Any, factors: Any, dots: Any, first: int, last: int) -> None:
-    """Scale rows `first` to `last`; the sum of a row has parts, which fill vectors."""
-    width, sums = product.shape[1], np.empty(_SUMS, np.float32)
+    """Scale rows `first` to `last`."""
     for row in range(first, last):
-        numbers, weights, factor = product[row], weight[row], factors[row]
-        sums[:] = 0
-        for start in range(0, width, _SUMS):
-            for i in range(min(_SUMS, width - start)):
-                sums[i] += numbers[start + i] * weights[start + i]
-                numbers[start + i] *= factor
-        dots[row] = sums.sum()
+        numbers, weights, factor, total = product[row], weight[row], factors[row], np.float32(0.0)
+        for k in range(product.shape[1]):
+            total += numbers[k] * weights[k]
+            numbers[k] *= factor
+        dots[row] = total
