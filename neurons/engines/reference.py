@@ -160,7 +160,7 @@ class ReferenceEngine:
         with torch.no_grad():
             voltage.copy_(ran.state.voltage)
             mean.lerp_(ran.mean_voltage, weight)
-            follow(neuron, inputs, trace)
+            advance_trace(neuron, inputs, trace)
         return ran.spike[0]
 
     def weight_gradient(
@@ -347,7 +347,7 @@ def observe(normaliser: nn.Module, current: Tensor, rows: int, bias: Tensor | No
     normaliser.observe(seen if bias is None else seen + bias)
 
 
-def follow(neuron: Neuron, inputs: Tensor, trace: InputTrace) -> None:
+def advance_trace(neuron: Neuron, inputs: Tensor, trace: InputTrace) -> None:
     """Let a trace and its mean go on by one step of inputs, in place."""
     filter_in_place(neuron, inputs, State(trace.trace))
     trace.mean.mul_(trace.keep).add_(trace.trace, alpha=trace.share)

@@ -34,8 +34,8 @@ from sigprop_snn.neurons.engines.plain import (
     why_not_lif,
 )
 from sigprop_snn.neurons.engines.reference import (
+    advance_trace,
     check_contexts,
-    follow,
     halved,
     observe,
     scale_rows,
@@ -188,7 +188,7 @@ class CpuEngine(FusedEngine):
             current = F.linear(inputs, synapse.weight, synapse.bias)
             observe(normaliser, current.unsqueeze(0), observed_rows)
             scale = normaliser.scale(current) if isinstance(normaliser, Normaliser) else None
-            follow(neuron, inputs, trace)
+            advance_trace(neuron, inputs, trace)
             return advance_lif(neuron, current, contexts, scale, voltage, mean, weight)
 
     def weight_gradient(
@@ -227,7 +227,8 @@ class CpuEngine(FusedEngine):
         precision: torch.dtype | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Return the weight's gradient with a factor for each output channel, in one pass."""
-        product, weight = self.weight_gradient(synapse, inputs, grad), synapse.weight.detach()
+        product = self.weight_gradient(synapse, inputs, grad, precision)
+        weight = synapse.weight.detach()
         if _are_plain(product, weight, factors):
             return linear.scale_rows(product, weight, factors)
         return scale_rows(product, weight.to(product), factors)
