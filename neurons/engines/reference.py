@@ -16,10 +16,10 @@ from sigprop_snn.neurons.engines.engine import (
     CosineCrossEntropy,
     InputTrace,
     MapFigures,
-    Normaliser,
     Run,
     Scale,
     Spikes,
+    is_normaliser,
 )
 from sigprop_snn.neurons.engines.late import refuse_if
 from sigprop_snn.neurons.engines.observed import observed
@@ -129,7 +129,7 @@ class ReferenceEngine:
             check_contexts(spikes.shape, current.shape[2:], contexts)
             observe(normaliser, current, observed_rows)
             scale = None
-            if isinstance(normaliser, Normaliser):
+            if is_normaliser(normaliser):
                 scale = normaliser.scale(current[0])
             else:
                 current = stepwise(normaliser, current)
@@ -337,7 +337,7 @@ def observe(normaliser: nn.Module, current: Tensor, rows: int, bias: Tensor | No
         rows: how many of the first rows it observes; none for 0.
         bias: what the currents lack; broadcasts against one row.
     """
-    if not rows or not isinstance(normaliser, Normaliser):
+    if not rows or not is_normaliser(normaliser):
         return
     seen = current[:, :rows]
     if len(seen) > 1:

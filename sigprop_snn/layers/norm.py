@@ -202,7 +202,10 @@ def _channel_figures(current: Tensor) -> Tensor:
         lines = current.movedim(1, -1).flatten(2).flatten(0, 1).to(wide)  # one row per position
         sums = (each.sum(0).view(-1, current.shape[1]).sum(0) for each in (lines, lines.square()))
         return torch.stack([each * current.shape[1] / current.numel() for each in sums])
-    flat = current.flatten(2) if current.dim() > 2 else current[:, :, None]
+    if current.dim() == 2:
+        current = current.to(wide)
+        return torch.stack([current.mean(0), current.square().mean(0)])
+    flat = current.flatten(2)
     # Sums of squares per row: much faster than a variance over axes that are not adjacent.
     mean = flat.mean(2, dtype=wide).mean(0)
     square = torch.linalg.vector_norm(flat, dim=2, dtype=wide).square().mean(0) / flat.shape[2]

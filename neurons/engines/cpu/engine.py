@@ -13,16 +13,18 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sigprop_snn.neurons.base import Neuron
-from sigprop_snn.neurons.engines.cpu import convolution, linear, surrogate
+from sigprop_snn.neurons.engines.cpu import convolution, cosines, linear, surrogate
 from sigprop_snn.neurons.engines.cpu.blocks import SpikingLayer
 from sigprop_snn.neurons.engines.cpu.lif import advance_lif, run_lif
 from sigprop_snn.neurons.engines.cpu.spikes import PackedSpikes, pack, side_by_side
 from sigprop_snn.neurons.engines.engine import (
+    Compared,
     InputTrace,
     MapNormaliser,
     Normaliser,
     Run,
     Spikes,
+    is_normaliser,
 )
 from sigprop_snn.neurons.engines.fused import FusedEngine
 from sigprop_snn.neurons.engines.observed import WINDOW, observed
@@ -74,7 +76,8 @@ class CpuEngine(FusedEngine):
         if plain is None:
             return "the synapse is not one linear layer or convolution"
         reason = why_not_lif(neuron) or _why_not_synapse(plain)
-        if reason is None and not isinstance(normaliser, nn.Identity | Normaliser):
+        scales = isinstance(normaliser, nn.Identity) or is_normaliser(normaliser)
+        if reason is None and not scales:
             return "the normaliser is not one scale a channel"
         return reason
 
@@ -156,7 +159,7 @@ class CpuEngine(FusedEngine):
             spiking = _spiking(plain, spikes)
             check_contexts(spikes.shape, torch.Size(spiking.current_shape), contexts)
             scale = None
-            if isinstance(normaliser, Normaliser):
+            if is_normaliser(normaliser):
                 if observed_rows:
                     _observe(normaliser, spiking, observed_rows)
                 scale = normaliser.scale(plain.layer.weight[:1])
@@ -187,7 +190,7 @@ class CpuEngine(FusedEngine):
         with torch.no_grad():
             current = F.linear(inputs, synapse.weight, synapse.bias)
             observe(normaliser, current.unsqueeze(0), observed_rows)
-            scale = normaliser.scale(current) if isinstance(normaliser, Normaliser) else None
+            scale = normaliser.scale(current) if is_normaliser(normaliser) else None
             advance_trace(neuron, inputs, trace)
             return advance_lif(neuron, current, contexts, scale, voltage, mean, weight)
 
@@ -232,6 +235,20 @@ class CpuEngine(FusedEngine):
         if _are_plain(product, weight, factors):
             return linear.scale_rows(product, weight, factors)
         return scale_rows(product, weight.to(product), factors)
+
+    def compare_rectified(
+        self, voltage: Tensor, samples: int, columns: Tensor, scale: float, smoothing: float
+    ) -> Compared:
+        """Compare the rectified voltages of samples and contexts, in two passes."""
+        voltage = voltage.detach()
+        kernels_take = (
+            _are_plain(voltage)
+            and columns.dtype == torch.int64
+            and 0 < samples < len(voltage)
+            and voltage.numel() > 0
+        )
+        compare = cosines.compare_rectified if kernels_take else super().compare_rectified
+        return compare(voltage, samples, columns, scale, smoothing)
 
     def _packed(self, inputs: Tensor) -> PackedSpikes | None:
         """Return activity packed, or none where it is graded or too little."""

@@ -30,7 +30,7 @@ from sigprop_snn.neurons.engines.cpu.blocks import (
 )
 from sigprop_snn.neurons.engines.cpu.rows import LANES, add_patterns, add_rows, fetch
 from sigprop_snn.neurons.engines.cpu.spikes import PATTERNS, PackedSpikes, flat_rows
-from sigprop_snn.neurons.engines.cpu.threads import Kernel, run_kernel
+from sigprop_snn.neurons.engines.cpu.threads import Kernel, jitable_sum, run_kernel
 from sigprop_snn.neurons.engines.engine import Scale
 from sigprop_snn.neurons.engines.observed import WINDOW
 
@@ -270,8 +270,14 @@ def _weight_gradient(
 def _scale_rows(product: Any, weight: Any, factors: Any, dots: Any, first: int, last: int) -> None:
     """Scale rows `first` to `last`."""
     for row in range(first, last):
-        numbers, weights, factor, total = product[row], weight[row], factors[row], np.float32(0.0)
-        for k in range(product.shape[1]):
-            total += numbers[k] * weights[k]
-            numbers[k] *= factor
-        dots[row] = total
+        dots[row] = _scale_row(product[row], weight[row], factors[row])
+
+
+@jitable_sum
+def _scale_row(numbers: Any, weights: Any, factor: Any) -> Any:
+    """Scale numbers in place, and return their scalar product with weights before."""
+    total = np.float32(0.0)
+    for k in range(len(numbers)):
+        total += numbers[k] * weights[k]
+        numbers[k] *= factor
+    return total

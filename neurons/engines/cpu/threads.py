@@ -42,6 +42,12 @@ def jitable(function: _Function) -> _Function:
     return register_jitable(function)  # type: ignore[no-any-return, no-untyped-call]
 
 
+def jitable_sum(function: _Function) -> _Function:
+    """Do the same for a function whose sums may take any order, so that LLVM uses vectors."""
+    made = register_jitable(fastmath={"reassoc"})(function)  # type: ignore[no-untyped-call]
+    return made  # type: ignore[no-any-return]
+
+
 @dataclass(frozen=True, eq=False)
 class Kernel:
     """A function that several threads run at once, on different items.

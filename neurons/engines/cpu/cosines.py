@@ -1,0 +1,131 @@
+"""The usual local loss on the CPU: see `neurons/engines/cosines.py`, which does it in torch.
+
+For some hundred rows torch's twenty operations cost more than what they compute.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sigprop_snn.neurons.engines.cpu.threads import Kernel, jitable, jitable_sum, run_kernel
+from sigprop_snn.neurons.engines.engine import Compared
+from sigprop_snn.neurons.engines.reference import FLOOR
+
+_MIN_CHUNK = 1 << 18  # multiplications for which a thread pays
+
+
+def compare_rectified(
+    voltage: Tensor, samples: int, columns: Tensor, scale: float, smoothing: float
+) -> Compared:
+    """Compare the rectified voltages of samples and contexts; see `Engine.compare_rectified`.
+
+    Args:
+        voltage: float32, contiguous, `[B + M, F]`.
+        samples: B, at least 1.
+        columns: int64, `[B]`.
+        scale: as there.
+        smoothing: as there.
+    """
+    others = voltage[samples:].relu()
+    scores, losses = torch.empty(samples, len(others)), torch.empty(samples)
+    grad, factors = torch.empty_like(voltage), torch.empty(2, samples, len(others))
+    run_kernel(
+        _compare_samples,
+        (voltage, others, columns, scale, smoothing, scores, losses, factors, grad),
+        samples, min_chunk=max(1, _MIN_CHUNK // others.numel()),
+    )  # fmt: skip
+    run_kernel(_compare_others, (voltage, others, factors, grad), len(others))
+    return Compared(scores, losses, grad)
+
+
+@jitable_sum
+def _product(one: Any, other: Any) -> Any:
+    """Return the scalar product of two rows."""
+    total = np.float32(0.0)
+    for f in range(len(one)):
+        total += one[f] * other[f]
+    return total
+
+
+@jitable
+def _inverse_length(row: Any) -> Any:
+    return np.float32(1.0) / max(np.sqrt(_product(row, row)), np.float32(FLOOR))
+
+
+@jitable
+def _add_multiple(into: Any, voltage: Any, factor: Any) -> None:
+    """Add a multiple of a rectified row."""
+    for f in range(len(into)):
+        into[f] += factor * max(voltage[f], np.float32(0.0))
+
+
+@jitable
+def _leave_direction(grad: Any, voltage: Any, along: Any, inverse: Any) -> None:
+    """Take off what only lengthens a rectified row, and what moves a voltage below zero."""
+    factor = along * inverse * inverse
+    for f in range(len(grad)):
+        above = voltage[f] > 0
+        grad[f] = grad[f] - factor * voltage[f] if above else np.float32(0.0)
+
+
+@Kernel
+def _compare_samples(
+    voltage: Any, others: Any, columns: Any, scale: Any, smoothing: Any, scores: Any, losses: Any,
+    factors: Any, grad: Any, first: int, last: int,
+) -> None:  # fmt: skip
+    """Compare samples `first` to `last` with all contexts.
+
+    With c = s t / (|s| |t|), dc/ds = t / (|s| |t|) - c s / |s|^2. The derivative of a loss by c,
+    over |s| |t|, and the same times c are left in `factors`.
+    """
+    count, zero, one = len(others), np.float32(0.0), np.float32(1.0)
+    inverses, chances = np.empty(count, np.float32), np.empty(count, np.float32)
+    cosines = np.empty(count, np.float32)
+    for c in range(count):
+        inverses[c] = _inverse_length(others[c])
+    for row in range(first, last):
+        given, score, into = voltage[row], scores[row], grad[row]
+        for f in range(len(given)):
+            into[f] = max(given[f], zero)
+        inverse = _inverse_length(into)
+        for c in range(count):
+            cosines[c] = _product(into, others[c]) * (inverse * inverses[c])
+            score[c] = scale * cosines[c]
+        most, total = score.max(), zero
+        for c in range(count):
+            chances[c] = np.exp(score[c] - most)
+            total += chances[c]
+        column, loss, alike = columns[row], zero, np.log(total) + most
+        inside = 0 <= column < count
+        column = min(max(column, 0), count - 1)
+        sum_along = zero
+        into[:] = zero
+        for c in range(count):
+            target = smoothing / np.float32(count) + (one - smoothing if c == column else zero)
+            loss -= target * (score[c] - alike)
+            slope = (chances[c] / total - target) * scale / np.float32(len(scores))
+            factors[0, row, c] = slope * (inverse * inverses[c])
+            factors[1, row, c] = slope * cosines[c]
+            sum_along += factors[1, row, c]
+            _add_multiple(into, others[c], factors[0, row, c])
+        losses[row] = loss if inside else np.float32(np.nan)
+        _leave_direction(into, given, sum_along, inverse)
+
+
+@Kernel
+def _compare_others(
+    voltage: Any, others: Any, factors: Any, grad: Any, first: int, last: int
+) -> None:
+    """Fill the gradients of contexts `first` to `last`."""
+    samples, zero = factors.shape[1], np.float32(0.0)
+    for c in range(first, last):
+        into, along = grad[samples + c], zero
+        into[:] = zero
+        for row in range(samples):
+            along += factors[1, row, c]
+            _add_multiple(into, voltage[row], factors[0, row, c])
+        _leave_direction(into, voltage[samples + c], along, _inverse_length(others[c]))
