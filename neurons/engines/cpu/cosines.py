@@ -1,10 +1,11 @@
-"""The usual local loss on the CPU: see `neurons/engines/cosines.py`, which does it in torch.
+"""The cross-entropy of cosines on the CPU; `neurons/engines/cosines.py` computes it with torch.
 
-For some hundred rows torch's twenty operations cost more than what they compute.
+For some hundred rows the calls of torch's twenty operations take longer than their sums.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ import torch
 from torch import Tensor
 
 from sigprop_snn.neurons.engines.cpu.threads import Kernel, jitable, jitable_sum, run_kernel
-from sigprop_snn.neurons.engines.engine import Compared
+from sigprop_snn.neurons.engines.engine import Compared, CosineCrossEntropy
 from sigprop_snn.neurons.engines.reference import FLOOR
 
 _MIN_CHUNK = 1 << 18  # multiplications for which a thread pays
@@ -30,15 +31,39 @@ def compare_rectified(
         scale: as there.
         smoothing: as there.
     """
-    others = voltage[samples:].relu()
+    return _compare(voltage, samples, columns, scale, smoothing, 0.0)
+
+
+def cosine_cross_entropy(
+    rows: Tensor, others: Tensor, columns: Tensor, scale: float, smoothing: float
+) -> CosineCrossEntropy:
+    """Compare rows with others; see `Engine.cosine_cross_entropy`.
+
+    Args:
+        rows: float32, `[B, F]`, at least one.
+        others: float32, `[M, F]`.
+        columns: int64, `[B]`.
+        scale: as there.
+        smoothing: as there.
+    """
+    count, both = len(rows), torch.cat([rows, others])
+    scores, losses, grad = _compare(both, count, columns, scale, smoothing, -math.inf)
+    return CosineCrossEntropy(scores, losses, grad[:count], grad[count:])
+
+
+def _compare(
+    both: Tensor, samples: int, columns: Tensor, scale: float, smoothing: float, lowest: float
+) -> Compared:
+    """Compare the first rows with those behind them; numbers below the lowest count as it."""
+    others = both[samples:].clamp(min=lowest)
     scores, losses = torch.empty(samples, len(others)), torch.empty(samples)
-    grad, factors = torch.empty_like(voltage), torch.empty(2, samples, len(others))
+    grad, factors = torch.empty_like(both), torch.empty(2, samples, len(others))
     run_kernel(
         _compare_samples,
-        (voltage, others, columns, scale, smoothing, scores, losses, factors, grad),
+        (both, others, columns, scale, smoothing, lowest, scores, losses, factors, grad),
         samples, min_chunk=max(1, _MIN_CHUNK // others.numel()),
     )  # fmt: skip
-    run_kernel(_compare_others, (voltage, others, factors, grad), len(others))
+    run_kernel(_compare_others, (both, others, lowest, factors, grad), len(others))
     return Compared(scores, losses, grad)
 
 
@@ -57,27 +82,26 @@ def _inverse_length(row: Any) -> Any:
 
 
 @jitable
-def _add_multiple(into: Any, voltage: Any, factor: Any) -> None:
-    """Add a multiple of a rectified row."""
+def _add_multiple(into: Any, row: Any, lowest: Any, factor: Any) -> None:
+    """Add a multiple of a row."""
     for f in range(len(into)):
-        into[f] += factor * max(voltage[f], np.float32(0.0))
+        into[f] += factor * max(row[f], lowest)
 
 
 @jitable
-def _leave_direction(grad: Any, voltage: Any, along: Any, inverse: Any) -> None:
-    """Take off what only lengthens a rectified row, and what moves a voltage below zero."""
+def _leave_direction(grad: Any, row: Any, lowest: Any, along: Any, inverse: Any) -> None:
+    """Take off what only lengthens a row, and what changes a number that counts as the lowest."""
     factor = along * inverse * inverse
     for f in range(len(grad)):
-        above = voltage[f] > 0
-        grad[f] = grad[f] - factor * voltage[f] if above else np.float32(0.0)
+        grad[f] = grad[f] - factor * row[f] if row[f] > lowest else np.float32(0.0)
 
 
 @Kernel
 def _compare_samples(
-    voltage: Any, others: Any, columns: Any, scale: Any, smoothing: Any, scores: Any, losses: Any,
-    factors: Any, grad: Any, first: int, last: int,
+    both: Any, others: Any, columns: Any, scale: Any, smoothing: Any, lowest: Any, scores: Any,
+    losses: Any, factors: Any, grad: Any, first: int, last: int,
 ) -> None:  # fmt: skip
-    """Compare samples `first` to `last` with all contexts.
+    """Compare samples `first` to `last` with all others.
 
     With c = s t / (|s| |t|), dc/ds = t / (|s| |t|) - c s / |s|^2. The derivative of a loss by c,
     over |s| |t|, and the same times c are left in `factors`.
@@ -88,9 +112,9 @@ def _compare_samples(
     for c in range(count):
         inverses[c] = _inverse_length(others[c])
     for row in range(first, last):
-        given, score, into = voltage[row], scores[row], grad[row]
+        given, score, into = both[row], scores[row], grad[row]
         for f in range(len(given)):
-            into[f] = max(given[f], zero)
+            into[f] = max(given[f], lowest)
         inverse = _inverse_length(into)
         for c in range(count):
             cosines[c] = _product(into, others[c]) * (inverse * inverses[c])
@@ -99,33 +123,33 @@ def _compare_samples(
         for c in range(count):
             chances[c] = np.exp(score[c] - most)
             total += chances[c]
-        column, loss, alike = columns[row], zero, np.log(total) + most
+        column, loss, whole = columns[row], zero, np.log(total) + most
         inside = 0 <= column < count
         column = min(max(column, 0), count - 1)
-        sum_along = zero
+        along = zero
         into[:] = zero
         for c in range(count):
             target = smoothing / np.float32(count) + (one - smoothing if c == column else zero)
-            loss -= target * (score[c] - alike)
+            loss -= target * (score[c] - whole)
             slope = (chances[c] / total - target) * scale / np.float32(len(scores))
             factors[0, row, c] = slope * (inverse * inverses[c])
             factors[1, row, c] = slope * cosines[c]
-            sum_along += factors[1, row, c]
-            _add_multiple(into, others[c], factors[0, row, c])
+            along += factors[1, row, c]
+            _add_multiple(into, others[c], lowest, factors[0, row, c])
         losses[row] = loss if inside else np.float32(np.nan)
-        _leave_direction(into, given, sum_along, inverse)
+        _leave_direction(into, given, lowest, along, inverse)
 
 
 @Kernel
 def _compare_others(
-    voltage: Any, others: Any, factors: Any, grad: Any, first: int, last: int
+    both: Any, others: Any, lowest: Any, factors: Any, grad: Any, first: int, last: int
 ) -> None:
-    """Fill the gradients of contexts `first` to `last`."""
+    """Fill the gradients of others `first` to `last`."""
     samples, zero = factors.shape[1], np.float32(0.0)
     for c in range(first, last):
         into, along = grad[samples + c], zero
         into[:] = zero
         for row in range(samples):
             along += factors[1, row, c]
-            _add_multiple(into, voltage[row], factors[0, row, c])
-        _leave_direction(into, voltage[samples + c], along, _inverse_length(others[c]))
+            _add_multiple(into, both[row], lowest, factors[0, row, c])
+        _leave_direction(into, both[samples + c], lowest, along, _inverse_length(others[c]))

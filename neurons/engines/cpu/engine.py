@@ -19,6 +19,7 @@ from sigprop_snn.neurons.engines.cpu.lif import advance_lif, run_lif
 from sigprop_snn.neurons.engines.cpu.spikes import PackedSpikes, pack, side_by_side
 from sigprop_snn.neurons.engines.engine import (
     Compared,
+    CosineCrossEntropy,
     InputTrace,
     MapNormaliser,
     Normaliser,
@@ -236,17 +237,21 @@ class CpuEngine(FusedEngine):
             return linear.scale_rows(product, weight, factors)
         return scale_rows(product, weight.to(product), factors)
 
+    def cosine_cross_entropy(
+        self, rows: Tensor, others: Tensor, columns: Tensor, scale: float, smoothing: float
+    ) -> CosineCrossEntropy:
+        """Compare rows with others, in two passes."""
+        rows, others = rows.detach(), others.detach()
+        kernels_take = _compares(rows, columns) and _compares(others, columns)
+        compare = cosines.cosine_cross_entropy if kernels_take else super().cosine_cross_entropy
+        return compare(rows, others, columns, scale, smoothing)
+
     def compare_rectified(
         self, voltage: Tensor, samples: int, columns: Tensor, scale: float, smoothing: float
     ) -> Compared:
         """Compare the rectified voltages of samples and contexts, in two passes."""
         voltage = voltage.detach()
-        kernels_take = (
-            _are_plain(voltage)
-            and columns.dtype == torch.int64
-            and 0 < samples < len(voltage)
-            and voltage.numel() > 0
-        )
+        kernels_take = _compares(voltage, columns) and 0 < samples < len(voltage)
         compare = cosines.compare_rectified if kernels_take else super().compare_rectified
         return compare(voltage, samples, columns, scale, smoothing)
 
@@ -350,6 +355,11 @@ def _are_plain(*arrays: Tensor) -> bool:
     return not torch.compiler.is_compiling() and all(
         array.dtype == torch.float32 and array.is_cpu and array.is_contiguous() for array in arrays
     )
+
+
+def _compares(rows: Tensor, columns: Tensor) -> bool:
+    """Return whether the kernels of cosines take rows and the right column of each sample."""
+    return _are_plain(rows) and rows.numel() > 0 and columns.dtype == torch.int64
 
 
 def _is_activity(inputs: Tensor) -> bool:

@@ -37,10 +37,9 @@ from sigprop_snn.neurons.engines.observed import WINDOW
 MOST_INPUTS = (1 << 16) - 1  # of a layer: lists hold 16-bit numbers
 _PANEL = 32  # columns: many of the weights that one window reads stay in the first-level cache
 _ROWS = 32  # rows that pass through one panel before the next
-_GROUP = 48  # windows whose gradients of all patterns stay in the cache
 _GRADIENT_PANEL = 64  # columns of a gradient at a time
+_GROUP = 24  # windows: the gradients of their steps, a panel wide, stay in the first-level cache
 _MIN_ROWS = 64  # of a product, for which a thread pays
-_STRIDE = PATTERNS + 1  # with 16 rows a window, those of one pattern share a set of the cache
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,9 +99,9 @@ def linear_weight_gradient(spikes: PackedSpikes, grad: Tensor) -> Tensor:
     patterns = spikes.patterns.contiguous()
     rows, windows, neurons = patterns.shape
     columns, groups = grad.shape[2], -(-rows * windows // _GROUP)
-    events = torch.empty(groups, neurons, _GROUP + 1, dtype=torch.uint16)
+    events = torch.empty(groups, neurons, _GROUP * WINDOW + 1, dtype=torch.uint8)
     counts = torch.empty(groups, neurons, dtype=torch.int32)
-    run_kernel(_list_windows, (patterns.flatten(0, 1), events, counts), groups)
+    run_kernel(_list_steps, (patterns.flatten(0, 1), events, counts), groups)
     whole = _whole_vectors(columns)
     sums = torch.zeros(whole * neurons)
     arguments = events, counts, *flat_rows(grad.float()), *grad.shape, sums
@@ -216,8 +215,8 @@ def _layer(
 
 
 @Kernel
-def _list_windows(patterns: Any, events: Any, counts: Any, first: Any, last: Any) -> None:
-    """List the windows of groups `first` to `last` in which each neuron fires, with its pattern."""
+def _list_steps(patterns: Any, events: Any, counts: Any, first: Any, last: Any) -> None:
+    """List the steps of groups `first` to `last` at which each neuron fires."""
     width = patterns.shape[1]
     for group in range(first, last):
         listed, count = events[group], counts[group]
@@ -225,8 +224,11 @@ def _list_windows(patterns: Any, events: Any, counts: Any, first: Any, last: Any
         for place in range(min(_GROUP, len(patterns) - group * _GROUP)):
             pattern = patterns[group * _GROUP + place]
             for k in range(width):  # without a branch: whether a neuron fires moves an index
-                listed[k, count[k]] = place * _STRIDE + pattern[k]
-                count[k] += pattern[k] != 0
+                found, fires = count[k], np.int32(pattern[k])
+                for step in range(WINDOW):
+                    listed[k, found] = place * WINDOW + step
+                    found += fires >> step & 1
+                count[k] = found
 
 
 @Kernel
@@ -237,28 +239,18 @@ def _weight_gradient(
     """Fill panels `first` to `last`: see the table of `SpikingLinear`."""
     groups, neurons, _ = events.shape
     whole, windows = len(sums) // neurons, -(-steps // WINDOW)
-    # The gradient of every pattern of a window: the sum over its steps.
-    table = np.zeros((_GROUP, _STRIDE, _GRADIENT_PANEL), np.float32)
+    table = np.zeros((_GROUP * WINDOW, _GRADIENT_PANEL), np.float32)
     for panel in range(first, last):
         left = panel * _GRADIENT_PANEL
         width, here = min(_GRADIENT_PANEL, whole - left), min(_GRADIENT_PANEL, columns - left)
         for group in range(groups):
-            places = min(_GROUP, rows * windows - group * _GROUP)
-            for place in range(places):  # before all sums: the reads wait for memory together
+            for place in range(min(_GROUP, rows * windows - group * _GROUP)):
                 row, window = divmod(group * _GROUP + place, windows)
                 at = window * WINDOW * step_stride + row * row_stride + left
                 for step in range(min(WINDOW, steps - window * WINDOW)):
-                    given, into = grad[at + step * step_stride :], table[place, 1 << step]
+                    given, into = grad[at + step * step_stride :], table[place * WINDOW + step]
                     for f in range(here):
                         into[f] = given[f]
-            for place in range(places):
-                for step in range(1, WINDOW):
-                    bit = 1 << step
-                    of_step = table[place, bit]
-                    for pattern in range(1, bit):
-                        before, into = table[place, pattern], table[place, bit + pattern]
-                        for f in range(width):
-                            into[f] = before[f] + of_step[f]
             for k in range(neurons):
                 add_rows(
                     sums, left * neurons + k * width, table, 0, _GRADIENT_PANEL,
