@@ -2,8 +2,8 @@
 
 Eight simulated event cameras record digits, one time step at a time, and each layer updates at
 every step. The network keeps only membrane voltages and presynaptic traces of the past, so memory
-does not grow with the stream. The network is reset when the digits change. Accuracy is measured at
-the last step of every digit.
+does not grow with the stream. The network is reset when the digits change. It answers for each digit
+before it learns from it.
 """
 
 from __future__ import annotations
@@ -22,14 +22,13 @@ from sigprop_snn.training import LocalOptimizers, keep_freed_memory, peak_memory
 CAMERAS, STEPS, CLASSES, SHAPE = 8, 12, 10, (2, 16, 16)
 
 
-def stream(seed: int) -> Iterator[tuple[Tensor, Tensor, bool]]:
-    """Yield one step of all cameras, the labels, and whether it is the digits' last step."""
+def stream(seed: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield what all cameras record of a digit, `[T, B, ...]`, and the labels."""
     data = load("digit-events", steps=STEPS, batch_size=CAMERAS, seed=seed)
     while True:
         for frames, labels in data.train:
             if len(labels) == CAMERAS:
-                for step in range(STEPS):
-                    yield frames[step : step + 1], labels, step == STEPS - 1
+                yield frames, labels
 
 
 def main() -> None:
@@ -45,17 +44,20 @@ def main() -> None:
     network = mlp(SHAPE, CLASSES, hidden=(200, 200), rule=VoltageRule())
     optimizers = LocalOptimizers(network, lambda weights: torch.optim.Adam(weights, lr=1e-3))
     online = Online(network)
-    steps = 240 if args.quick else args.steps
-    right = seen = 0
-    for number, (frame, labels, ends) in enumerate(islice(stream(args.seed), steps), start=1):
-        learned = online.learn(frame, labels, optimizers.step)
-        if ends:
-            right, seen = right + learned.correct, seen + CAMERAS
-            online.reset()
-        if number % max(1, steps // 10) == 0:
-            memory = peak_memory_mb(torch.device("cpu"))
-            print(f"step {number}: {right / max(1, seen):.3f} right, peak memory {memory:.0f} MB")
-            right = seen = 0
+    digits = (240 if args.quick else args.steps) // STEPS
+    points = max(1, digits // 10)
+    right = 0
+    for number, (frames, labels) in enumerate(islice(stream(args.seed), digits), start=1):
+        answers = online(frames).argmax(dim=1)
+        right += int((answers == labels).sum())
+        online.reset()
+        for step in frames.split(1):
+            online.learn(step, labels, optimizers.step)
+        online.reset()
+        if number % points == 0:
+            memory, share = peak_memory_mb(torch.device("cpu")), right / (points * CAMERAS)
+            print(f"step {number * STEPS}: {share:.3f} right, peak memory {memory:.0f} MB")
+            right = 0
 
 
 if __name__ == "__main__":

@@ -21,16 +21,15 @@ import sigprop_snn as sp
 CAMERAS, STEPS = 8, 12
 
 
-def stream(digits: int) -> Iterator[tuple[Tensor, Tensor, bool]]:
-    """Yield a step of all cameras, their labels, and whether it is the last of these digits."""
+def stream(digits: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield what all cameras record of a digit, ``[T, B, ...]``, and the labels."""
     data = sp.load("digit-events", steps=STEPS, batch_size=CAMERAS)
     shown = 0
     while True:
         for frames, labels in data.train:
             if len(labels) < CAMERAS:
                 continue
-            for step in range(STEPS):
-                yield frames[step : step + 1], labels, step == STEPS - 1
+            yield frames, labels
             shown += 1
             if shown == digits:
                 return
@@ -39,8 +38,9 @@ def stream(digits: int) -> Iterator[tuple[Tensor, Tensor, bool]]:
 # %%
 # Learn from every step
 # ---------------------
-# ``online.learn`` takes the next steps, one or several, and every layer updates at once. The answer
-# is counted at the last step of each digit, before the network has seen the next one.
+# ``online.learn`` takes the next steps, one or several, and every layer updates at once.
+# ``online(frames)`` answers without learning: the answer for each digit is counted before the
+# network learns from it.
 
 torch.manual_seed(0)
 network = sp.mlp((2, 16, 16), 10, hidden=(100, 100), rule=sp.VoltageRule())
@@ -48,21 +48,22 @@ optimizers = sp.LocalOptimizers(network, lambda weights: torch.optim.Adam(weight
 online = sp.Online(network)
 
 curve, right = [], 0
-for number, (frame, labels, last) in enumerate(stream(digits=150), start=1):
-    learned = online.learn(frame, labels, optimizers.step)
-    if last:
-        right += learned.correct
-        online.reset()
-    if number % (30 * STEPS) == 0:
+for number, (frames, labels) in enumerate(stream(digits=150), start=1):
+    right += int((online(frames).argmax(dim=1) == labels).sum())
+    online.reset()
+    for step in frames.split(1):
+        online.learn(step, labels, optimizers.step)
+    online.reset()
+    if number % 30 == 0:
         curve.append(right / (30 * CAMERAS))
-        print(f"after {number:4} steps: {100 * curve[-1]:.0f} % right")
+        print(f"after {number * STEPS:4} steps: {100 * curve[-1]:.0f} % right")
         right = 0
 
 # %%
 from matplotlib import pyplot as plt
 
 plt.plot([30 * STEPS * point for point in range(1, len(curve) + 1)], [100 * y for y in curve])
-plt.gca().set(xlabel="time steps", ylabel="right in %", ylim=(0, 100))
+plt.gca().set(xlabel="time steps", ylabel="right before learning, in %", ylim=(0, 100))
 plt.title("eight cameras, learned step by step")
 
 # %%
