@@ -2,8 +2,8 @@
 
 Eight simulated event cameras record digits, one time step at a time, and each layer updates at
 every step. The network keeps only membrane voltages and presynaptic traces of the past, so memory
-does not grow with the stream. The network is reset when the digits change. It answers for each digit
-before it learns from it.
+does not grow with the stream. The network is reset when the digits change. It answers for each
+digit before it learns from it.
 """
 
 from __future__ import annotations

@@ -7,13 +7,22 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from sigprop_snn.errors import SigpropError
+
 
 def stepwise(module: Callable[[Tensor], Tensor], values: Tensor) -> Tensor:
     """Return a module's output for every step of `[T, N, ...]`.
 
     The module sees all steps at once, as `[T * N, ...]`.
+
+    Raises:
+        SigpropError: if it returns no tensor.
     """
     out = module(values.flatten(0, 1))
+    if not isinstance(out, Tensor):
+        raise SigpropError(
+            f"{type(module).__name__} returned a {type(out).__name__}; expected a tensor [N, ...]"
+        )
     return out.view(*values.shape[:2], *out.shape[1:])
 
 

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias, TypeGuard
 
 import torch
 from torch import Tensor, nn
 
 from sigprop_snn.neurons.base import Neuron, State
-from sigprop_snn.neurons.engines.engine import Run, Spikes
+from sigprop_snn.neurons.engines.engine import Normaliser, Run, Spikes, is_normaliser
 from sigprop_snn.neurons.lif import LIF
 from sigprop_snn.surrogates import FastSigmoid, Surrogate
 
 Weighted: TypeAlias = nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d
 
 _WEIGHTED = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+_METHODS = frozenset(name for name in dir(LIF) if callable(getattr(LIF, name)))
 
 
 class PlainSynapse(NamedTuple):
@@ -37,12 +39,12 @@ def plain_synapse(synapse: nn.Module) -> PlainSynapse | None:
         The parts; none for any other module, and for one that hooks or parametrizations change.
     """
     flattens = False
-    if type(synapse) is nn.Sequential and len(synapse) == 2 and not _altered(synapse):
+    if type(synapse) is nn.Sequential and len(synapse) == 2 and not altered(synapse):
         before, synapse = synapse
         if not (type(before) is nn.Flatten and (before.start_dim, before.end_dim) == (1, -1)):
             return None
         flattens = True
-    if type(synapse) not in _WEIGHTED or _altered(synapse):
+    if type(synapse) not in _WEIGHTED or altered(synapse):
         return None
     assert isinstance(synapse, _WEIGHTED)
     if not isinstance(synapse, nn.Linear) and (
@@ -57,6 +59,9 @@ def why_not_lif(neuron: Neuron) -> str | None:
     # A subclass may override any part of the step, so only the model itself will do.
     if type(neuron) is not LIF:
         return f"the neuron is {type(neuron).__name__}; it knows LIF"
+    own = _METHODS.intersection(vars(neuron))
+    if own:
+        return f"the neuron has its own {', '.join(sorted(own))}"
     if not all(isinstance(x, float | int) for x in (neuron.beta, neuron.threshold)):
         return "beta or threshold is not a plain number"
     if type(neuron.surrogate).spike is not Surrogate.spike:
@@ -88,10 +93,29 @@ def why_not_surrogate(neuron: Neuron, voltage: Tensor, device: str) -> str | Non
     return None
 
 
-def _altered(module: nn.Module) -> bool:
-    """Return whether something else than its weights shapes the output of a layer."""
+def is_plain_normaliser(module: nn.Module) -> TypeGuard[Normaliser]:
+    """Return whether a module scales a current as its `scale` says.
+
+    A hook may change what its `forward` returns, and so may a subclass without a `scale` of its
+    own.
+    """
+    return is_normaliser(module) and _forward_scales(type(module)) and not altered(module)
+
+
+@functools.cache
+def _forward_scales(kind: Any) -> bool:
+    """Return whether no class below the one that defines `scale` defines `forward`."""
+    first = next(base for base in kind.__mro__ if {"scale", "forward"} & vars(base).keys())
+    return "scale" in vars(first)
+
+
+def altered(module: nn.Module) -> bool:
+    """Return whether something else than its class and its weights shapes a module's output."""
     return bool(
-        module._forward_hooks or module._forward_pre_hooks or hasattr(module, "parametrizations")
+        module._forward_hooks
+        or module._forward_pre_hooks
+        or "forward" in vars(module)
+        or hasattr(module, "parametrizations")
     )
 
 

@@ -23,7 +23,7 @@ from sigprop_snn.neurons.engines.engine import (
 )
 from sigprop_snn.neurons.engines.late import refuse_if
 from sigprop_snn.neurons.engines.observed import observed
-from sigprop_snn.neurons.engines.plain import Weighted
+from sigprop_snn.neurons.engines.plain import Weighted, is_plain_normaliser
 from sigprop_snn.neurons.filters import (
     filter_in_place,
     filter_matrix,
@@ -129,7 +129,7 @@ class ReferenceEngine:
             check_contexts(spikes.shape, current.shape[2:], contexts)
             observe(normaliser, current, observed_rows)
             scale = None
-            if is_normaliser(normaliser):
+            if is_plain_normaliser(normaliser):
                 scale = normaliser.scale(current[0])
             else:
                 current = stepwise(normaliser, current)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -73,13 +74,15 @@ def read_text(file: Path) -> tuple[NDArray[np.float64], str | None]:
             fault = f"has the columns {', '.join(heading)[:80]}"
             raise EventFileError(file, fault, "columns named x, y, t and p")
     body = io.StringIO(text.replace("True", "1").replace("False", "0"))
-    numbers = np.loadtxt(
-        body,
-        delimiter=next((mark for mark in ",;\t" if mark in first), None),
-        skiprows=at,
-        usecols=None if heading is None else [places(heading)[name] for name in "xytp"],
-        ndmin=2,
-    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of an empty table, which the caller refuses
+        numbers = np.loadtxt(
+            body,
+            delimiter=next((mark for mark in ",;\t" if mark in first), None),
+            skiprows=at,
+            usecols=None if heading is None else [places(heading)[name] for name in "xytp"],
+            ndmin=2,
+        )
     return numbers, None if heading is None else "xytp"
 
 

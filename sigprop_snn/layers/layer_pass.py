@@ -89,14 +89,14 @@ def section_pass(
         respond: runs a block; returns its response, and its output behind its pool.
 
     Raises:
-        SigpropError: if the input does not fit the first block, or drives it out of range; if
+        SigpropError: if an input does not fit its block, or drives the first out of range; if
             the outputs that a block receives can't be joined, or don't fit the block.
     """
     for name, block in blocks:
         first = kept.is_first(name)
         parts = kept.take(name)
         inputs = joined_input(name, block, parts)
-        with fits(inputs.shape, first=first, joins=name if len(parts) > 1 else None):
+        with fits(inputs.shape, name, joined=len(parts) > 1):
             del parts
             response, sent = respond(name, block, inputs)
         if first:
@@ -163,31 +163,26 @@ def observed_rows(block: Block, inputs: Spikes | Tensor) -> int:
 
 
 @contextmanager
-def fits(inputs: Sequence[int], *, first: bool, joins: str | None = None) -> Iterator[None]:
-    """Turn torch's error for an input of the wrong shape into one that names the shape.
+def fits(inputs: Sequence[int], name: str, *, joined: bool = False) -> Iterator[None]:
+    """Turn torch's error for an input of the wrong shape into one that names shape and block.
 
     Args:
         inputs: the shape, `[T, N, ...]`.
-        first: whether it enters the first block.
-        joins: the name of a block that receives several blocks, or none.
+        name: of the block.
+        joined: whether it receives several blocks.
 
     Raises:
-        SigpropError: if the input does not fit the first block, or joined input does not fit.
+        SigpropError: if torch can't run the block on its input.
     """
     try:
         yield
     except RuntimeError as error:
         if is_out_of_memory(error):
             raise
-        if joins is not None:
-            raise SigpropError(
-                f"the joined input of {joins}, of shape {list(inputs)}, does not fit its synapse: "
-                f"{error}"
-            ) from error
-        if not first:
-            raise
+        kind = "joined input" if joined else "input"
         raise SigpropError(
-            f"input of shape {list(inputs)} does not fit the first block: {error}"
+            f"{kind} of shape {list(inputs)} does not fit {name}, or the parts of {name} do not "
+            f"fit each other: {error}"
         ) from error
 
 

@@ -18,7 +18,7 @@ from torch.autograd.function import once_differentiable
 from sigprop_snn.device import without_autocast
 from sigprop_snn.layers.norm import RunningNorm, RunningScale
 from sigprop_snn.neurons.engines import PlainSynapse, Spikes, engine_for, plain_synapse
-from sigprop_snn.neurons.engines.plain import Weighted
+from sigprop_snn.neurons.engines.plain import Weighted, altered
 
 
 class LinearCurrent(NamedTuple):
@@ -39,6 +39,8 @@ class LinearCurrent(NamedTuple):
         """Return the parts of a block whose current has the closed form, else none."""
         plain: PlainSynapse | None = plain_synapse(synapse)
         if plain is None:
+            return None
+        if altered(norm):
             return None
         if isinstance(norm, nn.Identity):
             return cls(plain.layer, plain.flattens, None)

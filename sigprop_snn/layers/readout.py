@@ -115,6 +115,7 @@ class Readout(nn.Module):
             steps: T.
         """
         joined = traces[0] if len(traces) == 1 else torch.cat(list(traces), dim=1)
+        self._check_features(joined.shape[-1])
         voltage: Tensor = self.gain(steps) * self.synapse(joined)
         return voltage
 
@@ -149,7 +150,16 @@ class Readout(nn.Module):
             for pool in self.pools(tuple(spikes.shape[2:])):
                 spikes = stepwise(pool, spikes)
             read.append(spikes.flatten(2))
-        return torch.cat(read, dim=2)
+        found = torch.cat(read, dim=2)
+        self._check_features(found.shape[-1])
+        return found
+
+    def _check_features(self, found: int) -> None:
+        expected = self.synapse.in_features
+        if found != expected:
+            raise SigpropError(
+                f"the readout reads {found} numbers of a sample; expected {expected}, its features"
+            )
 
     def loss(self, scores: Tensor, labels: Tensor) -> Tensor:
         """Return the loss of the mean voltages `[B, C]`; `answers` selects the loss."""

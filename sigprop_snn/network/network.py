@@ -53,9 +53,10 @@ def as_update(update: Update | Optimizers | None) -> Update | None:
         SigpropError: if it is neither, or one optimizer of torch for the whole network.
     """
     given: Any = update
-    if isinstance(given, torch.optim.Optimizer) and not callable(given):
+    owner = getattr(given, "__self__", given)  # of a method such as optimizer.step
+    if isinstance(owner, torch.optim.Optimizer) and not callable(owner):
         raise SigpropError(
-            f"update is one {type(given).__name__} for the whole network; expected one for each "
+            f"update is one {type(owner).__name__} for the whole network; expected one for each "
             "layer: LocalOptimizers(network, make). Or give no update, and call step() after learn"
         )
     call: Update | None = getattr(given, "step", given)
@@ -467,6 +468,12 @@ class Network(nn.Module):
             raise SigpropError(
                 f"the readout learns {self.readout.answers} but the targets of {signal} are "
                 f"{answers}; expected Readout(..., answers={answers!r})"
+            )
+        gives = None if self.readout is None else self.readout.synapse.out_features
+        if gives not in (None, self.signal.classes):
+            raise SigpropError(
+                f"the readout gives {gives} numbers but {signal} has {self.signal.classes} "
+                "classes, labels or values; expected as many"
             )
         if answers == "values" and self.predict != "readout":
             raise SigpropError(

@@ -151,7 +151,7 @@ class Hebbian(nn.Module, Rule):
         _, block = next(network.named_blocks())
         check_finite(inputs)
         rows = inputs.shape[1] if observe and block.training else 0
-        with fits(inputs.shape, first=True):
+        with fits(inputs.shape, "block1"):
             return block.current(inputs, observed_rows=rows)
 
     def _change(

@@ -20,7 +20,7 @@ from sigprop_snn.network import (
     conv,
     mlp,
 )
-from sigprop_snn.neurons import ALIF, LIF, use_engine
+from sigprop_snn.neurons import ALIF, LIF, run, use_engine
 from sigprop_snn.neurons.engines.cpu.engine import CpuEngine
 from sigprop_snn.neurons.engines.cpu.engine import _warn_reference as warn_reference
 from sigprop_snn.neurons.engines.cpu.spikes import PackedSpikes
@@ -138,6 +138,60 @@ def test_a_hook_on_the_synapse_is_honoured():
     assert not network.record(x, ["spike"])["block1"]["spike"].any()
     silent.remove()
     assert network.record(x, ["spike"])["block1"]["spike"].any()
+
+
+class Halved(RunningNorm):
+    """Changes `forward` alone."""
+
+    def forward(self, current):
+        return 0.5 * super().forward(current)
+
+
+def patched(norm):
+    before = norm.forward
+    norm.forward = lambda current: 0.5 * before(current)
+    return norm
+
+
+def hooked(norm):
+    norm.register_forward_hook(lambda _, __, out: 0.5 * out)
+    return norm
+
+
+CHANGES = {
+    "hook": lambda: hooked(RunningNorm(40)),
+    "replaced forward": lambda: patched(RunningNorm(40)),
+    "subclass": lambda: Halved(40),
+}
+
+
+def voltages_and_gradients(norm):
+    """The voltages of a block with a normaliser, and the gradient of its weight."""
+    torch.manual_seed(0)
+    block = Block(nn.Linear(30, 40), LIF(), norm=norm)
+    network = Network(ProjectedContext(4, (40,)), [block], rule=VoltageRule()).eval()
+    x, labels = batch()
+    network.learn(x, labels)
+    return network.record(x, ["voltage"])["block1"]["voltage"], block.synapse.weight.grad
+
+
+@pytest.mark.parametrize("engine", [KERNELS, "reference"], ids=str)
+@pytest.mark.parametrize("change", CHANGES)
+def test_what_changes_a_normaliser_is_honoured(engine, change):
+    with use_engine(engine):
+        found = voltages_and_gradients(CHANGES[change]())
+        expected = voltages_and_gradients(RunningNorm(40, gain=0.5))
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-6)
+
+
+def test_a_method_replaced_on_a_neuron_is_honoured():
+    x = torch.full((6, 1, 1), 0.4)
+    neuron = LIF()
+    neuron.fire = lambda voltage: (voltage > 0.1).float()
+    found = run(neuron, x).spike
+    with use_engine("reference"):
+        assert torch.equal(found, run(neuron, x).spike)
+    assert not torch.equal(found, run(LIF(), x).spike)
 
 
 PASSES = {

@@ -199,3 +199,38 @@ def test_a_signal_that_does_not_fit_the_first_block_is_refused(batch):
     block = Block(nn.Linear(6, 5), LIF(), norm=RunningScale(5))
     network = Network(ProjectedContext(4, (7,)), [block]).double()
     refused(network, *batch())
+
+
+def tail(inputs: int, *, readout: Readout, **settings: str) -> Network:
+    """A network of two blocks, whose second has this many inputs."""
+    blocks = [Block(nn.Linear(12, 20), LIF()), Block(nn.Linear(inputs, 20), LIF())]
+    return Network(ProjectedContext(3, (20,)), blocks, readout, **settings)
+
+
+def test_sizes_that_do_not_fit_above_the_first_block_are_named():
+    x, labels = torch.rand(4, 6, 12), torch.arange(6) % 3
+    with pytest.raises(SigpropError, match=r"\[4, 9, 20\] does not fit block2"):
+        tail(21, readout=Readout(20, 3)).learn(x, labels)
+    with pytest.raises(SigpropError, match="reads 20 numbers of a sample; expected 21"):
+        tail(20, readout=Readout(21, 3)).learn(x, labels)
+
+
+@pytest.mark.parametrize("classes", [2, 4])
+@pytest.mark.parametrize("predict", ["readout", "vote"])
+def test_a_readout_with_other_classes_than_the_signal_is_refused(classes, predict):
+    with pytest.raises(SigpropError, match=f"gives {classes} numbers but ProjectedContext has 3"):
+        tail(20, readout=Readout(20, classes), predict=predict)
+
+
+def test_a_synapse_that_returns_no_tensor_is_named():
+    network = Network(ProjectedContext(3, (20,)), [Block(nn.LSTM(12, 20), LIF())], Readout(20, 3))
+    with pytest.raises(SigpropError, match="LSTM returned a tuple; expected a tensor"):
+        network.learn(torch.rand(4, 6, 12), torch.arange(6) % 3)
+
+
+def test_the_step_of_one_optimizer_of_torch_is_refused():
+    network = mlp((12,), 3, hidden=(20,))
+    one = torch.optim.SGD(network.parameters(), lr=0.1)
+    for update in (one, one.step):
+        with pytest.raises(SigpropError, match="one SGD for the whole network"):
+            network.learn(torch.rand(4, 6, 12), torch.arange(6) % 3, update)

@@ -361,7 +361,7 @@ def test_joined_input_that_does_not_fit_names_block_and_shape():
         Block(nn.Linear(4, 3), LIF(), sources=2),
     ]
     network = Network(ProjectedContext(CLASSES, (5,)), blocks)
-    with pytest.raises(SigpropError, match=r"block3, of shape \[3, 6, 9\]"):
+    with pytest.raises(SigpropError, match=r"\[3, 6, 9\] does not fit block3"):
         network(torch.ones(3, 2, 6))
 
 

@@ -183,7 +183,7 @@ def test_errors_say_what_was_expected(digits, name):
         net.readout = None
         with pytest.raises(SigpropError, match="has no readout; expected"):
             net.learn(x, labels)
-    with pytest.raises(SigpropError, match="does not fit the first block"):
+    with pytest.raises(SigpropError, match="does not fit block1"):
         small(name, "rate").learn(x[..., :5], labels)
     if name not in ("backpropagation", "ottt"):
         net = small(name, "rate")

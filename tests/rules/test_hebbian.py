@@ -375,7 +375,7 @@ def test_what_can_not_relax_is_refused():
     with pytest.raises(SigpropError, match="no readout"):
         network.learn(x, labels)
     network = small()
-    with pytest.raises(SigpropError, match="does not fit the first block"):
+    with pytest.raises(SigpropError, match="does not fit block1"):
         network.learn(torch.randn(3, 2, 7).double(), labels)
 
 

@@ -33,6 +33,8 @@ from sigprop_snn.neurons.engines.order import channels_last
 from sigprop_snn.neurons.engines.plain import (
     PlainSynapse,
     Weighted,
+    altered,
+    is_plain_normaliser,
     plain_synapse,
     why_not_lif,
 )
@@ -77,8 +79,7 @@ class CpuEngine(FusedEngine):
         if plain is None:
             return "the synapse is not one linear layer or convolution"
         reason = why_not_lif(neuron) or _why_not_synapse(plain)
-        scales = isinstance(normaliser, nn.Identity) or is_normaliser(normaliser)
-        if reason is None and not scales:
+        if reason is None and not (_is_identity(normaliser) or is_plain_normaliser(normaliser)):
             return "the normaliser is not one scale a channel"
         return reason
 
@@ -330,6 +331,10 @@ def _spiking(plain: PlainSynapse, spikes: PackedSpikes) -> SpikingLayer:
     if isinstance(layer, nn.Conv2d):
         return convolution.SpikingConvolution.of(spikes, layer.weight, layer.bias, _padding(layer))
     return linear.SpikingLinear.of(spikes.flatten(), layer.weight, layer.bias)
+
+
+def _is_identity(module: nn.Module) -> bool:
+    return isinstance(module, nn.Identity) and not altered(module)
 
 
 def _why_not_synapse(plain: PlainSynapse) -> str | None:

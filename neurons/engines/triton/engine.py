@@ -11,10 +11,11 @@ from torch import Tensor, nn
 
 from sigprop_snn.neurons.base import Neuron
 from sigprop_snn.neurons.engines.dense import DenseSpikes
-from sigprop_snn.neurons.engines.engine import MapFigures, Normaliser, Run, Scale, Spikes
+from sigprop_snn.neurons.engines.engine import MapFigures, Run, Scale, Spikes
 from sigprop_snn.neurons.engines.fused import FusedEngine
 from sigprop_snn.neurons.engines.plain import (
     Weighted,
+    is_plain_normaliser,
     lif_run,
     plain_synapse,
     why_not_lif,
@@ -223,7 +224,7 @@ def _runs_in_parts(
     """Return whether `run_maps` runs a layer from the start of its samples."""
     if state is not None or not _is_convolution(synapse, spikes) or not spikes.shape[1]:
         return False
-    if not isinstance(normaliser, Normaliser) and type(normaliser) is not nn.Identity:
+    if type(normaliser) is not nn.Identity and not is_plain_normaliser(normaliser):
         return False
     # The currents have the weights' device, and their dtype or that of autocast.
     given = None if contexts is None else contexts.detach()
