@@ -1,4 +1,4 @@
-"""Draw the two pictures of docs/architecture.md: the rooms, and the way of a batch."""
+"""Draw the two pictures of docs/architecture.md: the folders, and the path of a batch."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from matplotlib.patches import FancyBboxPatch
 INK, PAPER, EDGE, LINE = "#1f2933", "#eef3f8", "#7b8ea3", "#8a94a0"
 OUT = Path(__file__).parent / "architecture"
 
-# Lowest row first: a room may import those in the rows below it.
+# Lowest row first: a folder may import those in the rows below it.
 ROOMS = [
     [("surrogates", "f(u), df(u), the spike")],
     [("neurons", "models in time"), ("neurons/engines", "reference · cpu · triton")],
@@ -51,7 +51,7 @@ WAY = [
 
 
 def box(ax: Axes, x: float, y: float, width: float, height: float, name: str, note: str) -> None:
-    """Draw a room or a file: its name above its task."""
+    """Draw a folder or a file: its name above its task."""
     shape = FancyBboxPatch(
         (x, y), width, height, boxstyle="round,pad=0,rounding_size=0.08", fc=PAPER, ec=EDGE, lw=1
     )
@@ -77,7 +77,7 @@ def canvas(width: float, height: float) -> tuple[Figure, Axes]:
 
 
 def rooms() -> Figure:
-    """Draw the rooms; each imports from the rows below it."""
+    """Draw the folders; each imports from the rows below it."""
     high, gap, width = 0.72, 0.24, 9.4
     figure, ax = canvas(10, len(ROOMS) * (high + gap) + gap)
     for row, members in enumerate(ROOMS):

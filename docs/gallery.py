@@ -338,9 +338,12 @@ def page(pictures: list[tuple[str, str, str]], folder: str) -> str:
         "the picture says which. `plots.save(axes, path, dpi=150)` writes PNG, SVG or PDF, "
         "`plots.axes_row(3)` makes Axes for three pictures side by side, and "
         "`plots.layer_colours(names)` returns the colour of each layer.",
-        "The code below a picture uses a trained `network`, its `data`, and a batch:",
-        "```py\nfrom sigprop_snn import plots\n"
-        "from sigprop_snn.figures import draw_voltages, observe\n\n"
+        "The code below a picture uses a trained `network`, its `data`, and a batch. Other names "
+        "are arrays of yours; `docs/gallery.py` shows how each one is made.",
+        "```py\nfrom dataclasses import asdict\n\nfrom sigprop_snn import plots\n"
+        "from sigprop_snn.data import read_events\n"
+        "from sigprop_snn.figures import draw_voltages, observe\n"
+        "from sigprop_snn.monitors import voltage_histograms\n\n"
         "x, labels = next(iter(data.test))\n```",
     ]
     for function, file, words in pictures:

@@ -3,7 +3,7 @@ Events
 ======
 
 An event camera does not take pictures. Each pixel reports when it becomes brighter or darker. A
-spiking network reads these events without a conversion.
+spiking network can read these events. Here they are first counted in T time steps.
 """
 
 # %%

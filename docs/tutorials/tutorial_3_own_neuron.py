@@ -26,8 +26,8 @@ class DoubleLeak(sp.Neuron):
 
     def integrate(self, current: Tensor, state: sp.State) -> sp.State:
         """Let the voltage leak and add the current."""
-        leak = torch.where(state.voltage > 0.5 * self.threshold, 0.7, 0.95)
-        return sp.State(leak * state.voltage + current)
+        beta = torch.where(state.voltage > 0.5 * self.threshold, 0.7, 0.95)
+        return sp.State(beta * state.voltage + current)
 
 
 # %%

@@ -101,8 +101,9 @@ print(f"test accuracy {trained(data, network, epochs=6):.1f} %")
 #
 # A run folder for your own data
 # ------------------------------
-# ``sp.train`` takes the same data and writes a run folder with checkpoints, metrics and figures. A
-# run that was stopped continues with ``sp.resume``.
+# ``sp.train`` takes the same data and writes a run folder with a checkpoint, the metrics and a
+# summary. A run that was stopped continues with ``sp.resume``. ``sigprop-snn train`` also draws
+# pictures of the run.
 
 data = sp.Data.from_arrays(train, test, steps=4, batch_size=64, name="mine")
 config = sp.TrainConfig("mine", epochs=1, network="mlp", out=folder / "run")
