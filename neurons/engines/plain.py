@@ -99,7 +99,7 @@ def is_plain_normaliser(module: nn.Module) -> TypeGuard[Normaliser]:
     A hook may change what its `forward` returns, and so may a subclass without a `scale` of its
     own.
     """
-    return is_normaliser(module) and _forward_scales(type(module)) and not altered(module)
+    return not altered(module) and is_normaliser(module) and _forward_scales(type(module))
 
 
 @functools.cache

@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Literal, Protocol, get_args
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from sigprop_snn.arguments import instance, one_of, refused, truth
 from sigprop_snn.errors import SigpropError
@@ -282,10 +283,17 @@ class Block(nn.Module):
 
 
 def _check_parts(**modules: object) -> None:
-    """Check that the parts of a block are modules; all but the synapse may be missing."""
+    """Check that the parts of a block are modules of known size; only the synapse must exist."""
     for name, module in modules.items():
-        if module is not None or name == "synapse":
-            instance(name, module, nn.Module, "a module of torch")
+        if module is None and name != "synapse":
+            continue
+        instance(name, module, nn.Module, "a module of torch")
+        assert isinstance(module, nn.Module)  # checked above
+        if any(is_lazy(parameter) for parameter in module.parameters()):
+            raise SigpropError(
+                f"the {name} {type(module).__name__} has weights without a size; expected sizes, "
+                "such as nn.Linear(12, 20), or one call of the module before"
+            )
 
 
 def _inputs_of(synapse: nn.Module) -> int:

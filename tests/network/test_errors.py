@@ -234,3 +234,8 @@ def test_the_step_of_one_optimizer_of_torch_is_refused():
     for update in (one, one.step):
         with pytest.raises(SigpropError, match="one SGD for the whole network"):
             network.learn(torch.rand(4, 6, 12), torch.arange(6) % 3, update)
+
+
+def test_a_lazy_synapse_is_named():
+    with pytest.raises(SigpropError, match="synapse LazyLinear has weights without a size"):
+        Block(nn.LazyLinear(20), LIF())
