@@ -19,8 +19,8 @@ class DoubleLeak(Neuron):
 
     def integrate(self, current: Tensor, state: State) -> State:
         """Let the voltage leak and add the current."""
-        leak = torch.where(state.voltage > 0.5 * self.threshold, 0.7, 0.95)
-        return State(leak * state.voltage + current)
+        beta = torch.where(state.voltage > 0.5 * self.threshold, 0.7, 0.95)
+        return State(beta * state.voltage + current)
 
 
 @dataclass(frozen=True)

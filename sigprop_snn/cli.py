@@ -29,6 +29,7 @@ from sigprop_snn.compare_config import CompareConfig
 from sigprop_snn.config import TrainConfig
 from sigprop_snn.errors import RankLostError, RunStoppedError, SigpropError, UnknownNameError
 from sigprop_snn.export_command import Export
+from sigprop_snn.files import check_folder
 from sigprop_snn.launch import Processes
 from sigprop_snn.output import safe_output
 from sigprop_snn.predict import PREDICTIONS_BY_NAME
@@ -174,6 +175,7 @@ class Evaluate:
         out = None if self.out is None else self.out.expanduser()
         if out is not None:
             _refuse_existing(out)
+            check_folder(out)
         keep_freed_memory()
         with waiting(_say, "reading the run and its data"):
             run = load_run(self.folder, data_root=self.data_root, device=self.device)

@@ -59,10 +59,35 @@ def write_atomically(
                 temporary.unlink(missing_ok=True)
     except OSError as error:
         raise SigpropError(
-            f"{str(target)!r} can't be written ({error.strerror or error}); expected free space "
-            "and permission to write there. What was there before is unchanged"
+            f"{str(target)!r} can't be written ({error.strerror or error}); expected "
+            f"{_expected(target)}. What was there before is unchanged"
         ) from error
     return target
+
+
+def check_folder(path: Path) -> None:
+    """Check that a file can have a path: that its folder exists.
+
+    Raises:
+        SigpropError: if it does not.
+    """
+    if not _is_folder(path.parent):
+        raise SigpropError(f"{str(path)!r} can't be written; expected {_expected(path)}")
+
+
+def _expected(target: Path) -> str:
+    if not _is_folder(target.parent):
+        return f"that the folder {str(target.parent)!r} exists"
+    if _is_folder(target):
+        return "the name of a file, not of a folder"
+    return "free space and permission to write there"
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:  # no file can have this name
+        return False
 
 
 def write_text_atomically(path: str | os.PathLike[str], text: str) -> Path:

@@ -26,6 +26,7 @@ import sigprop_snn
 from sigprop_snn.errors import SigpropError
 
 # On other systems, libraries do not expect a fork.
+_PATIENCE = 5.0  # seconds that a server may take to end after an error
 _FORKS = sys.platform.startswith("linux")
 
 # The server must import the same package as this process. `python -m sigprop_snn.processes` would
@@ -67,11 +68,16 @@ class FreshProcesses:
     def __enter__(self) -> FreshProcesses:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None = None, *_: object) -> None:
         if self._server is not None:
             assert self._server.stdin is not None
             self._server.stdin.close()  # the server ends when its input ends
-            self._server.wait()
+            try:
+                # It reads its input when its imports are done: nobody waits for them after Ctrl-C.
+                self._server.wait(None if kind is None else _PATIENCE)
+            except subprocess.TimeoutExpired:
+                self._server.kill()
+                self._server.wait()
             assert self._server.stdout is not None
             self._server.stdout.close()
             self._server = None

@@ -7,7 +7,7 @@ import signal
 import pytest
 
 from sigprop_snn.errors import SigpropError
-from sigprop_snn.files import write_atomically, write_text_atomically
+from sigprop_snn.files import check_folder, write_atomically, write_text_atomically
 
 
 def test_a_file_is_replaced_and_readable_by_all(tmp_path):
@@ -71,3 +71,15 @@ def test_an_impossible_name_is_refused(tmp_path, name):
     (tmp_path / "file").write_text("")
     with pytest.raises(SigpropError, match=r"file|xxx"):
         write_atomically(tmp_path / name, lambda path: None, make_folders=True)
+
+
+def test_a_folder_that_is_missing_and_a_folder_in_place_of_a_file_are_named(tmp_path):
+    (tmp_path / "taken").mkdir()
+    for target, expected in (
+        (tmp_path / "none" / "a.txt", "expected that the folder .*none.* exists"),
+        (tmp_path / "taken", "expected the name of a file, not of a folder"),
+    ):
+        with pytest.raises(SigpropError, match=expected):
+            write_text_atomically(target, "text")
+    with pytest.raises(SigpropError, match="expected that the folder"):
+        check_folder(tmp_path / "none" / "a.txt")

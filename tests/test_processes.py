@@ -70,3 +70,13 @@ def test_the_processes_import_the_modules_of_their_caller(tmp_path, monkeypatch)
 
     with FreshProcesses(preload=["the_callers_own"]) as processes:
         assert processes.call(the_callers_own.answer) == 42
+
+
+def test_an_error_does_not_wait_for_the_imports_of_the_server(tmp_path, monkeypatch):
+    (tmp_path / "slow_to_import.py").write_text("import time\ntime.sleep(60)\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr("sigprop_snn.processes._PATIENCE", 0.1)
+    with pytest.raises(KeyboardInterrupt), FreshProcesses(["slow_to_import"]) as slow:
+        server = slow._running()
+        raise KeyboardInterrupt
+    assert server.returncode == -signal.SIGKILL

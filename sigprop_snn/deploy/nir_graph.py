@@ -155,7 +155,8 @@ def read_graph(source: Any) -> Graph:
 def _tree(file: Path) -> dict[str, Any]:
     """Return the groups and data sets of an HDF5 file, nested."""
     if not file.is_file():
-        raise SigpropError(f"the NIR file {str(file)!r} does not exist; expected a file")
+        fault = "is no regular file" if file.exists() else "does not exist"
+        raise SigpropError(f"the NIR file {str(file)!r} {fault}; expected a file")
     try:
         header, *arrays = read_isolated(file, "hdf5_tree", MOST_VALUES, MOST_ENTRIES)
     except EventFileError as error:

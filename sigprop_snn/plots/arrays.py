@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Sized
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -99,10 +99,7 @@ def checked_pairs(
         raise SigpropError(f"{argument} is empty; expected {words} for each name.")
     found = {}
     for name, values in pairs.items():
-        if not hasattr(values, "__len__"):
-            raise SigpropError(f"{argument}[{name!r}] is {shown(values)}; expected {words}.")
-        if len(values) != 2:
-            raise SigpropError(f"{argument}[{name!r}] has length {len(values)}; expected {words}.")
+        check_pair(values, f"{argument}[{name!r}]", words)
         arrays = []
         for part, value in zip(parts, values, strict=True):
             where = f"{part} of {argument}[{name!r}]"
@@ -111,6 +108,14 @@ def checked_pairs(
             arrays.append(array)
         found[name] = (arrays[0], arrays[1])
     return found
+
+
+def check_pair(values: object, where: str, expected: str) -> None:
+    """Raise a SigpropError unless something has two parts."""
+    if not isinstance(values, Sized):
+        raise SigpropError(f"{where} is {shown(values)}; expected {expected}.")
+    if len(values) != 2:
+        raise SigpropError(f"{where} has length {len(values)}; expected {expected}.")
 
 
 def by_name(values: object, argument: str, expected: str) -> None:

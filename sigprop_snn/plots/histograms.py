@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from sigprop_snn.errors import SigpropError
-from sigprop_snn.plots.arrays import Array, ArrayInput, by_name, checked
+from sigprop_snn.plots.arrays import Array, ArrayInput, by_name, check_pair, checked
 from sigprop_snn.plots.style import (
     DASHED,
     GREY,
@@ -51,6 +51,8 @@ def voltage_histogram(
     by_name(layers, "layers", "edges and counts")
     if not layers:
         raise SigpropError("layers is empty; expected edges and counts for at least one layer.")
+    for name, bins in layers.items():
+        check_pair(bins, f"layers[{name!r}]", "edges [N + 1] and counts [N]")
     read = {name: _checked_bins(name, *bins) for name, bins in layers.items()}
     colours = layer_colours(layers)
     host = axes_for(ax, (6.4, 0.95 * len(layers) + 0.9))

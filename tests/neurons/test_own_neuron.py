@@ -19,8 +19,8 @@ from sigprop_snn.neurons import Neuron, State
 
 class Mine(Neuron):
     def integrate(self, current, state):
-        leak = torch.where(state.voltage > 0.5 * self.threshold, 0.7, 0.95)
-        return State(leak * state.voltage + current)
+        beta = torch.where(state.voltage > 0.5 * self.threshold, 0.7, 0.95)
+        return State(beta * state.voltage + current)
 """
 OWN_STATE = """
 from typing import NamedTuple

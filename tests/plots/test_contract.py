@@ -191,6 +191,9 @@ def test_a_histogram_with_wrong_bins_is_refused(edges, counts, message):
         plots.voltage_histogram({"block1": (edges, counts)})
     with pytest.raises(SigpropError, match="layers"):
         plots.voltage_histogram({})
+    for bins_of_one in (3, (edges, [1, 2], 3)):
+        with pytest.raises(SigpropError, match=r"layers\['block1'\] .*expected edges"):
+            plots.voltage_histogram({"block1": bins_of_one})
 
 
 def test_rest_has_no_tick_label_if_it_would_overlap_the_threshold():
