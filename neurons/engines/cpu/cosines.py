@@ -16,6 +16,7 @@ from sigprop_snn.neurons.engines.cpu.threads import Kernel, jitable, jitable_sum
 from sigprop_snn.neurons.engines.engine import Compared, CosineCrossEntropy
 from sigprop_snn.neurons.engines.reference import FLOOR
 
+MOST_OTHERS = 32  # with more of them dense products are faster
 _MIN_CHUNK = 1 << 18  # multiplications for which a thread pays
 
 

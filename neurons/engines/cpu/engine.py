@@ -243,7 +243,7 @@ class CpuEngine(FusedEngine):
     ) -> CosineCrossEntropy:
         """Compare rows with others, in two passes."""
         rows, others = rows.detach(), others.detach()
-        kernels_take = _compares(rows, columns) and _compares(others, columns)
+        kernels_take = _compares(rows, columns, len(others)) and _are_plain(others)
         compare = cosines.cosine_cross_entropy if kernels_take else super().cosine_cross_entropy
         return compare(rows, others, columns, scale, smoothing)
 
@@ -252,7 +252,8 @@ class CpuEngine(FusedEngine):
     ) -> Compared:
         """Compare the rectified voltages of samples and contexts, in two passes."""
         voltage = voltage.detach()
-        kernels_take = _compares(voltage, columns) and 0 < samples < len(voltage)
+        others = len(voltage) - samples
+        kernels_take = samples > 0 and _compares(voltage, columns, others)
         compare = cosines.compare_rectified if kernels_take else super().compare_rectified
         return compare(voltage, samples, columns, scale, smoothing)
 
@@ -362,9 +363,14 @@ def _are_plain(*arrays: Tensor) -> bool:
     )
 
 
-def _compares(rows: Tensor, columns: Tensor) -> bool:
-    """Return whether the kernels of cosines take rows and the right column of each sample."""
-    return _are_plain(rows) and rows.numel() > 0 and columns.dtype == torch.int64
+def _compares(rows: Tensor, columns: Tensor, others: int) -> bool:
+    """Return whether the kernels of cosines take rows, their right columns and so many others."""
+    return (
+        _are_plain(rows)
+        and rows.numel() > 0
+        and columns.dtype == torch.int64
+        and 0 < others <= cosines.MOST_OTHERS
+    )
 
 
 def _is_activity(inputs: Tensor) -> bool:
