@@ -75,7 +75,8 @@ def read_text(file: Path) -> tuple[NDArray[np.float64], str | None]:
             raise EventFileError(file, fault, "columns named x, y, t and p")
     body = io.StringIO(text.replace("True", "1").replace("False", "0"))
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of an empty table, which the caller refuses
+        # Of an empty table, which the caller refuses.
+        warnings.filterwarnings("ignore", message="loadtxt: input contained no data")
         numbers = np.loadtxt(
             body,
             delimiter=next((mark for mark in ",;\t" if mark in first), None),

@@ -38,9 +38,7 @@ class LinearCurrent(NamedTuple):
     def of(cls, synapse: nn.Module, norm: nn.Module) -> LinearCurrent | None:
         """Return the parts of a block whose current has the closed form, else none."""
         plain: PlainSynapse | None = plain_synapse(synapse)
-        if plain is None:
-            return None
-        if altered(norm):
+        if plain is None or altered(norm):
             return None
         if isinstance(norm, nn.Identity):
             return cls(plain.layer, plain.flattens, None)

@@ -62,7 +62,7 @@ def test_tables_without_names_need_the_order_of_their_columns(tmp_path):
         ("10 2 9999 1\n", "event 0 with y=9999"),
     ],
 )
-@pytest.mark.filterwarnings("ignore:loadtxt")
+@pytest.mark.filterwarnings("error")
 def test_text_that_is_no_recording_is_refused(tmp_path, text, fault):
     (tmp_path / "a.csv").write_text(text)
     with pytest.raises(EventFileError, match=fault) as caught:
