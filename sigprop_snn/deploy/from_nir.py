@@ -224,14 +224,42 @@ class _Builder:
         found = neuron_of(node, self.convention, self.reset)
         synapse = self._synapse(node, forward)
         _rescale(node, synapse, found.gain, found.offset)
-        current = self._current(synapse, forward)
+        current = self._current(node, synapse, forward)
         neuron: Neuron = found.neuron
         if back:
             neuron = _recurrent(node, neuron, back, current, found.gain)
         _check_parameters(node, current)
         behind = [module_of(self.graph.nodes[pool]) for pool in self.pools[name]]
-        self.sent[name] = _shape_behind(behind, current)
+        self.sent[name] = self._shape_behind(self.pools[name], behind, current)
         return Part(synapse, neuron, behind, self._sources(forward))
+
+    def _shape_behind(
+        self, names: list[str], modules: list[nn.Module], shape: tuple[int, ...]
+    ) -> tuple[int, ...]:
+        """Return the shape of one sample behind some modules, found without values.
+
+        Args:
+            names: the node of each module.
+            modules: the modules, in order.
+            shape: of one sample before them.
+
+        Raises:
+            SigpropError: if a node can't take what enters it, or sends too many values.
+        """
+        values = torch.empty(1, *shape, device="meta")
+        for name, module in zip(names, modules, strict=True):
+            weights = {n: p.detach().float().to("meta") for n, p in module.named_parameters()}
+            entering = list(values.shape[1:])
+            node = self.graph.nodes[name]
+            try:
+                values = torch.func.functional_call(module, weights, (values,))
+            except (RuntimeError, IndexError, ValueError) as error:
+                raise node.refusal(
+                    f"receives values of shape {entering}", f"values for {module}"
+                ) from error
+            if values.numel() > _MOST_ACTIVITY:
+                raise node.refusal(f"sends {values.numel()} values", f"{_MOST_ACTIVITY} at most")
+        return tuple(values.shape[1:])
 
     def _sources(self, forward: list[_Path]) -> AnySources:
         """Return the sources of a block: the block below, or blocks by name."""
@@ -239,15 +267,19 @@ class _Builder:
         below = f"block{len(self.blocks)}" if self.blocks else "input"
         return 1 if names == (below,) else names
 
-    def _current(self, synapse: list[nn.Module], forward: list[_Path]) -> tuple[int, ...]:
-        """Return the shape of the current."""
+    def _current(
+        self, node: Node, synapse: list[nn.Module], forward: list[_Path]
+    ) -> tuple[int, ...]:
+        """Return the shape of the current of a neuron."""
         shapes = [self.sent[path.source] for path in forward]
         whole = shapes[0]
         if len(shapes) > 1:
             flat = len({len(shape) for shape in shapes}) > 1
             rows = [(int(np.prod(shape)),) if flat else shape for shape in shapes]
             whole = (sum(row[0] for row in rows), *rows[0][1:])
-        return _shape_behind(synapse, whole)
+        # Several paths become one layer, which no single node names.
+        names = [each.name for each in forward[0].nodes] if len(forward) == 1 else []
+        return self._shape_behind(names or [node.name] * len(synapse), synapse, whole)
 
     def _synapse(self, node: Node, forward: list[_Path]) -> list[nn.Module]:
         """Return the modules from the sources to a neuron's current."""
@@ -453,22 +485,3 @@ def _recurrent(
     every = AllToAll(shape)
     every.weight = nn.Parameter(weight.clone())
     return Recurrent(neuron, every)
-
-
-def _shape_behind(modules: list[nn.Module], shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Return the shape of one sample behind some modules, found without values.
-
-    Raises:
-        SigpropError: if it has too many values.
-        RuntimeError: if the shapes do not fit.
-    """
-    values = torch.empty(1, *shape, device="meta")
-    for module in modules:
-        weights = {name: p.detach().float().to("meta") for name, p in module.named_parameters()}
-        values = torch.func.functional_call(module, weights, (values,))
-        if values.numel() > _MOST_ACTIVITY:
-            raise SigpropError(
-                f"a layer of the NIR graph has {values.numel()} values; expected "
-                f"{_MOST_ACTIVITY} at most"
-            )
-    return tuple(values.shape[1:])

@@ -19,6 +19,7 @@ from sigprop_snn.layers.closed_form import unrolled, voltage_from_trace, with_gr
 from sigprop_snn.layers.contracts import Learned, Response, Stage, Update
 from sigprop_snn.layers.hooks import fire
 from sigprop_snn.layers.layer_pass import as_spikes, layer_pass
+from sigprop_snn.layers.parameters import first_parameter
 from sigprop_snn.network.checks import as_constant
 from sigprop_snn.network.every_step import EveryStep
 from sigprop_snn.network.network import Network, Optimizers
@@ -70,6 +71,7 @@ class Online:
         self.layer_rule = network.rule.layer_rule
         self.window = window
         self._past: dict[str, Past] = {}
+        self._kind: tuple[torch.dtype, torch.device] | None = None  # of the weights, at the start
         self._every_step: EveryStep | None = None
 
     def reset(self) -> None:
@@ -82,6 +84,7 @@ class Online:
         The network's state advances.
         """
         self.network.check_inputs(inputs)
+        self._check_kind()
         # The state that is kept must be able to take part in a later update.
         with torch.inference_mode(False), torch.no_grad():
             stages = list(self._stages(self.network.entering(inputs), None))
@@ -129,6 +132,7 @@ class Online:
         """Learn in parts of so many steps; in one part if there is no number."""
         network = self.network
         network.check_batch(inputs, labels)
+        self._check_kind()
         with network.learning(update) as call:
             labels = as_constant(labels).long()
             *before, last = torch.split(network.entering(inputs), every or len(inputs))
@@ -138,6 +142,23 @@ class Online:
                 # Autocast keeps the weights it has cast until its context ends.
                 torch.clear_autocast_cache()
             return report(network, self._learn(last, labels, call))
+
+    def _check_kind(self) -> None:
+        """Check that the network has the dtype and the device of the past.
+
+        Raises:
+            SigpropError: if it has another.
+        """
+        weights = first_parameter(self.network)
+        kind = None if weights is None else (weights.dtype, weights.device)
+        if not self._past:
+            self._kind = kind
+        elif kind is not None and kind != self._kind:
+            dtype, device = self._kind or kind
+            raise SigpropError(
+                f"the network is {kind[0]} on {kind[1]} after steps in {dtype} on {device}; "
+                "expected the same, or a reset"
+            )
 
     def _learn(self, inputs: Tensor, labels: Tensor, update: Update | None) -> Iterator[Stage]:
         """Yield the stages of the next steps, each when its layer has learned."""

@@ -147,11 +147,16 @@ def axes_for(ax: Axes | None, size: tuple[float, float], projection: str | None 
         ax: The Axes, or None.
         size: Width and height of a new figure in inches.
         projection: The projection that the picture needs, or None.
+
+    Raises:
+        SigpropError: If `ax` is no Axes, or has another projection than the picture needs.
     """
     if ax is not None:
         instance("ax", ax, Axes, "an Axes of matplotlib")
         if projection is not None and ax.name != projection:
             raise SigpropError(f"ax has the projection {ax.name!r}; expected {projection!r}.")
+        if projection is None and ax.name == "3d":
+            raise SigpropError("ax has the projection '3d'; expected axes of two dimensions.")
         return ax
     pyplot = _pyplot()
     if pyplot is not None and pyplot.get_fignums():

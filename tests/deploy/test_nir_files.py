@@ -149,7 +149,7 @@ REFUSED = {
     "'nowhere'": put("node/edges", np.array([["input", "nowhere"]], dtype="S8")),
     "0 nodes Input": put("node/nodes/input/type", "Affine"),
     "shape": put("node/nodes/input/shape", np.array([2**20, 2**20, 2**20])),
-    "fit": put("node/nodes/input/shape", np.array([3, 8, 8])),
+    "block1_weights.*receives values of shape": put("node/nodes/input/shape", np.array([3, 8, 8])),
     "dt of Convention": put("node/metadata/dt", 0.0),
     "decay": put("node/metadata/decay", "never"),
 }
@@ -190,6 +190,9 @@ def test_graphs_that_are_no_network_are_refused(file):
     idle = [("input", "w"), ("w", "a"), ("a", "output"), ("input", "v"), ("v", "b")]
     refused(graph(nodes, idle), "'b'.*leads nowhere")
     refused(graph(nodes, [("input", "w"), ("w", "w"), ("w", "a"), ("a", "output")]), "'w'")
+    wide = {"w": nir.Linear(np.ones((3, 4))), "a": lif()}
+    row = [("input", "w"), ("w", "a"), ("a", "output")]
+    refused(graph(wide, row), r"'w'.*receives values of shape \[3\]; expected.*in_features=4")
 
 
 def test_links_and_data_of_other_files_are_refused(whole, file, tmp_path):

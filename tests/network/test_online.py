@@ -175,6 +175,19 @@ def test_other_rows_are_refused_until_a_reset(dense, batch):
         online.learn(x[:, :4], labels[:4])
 
 
+def test_another_dtype_is_refused_until_a_reset(dense, batch):
+    x, labels = batch()
+    network = dense(VoltageRule()).float()
+    online = Online(network)
+    online.learn(x.float(), labels)
+    network.double()
+    for call in (lambda: online.learn(x, labels), lambda: online(x)):
+        with pytest.raises(SigpropError, match=r"is torch.float64 on cpu after .*float32.*a reset"):
+            call()
+    online.reset()
+    online.learn(x, labels)
+
+
 def test_numbers_that_make_no_sense_are_refused(dense, batch):
     x, labels = batch()
     with pytest.raises(SigpropError, match="window is 0"):

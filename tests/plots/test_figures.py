@@ -258,6 +258,10 @@ def test_a_tilde_is_the_home_folder(tmp_path, monkeypatch):
             lambda: plots.event_cloud(np.zeros(2, EVENT), ax=Figure().add_subplot()),
             "'rectilinear'.*'3d'",
         ),
+        (
+            lambda: plots.raster(np.ones((4, 2)), ax=Figure().add_subplot(projection="3d")),
+            "'3d'; expected axes of two dimensions",
+        ),
         (lambda: plots.rate_maps(np.ones((2, 3, 4))), r"spikes has shape \[2, 3, 4\]"),
         (lambda: plots.weights_as_pictures(np.ones((2, 3))), r"weights has shape \[2, 3\]"),
         (lambda: plots.similarity(np.ones(3)), r"matrix has shape \[3\]"),
