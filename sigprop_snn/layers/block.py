@@ -84,8 +84,9 @@ class Block(nn.Module):
     `block.neuron` sees no input, because engines do not keep the current, and the spikes before the
     pool; a hook on the readout, in prediction and under signal propagation, the mean traces
     `[N, K]` and the scores `[N, C]`. A hook on another part, such as the synapse, fires where the
-    engine calls that part. Rules that relax (hebbian, error-forward-relaxing,
-    predictive-forward-forward) fire no hooks while they learn.
+    engine calls that part; if it changes the output of the synapse or of the normaliser, the change
+    must be affine, or the closed form's gradient is not exact. Rules that relax (hebbian,
+    error-forward-relaxing, predictive-forward-forward) fire no hooks while they learn.
 
     Args:
         synapse: any module from `[N, ...]` to `[N, ...]`, applied to every step: `nn.Linear`,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -154,6 +155,8 @@ def gather(
 ) -> RunData:
     """Read a run folder, and measure its network if network and data can be loaded.
 
+    A warning says why they can't.
+
     Raises:
         SigpropError: if there is no run in that folder.
     """
@@ -161,6 +164,10 @@ def gather(
     try:
         trained = load_run(path, data=data, data_root=data_root, device=device)
     except (SigpropError, OSError) as error:
+        warnings.warn(
+            f"the report lacks what needs the network, which could not be run again: {error}",
+            stacklevel=3,
+        )
         return RunData(contents, None, None, str(error))
     with randomness.seeded(trained.config.seed):  # a noisy neuron gives the same report again
         measured = measure(trained.network, trained.data, samples, model)

@@ -60,8 +60,8 @@ def write_report(
 ) -> Path:
     """Write the report of a run as one HTML file that needs no other file.
 
-    If the data or the weights can't be loaded, the page says so and shows the content of the run
-    folder.
+    If the data or the weights can't be loaded, the page and a warning say so, and the page shows
+    the content of the run folder.
 
     Args:
         run: the run folder.
