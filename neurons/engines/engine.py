@@ -308,6 +308,7 @@ class Engine(Protocol):
     def scaled_weight_gradient(
         self, synapse: nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d, inputs: Spikes | Tensor,
         grad: Tensor, factors: Tensor, precision: torch.dtype | None = None,
+        left_out: tuple[Tensor, Tensor] | None = None,
     ) -> tuple[Tensor, Tensor]:  # fmt: skip
         """Return the weight's gradient with a factor for each output channel.
 
@@ -317,10 +318,12 @@ class Engine(Protocol):
             grad: as there.
             factors: one for each output channel, `[F]`.
             precision: as in `weight_gradient`.
+            left_out: s, one number for each output channel, `[F]`, and m, which broadcasts against
+                the weight: the gradient is factor * (G - s m), with G as in `weight_gradient`. None
+                leaves out nothing.
 
         Returns:
-            The gradient, and for each channel the dot product of the weight with the gradient
-            before the factor, `[F]`.
+            The gradient, and for each channel the dot product of the weight with G, `[F]`.
         """
 
     def surrogate_mean(self, neuron: Neuron, voltage: Tensor) -> Tensor:

@@ -199,10 +199,11 @@ class ReferenceEngine:
         grad: Tensor,
         factors: Tensor,
         precision: torch.dtype | None = None,
+        left_out: tuple[Tensor, Tensor] | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Return the weight's gradient with a factor for each output channel."""
         product = self.weight_gradient(synapse, inputs, grad, precision)
-        return scale_rows(product, synapse.weight.detach().to(product), factors)
+        return scale_rows(product, synapse.weight.detach().to(product), factors, left_out)
 
     def surrogate_mean(self, neuron: Neuron, voltage: Tensor) -> Tensor:
         """Return the mean over time of f(U[t] - threshold), `[N, ...]`, for `[T, N, ...]`."""
@@ -353,10 +354,23 @@ def advance_trace(neuron: Neuron, inputs: Tensor, trace: InputTrace) -> None:
     trace.mean.mul_(trace.keep).add_(trace.trace, alpha=trace.share)
 
 
-def scale_rows(product: Tensor, weight: Tensor, factors: Tensor) -> tuple[Tensor, Tensor]:
-    """Scale each row of a product in place; also return its dot product with the weight before."""
+def scale_rows(
+    product: Tensor, weight: Tensor, factors: Tensor, left_out: tuple[Tensor, Tensor] | None = None
+) -> tuple[Tensor, Tensor]:
+    """Scale each row of a product in place; also return its dot product with the weight before.
+
+    Args:
+        product: one row for each output channel, in the weight's shape.
+        weight: the weight.
+        factors: `[F]`.
+        left_out: as in `Engine.scaled_weight_gradient`.
+    """
     dots = torch.linalg.vecdot(product.flatten(1), weight.flatten(1))
-    return product.mul_(factors.view(-1, *[1] * (product.dim() - 1))), dots
+    column = (-1, *[1] * (product.dim() - 1))
+    if left_out is not None:
+        sums, mean = (each.to(product) for each in left_out)
+        product.addcmul_(sums.view(column), mean, value=-1.0)
+    return product.mul_(factors.view(column)), dots
 
 
 def check_contexts(inputs: torch.Size, current: torch.Size, contexts: Tensor | None) -> None:

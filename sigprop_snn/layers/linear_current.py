@@ -125,6 +125,8 @@ class LinearCurrent(NamedTuple):
                 layer.stride, layer.padding, layer.dilation, layer.groups,  # type: ignore[arg-type]
             )  # fmt: skip
             (taps,) = torch.autograd.grad(met.sum() / met[0, 0].numel(), probe)
+        if layer.groups == 1:  # all channels of the output meet the same
+            return taps
         return taps.repeat_interleave(len(layer.weight) // layer.groups, dim=0)
 
     def channel_sums(self, grad: Tensor) -> Tensor:
@@ -198,39 +200,32 @@ def _gradients(
     engine = engine_for(grad.device)
     kind = grad.device.type
     precision = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else None
-    sums = factor * current.channel_sums(grad)
+    raw_sums = current.channel_sums(grad)
+    sums = factor * raw_sums
     if norm is None:
         with without_autocast(kind):
-            product = engine.weight_gradient(layer, inputs, grad, precision)
-        _leave_out(product.mul_(factor), sums, current, mean_input)
+            product = engine.weight_gradient(layer, inputs, grad, precision).mul_(factor)
+        if mean_input is not None:
+            rows = sums.view(-1, *[1] * (product.dim() - 1))
+            product.addcmul_(rows, current.mean_per_weight(mean_input).to(product), value=-1.0)
         return product, sums if bias is not None else None, None, None
     assert gain is not None  # a normaliser has one
     unit = norm.unit()
     scale = (gain * unit).detach()
+    left_out = None if mean_input is None else (raw_sums, current.mean_per_weight(mean_input))
     with without_autocast(kind):
         product, dots = engine.scaled_weight_gradient(
-            layer, inputs, grad, factor * scale, precision
+            layer, inputs, grad, factor * scale, precision, left_out
         )
     # sum(grad * (W x + b)) follows from G, W and b, so the current is not needed.
     grad_raw = factor * dots
-    scaled_sums = scale * sums
-    _leave_out(product, scaled_sums, current, mean_input)
     if bias is not None:
         grad_raw = grad_raw + bias.detach() * sums
     if isinstance(norm, RunningNorm):
         grad_raw = grad_raw - norm.mean * sums
     return (
         product,
-        scaled_sums if bias is not None else None,
+        scale * sums if bias is not None else None,
         unit * grad_raw,
         sums if isinstance(norm, RunningNorm) else None,
     )
-
-
-def _leave_out(
-    product: Tensor, sums: Tensor, current: LinearCurrent, mean_input: Tensor | None
-) -> None:
-    """Take (sum of delta) m^T off a weight's gradient, in place."""
-    if mean_input is not None:
-        mean = current.mean_per_weight(mean_input).to(product)
-        product.addcmul_(sums.view(-1, *[1] * (product.dim() - 1)), mean, value=-1.0)

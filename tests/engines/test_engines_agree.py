@@ -582,18 +582,23 @@ def test_rectified_voltages_are_compared(
     assert engine.compare_rectified(voltage, samples, outside, 20.0, 0.0).losses.isnan().all()
 
 
+@pytest.mark.parametrize("left_out", [None, "one row", "a row for each channel"])
 @pytest.mark.parametrize("errors", [0.0, 0.3, 1.0])
 @pytest.mark.parametrize("synapse", ["linear", "unbiased", "wide", "conv"])
-def test_scaled_weight_gradients(engine, reference, synapse, errors):
+def test_scaled_weight_gradients(engine, reference, synapse, errors, left_out):
     module, _, shape = layer_of(synapse)
     trace = torch.rand(37, *shape)
     with torch.no_grad():
         current = module(trace)
     grad = torch.randn_like(current) * (torch.rand_like(current) < errors)
     factors = torch.randn(current.shape[1])
+    given = None
+    if left_out is not None:
+        weight = module.weight if left_out == "a row for each channel" else module.weight[:1]
+        given = torch.randn(current.shape[1]), torch.randn_like(weight)
     for found, expected in zip(
-        engine.scaled_weight_gradient(module, trace, grad, factors),
-        reference.scaled_weight_gradient(module, trace, grad, factors),
+        engine.scaled_weight_gradient(module, trace, grad, factors, left_out=given),
+        reference.scaled_weight_gradient(module, trace, grad, factors, left_out=given),
         strict=True,
     ):
         torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-3)

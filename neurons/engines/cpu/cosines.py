@@ -69,7 +69,7 @@ def _compare(
 
 
 @jitable_sum
-def _product(one: Any, other: Any) -> Any:
+def scalar_product(one: Any, other: Any) -> Any:
     """Return the scalar product of two rows."""
     total = np.float32(0.0)
     for f in range(len(one)):
@@ -79,7 +79,7 @@ def _product(one: Any, other: Any) -> Any:
 
 @jitable
 def _inverse_length(row: Any) -> Any:
-    return np.float32(1.0) / max(np.sqrt(_product(row, row)), np.float32(FLOOR))
+    return np.float32(1.0) / max(np.sqrt(scalar_product(row, row)), np.float32(FLOOR))
 
 
 @jitable
@@ -118,7 +118,7 @@ def _compare_samples(
             into[f] = max(given[f], lowest)
         inverse = _inverse_length(into)
         for c in range(count):
-            cosines[c] = _product(into, others[c]) * (inverse * inverses[c])
+            cosines[c] = scalar_product(into, others[c]) * (inverse * inverses[c])
             score[c] = scale * cosines[c]
         most, total = score.max(), zero
         for c in range(count):

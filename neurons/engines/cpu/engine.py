@@ -230,13 +230,15 @@ class CpuEngine(FusedEngine):
         grad: Tensor,
         factors: Tensor,
         precision: torch.dtype | None = None,
+        left_out: tuple[Tensor, Tensor] | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Return the weight's gradient with a factor for each output channel, in one pass."""
         product = self.weight_gradient(synapse, inputs, grad, precision)
         weight = synapse.weight.detach()
-        if _are_plain(product, weight, factors):
-            return linear.scale_rows(product, weight, factors)
-        return scale_rows(product, weight.to(product), factors)
+        row_alone = left_out is None or left_out[1].numel() == product[0].numel()
+        if row_alone and _are_plain(product, weight, factors, *(left_out or ())):
+            return linear.scale_rows(product, weight, factors, left_out)
+        return scale_rows(product, weight.to(product), factors, left_out)
 
     def cosine_cross_entropy(
         self, rows: Tensor, others: Tensor, columns: Tensor, scale: float, smoothing: float

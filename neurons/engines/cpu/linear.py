@@ -28,9 +28,10 @@ from sigprop_snn.neurons.engines.cpu.blocks import (
     set_scale,
     write_window,
 )
+from sigprop_snn.neurons.engines.cpu.cosines import scalar_product
 from sigprop_snn.neurons.engines.cpu.rows import LANES, add_patterns, add_rows, fetch
 from sigprop_snn.neurons.engines.cpu.spikes import PATTERNS, PackedSpikes, flat_rows
-from sigprop_snn.neurons.engines.cpu.threads import Kernel, jitable_sum, run_kernel
+from sigprop_snn.neurons.engines.cpu.threads import Kernel, run_kernel
 from sigprop_snn.neurons.engines.engine import Scale
 from sigprop_snn.neurons.engines.observed import WINDOW
 
@@ -114,13 +115,17 @@ def linear_weight_gradient(spikes: PackedSpikes, grad: Tensor) -> Tensor:
     return product[:columns]
 
 
-def scale_rows(product: Tensor, weight: Tensor, factors: Tensor) -> tuple[Tensor, Tensor]:
+def scale_rows(
+    product: Tensor, weight: Tensor, factors: Tensor, left_out: tuple[Tensor, Tensor] | None
+) -> tuple[Tensor, Tensor]:
     """Scale each row of a product in place; also return its dot product with the weight before.
 
-    The tensors are float32 and contiguous. torch reads and writes them three times.
+    The tensors are float32 and contiguous; of what is left out, m is one row for all channels. See
+    `Engine.scaled_weight_gradient`. torch reads and writes the product up to five times.
     """
     dots = torch.empty(len(product))
-    arguments = product.flatten(1), weight.flatten(1), factors, dots
+    sums, mean = (factors[:0], factors[:0]) if left_out is None else left_out
+    arguments = product.flatten(1), weight.flatten(1), factors, sums, mean.flatten(), dots
     run_kernel(_scale_rows, arguments, len(product), min_chunk=_MIN_ROWS)
     return product, dots
 
@@ -259,17 +264,17 @@ def _weight_gradient(
 
 
 @Kernel
-def _scale_rows(product: Any, weight: Any, factors: Any, dots: Any, first: int, last: int) -> None:
-    """Scale rows `first` to `last`."""
+def _scale_rows(
+    product: Any, weight: Any, factors: Any, sums: Any, mean: Any, dots: Any, first: int, last: int
+) -> None:
+    """Scale rows `first` to `last`, each less a multiple of the mean if there is one."""
     for row in range(first, last):
-        dots[row] = _scale_row(product[row], weight[row], factors[row])
-
-
-@jitable_sum
-def _scale_row(numbers: Any, weights: Any, factor: Any) -> Any:
-    """Scale numbers in place, and return their scalar product with weights before."""
-    total = np.float32(0.0)
-    for k in range(len(numbers)):
-        total += numbers[k] * weights[k]
-        numbers[k] *= factor
-    return total
+        dots[row] = scalar_product(product[row], weight[row])
+        own, factor = product[row], factors[row]
+        if len(mean):
+            less = factor * sums[row]
+            for k in range(len(own)):
+                own[k] = factor * own[k] - less * mean[k]
+        else:
+            for k in range(len(own)):
+                own[k] *= factor
