@@ -3,7 +3,7 @@
     python benchmarks/accuracy.py digits digit-events --json benchmarks/results/accuracy.json
     python benchmarks/accuracy.py mnist --rules hebbian --seeds 0 --batch-size 128 --no-augment
 
-Each figure is that of the last epoch, from `sigprop-snn train DATASET --rule RULE --seed SEED` with
+Each number is that of the last epoch, from `sigprop-snn train DATASET --rule RULE --seed SEED` with
 the default recipe, or with the given options. The file keeps its rows of other data sets, rules,
 networks and neurons.
 """

@@ -145,7 +145,7 @@ def build(given: argparse.Namespace, classes: int) -> Network:
 
 
 def shown(found: Evaluation) -> dict[str, Any]:
-    """Return the figures of an evaluation for the log."""
+    """Return the results of an evaluation for the log."""
     return {
         "accuracy": found.accuracy,
         "blocks": [layer.accuracy for layer in found.layers],

@@ -194,7 +194,7 @@ def loss_of(case: Case) -> LocalLoss:
 
 
 def normalise_by_batch(network: Network) -> None:
-    """Give every block batch norm, whose gradient passes through the figures of the batch."""
+    """Give every block batch norm, whose gradient passes through the statistics of the batch."""
     for block in network.each_block():
         maps = isinstance(block.synapse, nn.Conv2d)
         channels = block.norm.gain.numel()
@@ -381,7 +381,7 @@ def variant(row: dict[str, Any]) -> str:
 
 
 def over_depth(group: Sequence[dict[str, Any]], name: str) -> list[float]:
-    """Return the mean over seeds of one figure for each block, in per cent; empty if unknown."""
+    """Return the mean over seeds of one measure for each block, in per cent; empty if unknown."""
     columns = list(zip(*(row["blocks"] for row in group), strict=True))
     if any(block[name] is None for column in columns for block in column):
         return []

@@ -279,7 +279,7 @@ def rectified_errors(bench: Bench, maps: Tensor, grid: int, grad: Tensor) -> Ite
 
 
 def similarity_errors(bench: Bench, maps: Tensor) -> Iterator[Error]:
-    """Yield the errors of the kernels for the figures of maps `[N, C, H, W]`."""
+    """Yield the errors of the kernels for the statistics of maps `[N, C, H, W]`."""
     engine = engine_for(bench.device)
     maps = maps + 2.0
     wide = maps.double().requires_grad_()
@@ -287,7 +287,7 @@ def similarity_errors(bench: Bench, maps: Tensor) -> Iterator[Error]:
     grad = torch.randn(deviation.shape, device=bench.device)
     deviation.backward(grad.double())
     poison(bench.device)
-    found = engine.map_figures(maps)
+    found = engine.map_statistics(maps)
     yield Error("deviation of maps", relative(found.deviation, deviation.detach()), 1e-5)
     gradient = engine.deviation_gradient(maps, found, grad)
     assert wide.grad is not None

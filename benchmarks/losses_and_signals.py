@@ -3,7 +3,7 @@
     python benchmarks/losses_and_signals.py --data-root data
 
 Prints one line for each choice: the readout's validation accuracy, then each block's. The defaults
-of the losses and signals were chosen by these figures, never by the test samples.
+of the losses and signals were chosen by these results, never by the test samples.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The LIF neuron alone, against the peers: `python benchmarks/neuron_kernel.py`.
 
-Forward only, without gradients, on currents that are made before the clock starts. Each figure is
+Forward only, without gradients, on currents that are made before the clock starts. Each number is
 the median of interleaved repeats in one process.
 """
 

@@ -16,7 +16,7 @@ Each network learns batches of pictures of CIFAR's size:
 - `ddp`: torch's DistributedDataParallel, backpropagation of the same network, half of each batch in
   each process.
 
-Each is compared with one process of the same method and batch. The methods take turns; a figure is
+Each is compared with one process of the same method and batch. The methods take turns; a result is
 the median of the turns. Four processes on two cores only show that the weights stay equal.
 
 Processor seconds tell what a pipeline can give where other programs disturb the turns: its speed-up
@@ -73,7 +73,7 @@ from sigprop_snn.machine import machine
 
 
 def measure(network: str, size: Size) -> dict[str, Any]:
-    """Return the figures of one network."""
+    """Return the results of one network."""
     jobs = {
         ONE: Job(network, ONE, 1, size),
         TWO: Job(network, ONE, 1, size),
@@ -112,15 +112,15 @@ def measure(network: str, size: Size) -> dict[str, Any]:
         stages = groups[LAYERS].ask("stages")[0]
         sent = groups[DDP].ask("gradient_bytes")[0]
         link = Link("this machine", max(groups[DDP].ask("bandwidth")), 1e-4)
-        found = figures(turns, stages, link, size)
+        found = results(turns, stages, link, size)
     width = WIDTHS[network] * size.width
     return {"network": network, "width": width, **found, "ddp_sent": sent, "equal_weights": equal}
 
 
-def figures(
+def results(
     turns: dict[str, list[dict[str, Any]]], stages: Sequence[int], link: Link, size: Size
 ) -> dict[str, Any]:
-    """Return the figures of some turns.
+    """Return the results of some turns.
 
     Args:
         turns: by method.
@@ -196,7 +196,7 @@ def predicted(
 
 
 def table(row: dict[str, Any]) -> str:
-    """Return the figures of one network as text."""
+    """Return the results of one network as text."""
     speed_ups = {
         ONE: 1.0, TWO: row["two_independent_speed_up"], LAYERS: row["speed_up"],
         DATA: row["data_speed_up"], OPENMP: row["openmp_speed_up"],
@@ -235,7 +235,7 @@ def main() -> None:
     parser.add_argument("--networks", default="mlp,conv,vgg8", help="some of mlp, conv and vgg8")
     parser.add_argument("--quick", action="store_true", help="fewer and smaller batches")
     parser.add_argument("--dry", action="store_true", help="toy sizes")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="where to write the figures")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="where to write the results")
     given = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"  # in the processes
     torch.set_num_threads(1)

@@ -127,11 +127,11 @@ def load(
     x, y = of_training(chosen)
     values = x.float()
     mean, deviation = values.mean((0, 2, 3)), values.std((0, 2, 3))
-    figures = mean[:, None, None], deviation[:, None, None]
+    statistics = mean[:, None, None], deviation[:, None, None]
     return Data(
-        Pictures(x, y, *figures),
-        Pictures(*of_training(order[:kept_back]), *figures),
-        Pictures(*pictures(given.test_x, given.test_y), *figures),
+        Pictures(x, y, *statistics),
+        Pictures(*of_training(order[:kept_back]), *statistics),
+        Pictures(*pictures(given.test_x, given.test_y), *statistics),
         given.classes,
     )
 

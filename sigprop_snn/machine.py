@@ -11,7 +11,7 @@ import torch
 
 
 def machine() -> dict[str, Any]:
-    """Return the processor, the versions and the other properties that figures depend on."""
+    """Return the processor, the versions and the other properties that results depend on."""
     return {
         "processor": _processor(),
         "cores": os.cpu_count(),

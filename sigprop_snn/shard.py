@@ -1,7 +1,7 @@
 """A batch that several processes share: each has some of its rows.
 
-What depends on the whole batch asks here: the figures of normalisers, the mean of centred inputs,
-and losses between samples. Without a shard, the rows are the whole batch.
+What depends on the whole batch asks here: the statistics of normalisers, the mean of centred
+inputs, and losses between samples. Without a shard, the rows are the whole batch.
 """
 
 from __future__ import annotations
@@ -59,10 +59,10 @@ def in_shard(shard: Shard | None) -> Iterator[None]:
 
 
 def mean_over_batch(values: Tensor, count: int) -> Tensor:
-    """Return the mean of figures over the whole batch.
+    """Return the mean of statistics over the whole batch.
 
     Args:
-        values: this process's figures, means over `count` numbers; ignored for 0.
+        values: this process's statistics, means over `count` numbers; ignored for 0.
         count: how many numbers these are means of.
     """
     shard = current_shard()

@@ -146,13 +146,13 @@ def test_evaluate_prints_the_results_in_the_summary_and_writes_nothing(finished,
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert ["network", f"{100 * summary['test_accuracy']:.2f}"] in lines
     for layer in summary["layers"]:
-        figures = [layer[key] for key in ("accuracy", "spike_rate", "dead_fraction")]
-        assert [layer["name"], *[f"{100 * figure:.2f}" for figure in figures]] in lines
+        numbers = [layer[key] for key in ("accuracy", "spike_rate", "dead_fraction")]
+        assert [layer["name"], *[f"{100 * number:.2f}" for number in numbers]] in lines
     assert content_of(finished) == before
 
 
 def test_evaluate_writes_its_results_to_a_new_file_only(finished, tmp_path, capsys):
-    out = tmp_path / "figures.json"
+    out = tmp_path / "results.json"
     assert main(["evaluate", str(finished), "--out", str(out)]) == 0
     found = json.loads(out.read_text())
     summary = json.loads((finished / "summary.json").read_text())

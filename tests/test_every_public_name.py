@@ -281,12 +281,12 @@ RECORDS = {
     "DataNotFoundError", "Dataset", "Entry", "Evaluation", "EventFileError", "Finding",
     "HealthWarning", "IntegerLayer", "IntegerLearned", "IntegerReadout", "IntegerRun",
     "IzhikevichState", "LatentPrior", "LayerAlignment", "LayerAngle", "LayerCost",
-    "LayerFigures", "LayerNorms", "LayerReport", "LayerSeparability", "Layout", "Learned",
+    "LayerEvaluation", "LayerNorms", "LayerReport", "LayerSeparability", "Layout", "Learned",
     "MeanTrace", "Misfit", "Needs", "Operations", "PlainSynapse", "Pretrained", "Quantised",
     "RankLostError", "RankReport", "Recipe", "RecurrentState", "Release", "Report", "Request",
-    "MapFigures", "Response", "RuleChoice", "RuleRow", "Run", "RunStoppedError", "Scale", "Source",
-    "Split",
-    "Stage", "State", "Step", "Trained", "TrainingRun", "VoltageHistogram", "Batches",
+    "MapStatistics", "Response", "RuleChoice", "RuleRow", "Run", "RunStoppedError", "Scale",
+    "Source", "Split", "Stage", "State", "Step", "Trained", "TrainingRun",
+    "VoltageHistogram", "Batches",
 }  # fmt: skip
 
 #: Types and protocols: nobody calls them.

@@ -4,8 +4,8 @@ from sigprop_snn.neurons.engines.choice import ENGINES, engine_for, engine_named
 from sigprop_snn.neurons.engines.dense import DenseSpikes
 from sigprop_snn.neurons.engines.engine import (
     Engine,
-    MapFigures,
     MapNormaliser,
+    MapStatistics,
     Normaliser,
     Run,
     Scale,
@@ -18,8 +18,8 @@ __all__ = [
     "ENGINES",
     "DenseSpikes",
     "Engine",
-    "MapFigures",
     "MapNormaliser",
+    "MapStatistics",
     "Normaliser",
     "PlainSynapse",
     "ReferenceEngine",

@@ -70,7 +70,7 @@ class Normaliser(Protocol):
     """A normaliser of the current that a layer's kernel can apply: one scale for all rows."""
 
     def observe(self, current: Tensor) -> None:
-        """Take currents `[N, ...]` into the running figures."""
+        """Take currents `[N, ...]` into the running statistics."""
 
     def scale(self, current: Tensor) -> Scale:
         """Return the scale for rows of the shape of `current`, `[N, ...]`."""
@@ -78,13 +78,13 @@ class Normaliser(Protocol):
 
 @runtime_checkable
 class MapNormaliser(Normaliser, Protocol):
-    """A normaliser whose running figures are the mean and the mean square of every map."""
+    """A normaliser whose running statistics are the mean and the mean square of every map."""
 
-    def take(self, figures: Tensor, count: int) -> None:
-        """Take the figures of some currents, `[2, C]`, into the running ones.
+    def take(self, statistics: Tensor, count: int) -> None:
+        """Take the statistics of some currents, `[2, C]`, into the running ones.
 
         Args:
-            figures: mean and mean square of every map.
+            statistics: mean and mean square of every map.
             count: how many currents they are of.
         """
 
@@ -129,8 +129,8 @@ class Run:
         return self.spikes.count()
 
 
-class MapFigures(NamedTuple):
-    """Figures of every map over its positions, `[N, C]`, float32 or wider.
+class MapStatistics(NamedTuple):
+    """Statistics of every map over its positions, `[N, C]`, float32 or wider.
 
     Attributes:
         mean: its mean.
@@ -255,7 +255,7 @@ class Engine(Protocol):
             state: where the neurons start; at rest if not given.
             contexts: the constant current of the context rows, `[C, ...]`. They come behind the N
                 rows, and neither the synapse nor the normaliser touches them.
-            observed_rows: how many of the first rows a `Normaliser` takes into its figures.
+            observed_rows: how many of the first rows a `Normaliser` takes into its statistics.
             record: what to keep of every step.
             keeps_state: whether the state is asked for; without it an engine may return none.
 
@@ -376,10 +376,10 @@ class Engine(Protocol):
     def channel_sums(self, maps: Tensor) -> Tensor:
         """Return the sum of every channel of `[N, C, ...]`, `[C]`, float32 or wider."""
 
-    def map_figures(self, maps: Tensor) -> MapFigures:
+    def map_statistics(self, maps: Tensor) -> MapStatistics:
         """Return mean and standard deviation of every map `[N, C, ...]` over its positions."""
 
-    def deviation_gradient(self, maps: Tensor, found: MapFigures, grad: Tensor) -> Tensor:
+    def deviation_gradient(self, maps: Tensor, found: MapStatistics, grad: Tensor) -> Tensor:
         """Return the gradient of the maps, in their dtype, given that of the deviations `[N, C]`.
 
         ds/dx = (x - mean) / (n s), with n positions.

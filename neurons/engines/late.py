@@ -2,7 +2,7 @@
 
 Whether a number on a GPU is finite is known only when the GPU has come that far. On a CPU a check
 raises its error at once; on a GPU it raises it in a later call, at the latest when somebody reads
-a figure of the batch.
+a result of the batch.
 """
 
 from __future__ import annotations

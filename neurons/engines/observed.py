@@ -1,7 +1,7 @@
 """Which currents of a batch a normaliser observes.
 
-Its running figures need a sample, not all T x N rows: whole windows of four steps, spread over the
-steps and the rows. Every engine takes the same ones.
+Its running statistics need a sample, not all T x N rows: whole windows of four steps, spread over
+the steps and the rows. Every engine takes the same ones.
 """
 
 from __future__ import annotations

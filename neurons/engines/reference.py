@@ -15,7 +15,7 @@ from sigprop_snn.neurons.engines.engine import (
     Compared,
     CosineCrossEntropy,
     InputTrace,
-    MapFigures,
+    MapStatistics,
     Run,
     Scale,
     Spikes,
@@ -261,15 +261,15 @@ class ReferenceEngine:
         # Axis by axis, which is many times faster than both at once.
         return maps.flatten(2).sum(-1, dtype=_wide_dtype(maps)).sum(0)
 
-    def map_figures(self, maps: Tensor) -> MapFigures:
+    def map_statistics(self, maps: Tensor) -> MapStatistics:
         """Return mean and standard deviation of every map `[N, C, ...]` over its positions."""
         maps = _wide(maps.detach())
         axes = tuple(range(2, maps.dim()))
         mean = maps.mean(axes, keepdim=True)
         deviation = torch.linalg.vector_norm(maps - mean, dim=axes)
-        return MapFigures(mean.flatten(1), deviation.div_(maps[0, 0].numel() ** 0.5))
+        return MapStatistics(mean.flatten(1), deviation.div_(maps[0, 0].numel() ** 0.5))
 
-    def deviation_gradient(self, maps: Tensor, found: MapFigures, grad: Tensor) -> Tensor:
+    def deviation_gradient(self, maps: Tensor, found: MapStatistics, grad: Tensor) -> Tensor:
         """Return the gradient of the maps, given that of the deviations."""
         shape = (*found.mean.shape, *[1] * (maps.dim() - 2))
         factor = deviation_factor(maps, found, grad)
@@ -386,7 +386,7 @@ def check_contexts(inputs: torch.Size, current: torch.Size, contexts: Tensor | N
         )
 
 
-def deviation_factor(maps: Tensor, found: MapFigures, grad: Tensor) -> Tensor:
+def deviation_factor(maps: Tensor, found: MapStatistics, grad: Tensor) -> Tensor:
     """Return the factor `[N, C]` between a centred map and its gradient."""
     return grad / found.deviation.clamp(min=FLOOR).mul_(maps[0, 0].numel())
 

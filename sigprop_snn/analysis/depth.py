@@ -1,4 +1,4 @@
-"""The figures of every block, from which one sees whether a deeper block adds something."""
+"""The measures of every block, from which one sees whether a deeper block adds something."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _GRID = 7  # positions per side that a loss compares, if it has no grid
 
 @dataclass(frozen=True)
 class BlockProfile:
-    """The figures of one block.
+    """The measures of one block.
 
     Attributes:
         name: "block1" for the first block.
@@ -54,7 +54,7 @@ class BlockProfile:
 
 
 def depth_profile(network: Network, fitted: Batches, held_out: Batches) -> tuple[BlockProfile, ...]:
-    """Return the figures of every block.
+    """Return the measures of every block.
 
     The network is in evaluation mode; its state is restored afterwards.
 

@@ -16,7 +16,7 @@ from sigprop_snn.rules import RULES
 
 @dataclass(frozen=True)
 class RuleRow:
-    """Results of one rule. Figures are means over the seeds; None if no seed succeeded.
+    """Results of one rule: means over the seeds; None if no seed succeeded.
 
     Attributes:
         rule: the rule's name.

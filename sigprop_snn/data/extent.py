@@ -23,7 +23,7 @@ CURES = {
     "height": "the sensor: Frames(sensor=(346, 260)) or --sensor 346x260",
     "duration": "the duration of a step in microseconds: Frames(bin_width=...) or --bin-width",
 }
-"""What decides each figure in place of the recordings, for messages."""
+"""What decides each number in place of the recordings, for messages."""
 
 _OUTLIERS = 50  # one recording of so many may be an outlier, and at least one
 

@@ -88,7 +88,7 @@ class Stage(NamedTuple):
 class LayerReport:
     """How one layer did on a batch.
 
-    On a GPU, reading a figure waits for the batch. A program that reads none of them, or not after
+    On a GPU, reading a result waits for the batch. A program that reads none of them, or not after
     every batch, lets the GPU work ahead.
 
     Args:
@@ -145,19 +145,19 @@ class Learned:
         """How many samples the network got right."""
         return int(read(self._correct))
 
-    def figures(self) -> tuple[Tensor, list[str]]:
-        """Return a copy of the figures, without waiting for the batch.
+    def results(self) -> tuple[Tensor, list[str]]:
+        """Return a copy of the results, without waiting for the batch.
 
         Returns:
             The number of correct samples and the losses, float64 on the device of the scores; and
             the names of the layers that the losses are of.
         """
         losses = {layer.name: layer._loss for layer in self.layers if layer._loss is not None}
-        figures = [
-            torch.as_tensor(figure, dtype=torch.float64, device=self.scores.device).reshape(())
-            for figure in (self._correct, *losses.values())
+        results = [
+            torch.as_tensor(result, dtype=torch.float64, device=self.scores.device).reshape(())
+            for result in (self._correct, *losses.values())
         ]
-        return torch.stack(figures), list(losses)
+        return torch.stack(results), list(losses)
 
     @property
     def loss(self) -> float:
@@ -173,12 +173,12 @@ class Learned:
         return f"Learned(layers={self.layers}, correct={self.correct})"
 
 
-def read(figure: Tensor | float) -> float:
-    """Return a figure of a batch as a number.
+def read(result: Tensor | float) -> float:
+    """Return a result of a batch as a number.
 
     Raises:
         SigpropError: if a check of the batch has failed on the GPU meanwhile.
     """
-    number = float(figure)
+    number = float(result)
     raise_late()
     return number

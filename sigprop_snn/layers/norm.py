@@ -156,21 +156,21 @@ class RunningNorm(nn.Module):
 
     def observe(self, current: Tensor) -> None:
         """Update the running statistics with a batch's current `[N, C, ...]`."""
-        self.take(_channel_figures(current.detach()), len(current))
+        self.take(_channel_statistics(current.detach()), len(current))
 
-    def take(self, figures: Tensor, count: int) -> None:
+    def take(self, statistics: Tensor, count: int) -> None:
         """Update the running statistics with mean and mean square of every channel, `[2, C]`.
 
         Args:
-            figures: of the channels.
+            statistics: of the channels.
             count: how many currents `[C, ...]` they are of.
         """
-        mean, square = mean_over_batch(figures, count)
+        mean, square = mean_over_batch(statistics, count)
         variance = (square - mean.square()).clamp(min=0)
         refuse_if(
             lambda: ~torch.isfinite(variance).all(),
             lambda: _not_finite("variance"),
-            figures.device,
+            statistics.device,
         )
         weight = _newest_weight(self.batches.add_(1), self.momentum)
         self.mean.lerp_(mean.to(self.mean), weight)
@@ -193,7 +193,7 @@ class RunningNorm(nn.Module):
         return (self.variance + _FLOOR).rsqrt()
 
 
-def _channel_figures(current: Tensor) -> Tensor:
+def _channel_statistics(current: Tensor) -> Tensor:
     """Return mean and mean square of every channel of `[N, C, ...]`, `[2, C]`."""
     wide = torch.promote_types(current.dtype, torch.float32)  # a sum may overflow float16
     if not len(current):  # a shard of a batch without an observed row
@@ -213,7 +213,7 @@ def _channel_figures(current: Tensor) -> Tensor:
 
 
 def _newest_weight(batches: Tensor, momentum: float) -> Any:
-    """Return the weight of the newest batch in running figures; reading it would hold up a GPU."""
+    """Return the weight of the newest batch in running means; reading it would hold up a GPU."""
     if batches.is_cuda:
         return (1.0 / batches).clamp(min=momentum)
     return max(1.0 / int(batches), momentum)

@@ -14,7 +14,7 @@ from sigprop_snn.arguments import whole
 from sigprop_snn.errors import SigpropError
 from sigprop_snn.losses.base import LocalLoss, no_scores
 from sigprop_snn.losses.similarity import as_fractions, cosines, on_grid
-from sigprop_snn.neurons.engines import MapFigures, engine_for
+from sigprop_snn.neurons.engines import MapStatistics, engine_for
 
 
 @dataclass(frozen=True)
@@ -115,16 +115,16 @@ class _Deviation(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, maps: Tensor) -> Tensor:
-        figures = engine_for(maps.device).map_figures(maps)
-        ctx.save_for_backward(maps, *figures)
-        return figures.deviation
+        statistics = engine_for(maps.device).map_statistics(maps)
+        ctx.save_for_backward(maps, *statistics)
+        return statistics.deviation
 
     @staticmethod
     @once_differentiable  # type: ignore[untyped-decorator]
     def backward(ctx: Any, *grads: Tensor) -> Tensor:
-        maps, *figures = ctx.saved_tensors
+        maps, *statistics = ctx.saved_tensors
         engine = engine_for(maps.device)
-        return engine.deviation_gradient(maps, MapFigures(*figures), grads[0])
+        return engine.deviation_gradient(maps, MapStatistics(*statistics), grads[0])
 
 
 def _centred_cosines(rows: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ In a program of your own that torchrun starts:
     with Pipeline(network, stages="auto") as pipeline:
         for x, labels in batches:                     # x: [T, B, ...]; used by the first stage only
             pipeline.learn(*pipeline.shard(x, labels), optimizers)
-        report = pipeline.report()                    # figures of all ranks, on all ranks
+        report = pipeline.report()                    # results of all ranks, on all ranks
         pipeline.collect(optimizers)                  # the whole network, on all ranks
 
 `Pipeline(network, stages="auto" | [blocks of each stage], replicas=1, slots=2, timeout=1800.0)`:
@@ -35,7 +35,7 @@ and `balanced(costs, stages, memory=None) -> (blocks of each stage)` cut a netwo
 
 What holds:
 
-* Without replicas, weights, figures and checkpoints equal those of one process bit by bit, with the
+* Without replicas, weights, results and checkpoints equal those of one process bit by bit, with the
   same number of threads. With replicas they are equal within rounding; in float32 a rounded voltage
   can flip a spike, so long runs drift apart as runs on other machines do.
 * Spikes cross as bits: a message of T steps, B rows, C contexts and K neurons takes

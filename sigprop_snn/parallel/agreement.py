@@ -98,7 +98,7 @@ def facts_of(network: Network) -> dict[str, object]:
 
 
 def weights_digest(network: nn.Module) -> str:
-    """Return a hash of a network's weights and running figures."""
+    """Return a hash of a network's weights and running statistics."""
     found = hashlib.sha256()
     for name, value in network.state_dict().items():
         found.update(name.encode())

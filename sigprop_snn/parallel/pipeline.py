@@ -31,9 +31,9 @@ from sigprop_snn.parallel.agreement import check_agreement, check_started, facts
 from sigprop_snn.parallel.channel import BATCH, END, NOTE, Inbox, Line, Message, Outbox
 from sigprop_snn.parallel.crossing import Batch, Crossing, checksum
 from sigprop_snn.parallel.failure import tell
-from sigprop_snn.parallel.figures import Figures
 from sigprop_snn.parallel.replicas import GradientSums, Replicas, check_shareable
 from sigprop_snn.parallel.report import Report
+from sigprop_snn.parallel.results import Results
 from sigprop_snn.parallel.stages import (
     Stages,
     balanced,
@@ -57,7 +57,7 @@ class Pipeline:
     end equal those of one process bit by bit.
 
     With replicas, several ranks have the blocks of one stage, and each gets a shard of the batch.
-    The gradients of a layer are summed over them while later layers run; the figures of
+    The gradients of a layer are summed over them while later layers run; the results of
     normalisers and the means of centred inputs are those of the whole batch, and losses that
     compare samples gather their rows. The weights are those of one process within rounding. With
     one stage, every rule works; rank = stage * replicas + replica.
@@ -115,7 +115,7 @@ class Pipeline:
         self._inbox: Inbox | None = None
         self._outbox: Outbox | None = None
         self._message: Message | None = None
-        self._figures = Figures()
+        self._results = Results()
         self._batches = 0
         if sizes != "auto":
             self._connect(sizes)
@@ -224,7 +224,7 @@ class Pipeline:
         return message.words[0]
 
     def report(self) -> Report:
-        """Return the figures of all ranks since the last report. All ranks call it together.
+        """Return the results of all ranks since the last report. All ranks call it together.
 
         Raises:
             RankLostError: if a rank is lost.
@@ -232,10 +232,10 @@ class Pipeline:
         ends = (self._inbox, self._outbox, self.replicas)
         waited = sum(end.seconds for end in ends if end is not None)
         sent = 0 if self._outbox is None else self._outbox.sent
-        mine = self._figures.rank_report(self.rank, self.layers, waited, sent, is_last=self.is_last)
-        sums = self._figures.sums()
-        self._figures = Figures(waited, sent)
-        return Figures.joined(gathered((mine, sums), "a report", self.timeout))
+        mine = self._results.rank_report(self.rank, self.layers, waited, sent, is_last=self.is_last)
+        sums = self._results.sums()
+        self._results = Results(waited, sent)
+        return Results.joined(gathered((mine, sums), "a report", self.timeout))
 
     def collect(self, optimizers: LocalOptimizers | None = None) -> None:
         """Give every rank the whole network as it is now. All ranks call it together.
@@ -296,7 +296,7 @@ class Pipeline:
             network.check_batch(inputs, labels)
         if not self._stages:
             self._connect(self._measured(inputs, labels))
-        self._figures.begin()
+        self._results.begin()
         with learning_mode(network, as_update(update)) as call:
             targets = as_targets(as_constant(labels), network.signal.classes)
             if len(self._stages) == 1:
@@ -304,7 +304,7 @@ class Pipeline:
                 learned = self._learn_whole(network.entering(inputs), targets, call)
             else:
                 learned = self._learn_section(inputs, targets, call)
-        self._figures.add(learned, len(labels))
+        self._results.add(learned, len(labels))
         self._batches += 1
         return learned
 

@@ -18,7 +18,7 @@ from sigprop_snn.network import Network
 from sigprop_snn.parallel.failure import named_losses
 from sigprop_snn.shard import Shard
 
-_SHARED = (RunningScale, RunningNorm, RunningMean)  # their figures are those of the whole batch
+_SHARED = (RunningScale, RunningNorm, RunningMean)  # their statistics are those of the whole batch
 
 
 class Replicas:
@@ -177,7 +177,7 @@ class _Gather(torch.autograd.Function):
 
 
 def check_shareable(network: Network) -> None:
-    """Check that all running figures of a network's blocks can be those of a whole batch.
+    """Check that all running statistics of a network's blocks can be those of a whole batch.
 
     Raises:
         SigpropError: if a part of a block keeps others; it names the block and the part.

@@ -36,7 +36,7 @@ class RankReport:
 
 @dataclass(frozen=True)
 class Report:
-    """The figures of all ranks since the last report.
+    """The results of all ranks since the last report.
 
     Attributes:
         samples: number of samples.

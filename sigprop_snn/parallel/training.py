@@ -59,7 +59,7 @@ def train(
 
     The first process writes the run folder and returns the result; the others return None. The
     folder's files are those of `sigprop_snn.training.train`: one process, or another number of
-    processes, can resume the run. With one replica, weights and figures equal those of one process
+    processes, can resume the run. With one replica, weights and results equal those of one process
     bit by bit.
 
     Args:
@@ -207,7 +207,7 @@ class Several:
         return None
 
     def collect(self) -> EpochMetrics:
-        """Bring the weights, optimizers and figures of all processes into each one."""
+        """Bring the weights, optimizers and results of all processes into each one."""
         run, pipeline = self.run, self.pipeline
         run.metrics.settle()
         pipeline.collect(run.optimizers)

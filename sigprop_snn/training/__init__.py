@@ -8,7 +8,7 @@ from sigprop_snn.recipe import Recipe
 from sigprop_snn.training.checkpoint import load_checkpoint
 from sigprop_snn.training.evaluation import (
     Evaluation,
-    LayerFigures,
+    LayerEvaluation,
     evaluate,
     judge,
     multi_label_accuracy,
@@ -45,7 +45,7 @@ __all__ = [
     "SCHEDULES",
     "Evaluation",
     "GraphedStep",
-    "LayerFigures",
+    "LayerEvaluation",
     "LocalOptimizers",
     "LocalSchedules",
     "Pretrained",

@@ -20,8 +20,8 @@ _JUDGING = 2  # number of the stream of random numbers; learning has another
 
 
 @dataclass(frozen=True)
-class LayerFigures:
-    """Figures of one block.
+class LayerEvaluation:
+    """Accuracy and activity of one block.
 
     Attributes:
         name: "block1" for the first.
@@ -39,15 +39,15 @@ class LayerFigures:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Figures of a network.
+    """Accuracy of a network, and of its blocks.
 
     Attributes:
         accuracy: fraction of samples that the network classified correctly.
-        layers: figures of each block.
+        layers: each block's.
     """
 
     accuracy: float
-    layers: list[LayerFigures]
+    layers: list[LayerEvaluation]
 
 
 @torch.no_grad()
@@ -98,7 +98,7 @@ def evaluate(
             predicted = predicted + correct(network.predicted(by_layer), labels).sum()
     samples = _positive(samples)
     layers = [
-        LayerFigures(
+        LayerEvaluation(
             name,
             int(right[name]) / samples if name in right else None,
             counts.spike_rate,

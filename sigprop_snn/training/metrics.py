@@ -1,4 +1,4 @@
-"""The figures of an epoch and of a run: counted, written as records, and as lines for people."""
+"""The results of an epoch and of a run: counted, written as records, and as lines for people."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from sigprop_snn.network import Learned
 from sigprop_snn.neurons.engines.late import raise_late
 from sigprop_snn.training.evaluation import Evaluation
 
-_TOGETHER = 32  # batches whose figures are read from a GPU at once
+_TOGETHER = 32  # batches whose results are read from a GPU at once
 
 
 @dataclass
@@ -42,26 +42,26 @@ class EpochMetrics:
     def add(self, learned: Learned, labels: Tensor) -> None:
         """Add a batch.
 
-        On a GPU, the figures of several batches are read together, so that learning does not wait
+        On a GPU, the results of several batches are read together, so that learning does not wait
         for each. They are copied there first: the next batch may overwrite the report.
 
         Raises:
             SigpropError: if a layer's loss is NaN, in this batch or in one that was not read yet.
         """
         self.samples += len(labels)
-        self._waiting.append((*learned.figures(), len(labels)))
+        self._waiting.append((*learned.results(), len(labels)))
         if labels.device.type == "cpu" or len(self._waiting) >= _TOGETHER:
             self.settle()
 
     def settle(self) -> None:
-        """Read the figures of all batches.
+        """Read the results of all batches.
 
         Raises:
             SigpropError: as in `add`.
         """
         if not self._waiting:
             return
-        read = torch.cat([figures for figures, _, _ in self._waiting]).tolist()  # one copy
+        read = torch.cat([results for results, _, _ in self._waiting]).tolist()  # one copy
         raise_late()
         for _, layers, samples in self._waiting:
             correct, *losses = read[: 1 + len(layers)]

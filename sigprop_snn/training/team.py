@@ -49,7 +49,7 @@ class Team(Protocol):
         """Return the signal that asked another process to stop, or none."""
 
     def collect(self) -> EpochMetrics:
-        """Bring the weights, optimizers and figures of all processes into this one."""
+        """Bring the weights, optimizers and results of all processes into this one."""
 
     def spread(self, value: T) -> T:
         """Return the leading process's value."""
@@ -97,7 +97,7 @@ class Alone:
         return None
 
     def collect(self) -> EpochMetrics:
-        """Return the figures of the epoch so far."""
+        """Return the results of the epoch so far."""
         return self.run.metrics
 
     def spread(self, value: T) -> T:

@@ -1,4 +1,4 @@
-"""The figures of every block: accuracies, spike rate, contexts, and the gradient's mean part."""
+"""The measures of every block: accuracies, spike rate, contexts, and the gradient's mean part."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def network(**settings):
     return vgg((2, 8, 8), 4, layers=(5, "pool", 6, 7), **settings)
 
 
-def test_the_figures_are_those_of_the_other_measures():
+def test_each_measure_equals_that_of_its_own_function():
     net, fitted, held = network(), pictures(), pictures(40, 2)
     for _ in range(5):
         net.learn(*fitted)

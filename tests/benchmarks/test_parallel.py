@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.parallel import figures, predicted
+from benchmarks.parallel import predicted, results
 from benchmarks.parallel_processes import (
     BACKWARD,
     DATA,
@@ -37,7 +37,7 @@ def test_the_prediction_waits_for_the_message():
     assert predicted([1.0, 1.0, 1.0], [1, 1], 10.0, Link("slow", 2.0, 0.0), 2) == 13.0
 
 
-def test_figures_are_medians_of_ratios():
+def test_results_are_medians_of_ratios():
     ranks = [{"sent_bytes": 40, "idle": 0.1}, {"sent_bytes": 0, "idle": 0.2}]
     turns = {
         ONE: [{"seconds": each} for each in (8.0, 8.0, 4.0)],
@@ -52,7 +52,7 @@ def test_figures_are_medians_of_ratios():
     cpu = {ONE: [8.0], LAYERS: [4.0, 5.0]}
     for name, found in turns.items():
         turns[name] = [{**turn, "cpu": cpu.get(name, [8.0]), "others": 0.1} for turn in found]
-    found = figures(turns, [1, 1], INSTANT, Size(batches=4, turns=3))
+    found = results(turns, [1, 1], INSTANT, Size(batches=4, turns=3))
     assert found["speed_up"] == pytest.approx(1.6)
     assert found["ddp_speed_up"] == 2
     assert (found["two_independent_speed_up"], found["speed_up_by_cpu"]) == (1.6, 1.6)

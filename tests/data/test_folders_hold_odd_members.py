@@ -191,7 +191,7 @@ def test_an_odd_picture_changes_no_other(picture_folder, odd, place, seed):
 
 
 @pytest.mark.parametrize("odd", ["late event.npy", "hot pixel.npy", "large sensor.npy"])
-def test_a_recording_that_would_decide_a_figure_for_all_is_refused(event_folder, odd):
+def test_a_recording_that_would_decide_a_size_for_all_is_refused(event_folder, odd):
     root = event_folder[0]
     file = root / "train" / "left" / odd
     file.write_bytes(odd_events(*columns(50))[odd])

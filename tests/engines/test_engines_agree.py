@@ -439,14 +439,14 @@ def test_spikes_of_a_run_are_the_same_numbers_in_any_form(engine, reference, ste
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64], ids=str)
 @pytest.mark.parametrize("order", ORDERS)
-def test_figures_of_maps_and_their_gradient(engine, order, dtype):
+def test_statistics_of_maps_and_their_gradient(engine, order, dtype):
     maps = in_order(3 + torch.randn(3, 70, 5, 4, dtype=dtype), order)
     maps[0, 0] = 2.0  # its deviation has no direction
     wide = maps.double().requires_grad_()
     deviation = wide.std((2, 3), correction=0)
     grad = torch.randn(deviation.shape, dtype=torch.promote_types(dtype, torch.float32))
     deviation[:, 1:].backward(grad.double()[:, 1:])
-    found = engine.map_figures(maps)
+    found = engine.map_statistics(maps)
     wide_dtype = grad.dtype
     torch.testing.assert_close(found.mean, wide.detach().mean((2, 3)).to(wide_dtype))
     torch.testing.assert_close(found.deviation, deviation.detach().to(wide_dtype))

@@ -64,7 +64,7 @@ def test_too_many_checks_wait_for_the_oldest():
     assert oldest.waited and not newest.waited
 
 
-def test_reading_a_figure_raises_the_error_of_its_batch():
+def test_reading_a_result_raises_the_error_of_its_batch():
     from sigprop_snn.network import LayerReport
 
     report = LayerReport("block1", torch.tensor(0.5), torch.tensor(3))

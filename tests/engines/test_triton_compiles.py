@@ -10,16 +10,16 @@ from triton.backends.compiler import GPUTarget  # noqa: E402
 from triton.compiler import ASTSource  # noqa: E402
 
 from sigprop_snn.neurons.engines.triton import (  # noqa: E402
-    figures,
     lif,
     maps,
     spikes,
+    statistics,
     surrogate,
 )
 
 KERNELS = {
     kernel.__name__: kernel
-    for module in (figures, lif, maps, spikes, surrogate)
+    for module in (statistics, lif, maps, spikes, surrogate)
     for kernel in vars(module).values()
     if hasattr(kernel, "arg_names")
 }
@@ -28,7 +28,7 @@ FLOATS = {
 }  # fmt: skip
 OF_CURRENT = {"current", "values"}
 DENSE = {
-    ("_halve", "found"), ("_unpack", "found"), ("_map_figures", "maps"), ("_centred", "maps"),
+    ("_halve", "found"), ("_unpack", "found"), ("_map_statistics", "maps"), ("_centred", "maps"),
     ("_centred", "found"), ("_rectify", "found"), ("_grid_mean_gradient", "found"),
 }  # fmt: skip
 FLOAT32 = {

@@ -76,7 +76,7 @@ def oracle_signal(signal: ProjectedContext) -> torch.Tensor:
 
 
 def oracle_norm(norm: nn.Module, raw: list[torch.Tensor], rows: int) -> list[torch.Tensor]:
-    """Normalise the currents of all steps by a fresh layer's figures of this very batch."""
+    """Normalise the currents of all steps by a fresh layer's statistics of this very batch."""
     samples = torch.stack([step[:rows] for step in raw]).detach()
     wide = (1, -1, *[1] * (raw[0].dim() - 2))
     if isinstance(norm, RunningScale):
@@ -244,7 +244,7 @@ def test_surrogate_rule_for_every_reset_and_length(beta, steps, reset, scaled):
 
 @pytest.mark.parametrize("rule", [VoltageRule("mean"), SurrogateRule()], ids=["voltage", "other"])
 def test_a_long_record_of_figures_is_held_constant_too(rule):
-    """In eval mode the normaliser's figures are what they are, whatever the batch."""
+    """In eval mode the normaliser's statistics are what they are, whatever the batch."""
     torch.manual_seed(7)
     block, signal, inputs, rows = case("conv", "none", front=True)
     block.norm = RunningNorm(3, 1.1, 0.1).double().eval()

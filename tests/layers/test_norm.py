@@ -1,4 +1,4 @@
-"""The running normalisers: their figures by hand, and which rows may move them."""
+"""The running normalisers: their statistics by hand, and which rows may move them."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_a_silent_layer_stays_finite(norm):
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("norm", [RunningScale, RunningNorm])
-def test_figures_of_a_large_batch_are_right_in_every_type(norm, dtype):
+def test_statistics_of_a_large_batch_are_right_in_every_type(norm, dtype):
     made = norm(4).to(dtype)
     current = torch.full((40_000, 4), 3.0, dtype=dtype)
     current[::2] = -3.0
@@ -94,7 +94,7 @@ def test_figures_of_a_large_batch_are_right_in_every_type(norm, dtype):
 
 
 @pytest.mark.parametrize("norm", [RunningScale, RunningNorm])
-def test_figures_are_not_learned(norm):
+def test_statistics_are_not_learned(norm):
     made = norm(3)
     current = torch.randn(4, 3, requires_grad=True)
     made.observe(current)
@@ -102,7 +102,7 @@ def test_figures_are_not_learned(norm):
     assert {name for name, _ in made.named_parameters()} <= {"gain", "shift"}
 
 
-def figures(network: nn.Module) -> dict[str, torch.Tensor]:
+def statistics(network: nn.Module) -> dict[str, torch.Tensor]:
     return {name: buffer.clone() for name, buffer in network.named_buffers()}
 
 
@@ -112,20 +112,20 @@ def same(before: dict[str, torch.Tensor], after: dict[str, torch.Tensor]) -> boo
 
 @pytest.mark.parametrize("kind", ["dense", "pictures"])
 @pytest.mark.parametrize("rule", RULES)
-def test_only_learning_in_training_mode_moves_the_figures(request, batch, rule, kind):
+def test_only_learning_in_training_mode_moves_the_statistics(request, batch, rule, kind):
     network = request.getfixturevalue(kind)(rule)
     x, labels = batch((6,) if kind == "dense" else (2, 8, 8))
-    before = figures(network)
+    before = statistics(network)
     assert before
     network(x)
     list(network.stages(x))
     network.eval()
     network(x)
     network.learn(x, labels)
-    assert same(before, figures(network))
+    assert same(before, statistics(network))
     network.train()
     network.learn(x, labels)
-    after = figures(network)
+    after = statistics(network)
     assert not any(torch.equal(before[name], after[name]) for name in before)
     assert all(int(value) == 1 for name, value in after.items() if name.endswith("batches"))
 
@@ -133,8 +133,8 @@ def test_only_learning_in_training_mode_moves_the_figures(request, batch, rule, 
 @pytest.mark.parametrize("constant", [True, False], ids=["constant", "varying"])
 @pytest.mark.parametrize("kind", ["dense", "pictures"])
 @pytest.mark.parametrize("rule", RULES)
-def test_the_figures_are_those_of_the_samples_alone(request, batch, rule, kind, constant):
-    """Every layer's figures from the spikes of its sample rows; the contexts stay out of them."""
+def test_the_statistics_are_those_of_the_samples_alone(request, batch, rule, kind, constant):
+    """They come from the spikes of the layer's sample rows; the contexts stay out of them."""
     network = request.getfixturevalue(kind)(rule)
     x, labels = batch((6,) if kind == "dense" else (2, 8, 8))
     x = x[:1].expand(x.shape) if constant else x

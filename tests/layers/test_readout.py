@@ -59,7 +59,7 @@ def pictures(steps=5, rows=6):
 
 
 def settled(network, x, labels) -> Network:
-    """Return a network with the figures of a batch in its normalisers, which then keep them."""
+    """Return a network with the statistics of a batch in its normalisers, which then keep them."""
     network.learn(x, labels)
     network.zero_grad()
     return network.eval()

@@ -54,7 +54,7 @@ def test_every_parameter_is_listed_once_and_by_layer(dense):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_state_dict_round_trip_carries_weights_and_figures(request, batch, tmp_path, kind):
+def test_state_dict_round_trip_carries_weights_and_statistics(request, batch, tmp_path, kind):
     make = request.getfixturevalue(kind)
     x, labels = batch(KINDS[kind])
     network = trained(make(), x, labels)
@@ -129,7 +129,7 @@ def test_any_optimizer_brings_every_layers_loss_down(dense, batch, rule, optimiz
 def test_a_small_step_down_each_gradient_lowers_that_layers_loss(dense, batch, rule):
     """The sign of every gradient, layer by layer."""
     x, labels = batch()
-    network = dense(rule).eval()  # figures of the normalisers stand still
+    network = dense(rule).eval()  # statistics of the normalisers stand still
     before = network.learn(x, labels).layers
     for index, (name, group) in enumerate(network.local_parameters().items()):
         moved = copy.deepcopy(network)

@@ -32,7 +32,7 @@ def put(x: Tensor, place: tuple[int, ...], value: float) -> Tensor:
 
 
 def refused(network: Network, x: Tensor, labels: Tensor, *words: str) -> None:
-    """`learn` must raise, name the words, and leave weights, figures and gradients alone."""
+    """`learn` must raise, name the words, and leave weights, statistics and gradients alone."""
     before = copy.deepcopy(network.state_dict())
     updates = []
     with pytest.raises(SigpropError) as caught:

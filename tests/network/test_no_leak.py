@@ -83,7 +83,7 @@ def test_the_scores_of_a_learning_pass_do_not_know_the_labels(digits, rule):
 
 @pytest.mark.parametrize("rule", BOTH)
 def test_contexts_never_see_the_samples(digits, rule):
-    """With the normalisers' figures at rest, the contexts' rows are the same for any batch."""
+    """With the normalisers' statistics at rest, the contexts' rows are the same for any batch."""
     network = make(digits, rule).eval()
     (x, _), (other, _) = list(digits.test)[:2]
     rows = []

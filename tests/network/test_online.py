@@ -35,7 +35,7 @@ def gradients(network):
 
 
 def still(network):
-    """Normalisers keep their figures, so that a sample in parts sees what the whole one sees."""
+    """Normalisers keep their statistics, so that a sample in parts sees what the whole one sees."""
     for block in network.blocks:
         block.eval()
     return network

@@ -65,7 +65,7 @@ def maps(rule=None, sources=SIDE, *, neuron=None, **settings) -> Network:
 
 
 def settled(network, x, labels) -> Network:
-    """Return a network with the figures of a batch in its normalisers, which then keep them."""
+    """Return a network with the statistics of a batch in its normalisers, which then keep them."""
     network.learn(x, labels)
     network.zero_grad()
     return network.eval()

@@ -103,7 +103,7 @@ def single_precision(rank, ranks, folder):
     return difference(CONV(), rank, "auto", ranks)
 
 
-def figures(rank, ranks, folder):
+def statistics(rank, ranks, folder):
     """Return loss and count of the whole batch, of one process and of the replicas."""
     torch.manual_seed(0)
     network = CONV(loss="dot-product+similarity").double()

@@ -26,7 +26,7 @@ def folder(tmp_path_factory):
 @pytest.mark.parametrize(
     ("job", "cases"), [("some_equal:1", 4), ("some_equal:2", 4), ("equal:3", 18)]
 )
-def test_weights_figures_and_reports_equal_those_of_one_process_bit_by_bit(results, job, cases):
+def test_weights_results_and_reports_equal_those_of_one_process_bit_by_bit(results, job, cases):
     found = results[f"pipeline_jobs.{job}"]
     assert {name: different for name, different in found.items() if different} == {}
     assert len(found) >= cases

@@ -6,7 +6,7 @@ import pytest
 
 JOBS = (
     "replica_jobs.data:2", "replica_jobs.data:3", "replica_jobs.mesh:4",
-    "replica_jobs.single_precision:2", "replica_jobs.figures:2", "replica_jobs.refusals:2",
+    "replica_jobs.single_precision:2", "replica_jobs.statistics:2", "replica_jobs.refusals:2",
 )  # fmt: skip
 
 
@@ -28,7 +28,7 @@ def test_float32_weights_equal_within_rounding(results):
 
 
 def test_the_report_is_that_of_the_whole_batch(results):
-    found = results["replica_jobs.figures:2"]
+    found = results["replica_jobs.statistics:2"]
     *counts, losses = found["alone"]
     *shared_counts, shared_losses = found["replicas"]
     assert shared_counts == counts

@@ -94,7 +94,7 @@ def test_no_weight_transport(name):
             above = net.blocks[index + 1].synapse if index < 2 else net.readout.synapse
             with torch.no_grad():
                 block.norm.momentum = 0.0
-                block.norm.batches.fill_(10)  # the figures are fixed: silence disturbs nobody
+                block.norm.batches.fill_(10)  # the statistics are fixed: silence disturbs nobody
                 block.synapse.bias[3] = -4.0
                 above.weight[:, 3] = torch.randn(len(above.weight), dtype=torch.float64)
         kept = net.eval().record(x, ["spike"])

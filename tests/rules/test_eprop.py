@@ -102,7 +102,7 @@ def test_the_gradient_is_that_of_a_trace_for_every_synapse(dense, batch, recurre
     net = dense(EProp, recurrent_lif if recurrent else "lif", sizes=(3, 4, 4))
     x, labels = batch(width=3)
     net.learn(x, labels)
-    layers = passed(net.eval(), x)  # the figures stay those of this very batch
+    layers = passed(net.eval(), x)  # the statistics stay those of this very batch
     errors = readout_errors(net, layers[-1][1], labels)
     assert 0.02 < torch.stack(layers[0][1]).mean() < 0.9
     for index, (inputs, spikes, voltages) in enumerate(layers):

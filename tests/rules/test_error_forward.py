@@ -139,7 +139,7 @@ def test_the_update_is_the_one_worked_out_by_hand(kind, norm):
     else:
         network = small(lambda: LIF(0.7, threshold=0.4, surrogate=FastSigmoid()), norm=norm)
         steps, f, lif = 6, fast_sigmoid, (0.7, 0.4)
-    network.eval()  # the normaliser's figures stay
+    network.eval()  # the normaliser's statistics stay
     with torch.no_grad():
         network.rule.loop.copy_(torch.randn(CLASSES, SIZES[1]))
         for block in network.blocks:
@@ -176,7 +176,7 @@ def test_the_readout_learns_by_its_own_error():
 
 
 def test_where_the_loop_is_zero_the_error_reaches_no_block():
-    """Also in training: the normaliser's figures must not move between the passes."""
+    """Also in training: the normaliser's statistics must not move between the passes."""
     network = small(lambda: Rate(surrogate=Sigmoid()), norm=True)
     assert network.rule.loop.abs().max() == 0
     network.learn(torch.randn(1, 6, 3).double(), torch.arange(6) % 2)

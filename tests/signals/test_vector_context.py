@@ -172,7 +172,7 @@ def test_two_attributes_of_digits_are_learned_in_every_layer():
     assert float((torch.cat(first) == held).double().mean()) > 0.85
 
 
-def test_figures_by_hand():
+def test_numbers_by_hand():
     class Given(Network):
         def forward(self, inputs):
             return inputs.mean(0)[:, :2]
@@ -195,7 +195,7 @@ def test_figures_by_hand():
         multi_label_accuracy(net, [])
 
 
-def test_figures_are_refused_where_they_say_nothing():
+def test_numbers_are_refused_where_they_say_nothing():
     x = torch.randn(3, 5, 6, dtype=torch.float64)
     net = small(VectorContext(2, (7,)), "values")
     with pytest.raises(SigpropError, match=r"values.*labels"):

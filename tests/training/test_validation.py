@@ -127,7 +127,7 @@ def test_a_run_without_progress_stops_and_keeps_its_first_best(tmp_path):
     assert resume(tmp_path / "run", say=quiet).history == run.history
 
 
-def test_figures_are_copied_before_the_next_batch_overwrites_the_report():
+def test_results_are_copied_before_the_next_batch_overwrites_the_report():
     loss, correct = torch.tensor(2.0), torch.tensor(3)
     scores = torch.zeros(4, 2, device="cpu")
     report = Learned([LayerReport("block1", loss, correct), LayerReport("block2")], scores, correct)

@@ -79,7 +79,7 @@ class SpikingConvolution(SpikingLayer):
         height, width = (size + 2 * pad - kernel + 1 for size, kernel, pad in sizes)
         return len(self.bias), height, width
 
-    def figures_at(self, seen: Observed) -> tuple[Tensor, int]:
+    def statistics_at(self, seen: Observed) -> tuple[Tensor, int]:
         """Return mean and mean square of every channel, `[2, F]`, and how many maps they are of.
 
         Args:
@@ -91,7 +91,7 @@ class SpikingConvolution(SpikingLayer):
         sums = torch.zeros(len(patterns), 2, len(self.table), width, panel)
         place = _output_place(self.kernel, self.padding)
         arguments = patterns, self.table, panel, height, *place, sums.flatten(3)
-        run_kernel(_figures, arguments, len(patterns))
+        run_kernel(_statistics, arguments, len(patterns))
         count = seen.steps.numel() if seen.inside is None else len(seen.inside)
         of_channel = sums.sum((0, 3)).flatten(1)[:, :channels]  # nothing behind the last step
         mean, square = of_channel / max(1, count * height * width)
@@ -274,7 +274,7 @@ def _layer(
 
 
 @Kernel
-def _figures(
+def _statistics(
     given: Any, table: Any, panel: int, height: int, top: int, left: int, kernel_width: int,
     sums: Any, start: int, stop: int,
 ) -> None:  # fmt: skip

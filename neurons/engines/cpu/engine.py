@@ -322,7 +322,7 @@ def _observe(normaliser: Normaliser, spiking: SpikingLayer, rows: int) -> None:
     seen = observed(steps, rows, maps=maps)
     if maps and isinstance(normaliser, MapNormaliser):
         assert isinstance(spiking, convolution.SpikingConvolution)
-        normaliser.take(*spiking.figures_at(seen))
+        normaliser.take(*spiking.statistics_at(seen))
         return
     patterns = spiking.spikes.patterns[seen.rows, seen.windows].unsqueeze(1)
     current = replace(spiking, spikes=PackedSpikes(patterns, WINDOW)).currents()

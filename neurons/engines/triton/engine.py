@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from sigprop_snn.neurons.base import Neuron
 from sigprop_snn.neurons.engines.dense import DenseSpikes
-from sigprop_snn.neurons.engines.engine import MapFigures, Run, Scale, Spikes
+from sigprop_snn.neurons.engines.engine import MapStatistics, Run, Scale, Spikes
 from sigprop_snn.neurons.engines.fused import FusedEngine
 from sigprop_snn.neurons.engines.plain import (
     Weighted,
@@ -22,7 +22,7 @@ from sigprop_snn.neurons.engines.plain import (
     why_not_neurons,
 )
 from sigprop_snn.neurons.engines.reference import check_finite, deviation_factor, halved
-from sigprop_snn.neurons.engines.triton import figures, surrogate
+from sigprop_snn.neurons.engines.triton import statistics, surrogate
 from sigprop_snn.neurons.engines.triton.layer import convolved, run_maps
 from sigprop_snn.neurons.engines.triton.lif import run_lif
 from sigprop_snn.neurons.engines.triton.maps import grid_mean, grid_mean_gradient, rectified
@@ -183,22 +183,24 @@ class TritonEngine(FusedEngine):
 
     def channel_sums(self, maps: Tensor) -> Tensor:
         """Return the sum of every channel of `[N, C, ...]`."""
-        return figures.channel_sums(maps) if self._takes(maps) else super().channel_sums(maps)
+        return statistics.channel_sums(maps) if self._takes(maps) else super().channel_sums(maps)
 
-    def map_figures(self, maps: Tensor) -> MapFigures:
+    def map_statistics(self, maps: Tensor) -> MapStatistics:
         """Return mean and standard deviation of every map `[N, C, ...]` over its positions."""
-        return figures.map_figures(maps) if self._takes(maps) else super().map_figures(maps)
+        if not self._takes(maps):
+            return super().map_statistics(maps)
+        return statistics.map_statistics(maps)
 
-    def deviation_gradient(self, maps: Tensor, found: MapFigures, grad: Tensor) -> Tensor:
+    def deviation_gradient(self, maps: Tensor, found: MapStatistics, grad: Tensor) -> Tensor:
         """Return the gradient of the maps, in their dtype, given that of the deviations."""
         if not self._takes(maps):
             return super().deviation_gradient(maps, found, grad)
-        return figures.deviation_gradient(maps, found, deviation_factor(maps, found, grad))
+        return statistics.deviation_gradient(maps, found, deviation_factor(maps, found, grad))
 
     def _takes(self, maps: Tensor) -> bool:
-        """Return whether the kernels of figures take maps."""
+        """Return whether the kernels of statistics take maps."""
         known = maps.dtype in self.dtypes and maps.device.type == _device()
-        return known and figures.takes_maps(maps)
+        return known and statistics.takes_maps(maps)
 
 
 def _is_convolution(synapse: nn.Module, spikes: Spikes) -> TypeGuard[nn.Conv2d]:

@@ -17,9 +17,9 @@ from sigprop_snn.neurons.engines.observed import WINDOW, Observed, observed
 from sigprop_snn.neurons.engines.order import Order
 from sigprop_snn.neurons.engines.plain import lif_run
 from sigprop_snn.neurons.engines.reference import check_contexts, observe
-from sigprop_snn.neurons.engines.triton.figures import channel_figures
 from sigprop_snn.neurons.engines.triton.lif import LifRun, fill_rows
 from sigprop_snn.neurons.engines.triton.spikes import STEPS_OF_BYTE, BitSpikes, DeviceSpikes
+from sigprop_snn.neurons.engines.triton.statistics import channel_statistics
 from sigprop_snn.neurons.lif import LIF
 
 _PART = 1 << 26  # bytes of the currents of one part
@@ -122,7 +122,7 @@ def _observe(
             windows, rows = None, current.shape[1]
     some = windows is None or len(windows.rows) > 0
     if some and isinstance(normaliser, MapNormaliser) and Order.of(current).channels_last:
-        normaliser.take(*channel_figures(current[:, :rows], windows, bias))
+        normaliser.take(*channel_statistics(current[:, :rows], windows, bias))
     else:
         observe(normaliser, current, rows, bias)
 

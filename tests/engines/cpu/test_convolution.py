@@ -131,7 +131,7 @@ def test_the_figures_of_observed_windows_equal_those_of_the_dense_convolution(sh
     seen = observed(len(x), rows, maps=True)
     wide = dense_currents(x, weight, bias, shape[-1])
     expected = seen.existing(wide[seen.steps, seen.rows])
-    found, count = SpikingConvolution.of(pack(x), weight, bias, shape[-1]).figures_at(seen)
+    found, count = SpikingConvolution.of(pack(x), weight, bias, shape[-1]).statistics_at(seen)
     assert count == len(expected)
     mean, square = expected.mean((0, 2, 3)), expected.square().mean((0, 2, 3))
     torch.testing.assert_close(found.double(), torch.stack([mean, square]), **CLOSE)

@@ -1,4 +1,4 @@
-"""Figures of feature maps on a GPU: of a channel for normalisers, of one map for similarity."""
+"""Statistics of feature maps on a GPU: of a channel for normalisers, of one map for similarity."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from sigprop_snn.neurons.engines.engine import MapFigures
+from sigprop_snn.neurons.engines.engine import MapStatistics
 from sigprop_snn.neurons.engines.observed import WINDOW, Observed
 from sigprop_snn.neurons.engines.order import Order
 
@@ -17,7 +17,7 @@ _BLOCK = 1024  # numbers of one program
 _WIDE = 1 << 31  # numbers from which places need 64 bits
 
 
-def channel_figures(
+def channel_statistics(
     current: Tensor, windows: Observed | None, bias: Tensor | None
 ) -> tuple[Tensor, int]:
     """Return mean and mean square of every map, `[2, C]`, and how many currents they are of.
@@ -98,8 +98,8 @@ def _sums(
 
 def channel_sums(maps: Tensor) -> Tensor:
     """Return the sum of every channel of maps `[N, C, H, W]`, channels-last, float32."""
-    figures, count = channel_figures(maps[None], None, None)
-    return figures[0].mul_(count * maps[0, 0].numel())
+    statistics, count = channel_statistics(maps[None], None, None)
+    return statistics[0].mul_(count * maps[0, 0].numel())
 
 
 def takes_maps(maps: Tensor) -> bool:
@@ -112,33 +112,33 @@ def takes_maps(maps: Tensor) -> bool:
     )
 
 
-def map_figures(maps: Tensor) -> MapFigures:
+def map_statistics(maps: Tensor) -> MapStatistics:
     """Return mean and standard deviation of every map `[N, C, H, W]`, channels-last."""
     images, channels, height, width = maps.shape
     mean, deviation = torch.empty(2, images, channels, device=maps.device).unbind()
-    _map_figures[(images, triton.cdiv(channels, _MAPS))](
+    _map_statistics[(images, triton.cdiv(channels, _MAPS))](
         maps.detach(), mean, deviation, height * width, channels, POSITIONS=_POSITIONS, MAPS=_MAPS
     )
-    return MapFigures(mean, deviation)
+    return MapStatistics(mean, deviation)
 
 
-def deviation_gradient(maps: Tensor, figures: MapFigures, factor: Tensor) -> Tensor:
+def deviation_gradient(maps: Tensor, statistics: MapStatistics, factor: Tensor) -> Tensor:
     """Return (x - mean) times a factor for every map, `[N, C]`, in the maps' dtype and order."""
     found = torch.empty_like(maps)
     _, channels, height, width = maps.shape
     size = maps.numel()
     _centred[(triton.cdiv(size, _BLOCK),)](
-        maps.detach(), figures.mean, factor.float().contiguous(), found, size,
+        maps.detach(), statistics.mean, factor.float().contiguous(), found, size,
         height * width, channels, WIDE=size >= _WIDE, BLOCK=_BLOCK,
     )  # fmt: skip
     return found
 
 
 @triton.jit  # type: ignore[untyped-decorator]
-def _map_figures(
+def _map_statistics(
     maps, mean, deviation, positions, channels, POSITIONS: tl.constexpr, MAPS: tl.constexpr
 ):  # fmt: skip
-    """Find the figures of some maps of one image; the second turn reads from the cache."""
+    """Find the statistics of some maps of one image; the second turn reads from the cache."""
     image = tl.program_id(0).to(tl.int64)
     channel = tl.program_id(1) * MAPS + tl.arange(0, MAPS)
     known = channel < channels

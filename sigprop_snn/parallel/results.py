@@ -1,4 +1,4 @@
-"""The figures of one rank, batch by batch, and those of all ranks together."""
+"""The results of one rank, batch by batch, and those of all ranks together."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Any
 from sigprop_snn.layers.contracts import Learned
 from sigprop_snn.parallel.report import RankReport, Report
 
-_TOGETHER = 32  # batches whose figures are read at once
+_TOGETHER = 32  # batches whose results are read at once
 
 
-class Figures:
+class Results:
     """Sums over the batches since the last report.
 
     Args:
@@ -89,7 +89,7 @@ class Figures:
         )
 
     def _settle(self) -> None:
-        """Read the figures of the batches."""
+        """Read the results of the batches."""
         for learned, samples in self._unread:
             self._samples += samples
             self._correct += learned.correct
