@@ -166,12 +166,13 @@ class RunningNorm(nn.Module):
             count: how many currents `[C, ...]` they are of.
         """
         mean, square = mean_over_batch(statistics, count)
-        variance = (square - mean.square()).clamp(min=0)
+        variance = torch.addcmul(square, mean, mean, value=-1.0).clamp_(min=0)
         refuse_if(
-            lambda: ~torch.isfinite(variance).all(),
+            lambda: ~torch.isfinite(variance.sum()) if variance.is_cuda
+            else not math.isfinite(variance.sum()),
             lambda: _not_finite("variance"),
             statistics.device,
-        )
+        )  # fmt: skip
         weight = _newest_weight(self.batches.add_(1), self.momentum)
         self.mean.lerp_(mean.to(self.mean), weight)
         self.variance.lerp_(variance.to(self.variance), weight)
