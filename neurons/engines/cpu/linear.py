@@ -42,6 +42,10 @@ _GRADIENT_PANEL = 64  # columns of a gradient at a time
 _GROUP = 24  # windows: the gradients of their steps, a panel wide, stay in the first-level cache
 _MIN_ROWS = 64  # of a product, for which a thread pays
 
+_FIRING = [[step for step in range(WINDOW) if pattern >> step & 1] for pattern in range(PATTERNS)]
+_COUNTS = np.array([len(steps) for steps in _FIRING], np.uint64)
+_STEPS = np.array([int.from_bytes(bytes(steps), "little") for steps in _FIRING], np.uint32)
+
 
 @dataclass(frozen=True, eq=False)
 class SpikingLinear(SpikingLayer):
@@ -100,7 +104,7 @@ def linear_weight_gradient(spikes: PackedSpikes, grad: Tensor) -> Tensor:
     patterns = spikes.patterns.contiguous()
     rows, windows, neurons = patterns.shape
     columns, groups = grad.shape[2], -(-rows * windows // _GROUP)
-    events = torch.empty(groups, neurons, _GROUP * WINDOW + 1, dtype=torch.uint8)
+    events = torch.empty(groups, neurons, _GROUP * WINDOW, dtype=torch.uint8)
     counts = torch.empty(groups, neurons, dtype=torch.int32)
     run_kernel(_list_steps, (patterns.flatten(0, 1), events, counts), groups)
     whole = _whole_vectors(columns)
@@ -221,19 +225,22 @@ def _layer(
 
 @Kernel
 def _list_steps(patterns: Any, events: Any, counts: Any, first: Any, last: Any) -> None:
-    """List the steps of groups `first` to `last` at which each neuron fires."""
-    width = patterns.shape[1]
+    """List the steps of groups `first` to `last` at which each neuron fires.
+
+    The steps of a pattern are the bytes of one number, of which as many count as it has.
+    """
+    unsigned = np.uint64  # numba would ask of a signed index whether it counts from the end
     for group in range(first, last):
-        listed, count = events[group], counts[group]
-        count[:] = 0
-        for place in range(min(_GROUP, len(patterns) - group * _GROUP)):
-            pattern = patterns[group * _GROUP + place]
-            for k in range(width):  # without a branch: whether a neuron fires moves an index
-                found, fires = count[k], np.int32(pattern[k])
+        windows = min(_GROUP, len(patterns) - group * _GROUP)
+        for k in range(patterns.shape[1]):
+            listed, found = events[group, k], unsigned(0)
+            for place in range(windows):
+                pattern = unsigned(patterns[group * _GROUP + place, k])
+                steps = _STEPS[pattern] + np.uint32(place * WINDOW) * np.uint32(0x01010101)
                 for step in range(WINDOW):
-                    listed[k, found] = place * WINDOW + step
-                    found += fires >> step & 1
-                count[k] = found
+                    listed[found + unsigned(step)] = np.uint8(steps >> np.uint32(8 * step))
+                found += _COUNTS[pattern]
+            counts[group, k] = found
 
 
 @Kernel
