@@ -205,6 +205,10 @@ def _layer(
                 for step in range(WINDOW):
                     for f in range(width):
                         currents[step, f] = before[f]
+                if len(voltages) > 0:  # each step's are written in another page of memory
+                    for step in range(window * WINDOW, min(steps, (window + 1) * WINDOW)):
+                        place = (step * voltages.shape[1] + row) * voltages.shape[4] + left
+                        fetch(voltages, place, place + width)
                 if row < samples:
                     if at + 1 < len(starts):
                         fetch(events[at + 1], 0, starts[at + 1, PATTERNS])
@@ -264,6 +268,12 @@ def _weight_gradient(
                     for f in range(here):
                         into[f] = given[f]
             for k in range(neurons):
+                if k < _GROUP * WINDOW:  # what the next group's table is filled with
+                    place, step = divmod(k, WINDOW)
+                    row, window = divmod((group + 1) * _GROUP + place, windows)
+                    if row < rows and window * WINDOW + step < steps:
+                        at = (window * WINDOW + step) * step_stride + row * row_stride + left
+                        fetch(grad, at, at + here)
                 add_rows(
                     sums, left * neurons + k * width, table, 0, _GRADIENT_PANEL,
                     events[group, k], 0, counts[group, k], width,
