@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from benchmarks.pictures import say
 from sigprop_snn.data import DATASETS
 from sigprop_snn.data.augment import SHIFT, SHIFT_WITH_MIRROR, shift_pictures
 from sigprop_snn.data.imagefolder import open_imagefolder
 from sigprop_snn.data.source import Request, Source
+from sigprop_snn.network import Network
 
 EVALUATION_BATCH = 500
 JPEGS = "cifar10-jpeg"  # CIFAR-10 as pictures, in train/<class>/ and test/<class>/
@@ -203,3 +204,11 @@ def chosen(stored: Stored, case: Case, device: torch.device) -> Data:
         tested = order[: case.test_samples]
         held_out = samples(stored.test_x[tested], stored.test_y[tested])
     return Data(train, held_out, stored.classes)
+
+
+def normalise_by_batch(network: Network) -> None:
+    """Give every block batch norm, whose gradient passes through the statistics of the batch."""
+    for block in network.each_block():
+        maps = isinstance(block.synapse, nn.Conv2d)
+        channels = block.norm.gain.numel()
+        block.norm = nn.BatchNorm2d(channels) if maps else nn.BatchNorm1d(channels)

@@ -36,6 +36,7 @@ from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from benchmarks.cases import normalise_by_batch
 from benchmarks.pictures import Data, device_name, load, percent, say
 from sigprop_snn.analysis import depth_profile
 from sigprop_snn.device import keep_freed_memory
@@ -191,14 +192,6 @@ def loss_of(case: Case) -> LocalLoss:
     if not case.similarity:
         return compared
     return compared + SIMILARITY * Similarity()
-
-
-def normalise_by_batch(network: Network) -> None:
-    """Give every block batch norm, whose gradient passes through the statistics of the batch."""
-    for block in network.each_block():
-        maps = isinstance(block.synapse, nn.Conv2d)
-        channels = block.norm.gain.numel()
-        block.norm = nn.BatchNorm2d(channels) if maps else nn.BatchNorm1d(channels)
 
 
 def to_zero(optimizer: Optimizer, batches: int) -> LRScheduler:

@@ -142,7 +142,7 @@ def _leaky_weights(leaky: Leak, steps: int) -> TraceWeights:
 def _weights(response: Tensor) -> TraceWeights:
     weights = response.cumsum(0).flip(0) / response.shape[0]
     gain = float(weights.sum())
-    return TraceWeights(weights / gain, gain)
+    return TraceWeights(weights / (gain or 1.0), gain)
 
 
 def _weighted(inputs: Tensor | Spikes, by: TraceWeights) -> MeanTrace:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import threading
 from typing import Any, ClassVar, Generic, NamedTuple, cast
 
 import snntorch
@@ -14,6 +15,8 @@ from sigprop_snn.neurons.base import Neuron, Reset
 from sigprop_snn.neurons.lif import LIF
 from sigprop_snn.neurons.state import S, State
 from sigprop_snn.surrogates import Surrogate
+
+_ONE_THREAD = threading.RLock()  # snnTorch's modules keep their state from call to return
 
 
 class SynapticState(NamedTuple):
@@ -115,11 +118,12 @@ class SnnTorch(Neuron[SnnTorchState]):
     def integrate(self, current: Tensor, state: SnnTorchState) -> SnnTorchState:
         """Return the module's state after one step, which begins with the reset of the last one."""
         given = [getattr(state, name) for name in self._order]
-        spike, *after = self.module(current, *given)
+        with _ONE_THREAD:
+            spike, *after = self.module(current, *given)
+            for name in ("reset", *self._order):
+                setattr(self.module, "mem" if name == "voltage" else name, current.new_zeros(0))
         if "spk" in self._order:
             after = [spike, *after]
-        for name in ("reset", *self._order):
-            setattr(self.module, "mem" if name == "voltage" else name, current.new_zeros(0))
         # snnTorch's spikes are float32 for any dtype of the current.
         named = dict(zip(self._order, (part.to(current.dtype) for part in after), strict=True))
         result: SnnTorchState = self._state(**named)

@@ -42,7 +42,7 @@ def backpropagated(network: Network, inputs: Tensor, labels: Tensor) -> Gradient
         raise SigpropError(
             "the network has no readout; expected one, because the loss is its cross-entropy"
         )
-    network.check_batch(inputs, labels)
+    ((inputs, labels),) = network.checked([(inputs, labels)])
     twin = copy.deepcopy(network).eval()
     twin.zero_grad(set_to_none=True)
     assert twin.readout is not None

@@ -150,11 +150,15 @@ def ridge_probe(
         SigpropError: if the samples to fit have one class.
     """
     _check_samples(features, labels, held_features, held_labels)
+    if not features.is_floating_point():
+        features, held_features = features.float(), held_features.float()
     mean = features.mean(0)
     deviation = features.std(0, correction=0)
     deviation = torch.where(deviation > 0, deviation, 1.0)
     features, held_features = ((x - mean) / deviation for x in (features, held_features))
-    chooses = torch.arange(len(labels), device=labels.device) % _CHOOSES == 0
+    # Drawn, because labels may come in a cycle.
+    drawn = torch.randperm(len(labels), generator=torch.Generator().manual_seed(0))
+    chooses = (drawn % _CHOOSES == 0).to(labels.device)
     fits = ~chooses
     penalty = _RIDGE_PENALTIES[0]
     if len(labels) >= 2 * _CHOOSES:

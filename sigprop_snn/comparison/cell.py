@@ -14,12 +14,15 @@ from typing import Any
 import torch
 from torch.profiler import ProfilerActivity, profile
 
+from sigprop_snn.comparison.store import settings
 from sigprop_snn.config import TrainConfig
 from sigprop_snn.data import Data
 from sigprop_snn.device import to_device
+from sigprop_snn.errors import SigpropError
 from sigprop_snn.monitors import cost
 from sigprop_snn.training import Trained, keep_freed_memory, peak_memory_mb, resume, train
-from sigprop_snn.training.folder import CONFIG
+from sigprop_snn.training.folder import CONFIG, RunFolder
+from sigprop_snn.training.own_data import config_for
 
 _COUNTED = 512  # test samples on which spikes and operations are counted
 
@@ -38,12 +41,16 @@ def run_cell(training: TrainConfig, data: Data | None = None) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         out = training.out or Path(folder) / "run"
         if (out / CONFIG).is_file():  # an interrupted comparison
-            trained = resume(out, say=_quiet, data=data)
+            _check_settings(out, training, data)
+            trained = resume(
+                out, say=_quiet, data=data, data_root=training.data_root, device=training.device
+            )
         else:
             trained = train(replace(training, out=out), say=_quiet, data=data)
     # Measure it before the code below, which is no part of learning.
     process_mb = peak_memory_mb(training.torch_device()) if data is None else None
     history = trained.history
+    costs = _costs(trained)  # before the steps below, which move the running statistics
     return {
         "test_accuracy": history[-1]["test_accuracy"],
         "test_accuracies": [record["test_accuracy"] for record in history],
@@ -54,8 +61,25 @@ def run_cell(training: TrainConfig, data: Data | None = None) -> dict[str, Any]:
         "parameters": _parameters(trained),
         "train_samples": trained.summary["train_samples"],
         "test_samples": trained.summary["test_samples"],
-        **_costs(trained),
+        **costs,
     }
+
+
+def _check_settings(folder: Path, training: TrainConfig, data: Data | None) -> None:
+    """Check that the run that a folder holds has the settings of the cell.
+
+    Raises:
+        SigpropError: if it has others.
+    """
+    stored = settings(RunFolder.existing(folder).config())
+    asked = training if data is None else config_for(training, data)
+    for name, value in settings(asked.resolved()).items():
+        if stored.get(name) != value:
+            raise SigpropError(
+                f"run folder {str(folder)!r} of an interrupted comparison has "
+                f"{stored.get(name)!r} for {name}; expected {value!r} (choose another folder with "
+                "--out)"
+            )
 
 
 def _quiet(_: str) -> None:

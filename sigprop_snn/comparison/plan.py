@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from sigprop_snn.arguments import instance
+from sigprop_snn.arguments import instance, whole
 from sigprop_snn.compare_config import CompareConfig
 from sigprop_snn.config import TrainConfig
 from sigprop_snn.data import DATASETS, Data
@@ -36,8 +36,7 @@ def trainings(config: CompareConfig, data: Data | None = None) -> list[TrainConf
         instance("data", data, Data, "a Data")
     elif config.dataset not in DATASETS:
         raise UnknownNameError("data set", config.dataset, DATASETS)
-    if config.seeds < 1:
-        raise SigpropError(f"seeds is {config.seeds}; expected 1 or more")
+    whole("seeds", config.seeds)
     names = rule_names(config)
     return [_training(config, name, seed, data) for seed in range(config.seeds) for name in names]
 
@@ -50,6 +49,7 @@ def rule_names(config: CompareConfig) -> list[str]:
     """
     if config.rules is None:
         return list(RULES)
+    instance("rules", config.rules, str, "names of rules, separated by commas")
     names = list(dict.fromkeys(part.strip() for part in config.rules.split(",") if part.strip()))
     if not names:
         raise SigpropError(

@@ -111,6 +111,11 @@ class LoaderBatches(Batches):
         )
 
     @property
+    def changes(self) -> bool:
+        """Whether the order and the samples may change from pass to pass, as in training."""
+        return self._changes
+
+    @property
     def labels(self) -> Tensor:
         """Labels in the order of the first pass, int64 `[N]`."""
         return self._labels
@@ -125,8 +130,15 @@ class LoaderBatches(Batches):
     def _pass(self) -> Iterator[tuple[Tensor, Tensor, Callable[[], Tensor]]]:
         epoch = self.epoch if self._changes else 0
         self.epoch += 1
+        count = 0
         for x, y in self._checked(epoch):
+            count += 1
             yield x, y, partial(self._lengths, x)
+        if count != self._count:  # learning rates fall with the number of batches
+            raise SigpropError(
+                f"{self._place} gives {count} batches, but {self._count} when it was read first; "
+                "expected the same number every time"
+            )
 
     def _lengths(self, x: Tensor) -> Tensor:
         if self._layout.steps is None:
@@ -161,10 +173,11 @@ class LoaderBatches(Batches):
         least = 2 if layout.steps is not None else 3
         if x.ndim < least or x.shape[axis] != len(y):
             hint = ""
+            if layout.steps is None and len(x) == len(y) and 1 < x.ndim < 5:
+                hint = ". For pictures [B, ...]: Data.from_loaders(..., steps=...)"
             if layout.steps is None and x.ndim > 2 and x.shape[1 - axis] == len(y):
-                hint = f". For these axes: batch_first={not layout.batch_first}"
-            elif layout.steps is None and x.ndim > 1 and len(x) == len(y):
-                hint = ". For pictures without a time axis: steps=..."
+                other = not layout.batch_first
+                hint += f". For these axes: Data.from_loaders(..., batch_first={other})"
             raise SigpropError(
                 f"{place} has inputs of shape {list(x.shape)} and {len(y)} labels; expected "
                 f"inputs {layout.expected}{hint}"
@@ -186,7 +199,7 @@ def as_values(value: Any, place: str) -> Tensor:
         SigpropError: if they are no finite real numbers in an array.
     """
     try:
-        found = value if isinstance(value, Tensor) else torch.as_tensor(np.asarray(value))
+        found = value if isinstance(value, Tensor) else _from_numpy(np.asarray(value))
     except (TypeError, ValueError, RuntimeError) as error:
         raise refused(place, value, "a tensor or an array of numbers") from error
     found = found.detach().cpu()
@@ -198,6 +211,14 @@ def as_values(value: Any, place: str) -> Tensor:
     return found
 
 
+def _from_numpy(values: Any) -> Tensor:
+    """Return an array as a tensor; a copy where torch can't share its memory."""
+    if not values.dtype.isnative:
+        values = values.astype(values.dtype.newbyteorder("="))
+    shared = values.flags.writeable and all(stride >= 0 for stride in values.strides)
+    return torch.as_tensor(values if shared else values.copy())
+
+
 def as_labels(value: Any, place: str) -> Tensor:
     """Return labels as int64 `[N]`.
 
@@ -206,6 +227,7 @@ def as_labels(value: Any, place: str) -> Tensor:
     """
     found = as_values(value, f"{place}: labels")
     whole = not found.is_floating_point()
+    found = found.long() if whole else found  # torch can't compare every unsigned type
     if found.ndim != 1 or not whole or bool((found < 0).any()):
         shape = f"{str(found.dtype).removeprefix('torch.')} of shape {list(found.shape)}"
         lowest = f", the lowest {found.min()}" if found.numel() and whole else ""
@@ -213,7 +235,7 @@ def as_labels(value: Any, place: str) -> Tensor:
             f"{place} has labels as {shape}{lowest}; expected whole numbers from 0, [B], one for "
             "each sample"
         )
-    return found.long()
+    return found
 
 
 def _pair(batch: Any, place: str) -> tuple[Any, Any]:

@@ -181,12 +181,15 @@ class Block(nn.Module):
     def mean_input(self, row: Tensor, rows: int) -> Tensor | None:
         """Return what a centred block subtracts from every row; none if it is not centred.
 
+        None as well behind a normaliser that has taken the place of its `RunningNorm`: batch norm
+        takes the mean off itself, with its gradient.
+
         Args:
             row: the mean row of the inputs or traces, `[...]`. A running mean takes it in while
                 the block is in training.
             rows: number of rows that it is the mean of.
         """
-        if not self.centred:
+        if not self.centred or not isinstance(self.norm, RunningNorm):
             return None
         row = mean_over_batch(row, rows)
         if self.input_mean is None:

@@ -23,6 +23,7 @@ from torch import Tensor
 
 from sigprop_snn.layers.block import Block
 from sigprop_snn.layers.linear_current import LinearCurrent
+from sigprop_snn.layers.norm import RunningNorm
 from sigprop_snn.neurons import Neuron, map_state, run
 from sigprop_snn.neurons.engines import DenseSpikes, Run, Spikes, engine_for
 from sigprop_snn.neurons.engines.reference import current_gradient
@@ -64,6 +65,8 @@ def gradient_path(block: Block, inputs: Spikes) -> GradientPath:
     current = None
     if not carries_gradient(inputs):
         current = LinearCurrent.of(block.synapse, block.norm)
+    if current is not None and not current.takes(inputs.shape[2:]):
+        current = None
     if current is not None or block.is_affine:
         return ClosedForm(block, current)
     return Filtered(block)
@@ -95,7 +98,7 @@ class Unrolled:
         self, inputs: Spikes, contexts: Tensor | None, observed: int, record: tuple[str, ...]
     ) -> tuple[Run, Tensor]:
         """Return the run and the voltage of every step."""
-        current = _current(self.block, inputs.dense(), contexts, observed)
+        current = centred_current(self.block, inputs.dense(), contexts, observed)
         return unrolled(self.block.neuron, with_contexts(current, contexts), record)
 
     def surrogate_mean(
@@ -145,7 +148,7 @@ class Filtered:
         self, inputs: Spikes, contexts: Tensor | None, observed: int, record: tuple[str, ...]
     ) -> tuple[Run, Tensor]:
         """Return the run, and the samples' current with its gradient."""
-        current = _current(self.block, inputs.dense(), contexts, observed)
+        current = centred_current(self.block, inputs.dense(), contexts, observed)
         with torch.no_grad():
             ran = run(self.block.neuron, current, contexts=contexts, record=record)
         return ran, current
@@ -217,22 +220,43 @@ class ClosedForm:
         On a GPU the dtype is that of autocast, for its memory.
         """
         neuron = self.block.neuron
-        plain = neuron.recurrence is None and not _learns_its_surrogate(neuron)
+        plain = neuron.recurrence is None and not _learns(neuron)
         if plain and voltage.is_cuda and torch.is_autocast_enabled("cuda"):
             empty = voltage.new_empty((), dtype=torch.get_autocast_dtype("cuda"))
             return empty.expand(voltage.shape)
         return voltage
 
 
-def _current(block: Block, inputs: Tensor, contexts: Tensor | None, observed: int) -> Tensor:
-    """Return a block's current, with the gradient of centred inputs where the block is centred."""
+def centred_current(block: Block, inputs: Tensor, contexts: Tensor | None, observed: int) -> Tensor:
+    """Return a block's current; where the block is centred, its weights' gradient is centred.
+
+    Args:
+        block: the block.
+        inputs: its input, `[T, N, ...]`.
+        contexts: the contexts' current, to check its shape.
+        observed: how many of the first rows the normaliser observes.
+    """
     current = block.current(inputs, contexts=contexts, observed_rows=observed)
     if not block.centred:
         return current
     rows = inputs[:, : observed or None].detach()
     mean_input = block.mean_input(rows.mean((0, 1)), rows.shape[1])
-    assert mean_input is not None  # the block is centred
-    return with_gradient_of(stepwise(block.static_current, inputs - mean_input), current.detach())
+    if mean_input is None:
+        return current
+    return with_gradient_of(-_left_out(block, mean_input), current)
+
+
+def _left_out(block: Block, mean_input: Tensor) -> Tensor:
+    """Return the current of a centred block's mean input, for the gradient of its weights alone.
+
+    It is the normalised synapse's, without the bias and averaged over positions, `[F, 1, ...]`.
+    """
+    assert isinstance(block.norm, RunningNorm)  # `mean_input` is none behind another
+    row = mean_input.unsqueeze(0)
+    driven = block.synapse(row) - block.synapse(torch.zeros_like(row))
+    mean = driven[0].flatten(1).mean(1) if driven.dim() > 2 else driven[0]
+    scale = (block.norm.gain * block.norm.unit()).detach()
+    return (scale * mean).view(-1, *[1] * (driven.dim() - 2))
 
 
 def voltage_from_trace(
@@ -262,11 +286,13 @@ def voltage_from_trace(
     if block.centred:
         mean_input = block.mean_input(trace[:samples].detach().mean(0), samples)
     current = None if trace.requires_grad else LinearCurrent.of(block.synapse, block.norm)
-    if current is not None:
+    if current is not None and current.takes(trace.shape[1:]):
         trace = trace if trace.dtype == torch.float64 else trace.float()
         result = current.attach(trace, voltage, gain, contexts, mean_input)
     else:
-        source = block.static_current(trace if mean_input is None else trace - mean_input)
+        source = block.static_current(trace)
+        if mean_input is not None:
+            source = source - _left_out(block, mean_input)
         if contexts is not None:
             source = torch.cat([source, contexts.to(source)])
         result = with_gradient_of(gain * source, voltage)
@@ -288,7 +314,8 @@ def unrolled(
     Returns:
         The run, without a gradient, and the voltage of every step with one, `[T, N, ...]`.
     """
-    _warn_unrolled(type(neuron).__name__)
+    if not neuron.closed_form:
+        _warn_unrolled(type(neuron).__name__)
     names = ("voltage", *record)
     ran = run(neuron, current, state, record=names, detach_spikes=True, engine="reference")
     detached = Run(
@@ -312,7 +339,7 @@ def _surrogate_mean(neuron: Neuron, current: Tensor, contexts: Tensor | None, ra
         contexts: the constant current of the contexts behind them, `[C, ...]`, or none.
         ran: the run, with its voltages.
     """
-    if _learns_its_surrogate(neuron):
+    if _learns(neuron):
         voltage = _filtered_voltage(neuron, with_contexts(current, contexts), ran)
         return neuron.surrogate.f(neuron.above(voltage)).mean(0)
     if neuron.recurrence is not None:
@@ -322,9 +349,11 @@ def _surrogate_mean(neuron: Neuron, current: Tensor, contexts: Tensor | None, ra
     return mean
 
 
-def _learns_its_surrogate(neuron: Neuron) -> bool:
-    """Return whether a neuron has a learnable shape of its surrogate."""
-    return any(name.startswith("surrogate_") for name, _ in neuron.named_parameters())
+def _learns(neuron: Neuron) -> bool:
+    """Return whether a neuron learns a number of its own, such as its surrogate's shape."""
+    synapse = neuron.recurrence
+    others = {id(weights) for weights in synapse.parameters()} if synapse is not None else set()
+    return any(p.requires_grad and id(p) not in others for p in neuron.parameters())
 
 
 def _filtered_voltage(neuron: Neuron, current: Tensor, ran: Run) -> Tensor:

@@ -46,6 +46,14 @@ class LinearCurrent(NamedTuple):
             return cls(plain.layer, plain.flattens, norm)
         return None
 
+    def takes(self, row: torch.Size) -> bool:
+        """Return whether the form holds for rows of this shape.
+
+        It does not for a linear layer over the last of several axes, whose channels are not the
+        normaliser's.
+        """
+        return self.flattens or not isinstance(self.layer, nn.Linear) or len(row) == 1
+
     def attach(
         self,
         inputs: Spikes | Tensor,

@@ -151,9 +151,11 @@ def squared_distances(samples: Tensor, contexts: Tensor) -> Tensor:
 
 
 def root_mean_square(values: Tensor) -> Tensor:
-    """Return a stream's root mean square, detached and never zero."""
-    wide = values.detach()
-    return wide.square().mean().sqrt().clamp(min=torch.finfo(wide.dtype).tiny ** 0.5)
+    """Return a stream's root mean square, detached, and at least 0.001 for one that is silent.
+
+    By a smaller number, the other stream would overflow.
+    """
+    return values.detach().square().mean().sqrt().clamp(min=1e-3)
 
 
 def as_fractions(targets: Tensor, columns: int, like: Tensor) -> Tensor:

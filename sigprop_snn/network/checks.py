@@ -181,13 +181,19 @@ def as_targets(labels: Tensor, classes: int) -> Tensor:
     return labels if labels.device.type == "cpu" else labels.clamp(0, classes - 1)
 
 
+_AUTOCAST_TAKES = (torch.float32, torch.float16, torch.bfloat16)
+
+
 def as_weights(network: nn.Module, inputs: Tensor) -> Tensor:
-    """Return inputs in the dtype of a network's weights; under autocast only whole numbers change.
+    """Return inputs in the dtype of a network's weights.
+
+    Under autocast only whole numbers and float64 change, of which autocast takes no care.
 
     Events are counted in integers, and numpy's numbers are float64.
     """
     weights = first_parameter(network)
-    mixed = inputs.is_floating_point() and torch.is_autocast_enabled(inputs.device.type)
+    kind = inputs.device.type
+    mixed = inputs.dtype in _AUTOCAST_TAKES and torch.is_autocast_enabled(kind)
     return inputs if mixed or weights is None else inputs.to(weights.dtype)
 
 

@@ -128,6 +128,7 @@ class EveryStep:
             and all(
                 layer.name in pasts
                 and type(pasts[layer.name].state) is State
+                and pasts[layer.name].takes(layer.rectified.current)
                 and not is_hooked(layer.block)
                 and not is_hooked(layer.block.neuron)
                 for layer in self.layers

@@ -15,7 +15,12 @@ from torch import Tensor
 from sigprop_snn.arguments import instance, whole
 from sigprop_snn.errors import SigpropError
 from sigprop_snn.layers.block import Block
-from sigprop_snn.layers.closed_form import unrolled, voltage_from_trace, with_gradient_of
+from sigprop_snn.layers.closed_form import (
+    centred_current,
+    unrolled,
+    voltage_from_trace,
+    with_gradient_of,
+)
 from sigprop_snn.layers.contracts import Learned, Response, Stage, Update
 from sigprop_snn.layers.hooks import fire
 from sigprop_snn.layers.layer_pass import as_spikes, layer_pass
@@ -202,15 +207,19 @@ class Online:
         self, name: str, block: Block, inputs: Spikes, entry: Entry, learn: bool
     ) -> Response:
         """Advance one block and return its response so far."""
+        network = self.network
         rule = block.rule if block.rule is not None else self.layer_rule
         contexts = entry.contexts if name == "block1" else None
         observed_rows = entry.observed_rows if learn and block.training else 0
         past = self._past.get(name)
         if past is None:
-            past = self._past[name] = Past(block.neuron.closed_form and block.is_affine)
+            closed = block.neuron.closed_form and block.is_affine
+            if name == "block1" and contexts is None:  # rows of the input that the signal learns
+                closed = closed and not any(p.requires_grad for p in network.signal.parameters())
+            past = self._past[name] = Past(closed)
         past.check_rows(name, inputs.shape[1:])
         if learn and not past.closed:
-            current = block.current(inputs.dense(), contexts=contexts, observed_rows=observed_rows)
+            current = centred_current(block, inputs.dense(), contexts, observed_rows)
             driven = with_contexts(current, contexts)
             ran, voltage = unrolled(block.neuron, driven, (), past.state)
         else:
@@ -281,10 +290,11 @@ def _with_traces(
     assert past.inputs is not None
     steps = []
     for step, (trace, gain) in enumerate(past.inputs.newest):
-        recurrent = past.before.newest[step][0] / gain if past.before is not None else None
+        whole = gain or 1.0  # 0 where no current has reached the membrane yet
+        recurrent = past.before.newest[step][0] / whole if past.before is not None else None
         steps.append(
             voltage_from_trace(
-                block, trace / gain, gain, voltage[step], contexts, recurrent, samples=samples
+                block, trace / whole, gain, voltage[step], contexts, recurrent, samples=samples
             )
         )
     return torch.stack(steps)

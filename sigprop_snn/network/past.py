@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from sigprop_snn.errors import SigpropError
+from sigprop_snn.layers.linear_current import LinearCurrent
 from sigprop_snn.neurons import Neuron
 from sigprop_snn.neurons.engines.engine import InputTrace
 from sigprop_snn.neurons.filters import filter_in_place, leak
@@ -31,6 +32,7 @@ class Trace:
     """
 
     def __init__(self, neuron: Neuron, row: Tensor) -> None:
+        row = row.contiguous()  # an engine changes the trace in place, as flat rows
         self._neuron = neuron
         self._leak = leak(neuron)
         self._state = neuron.initial_state(row.to(torch.promote_types(row.dtype, torch.float32)))
@@ -124,6 +126,10 @@ class Past:
         with torch.no_grad():
             self.mean = newest.clone() if self.mean is None else self.mean.lerp_(newest, weight)
         return self.mean
+
+    def takes(self, current: LinearCurrent) -> bool:
+        """Return whether a current's closed form holds for the rows of the past."""
+        return self.inputs is not None and current.takes(self.inputs.shape[1:])
 
     def check_rows(self, name: str, shape: torch.Size) -> None:
         """Check that the input of a step, `[N, ...]`, has the rows of the past.

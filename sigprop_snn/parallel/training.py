@@ -83,7 +83,7 @@ def train(
         if data is None:
             given = config.resolved() if not config.own_data else config
         else:
-            given = config_for(config, data_of(data, config.dataset)).resolved()
+            given = config_for(config, data_of(data, config.dataset, config.seed)).resolved()
         facts = {name: value for name, value in given.as_json().items() if name != "data_root"}
         check_agreement({f"the setting {name}": value for name, value in facts.items()}, timeout)
         if dist.get_rank() == 0:
@@ -285,7 +285,11 @@ def _follow(
         settings = settings_of({**start["config"], **(own or {})}, "the leading process")
         config = config_of(settings, "the leading process").resolved()
     with randomness.turn(lambda _: None), named_memory_errors():
-        given = data_of(data, config.dataset) if data is not None else given_data(config, None)
+        given = (
+            data_of(data, config.dataset, config.seed)
+            if data is not None
+            else given_data(config, None)
+        )
         run = TrainingRun.new(config, given)
         run.restore(start, "of the leading process")
         with (

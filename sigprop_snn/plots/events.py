@@ -61,7 +61,7 @@ def event_frames(
     Raises:
         SigpropError: On an empty, NaN, negative or wrongly shaped input.
     """
-    counts = checked(frames, "frames", "[T, P, H, W]", 4, 4)
+    counts = checked(frames, "frames", "[T, P, H, W]", 4, 4) + 0.0  # booleans, too
     if counts.min() < 0:
         raise SigpropError(f"frames holds {counts.min()}; expected counts from 0.")
     scale = time_scale(step_ms)

@@ -145,7 +145,7 @@ def _check_threshold(threshold: float) -> None:
 
 def _choose(volts: Array, spikes: Array | None, neurons: int | Sequence[int]) -> list[int]:
     count = volts.shape[1]
-    if not isinstance(neurons, int):
+    if not isinstance(neurons, int | np.integer):
         chosen = list(axes("neurons", neurons))
         for neuron in chosen:
             if not 0 <= neuron < count:

@@ -98,7 +98,8 @@ class _Trace:
         gain: Tensor = self.gained.voltage
         self.first = gain if self.first is None else self.first
         now = self.first * (values - held)
-        return (self.held.voltage + now) / gain, gain
+        whole = torch.where(gain == 0, 1.0, gain)  # 0 while no current has reached the membrane
+        return (self.held.voltage + now) / whole, gain
 
 
 class _OnlineLayer:

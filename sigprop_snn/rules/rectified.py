@@ -133,6 +133,7 @@ class Rectified:
             and entry.samples > 0
             and (contexts is not None or inputs.shape[1] > entry.samples)
             and not carries_gradient(inputs)
+            and self.current.takes(inputs.shape[2:])
         )
 
     def respond(

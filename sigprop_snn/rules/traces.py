@@ -37,7 +37,9 @@ def traces(neuron: Neuron, inputs: Tensor) -> Traces:
     gain = response.cumsum(0)
     if is_constant(inputs):
         return Traces(inputs[:1], gain.to(inputs))
-    matrix = (filter_matrix(response) / gain[:, None]).to(inputs)
+    # No current has reached the membrane yet where the gain is 0.
+    whole = torch.where(gain == 0, 1.0, gain)
+    matrix = (filter_matrix(response) / whole[:, None]).to(inputs)
     return Traces((matrix @ inputs.flatten(1)).view_as(inputs), gain.to(inputs))
 
 

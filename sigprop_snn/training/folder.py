@@ -167,9 +167,12 @@ class RunFolder:
                         "expected both"
                     )
             return config, None
+        # A run that trains meanwhile writes the checkpoint first: read after the lines, it covers
+        # them.
+        lines = self.metrics()
         checkpoint = load_run_checkpoint(self.path / CHECKPOINT)
         self._check_config(config, checkpoint["config"])
-        self._check_metrics(checkpoint["history"])
+        self._check_metrics(lines, checkpoint["history"])
         self._check_epochs(config, len(checkpoint["history"]))
         return config, checkpoint
 
@@ -264,9 +267,9 @@ class RunFolder:
                 f"{done}; expected {done} or more"
             )
 
-    def _check_metrics(self, history: list[Any]) -> None:
+    def _check_metrics(self, lines: list[Any], history: list[Any]) -> None:
         # The last line may be missing: a run can be killed before it writes it.
-        for number, line in enumerate(self.metrics(), start=1):
+        for number, line in enumerate(lines, start=1):
             if number > len(history) or line != history[number - 1]:
                 raise SigpropError(
                     f"line {number} of {str(self.path / METRICS)!r} differs from the checkpoint's "

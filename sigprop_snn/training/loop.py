@@ -128,7 +128,7 @@ def train(
         given = None
         if data is not None:
             with waiting(say, "reading the data once, to count samples and classes"):
-                given = data_of(data, config.dataset)
+                given = data_of(data, config.dataset, config.seed)
                 config = config_for(config, given)
         elif config.own_data:
             given_data(config, data)

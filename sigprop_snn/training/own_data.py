@@ -34,13 +34,14 @@ _OF_NAMED_DATA = (
 )
 
 
-def data_of(given: Any, name: str) -> Data:
+def data_of(given: Any, name: str, seed: int = 0) -> Data:
     """Return data from outside as a `Data`.
 
     Args:
         given: a `Data`; batches to learn from and to test on; or a tuple of batches to learn from,
             to test on and, if there is a third, to validate on.
         name: the name of the data.
+        seed: of the order of the samples, where batches are given.
 
     Raises:
         SigpropError: if it is something else, or the parts do not fit each other.
@@ -52,7 +53,7 @@ def data_of(given: Any, name: str) -> Data:
         raise refused("data", given, _EXPECTED)
     validation = parts[2] if len(parts) == 3 else None
     test = parts[1] if len(parts) > 1 else parts[0]
-    return Data.from_loaders(parts[0], test, validation=validation, name=name)
+    return Data.from_loaders(parts[0], test, validation=validation, name=name, seed=seed)
 
 
 def lacks_test_data(given: Any) -> bool:
@@ -77,7 +78,13 @@ def given_data(config: TrainConfig, data: Any) -> Data | None:
                 "command can load; expected the same data again, in Python: data=... of resume, "
                 "load_run or write_report"
             )
-        return data_of(data, config.dataset)
+        found = data_of(data, config.dataset, config.seed)
+        if found.steps != config.steps:
+            raise SigpropError(
+                f"data have {found.steps} steps, but the run learned with {config.steps}; expected "
+                "the same data"
+            )
+        return found
     if data is not None:
         raise SigpropError(
             f"data is given, but the run was trained on the data set {config.dataset!r}; expected "

@@ -16,6 +16,7 @@ from sigprop_snn.arguments import instance
 from sigprop_snn.config import TrainConfig
 from sigprop_snn.data import DATASETS, Batches, Data, load
 from sigprop_snn.data.feeding import feed
+from sigprop_snn.data.loaders import LoaderBatches
 from sigprop_snn.errors import SigpropError
 from sigprop_snn.layers.readout import READOUT
 from sigprop_snn.network import LOSSES, NETWORKS, SIGNALS, Network
@@ -465,7 +466,10 @@ def _fingerprint(batches: Batches | None) -> dict[str, Any] | None:
     """Return the number of samples and a hash of their labels, which costs almost no time."""
     if batches is None:
         return None
-    labels = batches.labels.to(torch.int64).numpy().tobytes()
+    found = batches.labels.to(torch.int64)
+    # The order of a loader that shuffles is not part of the data.
+    found = found.sort().values if isinstance(batches, LoaderBatches) and batches.changes else found
+    labels = found.numpy().tobytes()
     return {"samples": batches.samples, "labels": hashlib.sha256(labels).hexdigest()}
 
 

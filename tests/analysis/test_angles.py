@@ -207,6 +207,13 @@ def test_updates_equal_the_gradients_after_learning(network, batch):
     assert torch.equal(found["block2"]["synapse.weight"], net.blocks[1].synapse.weight.grad)
 
 
+def test_labels_may_be_whole_numbers_of_any_type(network, batch):
+    net, (inputs, labels) = network(), batch
+    expected = backpropagated(net, inputs, labels)
+    found = backpropagated(net, inputs, labels.to(torch.int32))
+    assert all(torch.equal(a, found[n][k]) for n, of in expected.items() for k, a in of.items())
+
+
 def test_the_angle_to_a_gradient_of_0_is_nan(network, batch):
     net = network()
     with torch.no_grad():

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from sigprop_snn.analysis import linear_probe, separability, spike_counts
+from sigprop_snn.analysis import linear_probe, ridge_probe, separability, spike_counts
 from sigprop_snn.errors import SigpropError
 
 
@@ -20,6 +20,16 @@ def test_separable_classes_are_separated_and_noise_is_not():
     noise = [torch.randn(600, 5, generator=made), torch.arange(600) % 3]
     fresh = [torch.randn(600, 5, generator=made), torch.arange(600) % 3]
     assert 0.2 < linear_probe(*noise, *fresh) < 0.45
+
+
+def test_the_order_of_the_labels_decides_nothing():
+    made = torch.Generator().manual_seed(0)
+    labels = torch.arange(300) % 10
+    features = torch.eye(10)[labels] + 0.3 * torch.randn(300, 10, generator=made)
+    other = torch.eye(10)[labels] + 0.3 * torch.randn(300, 10, generator=made)
+    assert ridge_probe(features, labels, other, labels) > 0.85
+    counts = (4 * features).round().long()
+    assert ridge_probe(counts, labels, (4 * other).round().long(), labels) > 0.85
 
 
 def test_exclusive_or_is_not_linearly_separable():

@@ -8,10 +8,11 @@ from dataclasses import replace
 import pytest
 
 from sigprop_snn.comparison import CompareConfig, as_text, compare, trainings
+from sigprop_snn.comparison.cell import run_cell
 from sigprop_snn.errors import SigpropError
 from sigprop_snn.processes import CallFailedError
 from sigprop_snn.rules import RULES
-from sigprop_snn.training import RECIPES
+from sigprop_snn.training import RECIPES, TrainConfig, train
 
 TWO = "voltage,surrogate"
 
@@ -148,6 +149,15 @@ def test_a_folder_with_other_settings_is_refused(tmp_path):
     compare(config(tmp_path, data_root=tmp_path), silent, Runs())  # does not change a result
 
 
+def test_an_interrupted_run_with_other_settings_is_refused(tmp_path):
+    settings = {"rule": "voltage", "steps": 2, "train_samples": 40, "test_samples": 20}
+    training = TrainConfig("digits", out=tmp_path / "run", epochs=1, device="cpu", **settings)
+    train(training, silent)
+    run_cell(training)
+    with pytest.raises(SigpropError, match=r"interrupted comparison has 1 for epochs; expected 3"):
+        run_cell(replace(training, epochs=3))
+
+
 def test_a_damaged_record_is_named(tmp_path):
     compare(config(tmp_path, seeds=1), silent, Runs())
     (tmp_path / "c" / "cells" / "voltage-seed0.json").write_text("{")
@@ -182,7 +192,9 @@ def test_same_recipe_takes_the_recipe_of_the_data_set():
     [
         ({"rules": "voltage,voltag"}, "rule 'voltag'.*'voltage'"),
         ({"rules": " , "}, "rules is ' , '"),
+        ({"rules": ["voltage"]}, "rules is"),
         ({"seeds": 0}, "seeds is 0"),
+        ({"seeds": "1"}, "seeds is '1'"),
         ({"epochs": 0}, "epochs is 0"),
         ({"network": "mpl"}, "network 'mpl'"),
     ],

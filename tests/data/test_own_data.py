@@ -51,6 +51,21 @@ def test_values_that_are_not_uint8_stay_as_they_are(dtype):
     assert torch.equal(next(iter(data.test))[0][1], x.float())
 
 
+def test_any_array_of_numpy_is_taken():
+    x, y = (part.numpy() for part in TEST)
+    still = x.copy()
+    still.flags.writeable = False
+    labels = y.astype(np.uint16)
+    for given in (np.flip(x, 3), x.astype(">i2"), still):
+        data = Data.from_arrays((given, labels), (given, labels.astype(">u2")), steps=2)
+        first = next(iter(data.test))[0][0]
+        assert torch.equal(
+            first,
+            torch.tensor(given.astype(np.float32))
+            / first.new_tensor(255.0 if given.dtype == np.uint8 else 1.0),
+        )
+
+
 def test_timed_arrays_keep_their_steps_and_can_hold_out_validation_samples():
     x = torch.rand(20, 5, 2, 3, 3)
     data = Data.from_arrays(
@@ -137,6 +152,7 @@ def test_reading_a_loader_leaves_the_random_numbers_of_the_process_alone():
     [
         ((torch.zeros(4, 5, 2), [0, 1, 2, 1]), {}, r"\[4, 5, 2\] and 4 labels.*batch_first=True"),
         ((torch.zeros(4, 2), [0, 1, 2, 1]), {}, r"steps=\.\.\."),
+        ((torch.zeros(4, 1, 6, 6), [0, 1, 2, 1]), {}, r"pictures.*steps=\.\.\..*batch_first=True"),
         ((torch.zeros(5, 4, 2), [0, 1, 2, 1]), {"batch_first": True}, "batch_first=False"),
         ((torch.zeros(5, 4, 2), [[0.0, 1.0]] * 4), {}, "has labels as float"),
         ((torch.full((5, 4, 2), torch.inf), [0, 1, 2, 1]), {}, "contains NaN or infinity"),
@@ -149,6 +165,17 @@ def test_batches_that_can_not_be_used_are_named(batch, options, message):
         x, y = timed_loader(1)[0]
         sound = (x.transpose(0, 1), y) if options else (x, y)
         Data.from_loaders([sound], [sound, batch], **options)
+
+
+def test_a_loader_with_another_number_of_batches_is_refused():
+    class Growing(list):
+        def __iter__(self):
+            self.append(self[0])
+            return super().__iter__()
+
+    data = Data.from_loaders(Growing(timed_loader()), timed_loader())
+    with pytest.raises(SigpropError, match="train of 'loaders' gives 5 batches, but 4 when"):
+        list(data.train)
 
 
 def test_loaders_that_can_be_read_once_or_are_empty_are_refused():

@@ -25,7 +25,7 @@ from sigprop_snn.network import (
     SurrogateRule,
     VoltageRule,
 )
-from sigprop_snn.neurons import LIF
+from sigprop_snn.neurons import LIF, GaussianNoise, OneToOne, Recurrent, run
 from sigprop_snn.neurons.engines import DenseSpikes
 from sigprop_snn.surrogates import Arctan, FastSigmoid, Sigmoid
 
@@ -378,3 +378,34 @@ def test_the_gradient_is_that_of_the_very_pass_that_ran(rule):
     bits = [bool(int(driven / 2 * 2.0**k) % 2) for k in range(1, 41)]
     moved = (block.synapse[1].weight.grad[0, :40] != 0).tolist()
     assert moved == bits
+
+
+@pytest.mark.parametrize("rule", [VoltageRule(), SurrogateRule()], ids=["voltage", "surrogate"])
+def test_a_linear_layer_over_the_last_of_several_axes_learns_exactly(rule):
+    """Its channels are the last axis, those of the normaliser the first: no closed form."""
+    torch.manual_seed(0)
+    block = Block(nn.Linear(6, 4), LIF(0.8), norm=RunningNorm(5)).double()
+    x = (torch.rand(4, 3, 5, 6) < 0.5).double()
+    with torch.no_grad():
+        block.norm.gain.uniform_(0.5, 1.5)
+    shown = rule.respond(block, DenseSpikes(x), learn=True).representation
+    weights = torch.randn_like(shown)
+    mine = torch.autograd.grad((shown * weights).sum(), list(block.parameters()))
+    current = block.current(x)
+    ran = run(block.neuron, current, record=("voltage",), detach_spikes=True, engine="reference")
+    theirs = rule.represent(ran.recorded["voltage"], block.neuron)
+    if rule.uses_mean_voltage:
+        theirs = rule.represent(ran.recorded["voltage"].mean(0, keepdim=True), block.neuron)
+    expected = torch.autograd.grad((theirs * weights).sum(), list(block.parameters()))
+    for one, other in zip(mine, expected, strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_a_wrapped_neuron_learns_the_shape_of_its_surrogate():
+    for wrap in (lambda n: GaussianNoise(n, 0.0), lambda n: Recurrent(n, OneToOne((4,)))):
+        slope = nn.Parameter(torch.tensor(4.0))
+        block = Block(nn.Linear(6, 4), wrap(LIF(0.8, surrogate=FastSigmoid(slope))))
+        x = (torch.rand(5, 3, 6) < 0.5).float()
+        shown = SurrogateRule().respond(block, DenseSpikes(x), learn=True).representation
+        shown.sum().backward()
+        assert slope.grad is not None and slope.grad != 0

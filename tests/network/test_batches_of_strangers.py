@@ -198,3 +198,11 @@ def test_inputs_that_are_no_dense_real_numbers_are_refused(inputs, words):
     ):
         with pytest.raises(SigpropError, match=words):
             use()
+
+
+def test_float64_is_taken_under_autocast():
+    network = mlp((7,), 3, hidden=(5,))
+    x = torch.rand(6, 4, 7, dtype=torch.float64)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert network(x).shape == (4, 3)
+        network.learn(x, torch.tensor([0, 1, 2, 0]))

@@ -11,7 +11,7 @@ from torch import nn
 from sigprop_snn.errors import SigpropError
 from sigprop_snn.layers.linear_current import LinearCurrent
 from sigprop_snn.network import Block, RunningNorm, RunningScale, SurrogateRule, VoltageRule
-from sigprop_snn.neurons import LIF
+from sigprop_snn.neurons import LIF, ParametricLIF
 from sigprop_snn.neurons.engines import DenseSpikes
 
 SYNAPSES = {
@@ -66,11 +66,16 @@ def test_the_gradient_is_that_of_a_normaliser_with_a_mean_of_its_own(synapse):
         torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-12)
 
 
+@pytest.mark.parametrize("path", ["closed", "through a hook", "unrolled"])
 @pytest.mark.parametrize("rule", [VoltageRule("mean"), SurrogateRule()], ids=["voltage", "other"])
 @pytest.mark.parametrize("synapse", ["linear", "conv with a border"])
-def test_both_rules_learn_from_centred_inputs(synapse, rule):
+def test_both_rules_learn_from_centred_inputs(synapse, rule, path):
     """What both rules leave is the gradient of the plain rule less (sum of delta) m^T."""
     block, x = case(synapse, steps=5)
+    if path == "through a hook":
+        block.synapse.register_forward_hook(lambda *_: None)
+    elif path == "unrolled":
+        block.neuron = ParametricLIF(0.8).double()
     plain = copy.deepcopy(block)
     plain.centred = False
     target = None
@@ -79,13 +84,17 @@ def test_both_rules_learn_from_centred_inputs(synapse, rule):
         target = torch.randn_like(shown) if target is None else target
         (shown * target).sum().backward()
     layer, bias = block.synapse, plain.synapse.bias.grad
-    current = LinearCurrent.of(block.synapse, block.norm)
+    fresh = case(synapse)[0]
+    current = LinearCurrent.of(fresh.synapse, fresh.norm)
     taken = plain.synapse.weight.grad - block.synapse.weight.grad
     torch.testing.assert_close(layer.bias.grad, bias)
+    for name in ("gain", "shift"):
+        mine, theirs = (getattr(each.norm, name).grad for each in (block, plain))
+        torch.testing.assert_close(mine, theirs)
     direction = taken.flatten(1)
     for f, size in enumerate(bias):  # one rank: every row lies along one mean input
         torch.testing.assert_close(direction[f] * bias[0], direction[0] * size)
-    if isinstance(rule, VoltageRule):
+    if isinstance(rule, VoltageRule) and path != "unrolled":
         trace = x.new_tensor([0.8**k for k in range(5)]).cumsum(0).flip(0)
         mean = (trace.view(-1, *[1] * (x.dim() - 1)) * x).sum(0).mean(0) / trace.sum()
     else:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from torch import nn
@@ -19,7 +21,9 @@ from sigprop_snn.network import (
     Similarity,
     SurrogateRule,
     VoltageRule,
+    conv,
     learn_in_parts,
+    mlp,
 )
 from sigprop_snn.network.every_step import EveryStep
 from sigprop_snn.neurons import LIF, QIF, CurrentLIF
@@ -157,6 +161,29 @@ def test_a_reset_starts_at_rest(dense, batch):
     assert not torch.equal(online.learn(x, labels).scores, first)
     online.reset()
     assert torch.equal(online.learn(x, labels).scores, first)
+
+
+@pytest.mark.parametrize("centred", [True, "running"])
+def test_an_unrolled_block_is_centred_as_in_learn(centred):
+    torch.manual_seed(0)
+    network = conv((1, 8, 8), 4, channels=(6, 7), neuron="plif", centred=centred)
+    twin = copy.deepcopy(network)
+    x, labels = (torch.rand(5, 6, 1, 8, 8) < 0.4).float(), torch.arange(6) % 4
+    network.learn(x, labels)
+    Online(twin).learn(x, labels)
+    for (name, one), other in zip(network.named_parameters(), twin.parameters(), strict=True):
+        torch.testing.assert_close(one.grad, other.grad, msg=name)
+
+
+def test_pictures_in_any_order_of_memory_teach_the_same():
+    torch.manual_seed(0)
+    network = mlp((3, 4, 4), 4, hidden=(16,)).eval()
+    twin = copy.deepcopy(network)
+    x, labels = torch.rand(6, 5, 4, 4, 3).permute(0, 1, 4, 2, 3), torch.arange(5) % 4
+    learn_in_parts(network, x, labels, None, 1)
+    learn_in_parts(twin, x.contiguous(), labels, None, 1)
+    for (name, one), other in zip(network.named_parameters(), twin.named_parameters(), strict=True):
+        torch.testing.assert_close(one.grad, other[1].grad, msg=name)
 
 
 def test_looking_is_not_learning(dense, batch):

@@ -71,6 +71,47 @@ def assert_same_weights(one, other):
         assert torch.equal(value, other.network.state_dict()[name]), name
 
 
+def test_the_seed_of_a_run_is_that_of_its_loaders(tmp_path):
+    def labels(seed, name):
+        class Kept(list):
+            def __getitem__(self, index):
+                seen.append(index)
+                return super().__getitem__(index)
+
+        seen = []
+        samples = Kept(zip(torch.rand(12, 3, 5), [0, 1] * 6, strict=True))
+
+        def collate(batch):
+            x, y = zip(*batch, strict=True)
+            return torch.stack(x, 1), torch.tensor(y)
+
+        loader = DataLoader(samples, 4, shuffle=True, collate_fn=collate)
+        run_on((loader, batches(1)), tmp_path, name, seed=seed)
+        return seen[12:]  # behind the first reading
+
+    first = labels(0, "a")
+    assert labels(0, "b") == first != labels(1, "c")
+
+
+def test_a_loader_in_its_own_order_can_be_given_again(tmp_path):
+    class Own(list):
+        def __iter__(self):
+            order = np.random.default_rng().permutation(len(self))
+            return iter([self[i] for i in order])
+
+    given = [(x, (y + i) % 2) for i, (x, y) in enumerate(batches(8))]
+    run_on((Own(given), batches(1)), tmp_path)
+    for _ in range(3):
+        load_run(tmp_path / "run", data=(Own(given), batches(1)))
+
+
+def test_data_of_other_steps_are_refused(tmp_path):
+    run_on((batches(), batches(1)), tmp_path)
+    other = [(x[:2], y) for x, y in batches()]
+    with pytest.raises(SigpropError, match="data have 2 steps, but the run learned with 3"):
+        resume(tmp_path / "run", quiet, epochs=4, data=(other, other[:1]))
+
+
 def test_loaders_train_a_run_that_says_its_data_came_from_outside(tmp_path):
     lines = []
     config = TrainConfig("bars", out=tmp_path / "run", **SETTINGS)

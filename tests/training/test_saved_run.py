@@ -7,7 +7,11 @@ import torch
 
 from sigprop_snn.errors import SigpropError
 from sigprop_snn.training import TrainConfig, judge, load_run, resume, train
-from sigprop_snn.training.checkpoint import load_checkpoint, write_checkpoint
+from sigprop_snn.training.checkpoint import (
+    load_checkpoint,
+    load_run_checkpoint,
+    write_checkpoint,
+)
 from sigprop_snn.training.folder import RunFolder
 
 
@@ -45,6 +49,22 @@ def test_a_configuration_repeats_a_run_exactly(small_run, tmp_path):
     again = train(TrainConfig(**vars(config) | {"out": tmp_path / "again"}), say=quiet)
     for name, value in small_run.network.state_dict().items():
         assert torch.equal(value, again.network.state_dict()[name]), name
+
+
+def test_a_run_is_read_while_it_goes_on(run_copy, monkeypatch):
+    """The run writes an epoch's checkpoint, and then its line, while the reader is at work."""
+    folder = RunFolder(run_copy)
+    whole = folder.metrics()
+    folder.write_metrics(whole[:1])
+
+    def read_slowly(path):
+        checkpoint = load_run_checkpoint(path)
+        folder.write_metrics(whole)
+        checkpoint["history"] = checkpoint["history"][:1]
+        return checkpoint
+
+    monkeypatch.setattr("sigprop_snn.training.folder.load_run_checkpoint", read_slowly)
+    assert len(folder.load()[1]["history"]) == 1
 
 
 def test_one_process_at_a_time_writes_a_run(run_copy):

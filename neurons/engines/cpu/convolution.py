@@ -340,12 +340,13 @@ def _gradient(
                             pattern, WINDOW * y * columns, columns, active, events, starts[y]
                         )
                     for dy in range(kernel_height):
-                        # From the first row that reaches the output to the last.
+                        # From the first row that reaches the output to the last, or none.
+                        above = min(in_height, max(0, top - dy))
+                        below = max(0, min(in_height, top + height - dy))
                         add_rows(
                             sums, ((place * inputs + k) * kernel_height + dy) * size,
                             sheet, (dy - top) * WINDOW * columns * panel, panel, events,
-                            starts[max(0, top - dy)], starts[min(in_height, top + height - dy)],
-                            size,
+                            starts[above], starts[below], size,
                         )  # fmt: skip
 
 

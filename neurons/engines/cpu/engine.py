@@ -298,7 +298,7 @@ class CpuEngine(FusedEngine):
     def _packed_rows(self, layer: nn.Linear, spikes: Spikes) -> PackedSpikes | None:
         """Return the spikes `[T, N, K]` of a linear layer packed, if its kernels multiply them."""
         steps, rows, *neurons = spikes.shape
-        if len(neurons) != 1 or not self._multiplies(layer, steps * rows):
+        if neurons != [layer.in_features] or not self._multiplies(layer, steps * rows):
             return None
         if isinstance(spikes, PackedSpikes):
             return spikes
@@ -376,7 +376,12 @@ def _compares(rows: Tensor, columns: Tensor, others: int) -> bool:
 
 
 def _is_activity(inputs: Tensor) -> bool:
-    return inputs.device.type == "cpu" and (
-        inputs.dtype == torch.float32
-        or (inputs.dtype == torch.bfloat16 and torch.is_autocast_enabled("cpu"))
+    """Return whether activity of this kind may be packed, which keeps no graph."""
+    return (
+        inputs.device.type == "cpu"
+        and not inputs.requires_grad
+        and (
+            inputs.dtype == torch.float32
+            or (inputs.dtype == torch.bfloat16 and torch.is_autocast_enabled("cpu"))
+        )
     )

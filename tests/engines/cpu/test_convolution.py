@@ -123,9 +123,20 @@ def test_bits_behind_the_last_step_are_zero():
     assert (patterns[:, 1] == 0b0001).all()
 
 
+@pytest.mark.parametrize(("height", "kernel"), [(1, 5), (1, 7), (2, 7), (2, 5)])
+def test_a_kernel_may_be_higher_than_its_maps(height, kernel):
+    torch.manual_seed(0)
+    pad = kernel // 2
+    layer = nn.Conv2d(3, 40, kernel, padding=pad)
+    x, grad = (torch.rand(9, 6, 3, height, 21) < 0.3).float(), torch.randn(9, 6, 40, height, 21)
+    found = convolution_weight_gradient(pack(x), grad, (kernel, kernel), (pad, pad))
+    expected = ReferenceEngine().weight_gradient(layer, DenseSpikes(x), grad)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-3)
+
+
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 @pytest.mark.parametrize("rows", [1, 2, 40])
-def test_the_figures_of_observed_windows_equal_those_of_the_dense_convolution(shape, rows):
+def test_the_statistics_of_observed_windows_equal_those_of_the_dense_convolution(shape, rows):
     x, weight, bias = drawn(shape)
     x = x.repeat(1, -(-rows // x.shape[1]), 1, 1, 1)[:, :rows]
     seen = observed(len(x), rows, maps=True)
