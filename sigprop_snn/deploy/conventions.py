@@ -114,5 +114,5 @@ def convention_of(given: Convention | str) -> Convention:
 
 
 def near(values: Array, expected: float) -> bool:
-    """Return whether all numbers equal one, but for rounding in float32."""
-    return bool(np.all(np.abs(values - expected) <= 1e-6 * max(1.0, math.fabs(expected))))
+    """Return whether all numbers equal one, but for rounding in float32; 0 equals 0 alone."""
+    return bool(np.all(np.abs(values - expected) <= 1e-6 * math.fabs(expected)))

@@ -111,9 +111,16 @@ def write_onnx(
     program = export_program(network, steps, sample_shape=sample_shape)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        made = torch.onnx.export(
-            program, input_names=["inputs"], output_names=["scores"], dynamo=True, verbose=False
-        )
+        try:
+            made = torch.onnx.export(
+                program, input_names=["inputs"], output_names=["scores"], dynamo=True, verbose=False
+            )
+        except Exception as error:  # torch raises many kinds, of which none is public
+            # The cause says what is missing; torch colours the text around it.
+            cause = error.__cause__ or error
+            raise SigpropError(
+                f"torch can't write the network as ONNX: {type(cause).__name__}: {cause}"
+            ) from error
     assert made is not None
     return write_atomically(target, lambda temporary: made.save(str(temporary)))
 

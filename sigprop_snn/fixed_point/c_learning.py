@@ -52,8 +52,11 @@ class Learning:
             if index and learner.rule.centred:
                 arrays.add("int32_t", f"{self._name(index)}_mean", learner.means[index])
         for index, layer in enumerate(self.network.layers):
-            classes = learner.contexts.shape[0]
-            arrays.add("int16_t", f"snn_block{index + 1}_target", classes * layer.neurons)
+            targets = learner.targets[index] if learner.targets else None
+            size = learner.contexts.shape[0] * layer.neurons
+            arrays.add(
+                "int16_t", f"snn_block{index + 1}_target", size if targets is None else targets
+            )
             arrays.add(
                 state_type(layer.membrane_bits), f"snn_context{index + 1}_voltage", layer.neurons
             )
@@ -221,6 +224,8 @@ void snn_learn(int label)
 {{
     int32_t logit[SNN_CLASSES];
     int c;
+    if (snn_steps == 0)
+        return;
     if (snn_updates % SNN_REFRESH == 0)
         snn_refresh();
     snn_updates++;

@@ -159,7 +159,7 @@ class IntegerLearner:
     Attributes:
         network: as given.
         contexts: as given.
-        rule: may be replaced between two updates, to slow down or speed up.
+        rule: may be replaced between two updates, to slow down or speed up; `stored_bits` stays.
         stored: the stored weights by layer; the readout is the last.
         means: the running means of the presynaptic traces by layer.
         count: the state of the generator of the stochastic rounding, 32 bits.
@@ -181,7 +181,7 @@ class IntegerLearner:
     ) -> None:
         self.network = instance("network", network, IntegerNetwork, "an IntegerNetwork")
         instance("contexts", contexts, Tensor, "a tensor [C, n]")
-        self.rule = instance(
+        self._rule = instance(
             "rule", IntegerRule() if rule is None else rule, IntegerRule, "an IntegerRule"
         )
         self.steps = whole("steps", steps)
@@ -208,6 +208,21 @@ class IntegerLearner:
         ]
         self.updates = 0
         self.targets: list[Tensor] = []
+
+    @property
+    def rule(self) -> IntegerRule:
+        """The settings."""
+        return self._rule
+
+    @rule.setter
+    def rule(self, rule: IntegerRule) -> None:
+        instance("rule", rule, IntegerRule, "an IntegerRule")
+        if rule.stored_bits != self._rule.stored_bits:
+            raise SigpropError(
+                f"rule has stored_bits {rule.stored_bits}, but the weights are stored in "
+                f"{self._rule.stored_bits}; expected the same"
+            )
+        self._rule = rule
 
     @property
     def fraction(self) -> int:

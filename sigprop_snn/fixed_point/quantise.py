@@ -69,7 +69,8 @@ def quantise_weights(
         )
     wide = weight.detach().double()
     rows = wide.flatten(1) if per == "channel" else wide.reshape(1, -1)
-    size = rows.abs().amax(1, keepdim=True).clamp(min=1e-12)
+    size = rows.abs().amax(1, keepdim=True)
+    size = size.clamp(min=1e-12) if bool(size.any()) else torch.ones_like(size)
     best = torch.full_like(size, math.inf)
     scale = size / top
     for clip in clips:
@@ -77,9 +78,16 @@ def quantise_weights(
         error = (rounded(rows, candidate, top) * candidate - rows).square().sum(1, keepdim=True)
         scale = torch.where(error < best, candidate, scale)
         best = torch.minimum(error, best)
+    # The unit of a channel of weights that are almost 0 must not be so small that the thresholds of
+    # the others, in the same number of bits, are.
+    scale = scale.clamp(min=float(scale.max()) * _LEAST_CHANNEL)
     integers = rounded(rows, scale, top).view_as(wide).to(torch.int32)
     shape = (-1, *[1] * (wide.dim() - 1))
     return Quantised(integers, scale.view(shape) if per == "channel" else scale.view(()))
+
+
+_LEAST_CHANNEL = 1 / 32
+"""The scale of a channel is at least this part of the layer's largest."""
 
 
 def _checked_clips(clips: Sequence[float]) -> list[float]:

@@ -256,7 +256,8 @@ def _left_out(block: Block, mean_input: Tensor) -> Tensor:
     driven = block.synapse(row) - block.synapse(torch.zeros_like(row))
     mean = driven[0].flatten(1).mean(1) if driven.dim() > 2 else driven[0]
     scale = (block.norm.gain * block.norm.unit()).detach()
-    return (scale * mean).view(-1, *[1] * (driven.dim() - 2))
+    left_out: Tensor = (scale * mean).view(-1, *[1] * (driven.dim() - 2))
+    return left_out
 
 
 def voltage_from_trace(

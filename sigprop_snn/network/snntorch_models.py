@@ -94,8 +94,15 @@ def _parts_of(model: nn.Sequential) -> tuple[list[Part], list[nn.Module]]:
     """
     parts: list[Part] = []
     waiting: list[nn.Module] = []
+    seen: set[int] = set()
     for index, (name, module) in enumerate(_flat(model)):
         place = f"module {index} of the model ({name!r}, {type(module).__name__})"
+        if id(module) in seen and next(module.parameters(), None) is not None:
+            raise SigpropError(
+                f"{place} stands in two places and has weights, which copies would not share; "
+                "expected a module for each place"
+            )
+        seen.add(id(module))
         if is_snntorch(module) or isinstance(module, Neuron):
             if not any(isinstance(each, _WEIGHTED) for each in waiting):
                 raise SigpropError(
@@ -119,8 +126,13 @@ def _parts_of(model: nn.Sequential) -> tuple[list[Part], list[nn.Module]]:
 
 
 def _flat(model: nn.Sequential, before: str = "") -> Iterator[tuple[str, nn.Module]]:
-    """Yield the modules of a model by name, those of inner sequences one by one."""
-    for name, module in model.named_children():
+    """Yield the modules of a model by name, those of inner sequences one by one.
+
+    A module that stands in several places, such as one pool for all layers, comes several times.
+    """
+    for name, module in model._modules.items():
+        if module is None:
+            continue
         if isinstance(module, nn.Sequential):
             yield from _flat(module, f"{before}{name}.")
         else:

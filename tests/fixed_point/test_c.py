@@ -2,6 +2,7 @@
 
 import shutil
 import subprocess
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -153,13 +154,17 @@ def test_inference_equals_the_integer_network_to_the_bit(compiler, kind, tmp_pat
     assert all(int(spikes.sum()) for spikes in run.spikes)
 
 
-def test_a_trained_network_goes_on_learning_in_c(compiler, tmp_path):
+@pytest.mark.parametrize("before", [0, 5], ids=["from the start", "between two refreshes"])
+def test_a_trained_network_goes_on_learning_in_c(compiler, tmp_path, before):
     torch.manual_seed(3)
     network = sp.mlp((1, 4, 4), 3, hidden=(9, 7))
     x, labels = (torch.rand(6, 9, 1, 4, 4) * 3).round(), torch.arange(9) % 3
     network.learn(x, labels)
     learns = learner_of(network.eval(), levels=1, steps=6)
+    learns.rule = replace(learns.rule, refresh=16)
     given = integer_inputs(x, 1)
+    for row in range(before):
+        learns.learn(given[:, row : row + 1], labels[row : row + 1])
     found = ran(compiler, tmp_path, learns, given, labels, 6)
     for row in range(9):
         learns.learn(given[:, row : row + 1], labels[row : row + 1])

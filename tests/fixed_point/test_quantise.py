@@ -150,3 +150,16 @@ def test_inputs_become_integers_at_the_border():
     assert (levels_for(x), levels_for(x.round())) == (255, 1)
     with pytest.raises(SigpropError, match="below 0"):
         integer_inputs(-x, 255)
+
+
+def test_a_dead_neuron_leaves_the_others_their_resolution():
+    torch.manual_seed(0)
+    network = sp.mlp((8,), 3, hidden=(6, 5)).eval()
+    whole = quantise(fold(network)).layers[0]
+    with torch.no_grad():
+        network.block("block1").synapse[1].weight[2] = 0
+    layer = quantise(fold(network)).layers[0]
+    others = torch.arange(6) != 2
+    assert layer.shift <= whole.shift + 5
+    assert (layer.threshold[others] >= whole.threshold[others] // 32).all()
+    assert (layer.threshold[others] >= 4).all()

@@ -239,3 +239,17 @@ def test_what_can_not_come_is_refused_by_its_place(case):
     make, shape, words = REFUSED[case]
     with pytest.raises(sp.SigpropError, match=words):
         sp.from_snntorch(make(), shape)
+
+
+def test_a_module_in_two_places_comes_twice_if_it_has_no_weights():
+    leaky, pool = snn.Leaky(0.9), nn.MaxPool2d(2)
+    found = sp.from_snntorch(nn.Sequential(nn.Linear(16, 20), leaky, nn.Linear(20, 4), leaky), 16)
+    assert len(found.blocks) == 2
+    model = nn.Sequential(
+        nn.Conv2d(1, 3, 3, padding=1), leaky, pool, nn.Conv2d(3, 4, 3, padding=1), leaky, pool
+    )
+    sent = sp.from_snntorch(model, (1, 8, 8)).record(torch.rand(2, 1, 1, 8, 8), ["spike"])
+    assert [block["spike"].shape[2:] for block in sent.values()] == [(3, 8, 8), (4, 4, 4)]
+    linear = nn.Linear(16, 16)
+    with pytest.raises(sp.SigpropError, match=r"module 2.*two places and has weights"):
+        sp.from_snntorch(nn.Sequential(linear, leaky, linear, snn.Leaky(0.5)), 16)
