@@ -179,7 +179,7 @@ class Evaluate:
         keep_freed_memory()
         with waiting(_say, "reading the run and its data"):
             run = load_run(self.folder, data_root=self.data_root, device=self.device)
-        with waiting(_say, f"testing on {run.data.test.samples:,} samples"):
+        with run.precision(), waiting(_say, f"testing on {run.data.test.samples:,} samples"):
             found = judge(run.network, run.data.test, run.config.seed)
         print(
             f"{run.config.dataset}, {run.data.test.samples} test samples, network "

@@ -394,3 +394,14 @@ def test_the_version_of_an_installed_package_is_that_of_its_distribution(tmp_pat
     monkeypatch.setattr("sigprop_snn.version.__file__", str(tmp_path / "sigprop_snn/version.py"))
     monkeypatch.setattr("sigprop_snn.version.installed_version", lambda name: f"{name} 9.8.7")
     assert version() == "sigprop-snn 9.8.7"
+
+
+def test_a_run_is_evaluated_in_its_own_precision(tmp_path, capsys, no_figures):
+    run = tmp_path / "run"
+    given = "--epochs 1 --steps 3 --train-samples 200 --precision bf16 --device cpu --out"
+    assert main(["train", "digits", *given.split(), str(run)]) == 0
+    assert main(["evaluate", str(run), "--out", str(tmp_path / "again.json")]) == 0
+    summary, again = (
+        json.loads(f.read_text()) for f in (run / "summary.json", tmp_path / "again.json")
+    )
+    assert again["test_accuracy"] == summary["test_accuracy"]

@@ -412,6 +412,9 @@ def _from_datasets(
         kept = {
             place: _read_all(loader, Collate(place, timed)) for place, loader in loaders.items()
         }
+        if timed:
+            longest = max(x.shape[1] for x, _ in kept.values())
+            kept = {place: (_lengthened(x, longest), y) for place, (x, y) in kept.items()}
         return Data.from_arrays(
             kept["train"],
             kept["test"],
@@ -486,6 +489,11 @@ def _read_all(loader: Iterable[tuple[Tensor, Tensor]], collate: Collate) -> tupl
     """Return all samples and labels; shorter timed samples get empty steps at the end."""
     samples = [(value, int(label)) for x, y in loader for value, label in zip(x, y, strict=True)]
     return collate(samples)
+
+
+def _lengthened(x: Tensor, steps: int) -> Tensor:
+    """Return samples `[N, T, ...]` with empty steps at the end, so that they have so many."""
+    return torch.cat([x, x.new_zeros(len(x), steps - x.shape[1], *x.shape[2:])], dim=1)
 
 
 def _pair(place: str, value: Any) -> tuple[Any, Any]:

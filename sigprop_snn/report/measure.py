@@ -169,7 +169,8 @@ def gather(
             stacklevel=3,
         )
         return RunData(contents, None, None, str(error))
-    with randomness.seeded(trained.config.seed):  # a noisy neuron gives the same report again
+    # A noisy neuron gives the same report again.
+    with trained.precision(), randomness.seeded(trained.config.seed):
         measured = measure(trained.network, trained.data, samples, model)
     return RunData(contents, trained, measured, "")
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import shlex
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
+
+import torch
 
 from sigprop_snn.config import TrainConfig
 from sigprop_snn.data import Data
@@ -13,7 +16,7 @@ from sigprop_snn.errors import SigpropError
 from sigprop_snn.network import Network
 from sigprop_snn.training.folder import CHECKPOINT, SUMMARY, RunFolder
 from sigprop_snn.training.own_data import given_data
-from sigprop_snn.training.run import TrainingRun
+from sigprop_snn.training.run import TrainingRun, autocast_dtype
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,13 @@ class Trained:
     folder: RunFolder
     epoch: int
     batch: int = 0
+
+    def precision(self) -> AbstractContextManager[object]:
+        """Return the context in which the run computes: autocast, or an empty one for float32."""
+        dtype = autocast_dtype(self.config)
+        if dtype is None:
+            return nullcontext()
+        return torch.autocast(next(self.network.parameters()).device.type, dtype)
 
 
 def load_run(

@@ -117,7 +117,7 @@ class TrainingRun:
     @property
     def autocast_dtype(self) -> torch.dtype | None:
         """The dtype of matrix products under autocast, or None for float32."""
-        return None if self.config.precision == "float32" else torch.bfloat16
+        return autocast_dtype(self.config)
 
     def fed(self, batches: Batches) -> Batches:
         """Return batches of the run's data in the way that keeps its device busy; see `feed`."""
@@ -315,6 +315,11 @@ def rounding_note(checkpoint: dict[str, Any]) -> str | None:
         f"with {now['threads']} threads of torch {now['torch']}: the last bits of its weights may "
         "differ from those of an uninterrupted run"
     )
+
+
+def autocast_dtype(config: TrainConfig) -> torch.dtype | None:
+    """Return the dtype of a run's matrix products under autocast, or None for float32."""
+    return None if config.precision == "float32" else torch.bfloat16
 
 
 def schedule_note(config: TrainConfig, checkpoint: dict[str, Any]) -> str | None:

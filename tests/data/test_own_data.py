@@ -351,3 +351,12 @@ def test_a_network_learns_from_own_data_and_is_evaluated():
     for inputs, labels in data.train:
         network.learn(inputs, labels)
     assert 0 <= sp.evaluate(network, data.test).accuracy <= 1
+
+
+def test_recordings_of_any_length_are_kept_in_memory():
+    def recordings(lengths):
+        return [(torch.ones(steps, 2, 3), steps % 2) for steps in lengths]
+
+    data = Data.from_torch(recordings([4, 7, 5, 6]), recordings([3, 5]), timed=True, in_memory=True)
+    assert (data.steps, data.shape) == (7, (2, 3))
+    assert [int(x.sum()) for x, _ in data.test] == [6 * (3 + 5)]
