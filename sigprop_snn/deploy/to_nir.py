@@ -227,9 +227,9 @@ class _Writer:
             size = source.shape[1:]
             kind, one = (nir.Conv2d, False) if len(size) == 2 else (nir.Conv1d, True)
             settings = {
-                key: _setting(getattr(layer, key), one=one)
-                for key in ("stride", "padding", "dilation")
+                key: _setting(getattr(layer, key), one=one) for key in ("stride", "dilation")
             }
+            settings["padding"] = _setting(_padding_of(layer), one=one)
             self.nodes[label] = kind(
                 input_shape=size[0] if one else size,
                 weight=weight, bias=added, groups=layer.groups, **settings,
@@ -342,6 +342,14 @@ def _listed(sources: Sequence[_Sent]) -> str:
 def _array(values: torch.Tensor) -> Array:
     found: Array = values.detach().cpu().numpy()
     return found
+
+
+def _padding_of(layer: nn.Conv1d | nn.Conv2d) -> Any:
+    """Return the padding of a convolution, in numbers where both sides are equal."""
+    if layer.padding != "same":
+        return layer.padding
+    both = [d * (k - 1) for d, k in zip(layer.dilation, layer.kernel_size, strict=True)]
+    return "same" if any(each % 2 for each in both) else tuple(each // 2 for each in both)
 
 
 def _setting(value: Any, *, one: bool) -> Any:

@@ -41,6 +41,7 @@ from sigprop_snn.training.result import Trained
 from sigprop_snn.training.run import (
     TrainingRun,
     load_weights,
+    patience_note,
     rounding_note,
     schedule_note,
     warn_of_ignored,
@@ -214,14 +215,15 @@ def resume(
         notes = [graph_note(run)] if team is Alone and not run.is_over() else []
         if checkpoint is not None:
             run.restore(checkpoint, str(folder.path / CHECKPOINT))
-            notes += [rounding_note(checkpoint), schedule_note(config, checkpoint)]
+            notes.append(rounding_note(checkpoint))
+            notes.append(patience_note(run) if run.is_over() else schedule_note(config, checkpoint))
         say(run.description())
         say(run.position() if run.is_over() else f"continues {run.position()}")
         for note in notes:
             if note is not None:
                 say(note)
         folder.remove_partial_files()
-        if epochs is not None:
+        if epochs is not None and not run.is_over():
             stored = replace(folder.config(), epochs=epochs)
             folder.write_json(CONFIG, stored.resolved().as_json())
         if not run.is_over():

@@ -317,6 +317,13 @@ def rounding_note(checkpoint: dict[str, Any]) -> str | None:
     )
 
 
+def patience_note(run: TrainingRun) -> str | None:
+    """Return that a finished run has epochs left that its patience leaves out, or None."""
+    if len(run.history) >= run.epochs:
+        return None
+    return f"patience {run.config.patience} has run out: no epoch is added"
+
+
 def autocast_dtype(config: TrainConfig) -> torch.dtype | None:
     """Return the dtype of a run's matrix products under autocast, or None for float32."""
     return None if config.precision == "float32" else torch.bfloat16

@@ -272,3 +272,15 @@ def test_a_run_is_exported_by_a_command(tmp_path, capsys, no_figures):
     inputs, _ = next(iter(found.data.test))
     assert_same(found.network, from_nir(run / "network.nir"), inputs)
     assert_same(found.network, from_nir(tmp_path / "b.nir"), inputs, scores=False)
+
+
+@pytest.mark.parametrize(("kernel", "dilation"), [(3, 1), ((5, 3), (1, 2))])
+def test_padding_same_is_written_in_numbers(kernel, dilation):
+    torch.manual_seed(0)
+    layer = nn.Conv2d(1, 3, kernel, padding="same", dilation=dilation)
+    network = sp.Network(
+        sp.ProjectedContext(4, (3, 9, 9)), [sp.Block(layer, sp.LIF(0.9))], sp.Readout(243, 4)
+    ).eval()
+    x = (torch.rand(5, 2, 1, 9, 9) < 0.5).float()
+    again = from_nir(to_nir(network, sample_shape=(1, 9, 9))).eval()
+    torch.testing.assert_close(again(x), network(x))

@@ -125,6 +125,10 @@ def test_a_run_without_progress_stops_and_keeps_its_first_best(tmp_path):
     assert any("epoch 1 of 3" in line for line in said)
     # It is finished, although it has fewer epochs than the configuration allows.
     assert resume(tmp_path / "run", say=quiet).history == run.history
+    stored, said = (tmp_path / "run" / "config.json").read_text(), []
+    assert resume(tmp_path / "run", say=said.append, epochs=60).history == run.history
+    assert "patience 2 has run out: no epoch is added" in said
+    assert (tmp_path / "run" / "config.json").read_text() == stored
 
 
 def test_results_are_copied_before_the_next_batch_overwrites_the_report():
