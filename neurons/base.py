@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Generic, Literal, cast
+from typing import Any, Generic, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -111,6 +111,13 @@ class Neuron(nn.Module, Generic[S]):
         for name, value in vars(self.surrogate).items():
             if isinstance(value, nn.Parameter):
                 self.register_parameter(f"surrogate_{name}", value)
+
+    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
+        super()._load_from_state_dict(*args, **kwargs)
+        # `load_state_dict(assign=True)` puts other parameters in the place of the surrogate's.
+        for name, value in vars(self.surrogate).items():
+            if isinstance(value, nn.Parameter):
+                object.__setattr__(self.surrogate, name, self._parameters[f"surrogate_{name}"])
 
     @property
     def threshold(self) -> float | Tensor:

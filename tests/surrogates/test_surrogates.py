@@ -219,6 +219,9 @@ def test_a_learnable_shape_is_one_of_the_neurons_parameters():
     assert twin.surrogate.slope is twin.surrogate_slope is not neuron.surrogate.slope
     neuron.double()
     assert neuron.surrogate.slope is neuron.surrogate_slope
+    twin.load_state_dict({"surrogate_slope": torch.tensor(7.0)}, assign=True)
+    assert twin.surrogate.slope is twin.surrogate_slope
+    assert float(twin.surrogate.slope.detach()) == 7.0
     assert neuron.surrogate.slope.dtype == torch.float64
     neuron.surrogate.f(torch.ones(3)).sum().backward()
     assert neuron.surrogate_slope.grad is not None
