@@ -16,7 +16,7 @@ def results(run_ranks):
 
 
 @pytest.mark.parametrize(("job", "cases"), [("data:2", 12), ("data:3", 12), ("mesh:4", 8)])
-def test_weights_and_figures_of_normalisers_equal_those_of_one_process(results, job, cases):
+def test_weights_and_statistics_of_normalisers_equal_those_of_one_process(results, job, cases):
     found = results[f"replica_jobs.{job}"]
     assert len(found) >= cases
     assert {name: worst for name, worst in found.items() if worst > 1e-9} == {}
