@@ -345,11 +345,16 @@ def _array(values: torch.Tensor) -> Array:
 
 
 def _padding_of(layer: nn.Conv1d | nn.Conv2d) -> Any:
-    """Return the padding of a convolution, in numbers where both sides are equal."""
-    if layer.padding != "same":
+    """Return the padding of a convolution: "same" in numbers, which every version of nir reads.
+
+    With an even kernel the sides differ; with one that is not square, or dilated, nir 1.0.8 finds
+    other sizes of the maps. There the word stays.
+    """
+    square = len(set(layer.kernel_size)) == 1 and layer.kernel_size[0] % 2 == 1
+    plain = square and set(layer.dilation) == {1}
+    if layer.padding != "same" or not plain:
         return layer.padding
-    both = [d * (k - 1) for d, k in zip(layer.dilation, layer.kernel_size, strict=True)]
-    return "same" if any(each % 2 for each in both) else tuple(each // 2 for each in both)
+    return tuple(size // 2 for size in layer.kernel_size)
 
 
 def _setting(value: Any, *, one: bool) -> Any:
