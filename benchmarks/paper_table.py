@@ -85,7 +85,7 @@ def build(case: PaperCase, shape: tuple[int, ...], classes: int) -> sp.Network:
         sources=case.sources,
     )
     if case.rule == "backpropagation":
-        # With running statistics, held constant, its accuracy falls again after a few epochs.
+        # A gradient that leaves out the batch's mean follows the mean input: see docs/depth.md.
         normalise_by_batch(network)
     return network
 

@@ -14,11 +14,10 @@ from typing import Any
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from sigprop_snn.comparison.store import settings
+from sigprop_snn.comparison.store import check_settings, settings
 from sigprop_snn.config import TrainConfig
 from sigprop_snn.data import Data
 from sigprop_snn.device import to_device
-from sigprop_snn.errors import SigpropError
 from sigprop_snn.monitors import cost
 from sigprop_snn.training import Trained, keep_freed_memory, peak_memory_mb, resume, train
 from sigprop_snn.training.folder import CONFIG, RunFolder
@@ -41,7 +40,11 @@ def run_cell(training: TrainConfig, data: Data | None = None) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         out = training.out or Path(folder) / "run"
         if (out / CONFIG).is_file():  # an interrupted comparison
-            _check_settings(out, training, data)
+            stored = settings(RunFolder.existing(out).config())
+            asked = training if data is None else config_for(training, data)
+            check_settings(
+                stored, asked.resolved(), f"{str(out)!r} holds a run that was interrupted,"
+            )
             trained = resume(
                 out, say=_quiet, data=data, data_root=training.data_root, device=training.device
             )
@@ -63,23 +66,6 @@ def run_cell(training: TrainConfig, data: Data | None = None) -> dict[str, Any]:
         "test_samples": trained.summary["test_samples"],
         **costs,
     }
-
-
-def _check_settings(folder: Path, training: TrainConfig, data: Data | None) -> None:
-    """Check that the run that a folder holds has the settings of the cell.
-
-    Raises:
-        SigpropError: if it has others.
-    """
-    stored = settings(RunFolder.existing(folder).config())
-    asked = training if data is None else config_for(training, data)
-    for name, value in settings(asked.resolved()).items():
-        if stored.get(name) != value:
-            raise SigpropError(
-                f"run folder {str(folder)!r} of an interrupted comparison has "
-                f"{stored.get(name)!r} for {name}; expected {value!r} (choose another folder with "
-                "--out)"
-            )
 
 
 def _quiet(_: str) -> None:

@@ -52,13 +52,8 @@ class Store:
                 f"{str(path)!r} can't be read ({type(problem).__name__}); expected the record of "
                 "a finished run (delete the file to repeat the run)"
             ) from problem
-        for name, value in settings(training).items():
-            if config.get(name) != value:
-                raise SigpropError(
-                    f"comparison folder {str(self.path)!r} holds {training.rule}, seed "
-                    f"{training.seed}, with {config.get(name)!r} for {name}; expected {value!r} "
-                    "(choose another folder with --out)"
-                )
+        holds = f"comparison folder {str(self.path)!r} holds {training.rule}, seed {training.seed},"
+        check_settings(config, training, holds)
         return None if error is not None else record
 
     def placed(self, training: TrainConfig) -> TrainConfig:
@@ -88,6 +83,25 @@ class Store:
 def settings(training: TrainConfig) -> dict[str, Any]:
     """Return the settings that decide the result of a run, as plain values."""
     return {k: v for k, v in training.as_json().items() if k not in NOT_OF_THE_RESULT}
+
+
+def check_settings(stored: Mapping[str, Any], training: TrainConfig, holds: str) -> None:
+    """Check that stored settings are those of a run.
+
+    Args:
+        stored: what `settings` returned.
+        training: the configuration of the run.
+        holds: the place, as the beginning of the message.
+
+    Raises:
+        SigpropError: if one of them differs.
+    """
+    for name, value in settings(training).items():
+        if stored.get(name) != value:
+            raise SigpropError(
+                f"{holds} with {stored.get(name)!r} for {name}; expected {value!r} (choose another "
+                "folder with --out)"
+            )
 
 
 def as_json(content: Mapping[str, Any]) -> str:

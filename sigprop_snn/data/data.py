@@ -492,7 +492,7 @@ def _read_all(loader: Iterable[tuple[Tensor, Tensor]], collate: Collate) -> tupl
 
 
 def _lengthened(x: Tensor, steps: int) -> Tensor:
-    """Return samples `[N, T, ...]` with empty steps at the end, so that they have so many."""
+    """Return samples `[N, T, ...]` as `[N, steps, ...]`: empty steps are added at the end."""
     return torch.cat([x, x.new_zeros(len(x), steps - x.shape[1], *x.shape[2:])], dim=1)
 
 

@@ -201,7 +201,8 @@ def _remaining(node: Node, key: str, convention: Convention) -> Array:
             f"has a {key} of {tau.min():g} below the time step {convention.dt:g}",
             "a longer one, or Convention(dt=...) with the step of the network",
         )
-    return _slim(beta)
+    # What a beta near 1 loses in a step tells it from others.
+    return 1.0 - _slim(1.0 - beta)
 
 
 def _leaky(beta: Array, threshold: Array, reset: Reset) -> Neuron:

@@ -78,8 +78,8 @@ def quantise_weights(
         error = (rounded(rows, candidate, top) * candidate - rows).square().sum(1, keepdim=True)
         scale = torch.where(error < best, candidate, scale)
         best = torch.minimum(error, best)
-    # The unit of a channel of weights that are almost 0 must not be so small that the thresholds of
-    # the others, in the same number of bits, are.
+    # The smallest scale decides the layer's shift. A channel of weights near 0 would make it so
+    # large that the thresholds of the other channels round to 0.
     scale = scale.clamp(min=float(scale.max()) * _LEAST_CHANNEL)
     integers = rounded(rows, scale, top).view_as(wide).to(torch.int32)
     shape = (-1, *[1] * (wide.dim() - 1))

@@ -143,6 +143,9 @@ class _CosineCrossEntropy(torch.autograd.Function):
         return grad_samples, grad_contexts, None, None, None
 
 
+_SILENT = 1e-3  # a stream with a smaller root mean square is silent; in units of voltage
+
+
 def squared_distances(samples: Tensor, contexts: Tensor) -> Tensor:
     """Return every sample's squared distance from every context."""
     squares = samples.square().sum(-1, keepdim=True)
@@ -151,11 +154,12 @@ def squared_distances(samples: Tensor, contexts: Tensor) -> Tensor:
 
 
 def root_mean_square(values: Tensor) -> Tensor:
-    """Return a stream's root mean square, detached, and at least 0.001 for one that is silent.
+    """Return a stream's root mean square, detached; 1 for a silent stream, which has no size.
 
-    By a smaller number, the other stream would overflow.
+    Divided by a size near 0, the other stream would overflow.
     """
-    return values.detach().square().mean().sqrt().clamp(min=1e-3)
+    size = values.detach().square().mean().sqrt()
+    return torch.where(size > _SILENT, size, 1.0)
 
 
 def as_fractions(targets: Tensor, columns: int, like: Tensor) -> Tensor:

@@ -187,7 +187,7 @@ _AUTOCAST_TAKES = (torch.float32, torch.float16, torch.bfloat16)
 def as_weights(network: nn.Module, inputs: Tensor) -> Tensor:
     """Return inputs in the dtype of a network's weights.
 
-    Under autocast only whole numbers and float64 change, of which autocast takes no care.
+    Under autocast only whole numbers and float64 change, which autocast leaves as they are.
 
     Events are counted in integers, and numpy's numbers are float64.
     """

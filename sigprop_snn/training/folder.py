@@ -167,8 +167,8 @@ class RunFolder:
                         "expected both"
                     )
             return config, None
-        # A run that trains meanwhile writes the checkpoint first: read after the lines, it covers
-        # them.
+        # The lines are read first. A run that still trains writes a checkpoint before its line, so
+        # the checkpoint has the epochs of all lines read here.
         lines = self.metrics()
         checkpoint = load_run_checkpoint(self.path / CHECKPOINT)
         self._check_config(config, checkpoint["config"])

@@ -7,13 +7,12 @@ import shlex
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from sigprop_snn.arguments import instance, refused
@@ -42,6 +41,7 @@ from sigprop_snn.training.run import (
     TrainingRun,
     load_weights,
     patience_note,
+    precision,
     rounding_note,
     schedule_note,
     warn_of_ignored,
@@ -445,6 +445,4 @@ def _numbers_of(run: TrainingRun, number: int, learned: Learned, samples: int) -
 
 def autocast(run: TrainingRun) -> AbstractContextManager[object]:
     """Return the context of a run's precision."""
-    if run.autocast_dtype is None:
-        return nullcontext()
-    return torch.autocast(run.device.type, run.autocast_dtype)
+    return precision(run.config, run.device)

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import os
 import shlex
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
-
-import torch
 
 from sigprop_snn.config import TrainConfig
 from sigprop_snn.data import Data
@@ -16,7 +14,7 @@ from sigprop_snn.errors import SigpropError
 from sigprop_snn.network import Network
 from sigprop_snn.training.folder import CHECKPOINT, SUMMARY, RunFolder
 from sigprop_snn.training.own_data import given_data
-from sigprop_snn.training.run import TrainingRun, autocast_dtype
+from sigprop_snn.training.run import TrainingRun, precision
 
 
 @dataclass(frozen=True)
@@ -47,10 +45,7 @@ class Trained:
 
     def precision(self) -> AbstractContextManager[object]:
         """Return the context in which the run computes: autocast, or an empty one for float32."""
-        dtype = autocast_dtype(self.config)
-        if dtype is None:
-            return nullcontext()
-        return torch.autocast(next(self.network.parameters()).device.type, dtype)
+        return precision(self.config, next(self.network.parameters()).device)
 
 
 def load_run(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import warnings
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -318,7 +319,7 @@ def rounding_note(checkpoint: dict[str, Any]) -> str | None:
 
 
 def patience_note(run: TrainingRun) -> str | None:
-    """Return that a finished run has epochs left that its patience leaves out, or None."""
+    """Return a line that says that patience ended a finished run before its last epoch, or None."""
     if len(run.history) >= run.epochs:
         return None
     return f"patience {run.config.patience} has run out: no epoch is added"
@@ -327,6 +328,12 @@ def patience_note(run: TrainingRun) -> str | None:
 def autocast_dtype(config: TrainConfig) -> torch.dtype | None:
     """Return the dtype of a run's matrix products under autocast, or None for float32."""
     return None if config.precision == "float32" else torch.bfloat16
+
+
+def precision(config: TrainConfig, device: torch.device) -> AbstractContextManager[object]:
+    """Return the context in which a run computes: autocast, or an empty one for float32."""
+    dtype = autocast_dtype(config)
+    return nullcontext() if dtype is None else torch.autocast(device.type, dtype)
 
 
 def schedule_note(config: TrainConfig, checkpoint: dict[str, Any]) -> str | None:

@@ -154,7 +154,7 @@ def test_an_interrupted_run_with_other_settings_is_refused(tmp_path):
     training = TrainConfig("digits", out=tmp_path / "run", epochs=1, device="cpu", **settings)
     train(training, silent)
     run_cell(training)
-    with pytest.raises(SigpropError, match=r"interrupted comparison has 1 for epochs; expected 3"):
+    with pytest.raises(SigpropError, match=r"interrupted, with 1 for epochs; expected 3"):
         run_cell(replace(training, epochs=3))
 
 

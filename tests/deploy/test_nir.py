@@ -284,3 +284,18 @@ def test_padding_same_is_written_in_numbers(kernel):
     x = (torch.rand(5, 2, 1, 9, 9) < 0.5).float()
     again = from_nir(to_nir(network, sample_shape=(1, 9, 9))).eval()
     torch.testing.assert_close(again(x), network(x))
+
+
+def test_time_constants_that_differ_make_neurons_that_differ():
+    """At a step of a microsecond all betas are near 1."""
+    tau = np.array([1.0, 2.0, 5.0])
+    one = np.ones(3)
+    nodes = {
+        "input": nir.Input(np.array([2])),
+        "weights": nir.Affine(np.ones((3, 2), np.float32), np.zeros(3, np.float32)),
+        "neurons": nir.LIF(tau=tau, r=one, v_leak=0 * one, v_threshold=one),
+        "output": nir.Output(np.array([3])),
+    }
+    edges = [("input", "weights"), ("weights", "neurons"), ("neurons", "output")]
+    network = from_nir(nir.NIRGraph(nodes, edges), convention=Convention(dt=1e-6))
+    assert network.blocks[0].neuron.decay_logit.shape == (3,)

@@ -260,3 +260,14 @@ def test_unknown_choices_are_refused_by_name():
         DotProductLoss(normalise="unit")
     with pytest.raises(UnknownNameError, match="Did you mean 'maxima'"):
         DotProductLoss(select="maximum")
+
+
+@pytest.mark.parametrize("loss", [L2Loss(), DotProductLoss(normalise="size")], ids=["l2", "dot"])
+def test_a_silent_stream_is_divided_by_1(loss):
+    """It has no size, and by a number near 0 the contexts would overflow."""
+    contexts = rows(3, 6).float()
+    samples = torch.zeros(5, 6, requires_grad=True)
+    found = loss.compare(samples, contexts, torch.tensor(LABELS))
+    found.loss.backward()
+    assert 0 < float(found.loss.detach()) < 100
+    assert samples.grad is not None and float(samples.grad.abs().max()) < 100

@@ -205,7 +205,7 @@ def _layer(
                 for step in range(WINDOW):
                     for f in range(width):
                         currents[step, f] = before[f]
-                if len(voltages) > 0:  # each step's are written in another page of memory
+                if len(voltages) > 0:  # each step's lie in another page of memory
                     for step in range(window * WINDOW, min(steps, (window + 1) * WINDOW)):
                         place = (step * voltages.shape[1] + row) * voltages.shape[4] + left
                         fetch(voltages, place, place + width)
@@ -231,7 +231,7 @@ def _layer(
 def _list_steps(patterns: Any, events: Any, counts: Any, first: Any, last: Any) -> None:
     """List the steps of groups `first` to `last` at which each neuron fires.
 
-    The steps of a pattern are the bytes of one number, of which as many count as it has.
+    `_STEPS` has the steps of a pattern as the bytes of one number: the first `_COUNTS` are valid.
     """
     unsigned = np.uint64  # numba would ask of a signed index whether it counts from the end
     for group in range(first, last):

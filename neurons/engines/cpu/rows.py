@@ -5,8 +5,8 @@ write it for every few rows, and LLVM checks each time whether the arrays overla
 whole training step of `benchmarks/step_cost.py` took longer by the voltage rule (mlp, T = 50: 1.7
 times; conv, T = 10: 1.3 times) and by the surrogate rule (mlp, T = 50: 1.6 times). Rows are read
 in the order of events, which no processor foresees: without fetching ahead the voltage rule's
-step (mlp, T = 50) took 1.07 times as long, and the surrogate rule's, which also goes through the
-voltages and the gradients of all steps, 1.05 times.
+step (mlp, T = 50) took 1.07 times as long. The surrogate rule's step also goes through the voltages
+and the gradients of all steps, which lie in different pages of memory.
 """
 
 from __future__ import annotations
