@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sigprop_snn.losses.base import LocalLoss, check_scale
-from sigprop_snn.losses.similarity import as_fractions, products, streams
+from sigprop_snn.losses.similarity import as_fractions, products, streams, without_mean
 
 _SPANNED = 1e-8  # eigenvalues below this fraction of the largest are rounding errors
 
@@ -44,7 +44,7 @@ class HebbianLoss(LocalLoss):
     def scores(self, samples: Tensor, contexts: Tensor) -> Tensor:
         """Return the samples' scaled dot products with the centred contexts."""
         h, t, _ = streams(samples, contexts.detach(), self.grid)
-        centred = t - t.mean(dim=-2, keepdim=True)
+        centred = without_mean(t, -2)
         apart = _orthogonal(centred) if self.decorrelated else F.normalize(centred, dim=-1)
         return self.scale * products(h, apart)
 

@@ -15,6 +15,7 @@ from torch.autograd.function import once_differentiable
 
 from sigprop_snn.neurons.engines import engine_for
 
+_ROUNDING = 16  # a mean of equal numbers differs from them by less than so many eps
 _FLOOR = 1e-12  # smallest length; avoids division by zero for silent rows
 
 
@@ -102,6 +103,17 @@ class _Cosines(torch.autograd.Function):
                 aside = (along.sum(0) * others.square())[:, None]
         turned.addcmul_(back, samples, value=-1.0)
         return turned, of_contexts.addcmul_(aside, contexts, value=-1.0)
+
+
+def without_mean(rows: Tensor, dim: int) -> Tensor:
+    """Return rows minus their mean along an axis; 0 where no more than rounding is left.
+
+    A cosine or a unit length would otherwise turn the rounding into a direction.
+    """
+    centred = rows - rows.mean(dim=dim, keepdim=True)
+    least = _ROUNDING * torch.finfo(rows.dtype).eps
+    size, whole = (torch.linalg.vector_norm(each, dim=-1, keepdim=True) for each in (centred, rows))
+    return centred.masked_fill((size <= least * whole).detach(), 0.0)
 
 
 def cosine_cross_entropy(

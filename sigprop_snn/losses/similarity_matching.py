@@ -13,7 +13,7 @@ from sigprop_snn.answers import Answers
 from sigprop_snn.arguments import whole
 from sigprop_snn.errors import SigpropError
 from sigprop_snn.losses.base import LocalLoss, no_scores
-from sigprop_snn.losses.similarity import as_fractions, cosines, on_grid
+from sigprop_snn.losses.similarity import as_fractions, cosines, on_grid, without_mean
 from sigprop_snn.neurons.engines import MapStatistics, engine_for
 
 
@@ -129,5 +129,5 @@ class _Deviation(torch.autograd.Function):
 
 def _centred_cosines(rows: Tensor) -> Tensor:
     """Return the cosines between all rows `[B, D]`, each minus its mean, `[B, B]`."""
-    centred = rows - rows.mean(dim=1, keepdim=True)
+    centred = without_mean(rows, 1)
     return cosines(centred, centred)

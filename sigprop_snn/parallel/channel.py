@@ -189,15 +189,18 @@ class Inbox:
             if message is not None:
                 return message
 
-    def close(self) -> None:
-        """Receive the last messages.
+    def close(self) -> int:
+        """Receive the last messages; return how many batches came before them.
 
         Raises:
             RankLostError: if the stage before is lost.
         """
-        ended = 0
+        ended = batches = 0
         while ended < self.line.slots:
-            ended += self.receive().kind == END
+            kind = self.receive().kind
+            ended += kind == END
+            batches += kind == BATCH
+        return batches
 
     def _read(self) -> tuple[Message | None, int | None]:
         """Return the message in the next buffer, or the size of larger buffers."""

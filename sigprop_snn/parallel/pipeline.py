@@ -9,7 +9,6 @@ from types import TracebackType
 import torch
 import torch.distributed as dist
 from torch import Tensor
-from torch.distributed.device_mesh import init_device_mesh
 
 from sigprop_snn.arguments import instance, positive, whole
 from sigprop_snn.errors import SigpropError
@@ -117,6 +116,7 @@ class Pipeline:
         self._message: Message | None = None
         self._results = Results()
         self._batches = 0
+        self._closed = False
         if sizes != "auto":
             self._connect(sizes)
 
@@ -260,25 +260,34 @@ class Pipeline:
             collect(self.network, layers, optimizers, self.timeout)
 
     def close(self) -> None:
-        """End the messages between the ranks. All ranks call it together.
+        """End the messages between the ranks. All ranks call it together; nothing follows it.
 
         Raises:
+            SigpropError: if the stage before has sent batches that this rank did not learn from.
             RankLostError: if a neighbour is lost.
         """
+        if self._closed:
+            return
+        self._closed = True
+        left = self._message is not None and self._message.kind == BATCH
         if self._inbox is not None:
-            self._inbox.close()
+            left += self._inbox.close()
         if self._outbox is not None:
             self._outbox.close()
-        self._inbox = self._outbox = None
-        self._stages = []
+        self.replicas.close()
+        if left:
+            raise SigpropError(
+                f"rank {self.rank} has learned from {self._batches} batches and the stage before "
+                f"it from {self._batches + left}; expected the same calls on all ranks"
+            )
 
     def _grouped(self, stages: int, replicas: int) -> Replicas:
         """Return the ranks of this rank's stage. All ranks make the groups of all stages."""
         if replicas == 1:
             return Replicas(None, self.timeout, self._device(), alone=True)
-        device = "cuda" if dist.get_backend() == "nccl" else "cpu"
-        mesh = init_device_mesh(device, (stages, replicas), mesh_dim_names=("stage", "replica"))
-        return Replicas(mesh.get_group("replica"), self.timeout, self._device())
+        ranks = [[stage * replicas + own for own in range(replicas)] for stage in range(stages)]
+        group, _ = dist.new_subgroups_by_enumeration(ranks)
+        return Replicas(group, self.timeout, self._device())
 
     def _layers_of(self, stage: int) -> tuple[str, ...]:
         names = self._stages[stage]
@@ -288,6 +297,8 @@ class Pipeline:
     def _learn(
         self, inputs: Tensor | None, labels: Tensor, update: Update | Optimizers | None
     ) -> Learned:
+        if self._closed:
+            raise SigpropError("the pipeline is closed; expected one that learns before close()")
         network = self.network
         check_tensor("labels are", labels, "[B]")
         if self.is_first:

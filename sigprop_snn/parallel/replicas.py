@@ -48,6 +48,11 @@ class Replicas:
         ranks = [] if alone else dist.get_process_group_ranks(group)
         self._peers = f"one of the replicas, which are ranks {', '.join(map(str, ranks))}"
 
+    def close(self) -> None:
+        """End the process group of these ranks."""
+        if self.count > 1:
+            dist.destroy_process_group(self.group)
+
     def rows(self, own: int) -> list[int]:
         """Return the number of rows of every replica."""
         if self.count == 1:

@@ -155,6 +155,13 @@ def test_decorrelated_contexts_are_the_orthogonal_ones_next_to_the_centred():
     torch.testing.assert_close(weight.grad, by_hand)
 
 
+@pytest.mark.parametrize("decorrelated", [False, True])
+def test_hebbian_contexts_that_are_equal_but_for_rounding_teach_nothing(decorrelated):
+    contexts = torch.full((7, 5), 0.1)
+    loss = HebbianLoss(decorrelated=decorrelated)
+    assert torch.count_nonzero(loss.scores(torch.rand(4, 5), contexts)) == 0
+
+
 def test_hebbian_lets_no_gradient_into_the_contexts():
     h, t = rows(5, 6).requires_grad_(), rows(3, 6, seed=1).requires_grad_()
     loss = HebbianLoss()

@@ -124,6 +124,15 @@ def test_silent_samples_and_constant_maps_have_a_finite_loss_and_gradient():
     assert not maps.grad[0].any()
 
 
+def test_features_that_are_equal_but_for_rounding_teach_nothing():
+    features = torch.tensor([[0.1], [0.7], [0.3], [1e-4]]).repeat(1, 13)
+    features[::2, 0] *= 1 + 2e-7
+    features.requires_grad_()
+    labels = torch.tensor([0, 1, 2, 0])
+    Similarity().compare_samples(features, labels, 3, None).backward()
+    assert torch.count_nonzero(features.grad) == 0
+
+
 def test_one_sample_teaches_nothing():
     rows = torch.rand(1, 5, requires_grad=True)
     loss = Similarity().compare_samples(rows, torch.tensor([1]), 3, None)

@@ -9,7 +9,7 @@ JOBS = (
     "pipeline_jobs.refusals:2", "pipeline_jobs.labels:2", "pipeline_jobs.noise:2",
     "pipeline_jobs.numbers:3", "pipeline_jobs.crossing:2", "pipeline_jobs.hanging:2",
     "pipeline_jobs.ahead:2", "pipeline_jobs.early:2", "pipeline_jobs.kernels:2",
-    "pipeline_jobs.counts:2",
+    "pipeline_jobs.counts:2", "pipeline_jobs.unfinished:2",
 )  # fmt: skip
 
 
@@ -64,6 +64,13 @@ def test_other_labels_are_refused_and_the_first_rank_is_told(results, folder):
 
 def test_ranks_that_learned_from_different_numbers_of_batches_are_refused(results):
     assert "2, 1 batches" in results["pipeline_jobs.counts:2"]
+
+
+def test_batches_that_a_later_rank_leaves_are_an_error_when_it_closes(results, folder):
+    first, last = ((folder / f"unfinished-{rank}").read_text().splitlines() for rank in range(2))
+    assert "2 batches" in last[0] and "from 3" in last[0]
+    assert len(last) == 2 and len(first) == 1  # closing again is no error, learning then is
+    assert "closed" in first[0] and "closed" in last[1]
 
 
 def test_noise_is_refused_by_the_name_of_the_block(results):
