@@ -106,6 +106,9 @@ def visible_files(folder: Path) -> list[Path]:
     """Return all files below a folder, sorted, except those hidden or in a hidden folder.
 
     Symbolic links are followed; a folder that several links lead to is read once.
+
+    Raises:
+        SigpropError: if a link leads to no file.
     """
     found: list[Path] = []
     visited: set[str] = set()
@@ -115,5 +118,11 @@ def visible_files(folder: Path) -> list[Path]:
             continue
         visited.add(os.path.realpath(place))
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        found += [Path(place, name) for name in files if not name.startswith(".")]
+        for name in files:
+            file = Path(place, name)
+            if name.startswith("."):
+                continue
+            if file.is_symlink() and not file.exists():
+                raise SigpropError(f"{file} is a link to {file.readlink()}; expected a file there")
+            found.append(file)
     return sorted(found)

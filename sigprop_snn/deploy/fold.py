@@ -87,7 +87,7 @@ def _folded(name: str, block: Block) -> FoldedLayer:
         offset = None if offset is None else offset * factor
         if shift is not None:
             offset = shift if offset is None else offset + shift
-    neuron, factor = _neuron(block.neuron, _channels(weighted), weighted.weight.device)
+    neuron, factor = _neuron(block.neuron, weighted)
     gain = gain * factor
     offset = None if offset is None else offset * factor
     made = _scaled(weighted, gain, offset)
@@ -162,7 +162,6 @@ def _scale(name: str, norm: nn.Module, weighted: Weighted) -> tuple[Tensor, Tens
     Raises:
         SigpropError: if it has none, or not one for each channel.
     """
-    channels = _channels(weighted)
     if isinstance(norm, _BATCH_NORMS):
         if norm.running_mean is None or norm.running_var is None:
             raise SigpropError(
@@ -175,12 +174,12 @@ def _scale(name: str, norm: nn.Module, weighted: Weighted) -> tuple[Tensor, Tens
         offset = -gain * norm.running_mean.double()
         return gain, offset if norm.bias is None else offset + norm.bias.double()
     assert isinstance(norm, Normaliser)
-    axes = weighted.weight.dim() - 2
-    found = norm.scale(weighted.weight.new_zeros(1, channels, *[1] * axes))
+    channels = _channels(weighted)
+    found = norm.scale(weighted.weight.new_zeros(1, channels, *[1] * (weighted.weight.dim() - 2)))
     parts: list[Tensor | None] = [None, None]
     for index, each in enumerate((found.gain, found.offset)):
         if each is not None:
-            if each.numel() not in (1, channels):
+            if each.numel() > 1 and not _one_per_channel(each, weighted):
                 raise SigpropError(
                     f"{type(norm).__name__} of {name} has a scale of shape {list(each.shape)}; "
                     f"fold expects one number for each of the {channels} channels"
@@ -190,16 +189,16 @@ def _scale(name: str, norm: nn.Module, weighted: Weighted) -> tuple[Tensor, Tens
     return parts[0], parts[1]
 
 
-def _neuron(neuron: Neuron, channels: int, device: torch.device) -> tuple[Neuron, Tensor]:
+def _neuron(neuron: Neuron, weighted: Weighted) -> tuple[Neuron, Tensor]:
     """Return a copy of a neuron without a factor of its current, and that factor.
 
     The factor is one number, or one for each channel.
     """
-    one = torch.ones((), dtype=torch.float64, device=device)
+    one = torch.ones((), dtype=torch.float64, device=weighted.weight.device)
     if isinstance(neuron, Recurrent) and type(neuron.synapse) in (
         AllToAll, OneToOne, *_WEIGHTED
     ):  # fmt: skip
-        inner, factor = _neuron(neuron.neuron, channels, device)
+        inner, factor = _neuron(neuron.neuron, weighted)
         recurrence = copied(neuron.synapse)
         if factor.dim():  # one for each channel: the recurrent weights may have other axes
             return _copy(neuron), one
@@ -216,9 +215,10 @@ def _neuron(neuron: Neuron, channels: int, device: torch.device) -> tuple[Neuron
         if beta.numel() == threshold.numel() == 1:
             made = LIF(float(beta), float(threshold), copy.reset_mode, copy.surrogate)
             return made, factor.reshape(())
-        if copy.scale_current and _one_per_channel(beta, channels):
+        one_number = beta.numel() == 1
+        if copy.scale_current and (one_number or _one_per_channel(beta, weighted)):
             copy.scale_current = False
-            return copy, factor.reshape(-1) if factor.numel() > 1 else factor.reshape(())
+            return copy, factor.reshape(()) if one_number else factor.reshape(-1)
     return copy, one
 
 
@@ -228,9 +228,11 @@ def _copy(neuron: Neuron) -> Neuron:
     return copy
 
 
-def _one_per_channel(values: Tensor, channels: int) -> bool:
-    """Return whether values differ between channels only: `[C]`, `[C, 1, 1]`, or one number."""
-    return values.numel() == 1 or (values.numel() == channels == values.shape[0])
+def _one_per_channel(values: Tensor, weighted: Weighted) -> bool:
+    """Return whether values are one for each channel: `[C]`, and for maps `[C, 1, 1]`."""
+    channels, positions = _channels(weighted), [1] * (weighted.weight.dim() - 2)
+    found = list(values.shape)
+    return found in ([channels, *positions], [1, channels, *positions])
 
 
 def _scaled(weighted: Weighted, gain: Tensor, offset: Tensor | None) -> Weighted:

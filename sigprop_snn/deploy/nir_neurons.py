@@ -146,7 +146,7 @@ def _leaky(
     parameters["r"] = full(1.0 / gains if as_gain else np.ones(()))
     parameters["v_leak"] = full(np.zeros(()))
     kind = nir.LI if threshold is None else nir.LIF
-    factor = _per_channel(name, 1.0 / gains) if convention.resistance == "one" else np.ones(())
+    factor = _per_channel(name, 1.0 / gains, shape) if convention.resistance == "one" else np.ones(())
     return NirNeuron(_node(kind, parameters, reset), factor, None, reset == "subtract")
 
 
@@ -232,13 +232,14 @@ class _Shaper:
         return first
 
 
-def _per_channel(name: str, values: Array) -> Array:
+def _per_channel(name: str, values: Array, shape: tuple[int, ...]) -> Array:
     """Return one number, or one for each channel of a layer.
 
     Raises:
         SigpropError: if there is one for each position of maps.
     """
-    if values.size > 1 and values.size != values.shape[0]:
+    of_channels = (shape[0], *[1] * (len(shape) - 1))
+    if values.size > 1 and values.shape != of_channels:
         raise SigpropError(
             f"the neurons of {name} have a decay for each position of the maps, and the convention "
             "takes the resistance into the weights; expected one decay for each map"

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from sigprop_snn.arguments import instance, names_of, refused, whole
+from sigprop_snn.errors import SigpropError
 from sigprop_snn.monitors.mean_input import mean_input_shares
 from sigprop_snn.network import Network, RunningNorm, SignalPropagation, Stage, correct
 from sigprop_snn.network.mode import evaluation_mode
@@ -202,6 +203,10 @@ def examine(
         classes: the names of the classes.
         labels: the labels of the training samples, `[N]`, to find classes that never occur.
         limits: the limits from which a value is a problem.
+
+    Raises:
+        SigpropError: if there is neither a batch nor `labels`, or a batch is wrong; see
+            `Network.learn`.
     """
     check = HealthCheck(
         network, classes=classes, labels=labels, say=lambda _: None, limits=limits, patience=1
@@ -211,6 +216,8 @@ def examine(
             check.probe = check.probe or (inputs, targets)
             for stage in network.stages(inputs):
                 check.watch(stage, targets)
+    if check.probe is None and labels is None:
+        raise SigpropError("batches are empty; expected at least one batch, or labels to examine")
     return check.report()
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import cast
 
-from torch import nn
+import snntorch
+from torch import Tensor, nn
 
 from sigprop_snn.arguments import positive, refused
 from sigprop_snn.errors import SigpropError
@@ -14,7 +15,7 @@ from sigprop_snn.network.from_parts import Part, network_from_parts, readout_of
 from sigprop_snn.network.network import Network
 from sigprop_snn.network.parts import AnyLoss, AnyRule, AnySignal, NetworkParts, sizes
 from sigprop_snn.neurons import LIF, Neuron
-from sigprop_snn.neurons.snntorch_adapter import as_neuron, copied, is_snntorch
+from sigprop_snn.neurons.snntorch_adapter import SnnTorch, as_neuron, copied, is_snntorch
 from sigprop_snn.predict import Predict
 
 _WEIGHTED = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -45,7 +46,8 @@ def from_snntorch(
     its spikes. The last layer becomes the readout where it is one:
 
     - a linear layer without a neuron: the scores are its mean output over time;
-    - a linear layer with a `Leaky` of `reset_mechanism="none"`: the scores are the mean voltages;
+    - a linear layer with a `Leaky` of `reset_mechanism="none"`: the scores are the mean voltages,
+      and a learnable beta keeps its value;
     - a layer that spikes stays a block, and the scores are its mean spikes, as a loss of rates in
       snnTorch reads them. Its readout starts as the identity.
 
@@ -157,7 +159,8 @@ def _last_layer(parts: list[Part], tail: list[nn.Module]) -> Readout | None:
     """Return the readout that a model ends with, and take its layer off the parts; or none.
 
     Raises:
-        SigpropError: if the model ends with modules that are no readout.
+        SigpropError: if the model ends with modules that are no readout, or the neurons of its
+            last layer leak differently.
     """
     if tail:
         linear = _single_linear(tail)
@@ -171,10 +174,31 @@ def _last_layer(parts: list[Part], tail: list[nn.Module]) -> Readout | None:
     if len(parts) < 2 or parts[-1].behind:
         return None
     linear, neuron = _single_linear(parts[-1].synapse), parts[-1].neuron
-    if linear is None or type(neuron) is not LIF or neuron.reset_mode != "none":
+    if linear is None or neuron.reset_mode != "none":
+        return None
+    if type(neuron) is LIF:
+        beta = neuron.beta
+    elif isinstance(neuron, SnnTorch) and type(neuron.module) is snntorch.Leaky:
+        beta = _one_beta(neuron.module.beta)
+    else:
         return None
     del parts[-1]
-    return readout_of(linear, neuron.beta)
+    return readout_of(linear, beta)
+
+
+def _one_beta(betas: Tensor) -> float:
+    """Return the one decay of a last Leaky.
+
+    Raises:
+        SigpropError: if its neurons have several.
+    """
+    lowest, highest = (float(each) for each in betas.detach().clamp(0, 1).aminmax())
+    if lowest != highest:
+        raise SigpropError(
+            f"the last Leaky, with reset_mechanism='none', has decays from {lowest:g} to "
+            f"{highest:g}; expected one beta, because a readout has one"
+        )
+    return lowest
 
 
 def _single_linear(modules: list[nn.Module]) -> nn.Linear | None:

@@ -318,3 +318,10 @@ def test_a_link_to_a_folder_above_does_not_repeat_its_pictures(tmp_path):
     write_pictures(tmp_path)
     (tmp_path / "train" / "red" / "loop").symlink_to(tmp_path / "train" / "red")
     assert load("imagefolder", root=tmp_path).train.samples == 12
+
+
+def test_a_link_to_nothing_is_named(tmp_path):
+    write_pictures(tmp_path)
+    (tmp_path / "train" / "red" / "gone.png").symlink_to(tmp_path / "moved.png")
+    with pytest.raises(SigpropError, match=r"gone\.png is a link to .*moved\.png"):
+        load("imagefolder", root=tmp_path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 
 import pytest
 import snntorch
@@ -140,9 +141,13 @@ def test_a_factor_for_each_neuron_goes_into_the_weights():
     assert network.blocks[0].neuron.scale_current
 
 
-def test_a_factor_for_each_position_stays_in_the_neuron():
-    network, inputs = trained("conv", batches=1)
-    beta = torch.linspace(0.5, 0.9, 3 * 64).view(3, 8, 8)
+@pytest.mark.parametrize("shape", [(8, 8, 8), (8, 1), (8,)])
+def test_a_factor_for_each_position_stays_in_the_neuron(shape):
+    torch.manual_seed(0)
+    network = sp.conv((2, 8, 8), CLASSES, channels=(8, 4), kernel=3, **LIVELY)
+    network = network.double().eval()
+    inputs = 9 * torch.rand(5, 6, 2, 8, 8, dtype=torch.float64)
+    beta = torch.linspace(0.5, 0.9, math.prod(shape)).view(shape)
     network.blocks[0].neuron = ParametricLIF(beta, scale_current=True).double()
     folded = fold(network)
     assert_same_spikes(network, folded, inputs)

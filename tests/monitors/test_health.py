@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from sigprop_snn.errors import SigpropError
 from sigprop_snn.monitors import (
     HealthCheck,
     HealthWarning,
@@ -112,6 +113,8 @@ def test_classes_without_a_label_are_found():
     (finding,) = examine(network(0.3), [], classes=CLASSES, labels=torch.tensor([0, 2]))
     assert "1 of 3" in finding.text
     assert "(one)" in finding.text
+    with pytest.raises(SigpropError, match="batches are empty"):
+        examine(network(0.3), [])
 
 
 def test_a_map_is_dead_if_it_is_silent_at_all_positions():

@@ -160,6 +160,21 @@ def test_a_leaky_that_resets_to_zero_or_never_is_a_lif():
         assert type(network.blocks[0].neuron) is kind
 
 
+def test_a_last_leaky_without_reset_is_a_readout_also_if_it_learns_its_beta():
+    def model(beta):
+        last = snn.Leaky(beta, reset_mechanism="none", learn_beta=True)
+        return nn.Sequential(nn.Linear(8, 6), snn.Leaky(0.5), nn.Linear(6, 3), last)
+
+    torch.manual_seed(0)
+    taken, x = model(0.9), 8 * torch.rand(STEPS, BATCH, 8)
+    network = sp.from_snntorch(taken)
+    assert len(network.blocks) == 1
+    torch.testing.assert_close(network(x), run_by_snntorch(taken, x)["voltage 3"].mean(0))
+    assert len(sp.from_snntorch(model(torch.full((3,), 0.9))).blocks) == 1
+    with pytest.raises(sp.SigpropError, match=r"last Leaky.*from 0\.1 to 0\.9"):
+        sp.from_snntorch(model(torch.tensor([0.1, 0.5, 0.9])))
+
+
 def test_a_model_in_the_middle_of_its_training_is_taken():
     model = dense()
     model[4](model[3](model[2](model[1](torch.rand(4, 8)))))

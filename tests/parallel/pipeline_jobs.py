@@ -177,13 +177,18 @@ def unfinished(rank, ranks, folder):
     """Write down each rank's errors if the last one closes before the last batch, and later."""
     torch.manual_seed(0)
     pipeline, found = Pipeline(MLP(), (2, 1), timeout=30), []
-    for x, labels in list(batches())[: 3 - rank]:
-        pipeline.learn(x if pipeline.is_first else None, labels)
-    for act in (pipeline.close, pipeline.close, lambda: pipeline.learn(x, labels)):
+
+    def tried(act):
         try:
             act()
         except SigpropError as error:
             found.append(str(error))
+
+    for x, labels in list(batches())[: 3 - rank]:
+        pipeline.learn(x if pipeline.is_first else None, labels)
+    tried(pipeline.close)
+    tried(pipeline.close)
+    tried(lambda: pipeline.learn(x, labels))
     (folder / f"unfinished-{rank}").write_text("\n".join(found))
 
 
