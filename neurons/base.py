@@ -125,11 +125,6 @@ class Neuron(nn.Module, Generic[S]):
         return self._threshold
 
     @property
-    def reset_by(self) -> Reset:
-        """The old name of `reset_mode`, for one release."""
-        return self.reset_mode
-
-    @property
     def recurrence(self) -> nn.Module | None:
         """The synapse from the layer's own last spikes into its current, if it has one."""
         return None

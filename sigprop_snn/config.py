@@ -34,9 +34,7 @@ if TYPE_CHECKING:
 
     from sigprop_snn.data import Frames
 
-    RECIPES: dict[str, Recipe]
-
-__all__ = ["NOT_OF_THE_RESULT", "RECIPES", "Predict", "Recipe", "TrainConfig"]
+__all__ = ["NOT_OF_THE_RESULT", "Predict", "Recipe", "TrainConfig"]
 
 _RECIPE = "(default: the data set's)"
 _Name = Annotated[str, tyro.conf.arg(metavar="NAME")]
@@ -372,11 +370,3 @@ def _sides(name: str, value: str | None) -> tuple[int, int] | None:
     if found is None:
         raise SigpropError(f"{name} is {value!r}; expected width and height, such as '128x96'")
     return int(found[1]), int(found[2])
-
-
-def __getattr__(name: str) -> Any:
-    if name == "RECIPES":  # the name of one release before; the catalogue of data sets has them
-        from sigprop_snn.data import DATASETS
-
-        return {name: dataset.recipe for name, dataset in DATASETS.items()}
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

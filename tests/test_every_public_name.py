@@ -78,7 +78,7 @@ def integers() -> fixed_point.IntegerLearner:
 
 
 def layout() -> network.Layout:
-    return network.Layout.of([sp.Block(nn.Linear(6, 5), sp.LIF())], (6,), 3)
+    return network.layout_of([sp.Block(nn.Linear(6, 5), sp.LIF())], (6,), 3)
 
 
 def sgd(weights):
@@ -297,7 +297,7 @@ TYPES = {
 }  # fmt: skip
 
 #: Classes of torch under another name, or whose constructor is torch's.
-TORCH = {"EventLinear", "LengthNorm"}
+TORCH = {"LengthNorm"}
 
 WRONG = {
     "none": None,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from sigprop_snn.neurons.engines.engine import Compared, CosineCrossEntropy
+from sigprop_snn.neurons.engines.engine import CosineCrossEntropy, RowComparison
 from sigprop_snn.neurons.engines.reference import FLOOR
 
 
@@ -24,14 +24,16 @@ def cosine_cross_entropy(
 
 def compare_rectified(
     voltage: Tensor, samples: int, columns: Tensor, scale: float, smoothing: float
-) -> Compared:
+) -> RowComparison:
     """Compare the rectified voltages of samples and contexts; see `Engine.compare_rectified`."""
     voltage = voltage.detach()
     found = _compare(voltage.relu(), samples, columns, scale, smoothing)
     return found._replace(grad=torch.ops.aten.threshold_backward(found.grad, voltage, 0))
 
 
-def _compare(both: Tensor, count: int, columns: Tensor, scale: float, smoothing: float) -> Compared:
+def _compare(
+    both: Tensor, count: int, columns: Tensor, scale: float, smoothing: float
+) -> RowComparison:
     """Compare the first rows with those behind them.
 
     With c = s t / (|s| |t|), dc/ds = t / (|s| |t|) - c s / |s|^2.
@@ -56,4 +58,4 @@ def _compare(both: Tensor, count: int, columns: Tensor, scale: float, smoothing:
         torch.mm(products.t(), rows, out=grad[count:])
         back = torch.cat([along.sum(1), along.sum(0)]).mul_(inverse.square_())
         grad.addcmul_(back[:, None], both, value=-1.0)
-    return Compared(scores, losses, grad)
+    return RowComparison(scores, losses, grad)

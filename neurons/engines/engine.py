@@ -173,7 +173,7 @@ class InputTrace(NamedTuple):
     share: float
 
 
-class Compared(NamedTuple):
+class RowComparison(NamedTuple):
     """The cross-entropy of the cosines of rectified voltages, and its gradient.
 
     Attributes:
@@ -400,7 +400,7 @@ class Engine(Protocol):
 
     def compare_rectified(
         self, voltage: Tensor, samples: int, columns: Tensor, scale: float, smoothing: float
-    ) -> Compared:
+    ) -> RowComparison:
         """Compare the rectified voltages of samples and contexts, as `cosine_cross_entropy` does.
 
         Args:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from sigprop_snn.neurons.base import Neuron
 from sigprop_snn.neurons.engines.cosines import compare_rectified, cosine_cross_entropy
-from sigprop_snn.neurons.engines.engine import Compared, CosineCrossEntropy, Run, Scale
+from sigprop_snn.neurons.engines.engine import CosineCrossEntropy, RowComparison, Run, Scale
 from sigprop_snn.neurons.engines.plain import why_not_neurons, why_not_surrogate
 from sigprop_snn.neurons.engines.reference import ReferenceEngine
 from sigprop_snn.neurons.filters import Geometric, geometric_response, impulse_response
@@ -131,6 +131,6 @@ class FusedEngine(ReferenceEngine, ABC):
 
     def compare_rectified(
         self, voltage: Tensor, samples: int, columns: Tensor, scale: float, smoothing: float
-    ) -> Compared:
+    ) -> RowComparison:
         """Compare the rectified voltages of samples and contexts; the gradient in closed form."""
         return compare_rectified(voltage, samples, columns, scale, smoothing)

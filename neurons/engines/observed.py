@@ -19,7 +19,7 @@ _WINDOWS = 32  # observed of a batch, where there are more
 _WINDOWS_OF_MAPS = 24  # fewer of feature maps: each has many positions
 
 
-class Observed(NamedTuple):
+class ObservedWindows(NamedTuple):
     """The windows of a batch that a normaliser observes.
 
     Attributes:
@@ -43,7 +43,9 @@ class Observed(NamedTuple):
         return flat if self.inside is None else flat[self.inside]
 
 
-def observed(steps: int, rows: int, *, maps: bool, device: torch.device | None = None) -> Observed:
+def observed(
+    steps: int, rows: int, *, maps: bool, device: torch.device | None = None
+) -> ObservedWindows:
     """Return all windows where there are few, else whole ones, spread over steps and rows.
 
     In a shard they are those of the whole batch that this process has, which may be none. The
@@ -64,18 +66,18 @@ def observed(steps: int, rows: int, *, maps: bool, device: torch.device | None =
 @functools.lru_cache(maxsize=64)
 def _of_shard(
     steps: int, total: int, maps: bool, device: torch.device | None, first: int, rows: int
-) -> Observed:
+) -> ObservedWindows:
     """Return the windows of the rows `first` to `first + rows`, with rows from 0."""
     every = _observed(steps, total, maps, device)
     here = (every.rows >= first) & (every.rows < first + rows)
     windows = every.windows[here]
     at = WINDOW * windows + torch.arange(WINDOW, device=windows.device)[:, None]
     inside = None if every.inside is None else (at < steps).flatten().nonzero().squeeze(1)
-    return Observed(every.rows[here] - first, windows, every.steps[:, here], inside, rows)
+    return ObservedWindows(every.rows[here] - first, windows, every.steps[:, here], inside, rows)
 
 
 @functools.lru_cache(maxsize=64)
-def _observed(steps: int, rows: int, maps: bool, device: torch.device | None) -> Observed:
+def _observed(steps: int, rows: int, maps: bool, device: torch.device | None) -> ObservedWindows:
     most = _WINDOWS_OF_MAPS if maps else _WINDOWS
     count, whole = -(-steps // WINDOW), steps // WINDOW
     if rows * count <= most:
@@ -89,4 +91,4 @@ def _observed(steps: int, rows: int, maps: bool, device: torch.device | None) ->
     inside = None if count == whole else (at < steps).flatten().nonzero().squeeze(1).to(device)
     at = at.clamp(max=steps - 1).to(device)
     bound = min(rows, len(places))
-    return Observed(row.to(device), windows.to(device), at, inside, bound)
+    return ObservedWindows(row.to(device), windows.to(device), at, inside, bound)

@@ -12,10 +12,10 @@ from sigprop_snn.errors import SigpropError, UnknownNameError
 from sigprop_snn.neurons.base import Neuron, state_tensors
 from sigprop_snn.neurons.engines.dense import DenseSpikes
 from sigprop_snn.neurons.engines.engine import (
-    Compared,
     CosineCrossEntropy,
     InputTrace,
     MapStatistics,
+    RowComparison,
     Run,
     Scale,
     Spikes,
@@ -299,12 +299,12 @@ class ReferenceEngine:
 
     def compare_rectified(
         self, voltage: Tensor, samples: int, columns: Tensor, scale: float, smoothing: float
-    ) -> Compared:
+    ) -> RowComparison:
         """Compare the rectified voltages of samples and contexts."""
         rows, others = voltage[:samples].relu(), voltage[samples:].relu()
         found = self.cosine_cross_entropy(rows, others, columns, scale, smoothing)
         grad = torch.cat([found.grad_rows, found.grad_others]).mul_(voltage > 0)
-        return Compared(found.scores, found.losses, grad)
+        return RowComparison(found.scores, found.losses, grad)
 
     def __repr__(self) -> str:
         return "ReferenceEngine()"

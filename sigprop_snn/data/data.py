@@ -14,12 +14,12 @@ from sigprop_snn.data.augment import Augment
 from sigprop_snn.data.batches import Batches
 from sigprop_snn.data.extent import CURES, Extent, common_extent
 from sigprop_snn.data.frames import Frames, Sensor, scaled_down
-from sigprop_snn.data.loaders import Layout, LoaderBatches, as_labels, as_values
+from sigprop_snn.data.loaders import BatchAxes, LoaderBatches, as_labels, as_values
 from sigprop_snn.data.preparation import batches_of, check_arguments
 from sigprop_snn.data.samples import (
     Collate,
     EventFrames,
-    Reading,
+    SampleReader,
     checked_dataset,
     each_sample,
     events_of,
@@ -177,11 +177,11 @@ class Data:
                 f"encoding is {encoding!r} for batches with a time axis; expected steps=... for "
                 "batches of pictures, or no encoding"
             )
-        layout = Layout(steps, ENCODINGS[encoding], truth("batch_first", batch_first))
+        axes = BatchAxes(steps, ENCODINGS[encoding], truth("batch_first", batch_first))
         parts = {"train": train, "test": test, "validation": validation}
         read = {
             place: LoaderBatches(
-                loader, f"{place} of {name!r}", layout, seed, changes=place == "train"
+                loader, f"{place} of {name!r}", axes, seed, changes=place == "train"
             )
             for place, loader in parts.items()
             if loader is not None or place != "validation"
@@ -400,7 +400,7 @@ def _from_datasets(
     loaders = {
         place: loader_of(
             dataset,
-            Reading(f"{place} of {name!r}", classes, binner),
+            SampleReader(f"{place} of {name!r}", classes, binner),
             timed=timed,
             batch_size=batch_size,
             workers=workers,

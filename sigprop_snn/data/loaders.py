@@ -26,7 +26,7 @@ _LOAD, _ENCODE = range(2)
 
 
 @dataclass(frozen=True)
-class Layout:
+class BatchAxes:
     """The axes of a loader's batches.
 
     Attributes:
@@ -59,7 +59,7 @@ class LoaderBatches(Batches):
     Args:
         loader: pairs of inputs and labels; a tensor, an array or a list each.
         place: name of the batches, for messages.
-        layout: the axes of a batch.
+        axes: the axes of a batch.
         seed: seed of the order and of all random changes.
         changes: whether passes differ, as for training samples.
 
@@ -69,7 +69,7 @@ class LoaderBatches(Batches):
     """
 
     def __init__(
-        self, loader: Any, place: str, layout: Layout, seed: int, *, changes: bool
+        self, loader: Any, place: str, axes: BatchAxes, seed: int, *, changes: bool
     ) -> None:
         readable = isinstance(loader, Iterable) or hasattr(loader, "__len__")
         if isinstance(loader, str | bytes | Mapping | Tensor | np.ndarray) or not readable:
@@ -79,7 +79,7 @@ class LoaderBatches(Batches):
                 f"{place} is a {type(loader).__name__}, which can be read only once; expected a "
                 "DataLoader, a list or another object that gives its batches again"
             )
-        self._loader, self._place, self._layout = loader, place, layout
+        self._loader, self._place, self._axes = loader, place, axes
         self._seed, self._changes = seed, changes
         self.epoch = 0
         self._read_once()
@@ -141,7 +141,7 @@ class LoaderBatches(Batches):
             )
 
     def _lengths(self, x: Tensor) -> Tensor:
-        if self._layout.steps is None:
+        if self._axes.steps is None:
             return steps_to_last_event(x.transpose(0, 1))
         return torch.full((x.shape[1],), len(x))
 
@@ -168,25 +168,25 @@ class LoaderBatches(Batches):
 
     def _time_first(self, x: Tensor, y: Tensor, place: str, seed: int) -> Tensor:
         """Return float32 inputs `[T, B, ...]`."""
-        layout = self._layout
-        axis = 0 if layout.steps is not None or layout.batch_first else 1
-        least = 2 if layout.steps is not None else 3
+        axes = self._axes
+        axis = 0 if axes.steps is not None or axes.batch_first else 1
+        least = 2 if axes.steps is not None else 3
         if x.ndim < least or x.shape[axis] != len(y):
             hint = ""
-            if layout.steps is None and len(x) == len(y) and 1 < x.ndim < 5:
+            if axes.steps is None and len(x) == len(y) and 1 < x.ndim < 5:
                 hint = ". For pictures [B, ...]: Data.from_loaders(..., steps=...)"
-            if layout.steps is None and x.ndim > 2 and x.shape[1 - axis] == len(y):
-                other = not layout.batch_first
+            if axes.steps is None and x.ndim > 2 and x.shape[1 - axis] == len(y):
+                other = not axes.batch_first
                 hint += f". For these axes: Data.from_loaders(..., batch_first={other})"
             raise SigpropError(
                 f"{place} has inputs of shape {list(x.shape)} and {len(y)} labels; expected "
-                f"inputs {layout.expected}{hint}"
+                f"inputs {axes.expected}{hint}"
             )
-        if layout.steps is None:
-            x = x.transpose(0, 1) if layout.batch_first else x
+        if axes.steps is None:
+            x = x.transpose(0, 1) if axes.batch_first else x
             return x.to(torch.float32, memory_format=torch.contiguous_format)
         pictures = x.to(torch.float32) / (_BRIGHTEST if x.dtype == torch.uint8 else 1)
-        return layout.encode(pictures, layout.steps, seed)
+        return axes.encode(pictures, axes.steps, seed)
 
 
 _END = object()

@@ -47,7 +47,7 @@ class EventFrames:
 
 
 @dataclass(frozen=True)
-class Reading:
+class SampleReader:
     """How a sample of a dataset becomes a tensor and a label.
 
     Attributes:
@@ -97,7 +97,7 @@ class Reading:
 class MapSamples(Dataset[Any]):
     """The samples of a map-style dataset."""
 
-    def __init__(self, dataset: Any, reading: Reading) -> None:
+    def __init__(self, dataset: Any, reading: SampleReader) -> None:
         self._dataset, self._reading = dataset, reading
 
     def __len__(self) -> int:
@@ -110,7 +110,7 @@ class MapSamples(Dataset[Any]):
 class StreamSamples(IterableDataset[Any]):
     """The samples of an iterable dataset."""
 
-    def __init__(self, dataset: Any, reading: Reading) -> None:
+    def __init__(self, dataset: Any, reading: SampleReader) -> None:
         self._dataset, self._reading = dataset, reading
 
     def __iter__(self) -> Iterator[tuple[Tensor, int]]:
@@ -149,7 +149,13 @@ class Collate:
 
 
 def loader_of(
-    dataset: Any, reading: Reading, *, timed: bool, batch_size: int, workers: int, shuffle: bool
+    dataset: Any,
+    reading: SampleReader,
+    *,
+    timed: bool,
+    batch_size: int,
+    workers: int,
+    shuffle: bool,
 ) -> DataLoader[Any]:
     """Return a `DataLoader` of a dataset.
 

@@ -146,7 +146,9 @@ def _leaky(
     parameters["r"] = full(1.0 / gains if as_gain else np.ones(()))
     parameters["v_leak"] = full(np.zeros(()))
     kind = nir.LI if threshold is None else nir.LIF
-    factor = _per_channel(name, 1.0 / gains, shape) if convention.resistance == "one" else np.ones(())
+    factor = (
+        _per_channel(name, 1.0 / gains, shape) if convention.resistance == "one" else np.ones(())
+    )
     return NirNeuron(_node(kind, parameters, reset), factor, None, reset == "subtract")
 
 

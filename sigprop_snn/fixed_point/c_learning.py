@@ -16,7 +16,7 @@ from sigprop_snn.fixed_point.learning import (
 )
 
 
-class Learning:
+class LearningSource:
     """Writes the learning of a row of linear layers.
 
     Args:
@@ -234,7 +234,7 @@ void snn_learn(int label)
 
 def learning_source(learner: IntegerLearner, arrays: Arrays, part: str) -> str:
     """Return the C text of a learner; its arrays are declared in `arrays`."""
-    return Learning(learner, arrays).source(part)
+    return LearningSource(learner, arrays).source(part)
 
 
 def _joined(lines: list[str]) -> str:

@@ -1,10 +1,9 @@
 """Networks that learn in the forward pass, with everything that they are made of."""
 
-from torch.nn import Linear as EventLinear  # the name of one release before: layers are linear
-
 from sigprop_snn.answers import Answers
 from sigprop_snn.layers.block import Block, LayerRule
 from sigprop_snn.layers.contracts import LayerReport, Learned, Needs, Response, Stage, Update
+from sigprop_snn.layers.layout import layout_of
 from sigprop_snn.layers.norm import LengthNorm, RunningNorm, RunningScale
 from sigprop_snn.layers.readout import Readout
 from sigprop_snn.layers.rule import LearningNetwork, Rule
@@ -50,7 +49,6 @@ __all__ = [
     "DotProductLoss",
     "DrawnContext",
     "Entry",
-    "EventLinear",
     "Goodness",
     "HalvingPool",
     "HebbianLoss",
@@ -92,6 +90,7 @@ __all__ = [
     "conv",
     "correct",
     "from_snntorch",
+    "layout_of",
     "learn_in_parts",
     "mlp",
     "multi_label_context",

@@ -12,6 +12,7 @@ from torch import nn
 from sigprop_snn.arguments import number, one_of, positive, refused, whole
 from sigprop_snn.errors import SigpropError
 from sigprop_snn.layers.block import Block, Centring
+from sigprop_snn.layers.layout import layout_of
 from sigprop_snn.layers.norm import LengthNorm, RunningNorm, RunningScale
 from sigprop_snn.layers.sources import INPUT, AnySources, Sources, joining
 from sigprop_snn.network.network import Network
@@ -28,7 +29,6 @@ from sigprop_snn.neurons import IF, LIF, CurrentLIF, ParametricLIF
 from sigprop_snn.neurons.joining import joined_shape
 from sigprop_snn.neurons.pooling import HalvingPool
 from sigprop_snn.predict import Predict
-from sigprop_snn.shapes import Layout
 
 Norm = Literal["scale", "length"]
 NORMS: tuple[Norm, ...] = ("scale", "length")
@@ -90,7 +90,7 @@ def mlp(
             Block(synapse, parts.layer_neuron((size,)), norm=scale, sources=below.sources)
         )
         below.sent((size,))
-    layout = Layout.of(blocks, shape, classes, gain)
+    layout = layout_of(blocks, shape, classes, gain)
     return parts.network(layout, blocks)
 
 
@@ -286,7 +286,7 @@ def vgg(
             sources=below.sources,
         )
         blocks.append(block)
-    layout = Layout.of(blocks, shape, classes, gain)
+    layout = layout_of(blocks, shape, classes, gain)
     return parts.network(layout, blocks, read_side=_READ_SIDE if pool == "maximum" else None)
 
 

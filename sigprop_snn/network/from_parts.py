@@ -12,6 +12,7 @@ from torch import nn
 
 from sigprop_snn.errors import SigpropError
 from sigprop_snn.layers.block import Block
+from sigprop_snn.layers.layout import layout_of
 from sigprop_snn.layers.readout import Readout
 from sigprop_snn.layers.sources import AnySources
 from sigprop_snn.network.network import Network
@@ -114,7 +115,7 @@ def _layout(blocks: list[Block], shape: tuple[int, ...], gain: float) -> Layout:
         SigpropError: if samples of this shape do not fit.
     """
     try:
-        return Layout.of(blocks, shape, 1, gain)
+        return layout_of(blocks, shape, 1, gain)
     except RuntimeError as error:
         raise SigpropError(
             f"samples of shape {list(shape)} do not fit the model: {error}; expected the shape of "

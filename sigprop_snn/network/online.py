@@ -15,13 +15,13 @@ from torch import Tensor
 from sigprop_snn.arguments import instance, whole
 from sigprop_snn.errors import SigpropError
 from sigprop_snn.layers.block import Block
-from sigprop_snn.layers.closed_form import (
+from sigprop_snn.layers.contracts import Learned, Response, Stage, Update
+from sigprop_snn.layers.gradient_paths import (
     centred_current,
     unrolled,
     voltage_from_trace,
     with_gradient_of,
 )
-from sigprop_snn.layers.contracts import Learned, Response, Stage, Update
 from sigprop_snn.layers.hooks import fire
 from sigprop_snn.layers.layer_pass import as_spikes, layer_pass
 from sigprop_snn.layers.parameters import first_parameter

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from sigprop_snn.errors import SigpropError
 from sigprop_snn.layers.block import Block
-from sigprop_snn.layers.closed_form import Filtered, Unrolled
 from sigprop_snn.layers.contracts import LayerReport, Learned, Response, Update
+from sigprop_snn.layers.gradient_paths import Filtered, Unrolled
 from sigprop_snn.layers.layer_pass import Layer, layer_pass, observed_rows, section_pass
 from sigprop_snn.layers.readout import Readout
 from sigprop_snn.layers.rule import LearningNetwork

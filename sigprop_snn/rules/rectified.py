@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from sigprop_snn.device import without_autocast
 from sigprop_snn.layers.block import Block, LayerRule
-from sigprop_snn.layers.closed_form import carries_gradient
 from sigprop_snn.layers.contracts import Response
+from sigprop_snn.layers.gradient_paths import carries_gradient
 from sigprop_snn.layers.linear_current import LinearCurrent
 from sigprop_snn.layers.parameters import add_gradient
 from sigprop_snn.losses.base import Compared, LocalLoss, WeightedSum
@@ -27,7 +27,7 @@ from sigprop_snn.losses.selection import Label
 from sigprop_snn.losses.similarity_matching import Similarity
 from sigprop_snn.neurons.base import Neuron
 from sigprop_snn.neurons.engines import Spikes, engine_for
-from sigprop_snn.neurons.engines import engine as engines
+from sigprop_snn.neurons.engines.engine import RowComparison
 from sigprop_snn.neurons.filters import mean_trace_of
 from sigprop_snn.rules.voltage import VoltageRule
 from sigprop_snn.shard import current_shard
@@ -229,7 +229,7 @@ class Rectified:
 
     def compare(
         self, voltage: Tensor, samples: int, targets: Tensor, more: Tensor | None = None
-    ) -> engines.Compared:
+    ) -> RowComparison:
         """Return scores and losses of the samples, and the gradient of the mean loss.
 
         Args:

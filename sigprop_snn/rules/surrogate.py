@@ -8,8 +8,8 @@ from typing import ClassVar
 from torch import Tensor
 
 from sigprop_snn.layers.block import Block
-from sigprop_snn.layers.closed_form import gradient_path
 from sigprop_snn.layers.contracts import Needs, Response
+from sigprop_snn.layers.gradient_paths import gradient_path
 from sigprop_snn.neurons import Neuron
 from sigprop_snn.neurons.engines import Spikes, engine_for
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from sigprop_snn.layers import closed_form
+from sigprop_snn.layers import gradient_paths
 from sigprop_snn.network import (
     Block,
     DotProductLoss,
@@ -109,7 +109,7 @@ class Squaring(LIF):
 
 @pytest.mark.parametrize("rule", RULES, ids=str)
 def test_a_model_of_ones_own_learns_and_the_fallback_is_said_once(rule):
-    closed_form._warn_unrolled.cache_clear()
+    gradient_paths._warn_unrolled.cache_clear()
     network = layer(Squaring(0.5), rule)
     inputs = torch.rand(STEPS, BATCH, 5, dtype=torch.float64)
     labels = torch.arange(BATCH) % CLASSES

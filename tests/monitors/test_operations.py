@@ -12,7 +12,6 @@ from sigprop_snn.monitors import count_operations
 from sigprop_snn.monitors.wiring import wiring
 from sigprop_snn.network import (
     Block,
-    EventLinear,
     Network,
     ProjectedContext,
     Readout,
@@ -115,7 +114,7 @@ def test_average_pools_of_every_dimension_count_the_windows():
 def dense(**settings) -> Network:
     torch.manual_seed(0)
     blocks = [
-        Block(nn.Sequential(nn.Flatten(), EventLinear(8, 10)), LIF(0.8)),
+        Block(nn.Sequential(nn.Flatten(), nn.Linear(8, 10)), LIF(0.8)),
         Block(nn.Linear(10, 7), settings.pop("neuron", LIF(0.8)), norm=settings.pop("norm", None)),
     ]
     network = Network(ProjectedContext(3, (10,)), blocks, Readout(7, 3), **settings)

@@ -20,7 +20,6 @@ from sigprop_snn.monitors import count_operations
 from sigprop_snn.network import (
     Block,
     DotProductLoss,
-    Layout,
     Network,
     Online,
     ProjectedContext,
@@ -32,6 +31,7 @@ from sigprop_snn.network import (
     TopK,
     VoltageRule,
     conv,
+    layout_of,
     mlp,
     vgg8,
 )
@@ -291,7 +291,7 @@ def test_blocks_are_named_in_the_order_side_by_side(rule):
     sent = [stage.response.run.spike for stage in stages[:3]]
     assert torch.equal(seen["block4"].dense(), torch.cat([sent[0], sent[2]], 2))
     assert blocks[3].synapse.weight.grad.abs().sum() > 0
-    assert Layout.of(blocks, (6,), CLASSES).inputs == ((6,), (9,), (8,), (16,))
+    assert layout_of(blocks, (6,), CLASSES).inputs == ((6,), (9,), (8,), (16,))
     assert "sources=Sources(blocks=('block1', 'block3')" in repr(network)
 
 
@@ -327,7 +327,7 @@ def test_only_lower_blocks_can_be_received(place, sources, words):
 
     for make in (
         lambda: Network(ProjectedContext(CLASSES, (4,)), blocks()),
-        lambda: Layout.of(blocks(), (4,), CLASSES),
+        lambda: layout_of(blocks(), (4,), CLASSES),
     ):
         with pytest.raises(SigpropError) as caught:
             make()

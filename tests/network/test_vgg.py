@@ -7,11 +7,11 @@ import torch
 from torch import nn
 
 from sigprop_snn.errors import SigpropError
-from sigprop_snn.network import Layout, conv, vgg, vgg8
+from sigprop_snn.network import conv, layout_of, vgg, vgg8
 
 
 def outputs(network, shape):
-    return Layout.of(list(network.each_block()), shape, 10).outputs
+    return layout_of(list(network.each_block()), shape, 10).outputs
 
 
 def test_layers_gives_the_maps_and_the_pools():

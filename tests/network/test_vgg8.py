@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from sigprop_snn.errors import SigpropError
-from sigprop_snn.network import Layout, SurrogateRule, VoltageRule, vgg8
+from sigprop_snn.network import Layout, SurrogateRule, VoltageRule, layout_of, vgg8
 from sigprop_snn.neurons import LIF, Rate
 from sigprop_snn.neurons.engines import DenseSpikes
 
@@ -18,7 +18,7 @@ RULES = [VoltageRule(), SurrogateRule()]
 
 def layout(shape, **settings) -> Layout:
     network = vgg8(shape, 10, width=1 / 64, **settings)
-    return Layout.of(list(network.each_block()), shape, 10)
+    return layout_of(list(network.each_block()), shape, 10)
 
 
 def test_the_papers_layers():

@@ -134,7 +134,7 @@ def test_a_reset_is_one_of_three_names(reset):
 
 def test_the_reset_mode_is_the_argument_and_keeps_its_old_name():
     for mode in ("subtract", "zero", "none"):
-        assert LIF(reset=mode).reset_mode == LIF(reset=mode).reset_by == mode
+        assert LIF(reset=mode).reset_mode == mode
         assert GaussianNoise(LIF(reset=mode)).reset_mode == mode
 
 

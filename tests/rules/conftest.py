@@ -16,12 +16,12 @@ from torch import Tensor, nn
 
 from sigprop_snn.network import (
     Block,
-    Layout,
     Network,
     ProjectedContext,
     Readout,
     RunningNorm,
     RunningScale,
+    layout_of,
 )
 from sigprop_snn.neurons import LIF, Rate
 from sigprop_snn.surrogates import FastSigmoid, Sigmoid
@@ -36,7 +36,7 @@ NEURONS = {
 
 
 def built(blocks, shape, current, rule) -> Network:
-    layout = Layout.of(blocks, shape, CLASSES)
+    layout = layout_of(blocks, shape, CLASSES)
     features = torch.Size(layout.outputs[-1]).numel()
     signal = ProjectedContext(CLASSES, current)
     readout = Readout(features, CLASSES, KAPPA)

@@ -5,7 +5,7 @@ from typing import ClassVar
 
 import torch
 
-from sigprop_snn.layers.closed_form import gradient_path
+from sigprop_snn.layers.gradient_paths import gradient_path
 from sigprop_snn.network import Needs, Response, mlp
 from sigprop_snn.rules import RULES, RuleChoice
 

@@ -10,13 +10,13 @@ from torch import Tensor, nn
 
 from sigprop_snn.network import (
     Block,
-    Layout,
     Network,
     ProjectedContext,
     Readout,
     RunningScale,
     SurrogateRule,
     VoltageRule,
+    layout_of,
 )
 from sigprop_snn.neurons import LIF, Rate
 from sigprop_snn.neurons.engines import DenseSpikes, Spikes
@@ -60,7 +60,7 @@ def made(name: str, sizes=(6, 10, 9, 8)) -> Network:
     blocks = [
         Block(nn.Linear(a, b), neuron(), norm=RunningScale(b, 2.0)) for a, b in pairwise(sizes)
     ]
-    layout = Layout.of(blocks, (sizes[0],), CLASSES)
+    layout = layout_of(blocks, (sizes[0],), CLASSES)
     signal = ProjectedContext(CLASSES, (sizes[1],), gain=2.0)
     readout = Readout(sizes[-1], CLASSES)
     return Network(signal, blocks, readout, rule=MAKERS[name](layout)).double()

@@ -13,12 +13,12 @@ from sigprop_snn.data import load
 from sigprop_snn.errors import SigpropError
 from sigprop_snn.network import (
     Block,
-    Layout,
     Network,
     ProjectedContext,
     Readout,
     RunningScale,
     conv,
+    layout_of,
     mlp,
 )
 from sigprop_snn.neurons import LIF, NEURONS, Rate
@@ -37,7 +37,7 @@ def small(neuron, *, norm=False, **settings) -> Network:
         Block(nn.Linear(a, b), neuron(), norm=RunningScale(b, 1.5) if norm else None)
         for a, b in pairwise(SIZES)
     ]
-    layout = Layout.of(blocks, (3,), CLASSES)
+    layout = layout_of(blocks, (3,), CLASSES)
     rule = ErrorForward(layout, nudge=NUDGE, **settings)
     signal = ProjectedContext(CLASSES, (SIZES[1],))
     return Network(signal, blocks, Readout(SIZES[2], CLASSES, 0.8), rule=rule).double()

@@ -21,6 +21,7 @@ from sigprop_snn.network import (
     Readout,
     RunningNorm,
     RunningScale,
+    layout_of,
     mlp,
 )
 from sigprop_snn.neurons import LIF, NEURONS, Rate
@@ -44,7 +45,7 @@ def small(*, steep=4.0, norm=False, **settings) -> Network:
         )
         for a, b in pairwise(SIZES)
     ]
-    rule = Hebbian(Layout.of(blocks, (3,), CLASSES), **settings)
+    rule = Hebbian(layout_of(blocks, (3,), CLASSES), **settings)
     network = Network(
         ProjectedContext(CLASSES, (SIZES[1],)),
         blocks,
@@ -342,7 +343,7 @@ def test_convolutions_relax_and_learn():
         )
         for a, b in ((1, 3), (3, 4))
     ]  # fmt: skip
-    rule = Hebbian(Layout.of(blocks, (1, 8, 8), 3))
+    rule = Hebbian(layout_of(blocks, (1, 8, 8), 3))
     nn.init.normal_(rule.loop)
     network = Network(
         ProjectedContext(3, (3, 8, 8)), blocks, Readout(16, 3), rule=rule, predict="vote"

@@ -14,10 +14,10 @@ from sigprop_snn.network import (
     Block,
     Goodness,
     LabelOverlay,
-    Layout,
     Network,
     Readout,
     conv,
+    layout_of,
     mlp,
 )
 from sigprop_snn.neurons import Rate
@@ -34,7 +34,7 @@ def small(steps: int = 2, **settings) -> Network:
     torch.manual_seed(0)
     blocks = [Block(nn.Linear(5, 6), Rate()), Block(nn.Linear(6, 4), Rate())]
     rule = PredictiveForwardForward(
-        Layout.of(blocks, (5,), CLASSES),
+        layout_of(blocks, (5,), CLASSES),
         **{"steps": steps, "leak": LEAK, "label": 1.5, "noise": 0.0, "latents": 2, "group": 2}
         | settings,
     )

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from sigprop_snn.errors import SigpropError
-from sigprop_snn.network import SIGNALS, LabelOverlay, Layout, mlp, wrong_labels
+from sigprop_snn.network import SIGNALS, LabelOverlay, layout_of, mlp, wrong_labels
 
 
 def pictures(rows: int = 4, *, seed: int = 0) -> torch.Tensor:
@@ -136,7 +136,7 @@ def test_samples_of_another_shape_are_refused():
 
 def test_by_name_it_fits_the_layout():
     network = mlp((1, 4, 4), 5, hidden=(6,))
-    layout = Layout.of(list(network.each_block()), (1, 4, 4), 5)
+    layout = layout_of(list(network.each_block()), (1, 4, 4), 5)
     signal = SIGNALS["label-overlay"](layout)
     assert isinstance(signal, LabelOverlay)
     assert (signal.classes, signal.sample) == (5, (1, 4, 4))

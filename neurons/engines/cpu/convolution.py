@@ -31,7 +31,7 @@ from sigprop_snn.neurons.engines.cpu.rows import LANES, add_rows
 from sigprop_snn.neurons.engines.cpu.spikes import PackedSpikes, flat_rows
 from sigprop_snn.neurons.engines.cpu.threads import Kernel, jitable, run_kernel
 from sigprop_snn.neurons.engines.engine import Scale
-from sigprop_snn.neurons.engines.observed import WINDOW, Observed
+from sigprop_snn.neurons.engines.observed import WINDOW, ObservedWindows
 
 _PANEL = 32  # output channels at a time, at most
 _FEW = 4  # input channels, of which often none fires in a window
@@ -79,7 +79,7 @@ class SpikingConvolution(SpikingLayer):
         height, width = (size + 2 * pad - kernel + 1 for size, kernel, pad in sizes)
         return len(self.bias), height, width
 
-    def statistics_at(self, seen: Observed) -> tuple[Tensor, int]:
+    def statistics_at(self, seen: ObservedWindows) -> tuple[Tensor, int]:
         """Return mean and mean square of every channel, `[2, F]`, and how many maps they are of.
 
         Args:

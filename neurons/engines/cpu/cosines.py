@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from sigprop_snn.neurons.engines.cpu.threads import Kernel, jitable, jitable_sum, run_kernel
-from sigprop_snn.neurons.engines.engine import Compared, CosineCrossEntropy
+from sigprop_snn.neurons.engines.engine import CosineCrossEntropy, RowComparison
 from sigprop_snn.neurons.engines.reference import FLOOR
 
 MOST_OTHERS = 32  # with more of them dense products are faster
@@ -22,7 +22,7 @@ _MIN_CHUNK = 1 << 18  # multiplications for which a thread pays
 
 def compare_rectified(
     voltage: Tensor, samples: int, columns: Tensor, scale: float, smoothing: float
-) -> Compared:
+) -> RowComparison:
     """Compare the rectified voltages of samples and contexts; see `Engine.compare_rectified`.
 
     Args:
@@ -54,7 +54,7 @@ def cosine_cross_entropy(
 
 def _compare(
     both: Tensor, samples: int, columns: Tensor, scale: float, smoothing: float, lowest: float
-) -> Compared:
+) -> RowComparison:
     """Compare the first rows with those behind them; numbers below the lowest count as it."""
     others = both[samples:].clamp(min=lowest)
     scores, losses = torch.empty(samples, len(others)), torch.empty(samples)
@@ -65,7 +65,7 @@ def _compare(
         samples, min_chunk=max(1, _MIN_CHUNK // others.numel()),
     )  # fmt: skip
     run_kernel(_compare_others, (both, others, lowest, factors, grad), len(others))
-    return Compared(scores, losses, grad)
+    return RowComparison(scores, losses, grad)
 
 
 @jitable_sum

@@ -18,11 +18,11 @@ from sigprop_snn.neurons.engines.cpu.blocks import SpikingLayer
 from sigprop_snn.neurons.engines.cpu.lif import advance_lif, run_lif
 from sigprop_snn.neurons.engines.cpu.spikes import PackedSpikes, pack, side_by_side
 from sigprop_snn.neurons.engines.engine import (
-    Compared,
     CosineCrossEntropy,
     InputTrace,
     MapNormaliser,
     Normaliser,
+    RowComparison,
     Run,
     Spikes,
     is_normaliser,
@@ -251,7 +251,7 @@ class CpuEngine(FusedEngine):
 
     def compare_rectified(
         self, voltage: Tensor, samples: int, columns: Tensor, scale: float, smoothing: float
-    ) -> Compared:
+    ) -> RowComparison:
         """Compare the rectified voltages of samples and contexts, in two passes."""
         voltage = voltage.detach()
         others = len(voltage) - samples

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from sigprop_snn.neurons.engines.engine import MapNormaliser, Normaliser, Run, Scale, Spikes
-from sigprop_snn.neurons.engines.observed import WINDOW, Observed, observed
+from sigprop_snn.neurons.engines.observed import WINDOW, ObservedWindows, observed
 from sigprop_snn.neurons.engines.order import Order
 from sigprop_snn.neurons.engines.plain import lif_run
 from sigprop_snn.neurons.engines.reference import check_contexts, observe
@@ -127,7 +127,7 @@ def _observe(
         observe(normaliser, current, rows, bias)
 
 
-def _seen(spikes: Spikes, windows: Observed) -> Spikes:
+def _seen(spikes: Spikes, windows: ObservedWindows) -> Spikes:
     """Return the observed windows of a layer's input, `[4, R, ...]`."""
     if not isinstance(spikes, BitSpikes):
         return DeviceSpikes(spikes.dense()[windows.steps, windows.rows])

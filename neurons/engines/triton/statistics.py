@@ -8,7 +8,7 @@ import triton.language as tl
 from torch import Tensor
 
 from sigprop_snn.neurons.engines.engine import MapStatistics
-from sigprop_snn.neurons.engines.observed import WINDOW, Observed
+from sigprop_snn.neurons.engines.observed import WINDOW, ObservedWindows
 from sigprop_snn.neurons.engines.order import Order
 
 _POSITIONS = 64  # of one turn of a program
@@ -18,7 +18,7 @@ _WIDE = 1 << 31  # numbers from which places need 64 bits
 
 
 def channel_statistics(
-    current: Tensor, windows: Observed | None, bias: Tensor | None
+    current: Tensor, windows: ObservedWindows | None, bias: Tensor | None
 ) -> tuple[Tensor, int]:
     """Return mean and mean square of every map, `[2, C]`, and how many currents they are of.
 
