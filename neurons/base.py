@@ -20,6 +20,7 @@ from sigprop_snn.neurons.state import (
     with_voltage,
 )
 from sigprop_snn.surrogates import FastSigmoid, Surrogate
+from sigprop_snn.surrogates.base import as_like
 
 __all__ = [
     "RESETS",
@@ -29,7 +30,6 @@ __all__ = [
     "S",
     "State",
     "Step",
-    "as_like",
     "check_neuron",
     "map_state",
     "reset_to",
@@ -273,11 +273,6 @@ def check_neuron(neuron: object) -> None:
             f"neuron {type(neuron).__name__} has no surrogate; expected super().__init__() in its "
             "__init__"
         )
-
-
-def as_like(value: float | Tensor, like: Tensor) -> float | Tensor:
-    """Return a number as it is, and a tensor in the dtype and on the device of `like`."""
-    return value.to(like) if isinstance(value, Tensor) else value
 
 
 def reset_to(voltage: Tensor, spike: Tensor, value: float) -> Tensor:

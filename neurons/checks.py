@@ -3,14 +3,9 @@
 from __future__ import annotations
 
 import math
-import operator
 from collections.abc import Callable
-from numbers import Real
 
-import numpy as np
-from torch import Tensor
-
-from sigprop_snn.errors import SigpropError
+from sigprop_snn.arguments import number, refused
 
 
 def check_number(
@@ -25,26 +20,26 @@ def check_number(
     Args:
         model: the model, or its name, for the error message.
         name: the name of the setting.
-        value: any real number: Python's, numpy's, or a tensor without dimensions.
+        value: any real number: Python's, numpy's, or a tensor without axes.
         expected: the valid values in words, for the error message.
         valid: returns whether a number is valid.
 
     Raises:
-        SigpropError: if the value is not one real number, or is not valid.
+        SigpropError: if the value is not one real number, is not valid, or learns.
     """
-    number = _as_float(value)
-    if number is not None and valid(number):
-        return number
-    model_name = model if isinstance(model, str) else type(model).__name__
-    many = isinstance(value, Tensor | np.ndarray | list | tuple)
-    hint = f" (ParametricLIF has one {name} for each neuron, and can learn it)"
-    hint = hint if many and name in ("beta", "threshold") else ""
-    raise SigpropError(f"{name} of {model_name} is {_shown(value)}; expected {expected}{hint}")
+    place = f"{name} of {model if isinstance(model, str) else type(model).__name__}"
+    many = isinstance(value, list | tuple) or getattr(value, "ndim", 0) > 0
+    learns = getattr(value, "requires_grad", False)
+    if name in ("beta", "threshold") and (many or learns):
+        expected += f" (ParametricLIF has one {name} for each neuron, and can learn it)"
+    if learns:  # its value would be taken, and would not learn
+        raise refused(place, value, expected)
+    return number(place, value, expected, valid)
 
 
 def check_positive(model: object, name: str, value: float) -> float:
     """Return a setting that must be positive and finite; see `check_number`."""
-    return check_number(model, name, value, "a positive number", lambda x: 0 < x < math.inf)
+    return check_number(model, name, value, "a finite number > 0", lambda x: 0 < x < math.inf)
 
 
 def check_fraction(model: object, name: str, value: float) -> float:
@@ -61,40 +56,3 @@ def check_below(model: object, name: str, value: float, threshold: float) -> flo
         f"a voltage below the threshold {threshold}",
         lambda x: -math.inf < x < threshold,
     )
-
-
-def check_count(model: object, name: str, value: int) -> int:
-    """Return a setting that must be a whole number from 0.
-
-    Raises:
-        SigpropError: if it is not.
-    """
-    try:
-        count = operator.index(value)
-    except TypeError:
-        count = -1
-    if count < 0:
-        raise SigpropError(
-            f"{name} of {type(model).__name__} is {_shown(value)}; expected a whole number from 0"
-        )
-    return count
-
-
-def _as_float(value: object) -> float | None:
-    """Return one real number as a float, and None for anything else."""
-    if isinstance(value, Tensor):
-        single = value.dim() == 0 and not value.requires_grad and not value.is_complex()
-        return float(value) if single else None
-    if isinstance(value, np.ndarray) and value.ndim == 0:
-        value = value.item()
-    if isinstance(value, bool) or not isinstance(value, Real):
-        return None
-    return float(value)
-
-
-def _shown(value: object) -> str:
-    if isinstance(value, Tensor) and value.requires_grad:
-        return f"a learnable tensor of shape {list(value.shape)}"
-    if isinstance(value, Tensor | np.ndarray) and value.ndim > 0:
-        return f"an array of shape {list(value.shape)}"
-    return repr(value) if isinstance(value, str) else str(value)

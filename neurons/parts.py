@@ -8,9 +8,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from sigprop_snn.arguments import whole
 from sigprop_snn.errors import SigpropError
 from sigprop_snn.neurons.base import Neuron
-from sigprop_snn.neurons.checks import check_count, check_number, check_positive
+from sigprop_snn.neurons.checks import check_number, check_positive
 from sigprop_snn.neurons.state import NeuronState, S, Step, with_voltage
 from sigprop_snn.neurons.wrapper import Wrapper
 
@@ -51,7 +52,7 @@ class Refractory(Wrapper[RefractoryState]):
 
     def __init__(self, neuron: Neuron, steps: int = 2) -> None:
         super().__init__(neuron)
-        self.steps = check_count(self, "steps", steps)
+        self.steps = whole(f"steps of {type(self).__name__}", steps, 0)
         self.linear = False
 
     def initial_state(self, current: Tensor) -> RefractoryState:

@@ -34,7 +34,7 @@ def halved(maps: Tensor, larger: Callable[[Tensor, Tensor], Tensor] = torch.maxi
     return larger(rows[..., 0::2], rows[..., 1::2])
 
 
-def halves(pool: nn.Module) -> bool:
+def is_halving(pool: nn.Module) -> bool:
     """Return whether a module is a 2x2 maximum pool and nothing else."""
     if type(pool) not in (nn.MaxPool2d, HalvingPool) or not isinstance(pool, nn.MaxPool2d):
         return False

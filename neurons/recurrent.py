@@ -15,6 +15,7 @@ from sigprop_snn.neurons.adaptive import ALIF
 from sigprop_snn.neurons.base import Neuron
 from sigprop_snn.neurons.current_based import CurrentLIF
 from sigprop_snn.neurons.lif import LIF
+from sigprop_snn.neurons.module_kinds import WEIGHTED
 from sigprop_snn.neurons.state import NeuronState
 from sigprop_snn.neurons.wrapper import Wrapper
 from sigprop_snn.surrogates import Surrogate
@@ -83,7 +84,7 @@ class OneToOne(nn.Module):
 
 
 # The closed form passes a mean over time through the recurrence, so it must be affine.
-_AFFINE = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, OneToOne)
+_AFFINE = (*WEIGHTED, OneToOne)
 
 
 class Recurrent(Wrapper[RecurrentState]):

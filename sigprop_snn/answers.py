@@ -1,4 +1,4 @@
-"""What is asked of a sample."""
+"""The kinds of answer that a network gives for a sample: one class, several labels, or values."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Arguments of strangers: one is taken where its meaning is clear, and refused by its name else."""
+"""Checks of a user's arguments.
+
+Each function returns the value in a plain type, or raises an error that names the argument.
+"""
 
 # `config.py` imports this file, and the command line's help must appear at once: no torch here.
 

@@ -25,8 +25,8 @@ from typing import IO, Any
 import sigprop_snn
 from sigprop_snn.errors import SigpropError
 
-# On other systems, libraries do not expect a fork.
 _PATIENCE = 5.0  # seconds that a server may take to end after an error
+# On other systems, libraries do not expect a fork.
 _FORKS = sys.platform.startswith("linux")
 
 # The server must import the same package as this process. `python -m sigprop_snn.processes` would

@@ -64,9 +64,9 @@ def scaled(shape: float | Tensor, u: Tensor) -> Tensor:
     return (as_like(shape, u) * u).clamp(min=-limit, max=limit)
 
 
-def as_like(shape: float | Tensor, u: Tensor) -> float | Tensor:
-    """Return a shape parameter in the dtype and on the device of `u`."""
-    return shape.to(u) if isinstance(shape, Tensor) else shape
+def as_like(value: float | Tensor, like: Tensor) -> float | Tensor:
+    """Return a number as it is, and a tensor in the dtype and on the device of `like`."""
+    return value.to(like) if isinstance(value, Tensor) else value
 
 
 def check_shapes(surrogate: object) -> None:

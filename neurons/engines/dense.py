@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from sigprop_snn.neurons.pooling import halved, halves
+from sigprop_snn.neurons.pooling import halved, is_halving
 from sigprop_snn.neurons.stepwise import is_constant, stepwise
 
 
@@ -56,7 +56,7 @@ class DenseSpikes:
         """Return the output of a module for every step, without a gradient."""
         with torch.no_grad():
             maps = self._values.dim() == 5 and self._values.device.type == "cpu"
-            fast = maps and halves(pool)  # the same numbers, many times faster
+            fast = maps and is_halving(pool)  # the same numbers, many times faster
             return DenseSpikes(halved(self._values) if fast else stepwise(pool, self._values))
 
     def __repr__(self) -> str:

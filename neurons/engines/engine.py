@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from sigprop_snn.neurons.base import Neuron
 from sigprop_snn.neurons.joining import Join
+from sigprop_snn.neurons.module_kinds import Weighted
 
 
 class Spikes(Protocol):
@@ -157,6 +158,20 @@ class CosineCrossEntropy(NamedTuple):
     grad_others: Tensor
 
 
+class Membrane(NamedTuple):
+    """The membrane voltage of a layer that learns at every step.
+
+    Attributes:
+        voltage: after the last reset, `[N, F]`.
+        mean: of the voltage before the reset, `[N, F]`.
+        weight: that of the next step in the mean.
+    """
+
+    voltage: Tensor
+    mean: Tensor
+    weight: float
+
+
 class InputTrace(NamedTuple):
     """The presynaptic trace of a layer between two steps; both tensors change in place.
 
@@ -269,9 +284,7 @@ class Engine(Protocol):
         normaliser: nn.Module,
         neuron: Neuron,
         inputs: Tensor,
-        voltage: Tensor,
-        mean: Tensor,
-        weight: float,
+        membrane: Membrane,
         trace: InputTrace,
         *,
         contexts: Tensor | None = None,
@@ -284,16 +297,14 @@ class Engine(Protocol):
             normaliser: scales it; `nn.Identity` for none.
             neuron: a model of LIF.
             inputs: of this step, `[rows, K]`.
-            voltage: after the last reset, `[N, F]`; it changes in place.
-            mean: of the voltage before the reset, `[N, F]`; it goes on in place.
-            weight: that of this step in the mean.
-            trace: that of the inputs; it goes on in place.
+            membrane: that of the layer; it is updated in place.
+            trace: that of the inputs; it is updated in place.
             contexts: as in `layer`.
             observed_rows: as in `layer`.
         """
 
     def weight_gradient(
-        self, synapse: nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d, inputs: Spikes | Tensor,
+        self, synapse: Weighted, inputs: Spikes | Tensor,
         grad: Tensor, precision: torch.dtype | None = None,
     ) -> Tensor:  # fmt: skip
         """Return the gradient of a synapse's weight, in its shape.
@@ -306,7 +317,7 @@ class Engine(Protocol):
         """
 
     def scaled_weight_gradient(
-        self, synapse: nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d, inputs: Spikes | Tensor,
+        self, synapse: Weighted, inputs: Spikes | Tensor,
         grad: Tensor, factors: Tensor, precision: torch.dtype | None = None,
         left_out: tuple[Tensor, Tensor] | None = None,
     ) -> tuple[Tensor, Tensor]:  # fmt: skip

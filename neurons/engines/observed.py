@@ -28,7 +28,7 @@ class ObservedWindows(NamedTuple):
         steps: its steps, `[4, R]`; a step behind the last is replaced by the last.
         inside: the places of the steps that exist among all of `steps`, one row after the other;
             none where all exist.
-        bound: no row is that high.
+        bound: one more than the highest row.
     """
 
     rows: Tensor

@@ -82,13 +82,13 @@ def pack_spikes(spikes: Spikes) -> Parcel:
 
     if isinstance(spikes, PackedSpikes):
         shape, data = _in_memory(spikes.patterns)
-        return Parcel((_WINDOWS, spikes.steps, *shape), _halved(data))
+        return Parcel((_WINDOWS, spikes.steps, *shape), _nibbles(data))
     from sigprop_snn.neurons.engines.triton.spikes import BitSpikes
 
     assert isinstance(spikes, BitSpikes)
     shape, data = _in_memory(spikes.bits)
     words = (_BYTES, spikes.steps, _DTYPES.index(spikes.dtype), *shape)
-    return Parcel(words, _halved(data) if spikes.steps <= _HALF else data)
+    return Parcel(words, _nibbles(data) if spikes.steps <= _HALF else data)
 
 
 def unpack_spikes(words: Sequence[int], data: Tensor) -> Spikes:
@@ -122,7 +122,7 @@ def _in_shape(flat: Tensor, words: Sequence[int]) -> Tensor:
     return turned.movedim(-1, 2) if channels_last else turned
 
 
-def _halved(flat: Tensor) -> Tensor:
+def _nibbles(flat: Tensor) -> Tensor:
     """Return bytes `[S]` of four bits as `[S / 2]`: the second half goes into the upper bits."""
     half = (len(flat) + 1) // 2
     data = flat[:half].clone()
@@ -131,7 +131,7 @@ def _halved(flat: Tensor) -> Tensor:
 
 
 def _whole(data: Tensor, words: Sequence[int]) -> Tensor:
-    """Return the bytes of four bits of `_halved`, given the words of their shape."""
+    """Return the bytes of four bits of `_nibbles`, given the words of their shape."""
     _, dims, *shape = words
     count, half = math.prod(shape[:dims]), len(data)
     flat = torch.empty(count, dtype=torch.uint8, device=data.device)

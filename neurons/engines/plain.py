@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from typing import Any, NamedTuple, TypeAlias, TypeGuard
+from typing import Any, NamedTuple, TypeGuard
 
 import torch
 from torch import Tensor, nn
@@ -12,11 +12,9 @@ from torch import Tensor, nn
 from sigprop_snn.neurons.base import Neuron, State
 from sigprop_snn.neurons.engines.engine import Normaliser, Run, Spikes, is_normaliser
 from sigprop_snn.neurons.lif import LIF
+from sigprop_snn.neurons.module_kinds import WEIGHTED, Weighted
 from sigprop_snn.surrogates import FastSigmoid, Surrogate
 
-Weighted: TypeAlias = nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d
-
-_WEIGHTED = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _METHODS = frozenset(name for name in dir(LIF) if callable(getattr(LIF, name)))
 
 
@@ -44,9 +42,9 @@ def plain_synapse(synapse: nn.Module) -> PlainSynapse | None:
         if not (type(before) is nn.Flatten and (before.start_dim, before.end_dim) == (1, -1)):
             return None
         flattens = True
-    if type(synapse) not in _WEIGHTED or altered(synapse):
+    if type(synapse) not in WEIGHTED or altered(synapse):
         return None
-    assert isinstance(synapse, _WEIGHTED)
+    assert isinstance(synapse, WEIGHTED)
     if not isinstance(synapse, nn.Linear) and (
         synapse.padding_mode != "zeros" or isinstance(synapse.padding, str)
     ):

@@ -15,6 +15,7 @@ from sigprop_snn.neurons.engines.engine import (
     CosineCrossEntropy,
     InputTrace,
     MapStatistics,
+    Membrane,
     RowComparison,
     Run,
     Scale,
@@ -23,7 +24,7 @@ from sigprop_snn.neurons.engines.engine import (
 )
 from sigprop_snn.neurons.engines.late import refuse_if
 from sigprop_snn.neurons.engines.observed import observed
-from sigprop_snn.neurons.engines.plain import Weighted, is_plain_normaliser
+from sigprop_snn.neurons.engines.plain import is_plain_normaliser
 from sigprop_snn.neurons.filters import (
     filter_in_place,
     filter_matrix,
@@ -31,6 +32,7 @@ from sigprop_snn.neurons.filters import (
     impulse_response,
 )
 from sigprop_snn.neurons.joining import Join, halvings, joined, joined_shape
+from sigprop_snn.neurons.module_kinds import Weighted
 from sigprop_snn.neurons.pooling import HalvingPool
 from sigprop_snn.neurons.state import RECORDED_ELSEWHERE, State, Step
 from sigprop_snn.neurons.stepwise import is_constant, stepwise
@@ -62,7 +64,7 @@ class ReferenceEngine:
         if len(parts) == 1:
             return parts[0]
         with torch.no_grad():
-            return DenseSpikes(joined([part.dense() for part in halved(parts, join)], join))
+            return DenseSpikes(joined([part.dense() for part in at_one_size(parts, join)], join))
 
     def currents(self, synapse: nn.Module, spikes: Spikes) -> Tensor:
         """Return a synapse's output for every step, `[T, N, ...]`; one step for constant input."""
@@ -144,9 +146,7 @@ class ReferenceEngine:
         normaliser: nn.Module,
         neuron: Neuron,
         inputs: Tensor,
-        voltage: Tensor,
-        mean: Tensor,
-        weight: float,
+        membrane: Membrane,
         trace: InputTrace,
         *,
         contexts: Tensor | None = None,
@@ -154,12 +154,13 @@ class ReferenceEngine:
     ) -> Tensor:
         """Run one step of a linear layer of LIF neurons, and return its spikes, `[N, F]`."""
         ran = self.layer(
-            synapse, normaliser, neuron, DenseSpikes(inputs.unsqueeze(0)), State(voltage),
+            synapse, normaliser, neuron, DenseSpikes(inputs.unsqueeze(0)),
+            State(membrane.voltage),
             contexts=contexts, observed_rows=observed_rows,
         )  # fmt: skip
         with torch.no_grad():
-            voltage.copy_(ran.state.voltage)
-            mean.lerp_(ran.mean_voltage, weight)
+            membrane.voltage.copy_(ran.state.voltage)
+            membrane.mean.lerp_(ran.mean_voltage, membrane.weight)
             advance_trace(neuron, inputs, trace)
         return ran.spike[0]
 
@@ -310,7 +311,7 @@ class ReferenceEngine:
         return "ReferenceEngine()"
 
 
-def halved(parts: Sequence[Spikes], join: Join) -> list[Spikes]:
+def at_one_size(parts: Sequence[Spikes], join: Join) -> list[Spikes]:
     """Return maps at the smallest size of all where 2x2 pools give it; else as they are.
 
     Vectors beside maps: the maps are flattened. An engine pools its own spikes.
@@ -349,7 +350,7 @@ def observe(normaliser: nn.Module, current: Tensor, rows: int, bias: Tensor | No
 
 
 def advance_trace(neuron: Neuron, inputs: Tensor, trace: InputTrace) -> None:
-    """Let a trace and its mean go on by one step of inputs, in place."""
+    """Update a trace and its mean in place by one step of inputs."""
     filter_in_place(neuron, inputs, State(trace.trace))
     trace.mean.mul_(trace.keep).add_(trace.trace, alpha=trace.share)
 

@@ -48,7 +48,7 @@ def backpropagated(network: Network, inputs: Tensor, labels: Tensor) -> Gradient
     assert twin.readout is not None
     with torch.enable_grad():
         blocks = list(twin.named_blocks())
-        kept = Kept(sources_by_name(blocks), twin.signal.plain(inputs.detach()))
+        kept = Kept.at_start(sources_by_name(blocks), twin.signal.plain(inputs.detach()))
         sent: dict[str, Tensor] = {}
         for name, block in blocks:
             spikes = _run_block(block, joined_input(name, block, kept.take(name)))

@@ -162,7 +162,7 @@ class _Unrolled(nn.Module):
     def forward(self, inputs: Tensor) -> Tensor | tuple[Tensor, ...]:
         """Return the scores `[B, C]` for inputs `[T, B, ...]`, and the spikes where asked."""
         readout = self.folded.readout
-        kept = Kept(self.folded.received(), inputs)
+        kept = Kept.at_start(self.folded.received(), inputs)
         sent: dict[str, Tensor] = {}
         spikes = []
         for name, layer in self.folded.named_layers():

@@ -9,28 +9,28 @@ from torch import Tensor, nn
 from torch.nn.utils import skip_init
 
 from sigprop_snn.arguments import instance
-from sigprop_snn.deploy.folded import Folded, FoldedLayer, Weighted
+from sigprop_snn.deploy.folded import Folded, FoldedLayer
 from sigprop_snn.errors import SigpropError
 from sigprop_snn.layers.block import Block
 from sigprop_snn.layers.norm import LengthNorm
 from sigprop_snn.network.network import Network
 from sigprop_snn.neurons import LIF, Neuron, ParametricLIF, Recurrent
 from sigprop_snn.neurons.engines import Normaliser
+from sigprop_snn.neurons.module_kinds import (
+    BATCH_NORMS,
+    DROPOUTS,
+    POOLS,
+    SHAPES,
+    WEIGHTED,
+    Weighted,
+)
 from sigprop_snn.neurons.pooling import HalvingPool
 from sigprop_snn.neurons.recurrent import AllToAll, OneToOne
 from sigprop_snn.neurons.snntorch_adapter import copied
 from sigprop_snn.signals.base import Signal
 
-_WEIGHTED = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
-_BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
-_NOTHING = (nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)
-_POOLS = (
-    HalvingPool,
-    nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d, nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d,
-    nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveAvgPool3d,
-    nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d, nn.AdaptiveMaxPool3d,
-)  # fmt: skip
-_SHAPES = (nn.Flatten, nn.Unflatten)
+_NOTHING = (nn.Identity, *DROPOUTS)
+_BEHIND = (HalvingPool, *POOLS, *SHAPES)
 
 
 def fold(network: Network) -> Folded:
@@ -105,11 +105,11 @@ def _split(name: str, block: Block) -> tuple[list[nn.Module], Weighted, list[nn.
     weighted: Weighted | None = None
     after: list[nn.Module] = []
     for module in _flat(block.synapse):
-        if type(module) in _WEIGHTED and isinstance(module, Weighted) and weighted is None:
+        if type(module) in WEIGHTED and isinstance(module, Weighted) and weighted is None:
             weighted = module
-        elif weighted is None and isinstance(module, (*_POOLS, *_SHAPES)):
+        elif weighted is None and isinstance(module, _BEHIND):
             before.append(copied(module))
-        elif weighted is not None and isinstance(module, (*_BATCH_NORMS, Normaliser)):
+        elif weighted is not None and isinstance(module, (*BATCH_NORMS, Normaliser)):
             after.append(module)
         else:
             raise _refused(name, "synapse", module)
@@ -118,7 +118,7 @@ def _split(name: str, block: Block) -> tuple[list[nn.Module], Weighted, list[nn.
             f"the synapse of {name} has no weights; fold expects one linear layer or convolution"
         )
     for module in _flat(block.norm):
-        if not isinstance(module, (*_BATCH_NORMS, Normaliser)):
+        if not isinstance(module, (*BATCH_NORMS, Normaliser)):
             raise _refused(name, "norm", module)
         after.append(module)
     return before, weighted, after
@@ -140,7 +140,7 @@ def _refused(name: str, place: str, module: nn.Module) -> SigpropError:
             "takes its statistics from each sample; fold expects a normaliser of running "
             "statistics, such as RunningNorm or BatchNorm2d"
         )
-    elif type(module) in _WEIGHTED:
+    elif type(module) in WEIGHTED:
         reason = "follows other weights; fold expects one weighted layer in each block"
     elif place == "pool":
         reason = "can't be folded; fold expects an average or maximum pool, or nn.Flatten"
@@ -162,7 +162,7 @@ def _scale(name: str, norm: nn.Module, weighted: Weighted) -> tuple[Tensor, Tens
     Raises:
         SigpropError: if it has none, or not one for each channel.
     """
-    if isinstance(norm, _BATCH_NORMS):
+    if isinstance(norm, BATCH_NORMS):
         if norm.running_mean is None or norm.running_var is None:
             raise SigpropError(
                 f"{type(norm).__name__} of {name} tracks no running statistics; fold expects "
@@ -196,7 +196,7 @@ def _neuron(neuron: Neuron, weighted: Weighted) -> tuple[Neuron, Tensor]:
     """
     one = torch.ones((), dtype=torch.float64, device=weighted.weight.device)
     if isinstance(neuron, Recurrent) and type(neuron.synapse) in (
-        AllToAll, OneToOne, *_WEIGHTED
+        AllToAll, OneToOne, *WEIGHTED
     ):  # fmt: skip
         inner, factor = _neuron(neuron.neuron, weighted)
         recurrence = copied(neuron.synapse)
@@ -272,7 +272,7 @@ def _pool(name: str, pool: nn.Module) -> nn.Module:
     """
     parts = _flat(pool)
     for part in parts:
-        if not isinstance(part, (*_POOLS, *_SHAPES)):
+        if not isinstance(part, _BEHIND):
             raise _refused(name, "pool", part)
     copies = [copied(part) for part in parts]
     if len(copies) == 1:

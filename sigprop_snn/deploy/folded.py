@@ -17,8 +17,7 @@ from sigprop_snn.neurons import Neuron, Run
 from sigprop_snn.neurons.base import check_neuron
 from sigprop_snn.neurons.engines import Engine, Spikes, engine_for
 from sigprop_snn.neurons.joining import joined_shape
-
-Weighted = nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d
+from sigprop_snn.neurons.module_kinds import Weighted
 
 
 class FoldedLayer(nn.Module):
@@ -164,7 +163,9 @@ class Folded(nn.Module):
         """
         found: dict[str, tuple[tuple[int, ...], ...]] = {}
         weight = self.readout.synapse.weight
-        kept = Kept(self.received(), torch.zeros(1, *sample, dtype=weight.dtype).to(weight))
+        kept = Kept.at_start(
+            self.received(), torch.zeros(1, *sample, dtype=weight.dtype).to(weight)
+        )
         for name, layer in self.named_layers():
             parts = kept.take(name)
             shape = joined_shape([tuple(part.shape[1:]) for part in parts], layer.sources.join)
@@ -236,7 +237,7 @@ class Folded(nn.Module):
         check_inputs(inputs, self.sample_shape)
         with torch.no_grad():
             entering = as_spikes(as_weights(self, as_constant(inputs)))
-        kept: Kept[Spikes] = Kept(self.received(), entering)
+        kept: Kept[Spikes] = Kept.at_start(self.received(), entering)
         for name, layer in self.named_layers():
             parts = kept.take(name)
             with joining(name), torch.no_grad():

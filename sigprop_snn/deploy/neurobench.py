@@ -61,7 +61,7 @@ class _Network(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Return the scores `[B, C]` for inputs `[T, B, ...]`."""
-        kept = Kept(self._received, inputs)
+        kept = Kept.at_start(self._received, inputs)
         sent: dict[str, Tensor] = {}
         for name, layer in self.layers.items():
             sent[name] = layer(joined(kept.take(name), self._joins[name]))

@@ -19,7 +19,7 @@ from sigprop_snn.fixed_point.network import IntegerNetwork, levels_of
 from sigprop_snn.layers.sources import INPUT
 from sigprop_snn.network import Network, ProjectedContext
 from sigprop_snn.neurons import IF, LIF, Neuron
-from sigprop_snn.neurons.pooling import halves
+from sigprop_snn.neurons.pooling import is_halving
 
 _THRESHOLD_BITS = {16: 8, 24: 16}
 """By bits of the membrane: the largest threshold is about 2 to this power."""
@@ -208,7 +208,7 @@ def _layer(name: str, layer: FoldedLayer, format: Format, levels: int, first: bo
     beta, threshold = _membrane(name, layer.neuron)
     flatten = _flattens(name, layer)
     padding = _padding(name, weights)
-    if not all(halves(part) for part in layer.behind):
+    if not all(is_halving(part) for part in layer.behind):
         kinds = ", ".join(type(part).__name__ for part in layer.behind)
         raise SigpropError(
             f"the spikes of {name} pass {kinds}; integer networks expect 2x2 maximum pools alone"

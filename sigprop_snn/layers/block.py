@@ -20,13 +20,13 @@ from sigprop_snn.neurons import Neuron
 from sigprop_snn.neurons.base import check_neuron
 from sigprop_snn.neurons.engines import Engine, Run, Spikes, engine_for, plain_synapse
 from sigprop_snn.neurons.engines.reference import check_contexts, observe
+from sigprop_snn.neurons.module_kinds import SHAPES, WEIGHTED
 from sigprop_snn.neurons.snntorch_adapter import is_snntorch, wrapped
 from sigprop_snn.neurons.stepwise import is_constant, stepwise
 from sigprop_snn.shard import mean_over_batch
 
 _AFFINE = (
-    nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d,
-    nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d, nn.Flatten, nn.Unflatten, nn.Identity,
+    *WEIGHTED, *SHAPES, nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d, nn.Identity,
     RunningScale, RunningNorm, nn.Sequential,
 )  # fmt: skip
 

@@ -180,7 +180,7 @@ class ClosedForm:
         trace, gain = mean_trace_of(neuron, inputs)
         recurrent_trace = None
         if neuron.recurrence is not None:
-            recurrent_trace = mean_trace_of(neuron, _one_step_later(ran.spike)).trace
+            recurrent_trace = mean_trace_of(neuron, one_step_later(ran.spike)).trace
         return ran, voltage_from_trace(
             self.block, trace, gain, ran.mean_voltage, contexts, recurrent_trace,
             samples=observed or len(trace),
@@ -411,10 +411,11 @@ def _with_recurrence(neuron: Neuron, current: Tensor, spike: Tensor) -> Tensor:
     """Return the currents `[T, N, ...]` plus those of the layer's own spikes one step before."""
     if neuron.recurrence is None:
         return current
-    return current + stepwise(neuron.recurrence, _one_step_later(spike))
+    return current + stepwise(neuron.recurrence, one_step_later(spike))
 
 
-def _one_step_later(spike: Tensor) -> Tensor:
+def one_step_later(spike: Tensor) -> Tensor:
+    """Return the spikes `[T, N, ...]` as they reach a recurrent synapse: silence comes first."""
     return torch.cat([torch.zeros_like(spike[:1]), spike[:-1]])
 
 

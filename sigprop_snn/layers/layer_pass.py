@@ -67,7 +67,7 @@ def layer_pass(
         SigpropError: as in `section_pass`.
     """
     blocks = list(blocks)
-    return section_pass(blocks, signal, Kept(sources_by_name(blocks), inputs), respond)
+    return section_pass(blocks, signal, Kept.at_start(sources_by_name(blocks), inputs), respond)
 
 
 def section_pass(

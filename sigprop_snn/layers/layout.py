@@ -32,7 +32,7 @@ def layout_of(
         named = [(f"block{index + 1}", block) for index, block in enumerate(blocks)]
         parameters = (p for block in blocks for p in block.synapse.parameters())
         zeros = next(parameters, torch.zeros(())).new_zeros(1, *shape)
-        kept = Kept(sources_by_name(named), zeros)
+        kept = Kept.at_start(sources_by_name(named), zeros)
         for name, block in named:
             parts = [part.unsqueeze(0) for part in kept.take(name)]
             with joining(name):

@@ -18,7 +18,8 @@ from torch.autograd.function import once_differentiable
 from sigprop_snn.device import without_autocast
 from sigprop_snn.layers.norm import RunningNorm, RunningScale
 from sigprop_snn.neurons.engines import PlainSynapse, Spikes, engine_for, plain_synapse
-from sigprop_snn.neurons.engines.plain import Weighted, altered
+from sigprop_snn.neurons.engines.plain import altered
+from sigprop_snn.neurons.module_kinds import Weighted
 
 
 class LinearCurrent(NamedTuple):
@@ -108,8 +109,44 @@ class LinearCurrent(NamedTuple):
             grad: the gradient of the current, before the factor.
             factor: multiplies it.
             mean_input: the mean input that the weight's gradient leaves out, or none.
+
+        Returns:
+            The gradients of weight, bias, gain and shift.
         """
-        return _gradients(self, inputs, grad, factor, mean_input)
+        layer, norm = self.layer, self.norm
+        _, bias, gain, _ = self.parameters
+        engine = engine_for(grad.device)
+        kind = grad.device.type
+        precision = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else None
+        raw_sums = self.channel_sums(grad)
+        sums = factor * raw_sums
+        if norm is None:
+            with without_autocast(kind):
+                product = engine.weight_gradient(layer, inputs, grad, precision).mul_(factor)
+            if mean_input is not None:
+                rows = sums.view(-1, *[1] * (product.dim() - 1))
+                product.addcmul_(rows, self.mean_per_weight(mean_input).to(product), value=-1.0)
+            return product, sums if bias is not None else None, None, None
+        assert gain is not None  # a normaliser has one
+        unit = norm.unit()
+        scale = (gain * unit).detach()
+        left_out = None if mean_input is None else (raw_sums, self.mean_per_weight(mean_input))
+        with without_autocast(kind):
+            product, dots = engine.scaled_weight_gradient(
+                layer, inputs, grad, factor * scale, precision, left_out
+            )
+        # sum(grad * (W x + b)) follows from G, W and b, so the current is not needed.
+        grad_raw = factor * dots
+        if bias is not None:
+            grad_raw = grad_raw + bias.detach() * sums
+        if isinstance(norm, RunningNorm):
+            grad_raw = grad_raw - norm.mean * sums
+        return (
+            product,
+            scale * sums if bias is not None else None,
+            unit * grad_raw,
+            sums if isinstance(norm, RunningNorm) else None,
+        )
 
     def mean_per_weight(self, mean_input: Tensor) -> Tensor:
         """Return the mean input that every weight meets, broadcasting against the weight.
@@ -185,55 +222,3 @@ class _Attached(torch.autograd.Function):
             grad = grad[: -ctx.n_contexts]
         found = ctx.current.gradients(ctx.inputs, grad, factor, ctx.mean_input)
         return None, None, None, None, *found, grad_contexts, None
-
-
-def _gradients(
-    current: LinearCurrent,
-    inputs: Spikes | Tensor,
-    grad: Tensor,
-    factor: float | Tensor,
-    mean_input: Tensor | None,
-) -> tuple[Tensor | None, ...]:
-    """Return the gradients of weight, bias, gain and shift.
-
-    Args:
-        current: the synapse and the normaliser.
-        inputs: the input of the block.
-        grad: the gradient of the current, before the factor.
-        factor: multiplies it.
-        mean_input: the mean input that the weight's gradient leaves out, or none.
-    """
-    layer, norm = current.layer, current.norm
-    _, bias, gain, _ = current.parameters
-    engine = engine_for(grad.device)
-    kind = grad.device.type
-    precision = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else None
-    raw_sums = current.channel_sums(grad)
-    sums = factor * raw_sums
-    if norm is None:
-        with without_autocast(kind):
-            product = engine.weight_gradient(layer, inputs, grad, precision).mul_(factor)
-        if mean_input is not None:
-            rows = sums.view(-1, *[1] * (product.dim() - 1))
-            product.addcmul_(rows, current.mean_per_weight(mean_input).to(product), value=-1.0)
-        return product, sums if bias is not None else None, None, None
-    assert gain is not None  # a normaliser has one
-    unit = norm.unit()
-    scale = (gain * unit).detach()
-    left_out = None if mean_input is None else (raw_sums, current.mean_per_weight(mean_input))
-    with without_autocast(kind):
-        product, dots = engine.scaled_weight_gradient(
-            layer, inputs, grad, factor * scale, precision, left_out
-        )
-    # sum(grad * (W x + b)) follows from G, W and b, so the current is not needed.
-    grad_raw = factor * dots
-    if bias is not None:
-        grad_raw = grad_raw + bias.detach() * sums
-    if isinstance(norm, RunningNorm):
-        grad_raw = grad_raw - norm.mean * sums
-    return (
-        product,
-        scale * sums if bias is not None else None,
-        unit * grad_raw,
-        sums if isinstance(norm, RunningNorm) else None,
-    )

@@ -45,7 +45,7 @@ class Section(Generic[Activity]):
             inputs: the input of the first block, `[T, N, ...]`.
         """
         blocks = list(blocks)
-        kept, steps = Kept(sources_by_name(blocks), inputs), inputs.shape[0]
+        kept, steps = Kept.at_start(sources_by_name(blocks), inputs), inputs.shape[0]
         return cls(tuple(name for name, _ in blocks), True, kept, Reading(readout, blocks), steps)
 
     @classmethod
@@ -76,7 +76,7 @@ class Section(Generic[Activity]):
         reading.restore(read, steps)
         for name, spikes in sent.items():
             reading.add(name, spikes)
-        return cls(names, ends, Kept.between(sources_by_name(blocks), sent), reading, steps)
+        return cls(names, ends, Kept(sources_by_name(blocks), sent), reading, steps)
 
     def of(self, blocks: Iterable[tuple[str, Block]]) -> Iterator[tuple[str, Block]]:
         """Yield those of a network's blocks that are in the section."""

@@ -135,29 +135,22 @@ class Kept(Generic[_Activity]):
 
     Args:
         received: what every block receives; see `sources_by_name`.
-        inputs: the input of the first block.
+        sent: what the blocks below have sent and a later block receives, by name.
     """
 
-    def __init__(self, received: Mapping[str, tuple[str, ...]], inputs: _Activity) -> None:
+    def __init__(
+        self, received: Mapping[str, tuple[str, ...]], sent: Mapping[str, _Activity]
+    ) -> None:
         self._received = received
         self._last = {source: name for name, of in received.items() for source in of}
-        self._kept = {INPUT: inputs}
+        self._kept = dict(sent)
 
     @classmethod
-    def between(
-        cls, received: Mapping[str, tuple[str, ...]], sent: Mapping[str, _Activity]
+    def at_start(
+        cls, received: Mapping[str, tuple[str, ...]], inputs: _Activity
     ) -> Kept[_Activity]:
-        """Return what is kept between two blocks, in the middle of a pass.
-
-        Args:
-            received: what every block receives.
-            sent: what the blocks below have sent and a later block receives, by name.
-        """
-        kept: Kept[_Activity] = cls.__new__(cls)
-        kept._received = received
-        kept._last = {source: name for name, of in received.items() for source in of}
-        kept._kept = dict(sent)
-        return kept
+        """Return what is kept before the first block: the network's input."""
+        return cls(received, {INPUT: inputs})
 
     @property
     def waiting(self) -> dict[str, _Activity]:

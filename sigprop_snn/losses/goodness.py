@@ -45,7 +45,7 @@ class Goodness(LocalLoss):
     sharpness: float = 30.0
 
     def __post_init__(self) -> None:
-        one_of("comparison", self.against, AGAINST)
+        one_of("against", self.against, AGAINST)
         positive("sharpness of Goodness", self.sharpness)
         number("threshold of Goodness", self.threshold)
 

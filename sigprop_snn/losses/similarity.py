@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from sigprop_snn.device import without_autocast
 from sigprop_snn.neurons.engines import engine_for
 
 _ROUNDING = 16  # a mean of equal numbers differs from them by less than so many eps
@@ -81,7 +82,7 @@ class _Cosines(torch.autograd.Function):
             for rows in (samples, contexts)
         )
         both = own[:, None] * others
-        with _without_autocast(samples):
+        with without_autocast(samples.device.type):
             found = products(samples, contexts).mul_(both)
         ctx.save_for_backward(samples, contexts, own, others, both, found)
         return found
@@ -93,7 +94,7 @@ class _Cosines(torch.autograd.Function):
         samples, contexts, own, others, both, found = ctx.saved_tensors
         by_product, along = grad * both, grad * found
         back = (along.sum(-1) * own.square())[:, None]
-        with _without_autocast(samples):
+        with without_autocast(samples.device.type):
             if contexts.dim() > samples.dim():
                 turned = torch.einsum("bk,bkd->bd", by_product, contexts)
                 of_contexts = by_product[..., None] * samples[:, None]
@@ -208,8 +209,3 @@ class _GridMean(torch.autograd.Function):
 def _flat(representation: Tensor, centred: bool) -> Tensor:
     flat = representation.flatten(1)
     return flat - flat.mean(dim=1, keepdim=True) if centred else flat
-
-
-def _without_autocast(values: Tensor) -> torch.autocast:
-    """Disable autocast: these products need float32."""
-    return torch.autocast(values.device.type, enabled=False)

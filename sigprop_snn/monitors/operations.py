@@ -85,7 +85,7 @@ def count_operations(network: Network, inputs: Tensor) -> dict[str, Operations]:
         inputs = network.signal.plain(samples)
         constant = len(inputs) > 1 and is_constant(inputs)
         arriving = _Arriving(inputs, nn.Identity(), constant=constant)
-        kept = Kept(sources_by_name(network.named_blocks()), arriving)
+        kept = Kept.at_start(sources_by_name(network.named_blocks()), arriving)
         sent: dict[str, _Arriving] = {}
         for layer in plain_pass(network.named_blocks(), network.signal, samples):
             block, spike = layer.block, layer.run.spike

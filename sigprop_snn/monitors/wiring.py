@@ -13,12 +13,13 @@ from torch import Tensor, nn
 from sigprop_snn.errors import SigpropError
 from sigprop_snn.network import RunningNorm, RunningScale
 from sigprop_snn.neurons import OneToOne
+from sigprop_snn.neurons.module_kinds import BATCH_NORMS, WEIGHTED
 
 _CONVOLUTIONS = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
-_WEIGHTS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, OneToOne)
+_WEIGHTS = (*WEIGHTED, OneToOne)
 _AVERAGES = (nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d)
 # A constant scale and shift per channel can be merged into the weights before or the threshold.
-_FOLDED = (RunningScale, RunningNorm, nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+_FOLDED = (RunningScale, RunningNorm, *BATCH_NORMS)
 # These compute their statistics from the current at every step.
 _MEASURING = (
     nn.LayerNorm, nn.GroupNorm, nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d,

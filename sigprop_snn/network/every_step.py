@@ -21,6 +21,7 @@ from sigprop_snn.layers.sources import first_branch, sources_by_name
 from sigprop_snn.network.network import Network
 from sigprop_snn.network.past import Past
 from sigprop_snn.neurons.engines import engine_for
+from sigprop_snn.neurons.engines.engine import Membrane
 from sigprop_snn.neurons.engines.plain import why_not_lif
 from sigprop_snn.neurons.state import State
 from sigprop_snn.rules.rectified import MeanVoltage, Rectified
@@ -66,16 +67,16 @@ class _Layer:
         """Run the block for one step, and return its spikes `[N, F]`.
 
         Args:
-            past: the past of the block, which goes on.
+            past: the past of the block; it is updated.
             inputs: of this step, `[rows, ...]`; where contexts are missing, they enter as currents.
             entry: what enters the network.
             window: as in `Online`.
         """
         block, weight = self.block, past.count(1, window)
-        assert past.mean is not None and past.inputs is not None
+        assert past.mean is not None and past.input_trace is not None
         return engine_for(inputs.device).advance(
             self.synapse, block.norm, block.neuron, inputs.flatten(1),
-            past.state.voltage, past.mean, weight, past.inputs.next_step(weight),
+            Membrane(past.state.voltage, past.mean, weight), past.input_trace.next_step(weight),
             contexts=None if len(inputs) == len(past.mean) else entry.contexts,
             observed_rows=entry.observed_rows if block.training else 0,
         )  # fmt: skip
@@ -86,9 +87,9 @@ class _Layer:
         Returns:
             The stage, and whether a parameter has a gradient.
         """
-        assert past.mean is not None and past.inputs is not None and entry.targets is not None
+        assert past.mean is not None and past.input_trace is not None and entry.targets is not None
         mean = MeanVoltage.of(
-            self.block, past.mean, past.inputs.mean, past.inputs.gain, entry.samples
+            self.block, past.mean, past.input_trace.mean, past.input_trace.gain, entry.samples
         )
         found = self.rectified.compare(mean.value, entry.samples, entry.targets)
         contexts = None if len(mean.trace) == len(mean.value) else entry.contexts
@@ -110,7 +111,7 @@ class EveryStep:
 
     @classmethod
     def of(cls, network: Network, layer_rule: LayerRule) -> EveryStep | None:
-        """Return it for a network, or none if a part of the network needs the general path."""
+        """Return the layers of a network, or none if a part needs the general path."""
         blocks = list(network.named_blocks())
         made = (_Layer.of(network, name, block, layer_rule) for name, block in blocks)
         layers = tuple(layer for layer in made if layer is not None)
@@ -144,7 +145,7 @@ class EveryStep:
         Args:
             entry: what enters the network, of one step.
             update: called with the name of every block as soon as its gradient is ready.
-            pasts: the past of every block, which goes on.
+            pasts: the past of every block; they are updated.
             window: as in `Online`.
         """
         spikes = as_spikes(entry.inputs).dense()[0]

@@ -187,6 +187,8 @@ class Network(nn.Module):
     ) -> Learned:
         """Pass a batch through; the network learns from it by its rule.
 
+        It learns under `torch.no_grad()` and `torch.inference_mode()` as well.
+
         Args:
             inputs: `[T, B, ...]`.
             labels: the class of every sample, `[B]`, from 0 to C - 1, or what else the signal
@@ -194,8 +196,6 @@ class Network(nn.Module):
             update: a function of a layer's name, or an object with a method `step` that takes
                 it. Called as soon as the layer's gradient exists and nothing waits for its
                 weights, under a local rule before the next layer runs; see `local_parameters`.
-
-        It learns under `torch.no_grad()` and `torch.inference_mode()` as well.
 
         Raises:
             SigpropError: if the network can't learn from the shapes, the labels or the values.

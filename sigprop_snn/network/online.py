@@ -251,7 +251,7 @@ class Online:
         past = self._past.setdefault("readout", Past(closed=True))
         flat = readout.side_by_side(sent)
         weight = past.count(len(flat), self.window)
-        trace = past.inputs = past.inputs or Trace(readout.neuron, flat[0])
+        trace = past.input_trace = past.input_trace or Trace(readout.neuron, flat[0])
         trace.add(flat, weight)
         scores = trace.gain * readout.synapse(trace.mean)
         fire("readout", readout, (trace.mean,), scores)
@@ -265,21 +265,22 @@ def _follow(
 ) -> None:
     """Take the newest steps into the presynaptic traces of a block with a closed form."""
     values = inputs.dense()
-    past.inputs = past.inputs or Trace(block.neuron, values[0])
-    past.inputs.add(values, weight, keep_steps=keep)
+    past.input_trace = past.input_trace or Trace(block.neuron, values[0])
+    past.input_trace.add(values, weight, keep_steps=keep)
     if block.neuron.recurrence is not None:
         last = past.spike if past.spike is not None else torch.zeros_like(ran.spike[0])
         delayed = torch.cat([last.unsqueeze(0), ran.spike[:-1]])
-        past.before = past.before or Trace(block.neuron, delayed[0])
-        past.before.add(delayed, weight, keep_steps=keep)
+        past.recurrent_trace = past.recurrent_trace or Trace(block.neuron, delayed[0])
+        past.recurrent_trace.add(delayed, weight, keep_steps=keep)
 
 
 def _from_trace(past: Past, block: Block, contexts: Tensor | None, samples: int) -> Tensor:
     """Return the mean voltage so far, `[N, ...]`, with the gradient from the mean trace."""
-    assert past.inputs is not None and past.mean is not None
-    recurrent = past.before.mean if past.before is not None else None
+    assert past.input_trace is not None and past.mean is not None
+    recurrent = past.recurrent_trace.mean if past.recurrent_trace is not None else None
+    trace = past.input_trace
     return voltage_from_trace(
-        block, past.inputs.mean, past.inputs.gain, past.mean, contexts, recurrent, samples=samples
+        block, trace.mean, trace.gain, past.mean, contexts, recurrent, samples=samples
     )
 
 
@@ -287,14 +288,16 @@ def _with_traces(
     voltage: Tensor, past: Past, block: Block, contexts: Tensor | None, samples: int
 ) -> Tensor:
     """Return the newest voltages `[T, N, ...]` with the gradient from the trace of each step."""
-    assert past.inputs is not None
+    assert past.input_trace is not None
     steps = []
-    for step, (trace, gain) in enumerate(past.inputs.newest):
-        whole = gain or 1.0  # 0 where no current has reached the membrane yet
-        recurrent = past.before.newest[step][0] / whole if past.before is not None else None
+    for step, (trace, gain) in enumerate(past.input_trace.newest):
+        divisor = gain or 1.0  # 0 where no current has reached the membrane yet
+        recurrent = None
+        if past.recurrent_trace is not None:
+            recurrent = past.recurrent_trace.newest[step][0] / divisor
         steps.append(
             voltage_from_trace(
-                block, trace / whole, gain, voltage[step], contexts, recurrent, samples=samples
+                block, trace / divisor, gain, voltage[step], contexts, recurrent, samples=samples
             )
         )
     return torch.stack(steps)

@@ -50,7 +50,7 @@ class Trace:
 
     @torch.no_grad()
     def add(self, values: Tensor, weight: float, *, keep_steps: bool = False) -> None:
-        """Go on by some steps.
+        """Add some steps.
 
         Args:
             values: the input, `[T, N, ...]`.
@@ -58,7 +58,7 @@ class Trace:
             keep_steps: whether to keep the trace of every step.
         """
         units = [self._next_unit() for _ in values]
-        keep, share = self._go_on(units, weight)
+        keep, share = self._next_factors(units, weight)
         self.mean.mul_(keep)
         self.newest = []
         for value, unit in zip(values, units, strict=True):
@@ -68,20 +68,20 @@ class Trace:
                 self.newest.append((self._state.voltage.clone(), unit))
 
     def next_step(self, weight: float) -> InputTrace:
-        """Go on by one step, whose input is still to be taken in.
+        """Begin the next step; the caller adds its input to the trace.
 
         Args:
             weight: of this step in the mean.
         """
-        keep, share = self._go_on([self._next_unit()], weight)
+        keep, share = self._next_factors([self._next_unit()], weight)
         return InputTrace(self._state.voltage.flatten(1), self.mean.flatten(1), keep, share)
 
-    def _go_on(self, units: list[float], weight: float) -> tuple[float, float]:
-        """Go on with the gain; return the factors of the mean and of each step's trace in it."""
+    def _next_factors(self, units: list[float], weight: float) -> tuple[float, float]:
+        """Update the gain; return the factors of the mean and of each step's trace in it."""
         before, share = (1.0 - weight) * self.gain, weight / len(units)
         self.gain = before + share * math.fsum(units)
-        whole = self.gain or 1.0  # 0 where no current has reached the membrane yet
-        return before / whole, share / whole
+        divisor = self.gain or 1.0  # 0 where no current has reached the membrane yet
+        return before / divisor, share / divisor
 
     def _next_unit(self) -> float:
         """Return the voltage of the next step for a constant current of 1."""
@@ -102,8 +102,8 @@ class Past:
         state: the neuron's state.
         mean: the mean so far of what the rule averages, `[N, ...]`: the membrane voltage, or the
             representation.
-        inputs: trace of the inputs, if the closed form applies.
-        before: trace of the layer's previous spikes, if the layer is recurrent.
+        input_trace: trace of the inputs, if the closed form applies.
+        recurrent_trace: trace of the layer's previous spikes, if the layer is recurrent.
         spike: the last spikes, `[N, ...]`.
     """
 
@@ -111,8 +111,8 @@ class Past:
     steps: int = 0
     state: Any = None
     mean: Tensor | None = None
-    inputs: Trace | None = None
-    before: Trace | None = None
+    input_trace: Trace | None = None
+    recurrent_trace: Trace | None = None
     spike: Tensor | None = None
 
     def count(self, steps: int, window: int | None) -> float:
@@ -129,7 +129,7 @@ class Past:
 
     def takes(self, current: LinearCurrent) -> bool:
         """Return whether a current's closed form holds for the rows of the past."""
-        return self.inputs is not None and current.takes(self.inputs.shape[1:])
+        return self.input_trace is not None and current.takes(self.input_trace.shape[1:])
 
     def check_rows(self, name: str, shape: torch.Size) -> None:
         """Check that the input of a step, `[N, ...]`, has the rows of the past.
@@ -137,8 +137,8 @@ class Past:
         Raises:
             SigpropError: if it has others.
         """
-        if self.inputs is not None and shape != self.inputs.shape:
+        if self.input_trace is not None and shape != self.input_trace.shape:
             raise SigpropError(
                 f"{name} got rows of shape {list(shape)} after "
-                f"{list(self.inputs.shape)}; expected the same rows as before, or a reset"
+                f"{list(self.input_trace.shape)}; expected the same rows as before, or a reset"
             )

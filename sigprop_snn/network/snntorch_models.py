@@ -15,18 +15,11 @@ from sigprop_snn.network.from_parts import Part, network_from_parts, readout_of
 from sigprop_snn.network.network import Network
 from sigprop_snn.network.parts import AnyLoss, AnyRule, AnySignal, NetworkParts, sizes
 from sigprop_snn.neurons import LIF, Neuron
+from sigprop_snn.neurons.module_kinds import BATCH_NORMS, DROPOUTS, POOLS, SHAPES, WEIGHTED
 from sigprop_snn.neurons.snntorch_adapter import SnnTorch, as_neuron, copied, is_snntorch
 from sigprop_snn.predict import Predict
 
-_WEIGHTED = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
-_POOLS = (
-    nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d, nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d,
-    nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveAvgPool3d,
-    nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d, nn.AdaptiveMaxPool3d,
-)  # fmt: skip
-_DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)
-_SHAPES = (nn.Flatten, nn.Unflatten, nn.Identity)
-_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.LayerNorm, nn.GroupNorm)
+_NORMS = (*BATCH_NORMS, nn.LayerNorm, nn.GroupNorm)
 
 
 def from_snntorch(
@@ -106,16 +99,16 @@ def _parts_of(model: nn.Sequential) -> tuple[list[Part], list[nn.Module]]:
             )
         seen.add(id(module))
         if is_snntorch(module) or isinstance(module, Neuron):
-            if not any(isinstance(each, _WEIGHTED) for each in waiting):
+            if not any(isinstance(each, WEIGHTED) for each in waiting):
                 raise SigpropError(
                     f"{place} is a neuron; expected a linear layer or a convolution before it"
                 )
             parts.append(Part(waiting, _neuron(module, place)))
             waiting = []
-        elif isinstance(module, (*_WEIGHTED, *_POOLS, *_DROPOUTS, *_SHAPES, *_NORMS)):
+        elif isinstance(module, (*WEIGHTED, *POOLS, *DROPOUTS, *SHAPES, nn.Identity, *_NORMS)):
             flattened = all(isinstance(each, nn.Flatten) for each in waiting)
             if parts and (not waiting or (flattened and type(module) is nn.Dropout)):
-                in_pool = isinstance(module, (*_POOLS, *_DROPOUTS))
+                in_pool = isinstance(module, (*POOLS, *DROPOUTS))
             else:
                 in_pool = False
             (parts[-1].behind if in_pool else waiting).append(copied(module))

@@ -269,7 +269,7 @@ class Pipeline:
         if self._closed:
             return
         self._closed = True
-        left = self._message is not None and self._message.kind == BATCH
+        left = int(self._message is not None and self._message.kind == BATCH)
         if self._inbox is not None:
             left += self._inbox.close()
         if self._outbox is not None:
@@ -287,6 +287,7 @@ class Pipeline:
             return Replicas(None, self.timeout, self._device(), alone=True)
         ranks = [[stage * replicas + own for own in range(replicas)] for stage in range(stages)]
         group, _ = dist.new_subgroups_by_enumeration(ranks)
+        assert not isinstance(group, int)  # this rank is in one of them
         return Replicas(group, self.timeout, self._device())
 
     def _layers_of(self, stage: int) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from sigprop_snn.arguments import axes, positive, refused, whole
 from sigprop_snn.errors import SigpropError
 from sigprop_snn.layers.norm import LengthNorm
+from sigprop_snn.layers.parameters import add_gradient
 
 _DRAWN = 0.05  # largest initial lateral weight
 _SETTLING = 5  # moves of the latent state for each step of the representation circuit
@@ -122,10 +123,10 @@ class Generator(nn.Module):
             above = activity[index + 1]
             made_of = self._direction(above + noise * torch.randn_like(above))
             error = self._predicted(weight, made_of, sample=index == 0) - activity[index]
-            _add_grad(weight, error.t() @ made_of / len(error))
+            add_gradient(weight, error.t() @ made_of / len(error))
             squared = float(error.square().mean()) if index == 0 else squared
         error = (latent @ self._unit().t()).relu() - activity[-1]
-        _add_grad(self.latent, error.t() @ latent / len(error))
+        add_gradient(self.latent, error.t() @ latent / len(error))
         return squared
 
     @torch.no_grad()
@@ -197,7 +198,3 @@ class LatentPrior:
             drawn[label] = list(self.mixtures[label].sample(count)[0])
         rows = [torch.from_numpy(drawn[label].pop()) for label in labels.tolist()]
         return torch.stack(rows).float()
-
-
-def _add_grad(weight: nn.Parameter, change: Tensor) -> None:
-    weight.grad = change if weight.grad is None else weight.grad + change

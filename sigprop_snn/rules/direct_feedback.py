@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from typing import ClassVar
 
-import torch
 from torch import Tensor, nn
 
 from sigprop_snn.arguments import instance
@@ -20,6 +18,7 @@ from sigprop_snn.rules.passes import (
     Fixed,
     check_blocks,
     entry_without_contexts,
+    feedback_weights,
     layer_graphs,
     learn_from,
     learn_from_error,
@@ -45,10 +44,7 @@ class DirectFeedback(nn.Module, Rule):
         super().__init__()
         instance("layout", layout, Layout, "a Layout")
         self.classes = layout.classes
-        self.feedback = nn.ModuleList(
-            Fixed(torch.randn(layout.classes, math.prod(shape)) / math.sqrt(layout.classes))
-            for shape in layout.outputs
-        )
+        self.feedback = feedback_weights(layout)
 
     def sent(self, index: int, error: Tensor, output: Tensor) -> Tensor:
         """Return the error of a block's output, equal at every step.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import ClassVar, Literal
 
 import torch
@@ -10,6 +9,7 @@ from torch import Tensor, nn
 
 from sigprop_snn.arguments import instance, one_of
 from sigprop_snn.layers.contracts import Learned, Needs, Update
+from sigprop_snn.layers.gradient_paths import with_gradient_of
 from sigprop_snn.layers.layer_pass import Layer, plain_pass
 from sigprop_snn.layers.readout import Readout
 from sigprop_snn.layers.rule import LearningNetwork, Rule
@@ -19,6 +19,7 @@ from sigprop_snn.neurons.stepwise import stepwise
 from sigprop_snn.rules.passes import (
     Fixed,
     check_blocks,
+    feedback_weights,
     fired,
     learn_from,
     learn_from_error,
@@ -68,10 +69,7 @@ class EProp(nn.Module, Rule):
         instance("layout", layout, Layout, "a Layout")
         one_of("feedback", feedback, FEEDBACKS)
         self.symmetric = feedback == "symmetric"
-        self.feedback = nn.ModuleList(
-            Fixed(torch.randn(layout.classes, math.prod(shape)) / math.sqrt(layout.classes))
-            for shape in layout.outputs
-        )
+        self.feedback = feedback_weights(layout)
 
     def learn(
         self, network: LearningNetwork, inputs: Tensor, labels: Tensor, update: Update | None
@@ -131,6 +129,6 @@ def _learn_from_traces(layer: Layer[Spikes], signal: Tensor) -> None:
     """Add the sum over steps of learning signal times eligibility trace to `.grad`."""
     block, ran = layer.block, layer.run
     driven = driven_voltage(block, layer.inputs.dense(), ran.spike)
-    voltage = ran.recorded["voltage"] + (driven - driven.detach())
+    voltage = with_gradient_of(driven, ran.recorded["voltage"])
     output = stepwise(block.pool, fired(block.neuron, voltage, ran.spike))
     learn_from_error(output, signal.to(output).view_as(output))

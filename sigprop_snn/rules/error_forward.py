@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from sigprop_snn.arguments import instance, positive, truth
 from sigprop_snn.errors import SigpropError
 from sigprop_snn.layers.block import Block
 from sigprop_snn.layers.contracts import LayerReport, Learned, Needs, Response, Update
 from sigprop_snn.layers.layer_pass import joined_input, layer_pass, observed_rows
+from sigprop_snn.layers.parameters import add_gradient
 from sigprop_snn.layers.readout import Readout
 from sigprop_snn.layers.rule import LearningNetwork, Rule
 from sigprop_snn.layers.scoring import hits
 from sigprop_snn.layers.sources import Kept, sources_by_name
-from sigprop_snn.neurons import Neuron, run
+from sigprop_snn.neurons import run
 from sigprop_snn.neurons.engines import Run
 from sigprop_snn.neurons.engines.reference import check_finite
-from sigprop_snn.rules.relaxation import strengthen
+from sigprop_snn.rules.passes import loop_weights, output_error
 from sigprop_snn.shapes import Layout
 
 
@@ -76,12 +77,9 @@ class ErrorForward(nn.Module, Rule):
 
     def __init__(self, layout: Layout, *, nudge: float = 0.1, learned: bool = True) -> None:
         super().__init__()
-        if not 0 < nudge < math.inf:
-            raise SigpropError(f"nudge is {nudge}; expected a positive number")
-        self.nudge = nudge
-        shape = (layout.classes, math.prod(layout.currents[0]))
-        drawn = torch.zeros(shape) if learned else torch.randn(shape) / math.sqrt(shape[0])
-        self.loop = nn.Parameter(drawn, requires_grad=learned)
+        instance("layout", layout, Layout, "a Layout")
+        self.nudge = positive("nudge", nudge)
+        self.loop = loop_weights(layout, learned=truth("learned", learned))
 
     def learn(
         self, network: LearningNetwork, inputs: Tensor, labels: Tensor, update: Update | None
@@ -138,13 +136,13 @@ class ErrorForward(nn.Module, Rule):
     def _second_pass(self, front: Tensor, passed: list[Passed], error: Tensor) -> Iterator[str]:
         """Pass the error through and yield each block's name when its gradient is ready."""
         blocks = [(f"block{index + 1}", first.block) for index, first in enumerate(passed)]
-        kept = Kept(sources_by_name(blocks), front)
+        kept = Kept.at_start(sources_by_name(blocks), front)
         for index, ((name, block), first) in enumerate(zip(blocks, passed, strict=True)):
             with torch.no_grad():
                 received = joined_input(name, block, kept.take(name))
                 if index == 0:
                     current = front + self.nudge * (error @ self.loop).view_as(front[0])
-                    strengthen(self.loop, error.t() @ first.active.flatten(1) / len(error))
+                    add_gradient(self.loop, error.t() @ first.active.flatten(1) / -len(error))
                 else:
                     current = block.current(received)
                 _, active, sent = _acted(block, current)
@@ -168,23 +166,14 @@ def _acted(block: Block, current: Tensor) -> tuple[Run, Tensor, Tensor]:
     sent = ran.spikes.pooled(block.pool).dense()
     if neuron.graded:
         return ran, ran.spike.mean(0), sent
-    return ran, _mean_activity(neuron, ran.recorded["voltage"]), sent
-
-
-def _mean_activity(neuron: Neuron, voltage: Tensor) -> Tensor:
-    """Return the mean over time of the surrogate's primitive of a voltage `[T, B, ...]`."""
-    total = torch.zeros_like(voltage[0])
-    for at_step in voltage:
-        total += neuron.surrogate.f(neuron.above(at_step))
-    return total / len(voltage)
+    return ran, block.engine.surrogate_mean(neuron, ran.recorded["voltage"]), sent
 
 
 def _output(readout: Readout, sent: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Return the scores, the mean loss (with the readout's graph), and each sample's error."""
     scores = readout(sent)
-    bare = scores.detach().requires_grad_()
-    (grad,) = torch.autograd.grad(readout.loss(bare, labels), bare)
-    return scores.detach(), readout.loss(scores, labels), -len(bare) * grad
+    error = -len(scores) * output_error(readout, scores, labels)
+    return scores.detach(), readout.loss(scores, labels), error
 
 
 def _hebbian(first: Passed, moved: Tensor) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from functools import partial
 from typing import ClassVar
@@ -10,14 +9,16 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from sigprop_snn.errors import SigpropError, UnknownNameError
+from sigprop_snn.arguments import instance, one_of, positive, truth
 from sigprop_snn.layers.block import Block
 from sigprop_snn.layers.contracts import LayerReport, Learned, Needs, Response, Stage, Update
 from sigprop_snn.layers.layer_pass import check_first, fits
 from sigprop_snn.layers.norm import RunningNorm, RunningScale
+from sigprop_snn.layers.parameters import add_gradient
 from sigprop_snn.layers.rule import LearningNetwork, Rule
 from sigprop_snn.layers.scoring import hits
 from sigprop_snn.neurons.engines.reference import check_finite
+from sigprop_snn.rules.passes import loop_weights, one_hot_targets
 from sigprop_snn.rules.relaxation import (
     CARRIES,
     Carries,
@@ -28,8 +29,6 @@ from sigprop_snn.rules.relaxation import (
     correlate,
     held,
     relax,
-    strengthen,
-    target_rates,
 )
 from sigprop_snn.shapes import Layout
 
@@ -85,15 +84,11 @@ class Hebbian(nn.Module, Rule):
         learned: bool = True,
     ) -> None:
         super().__init__()
-        if carries not in CARRIES:
-            raise UnknownNameError("signal on the loop", carries, CARRIES)
-        if not 0 < nudge < math.inf:
-            raise SigpropError(f"nudge is {nudge}; expected a positive number")
+        instance("layout", layout, Layout, "a Layout")
+        one_of("carries", carries, CARRIES)
         self.carries: Carries = carries
-        self.nudge = nudge
-        shape = (layout.classes, math.prod(layout.currents[0]))
-        drawn = torch.zeros(shape) if learned else torch.randn(shape) / math.sqrt(shape[0])
-        self.loop = nn.Parameter(drawn, requires_grad=learned)
+        self.nudge = positive("nudge", nudge)
+        self.loop = loop_weights(layout, learned=truth("learned", learned))
 
     @torch.no_grad()
     def learn(
@@ -102,7 +97,7 @@ class Hebbian(nn.Module, Rule):
         """Relax the network without and with the target; every layer learns from the difference."""
         inputs = network.signal.plain(inputs)
         current = self._front(network, inputs, observe=True)
-        rates = target_rates(labels, self.loop.shape[0], current)
+        rates = one_hot_targets(labels, self.loop.shape[0], current)
         neutral_rows = len(current) // 2
         relaxing = partial(relax, network, loop=self.loop, carries=self.carries)
         before = relaxing(current[:neutral_rows]) if neutral_rows else None
@@ -167,7 +162,7 @@ class Hebbian(nn.Module, Rule):
             before = free.sent[index]
         moved = (pulled.output - free.output) / self.nudge
         correlate(network.readout.synapse, before.flatten(1), moved)
-        strengthen(self.loop, moved.t() @ free.rates[0].flatten(1) / len(moved))
+        add_gradient(self.loop, moved.t() @ free.rates[0].flatten(1) / -len(moved))
 
     def _observe(self, network: LearningNetwork, free: Relaxed) -> None:
         """Update the statistics of the normalisers above the first block.

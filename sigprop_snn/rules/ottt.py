@@ -9,6 +9,7 @@ from torch import Tensor
 
 from sigprop_snn.layers.block import Block
 from sigprop_snn.layers.contracts import Learned, Needs, Update
+from sigprop_snn.layers.gradient_paths import with_gradient_of
 from sigprop_snn.layers.layer_pass import joined_input, plain_pass
 from sigprop_snn.layers.rule import LearningNetwork, Rule
 from sigprop_snn.layers.sources import Kept, sources_by_name
@@ -57,7 +58,7 @@ class OnlineThroughTime(Rule):
         trace = _Trace(readout.neuron)
         losses, voltages = [], []
         for values in inputs:
-            kept = Kept(sources_by_name(blocks), values.unsqueeze(0))
+            kept = Kept.at_start(sources_by_name(blocks), values.unsqueeze(0))
             for name, layer in layers.items():
                 (values,) = joined_input(name, layer.block, kept.take(name))
                 values = layer.step(values)
@@ -98,8 +99,8 @@ class _Trace:
         gain: Tensor = self.gained.voltage
         self.first = gain if self.first is None else self.first
         now = self.first * (values - held)
-        whole = torch.where(gain == 0, 1.0, gain)  # 0 while no current has reached the membrane
-        return (self.held.voltage + now) / whole, gain
+        divisor = torch.where(gain == 0, 1.0, gain)  # 0 while no current has reached the membrane
+        return (self.held.voltage + now) / divisor, gain
 
 
 class _OnlineLayer:
@@ -120,7 +121,5 @@ class _OnlineLayer:
             spike, voltage, self.state = block.neuron.step(current, self.state)
         seen, gain = self.trace.seen(values)
         driven = gain * block.static_current(seen)
-        output: Tensor = block.pool(
-            fired(block.neuron, voltage + (driven - driven.detach()), spike)
-        )
+        output: Tensor = block.pool(fired(block.neuron, with_gradient_of(driven, voltage), spike))
         return output

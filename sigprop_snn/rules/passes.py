@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 
 import torch
@@ -23,6 +24,7 @@ from sigprop_snn.neurons.engines import DenseSpikes, Spikes
 from sigprop_snn.neurons.engines.reference import check_finite
 from sigprop_snn.neurons.stepwise import stepwise
 from sigprop_snn.predict import BY_LAST_BLOCK
+from sigprop_snn.shapes import Layout
 from sigprop_snn.signals.base import Entry
 
 
@@ -95,7 +97,7 @@ def layer_graphs(
         yield from layer_pass(blocks, network.signal, _front(network, inputs), respond)
         return
     sent = {name: spikes.dense() for name, spikes in section.kept.waiting.items()}
-    kept = Kept.between(sources_by_name(blocks), sent)
+    kept = Kept(sources_by_name(blocks), sent)
     for layer in section_pass(section.of(blocks), network.signal, kept, respond):
         section.kept.put(layer.name, DenseSpikes(layer.sent.detach()))
         yield layer
@@ -158,6 +160,24 @@ def every_step(labels: Tensor, steps: int) -> Tensor:
 def one_hot_targets(labels: Tensor, classes: int, like: Tensor) -> Tensor:
     """Return the targets `[B, C]`: class labels as one-hot rows, float labels unchanged."""
     return (labels if labels.is_floating_point() else F.one_hot(labels, classes)).to(like)
+
+
+def feedback_weights(layout: Layout) -> nn.ModuleList:
+    """Return fixed random weights from the classes to each block's output."""
+    return nn.ModuleList(
+        Fixed(torch.randn(layout.classes, math.prod(shape)) / math.sqrt(layout.classes))
+        for shape in layout.outputs
+    )
+
+
+def loop_weights(layout: Layout, *, learned: bool) -> nn.Parameter:
+    """Return weights from the classes to the first block's current, `[C, K]`.
+
+    Weights that learn start at zero; others are random and keep their values.
+    """
+    shape = (layout.classes, math.prod(layout.currents[0]))
+    drawn = torch.zeros(shape) if learned else torch.randn(shape) / math.sqrt(shape[0])
+    return nn.Parameter(drawn, requires_grad=learned)
 
 
 def learn_from(loss: Tensor) -> None:

@@ -51,7 +51,7 @@ class MeanVoltage(NamedTuple):
 
     @classmethod
     def of(cls, block: Block, value: Tensor, trace: Tensor, gain: float, rows: int) -> MeanVoltage:
-        """Return it for a block.
+        """Return the mean voltage of a block.
 
         Args:
             block: the block.
@@ -89,7 +89,7 @@ class Rectified:
     def of(
         cls, block: Block, rule: LayerRule, whole: LocalLoss, head: nn.Module | None = None
     ) -> Rectified | None:
-        """Return it for a block with its rule and its loss, or none if they need another path."""
+        """Return the comparison of a block, or none if its rule or loss needs another path."""
         neuron = block.neuron
         weight, loss, among = 1.0, whole, None
         if type(whole) is WeightedSum:
@@ -215,8 +215,9 @@ class Rectified:
         """
         assert self.among is not None
         kind = voltage.device.type
-        halves = voltage.dim() == 4 and self.head is not None and torch.is_autocast_enabled(kind)
-        dtype = torch.get_autocast_dtype(kind) if halves else voltage.dtype
+        learns = voltage.dim() == 4 and self.head is not None
+        autocast = learns and torch.is_autocast_enabled(kind)
+        dtype = torch.get_autocast_dtype(kind) if autocast else voltage.dtype
         shown = engine_for(voltage.device).rectified(voltage, dtype).requires_grad_()
         needed = [weights for weights in self.learned if weights.requires_grad]
         with torch.enable_grad():
@@ -240,8 +241,8 @@ class Rectified:
         """
         engine, loss, kind = engine_for(voltage.device), self.loss, voltage.device.type
         averages = voltage.dim() == 4 and min(voltage.shape[-2:]) > loss.grid
-        halves = torch.is_autocast_enabled(kind)
-        dtype = torch.get_autocast_dtype(kind) if halves else voltage.dtype
+        autocast = torch.is_autocast_enabled(kind)
+        dtype = torch.get_autocast_dtype(kind) if autocast else voltage.dtype
         with torch.no_grad(), without_autocast(kind):
             maps = engine.rectified_grid_mean(voltage, loss.grid) if averages else voltage
             # Keep the channels-last order: no copy is made.

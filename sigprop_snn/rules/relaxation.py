@@ -12,12 +12,12 @@ from collections.abc import Sequence
 from typing import Literal, NamedTuple, get_args
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.grad import conv2d_weight
 
 from sigprop_snn.errors import SigpropError
 from sigprop_snn.layers.block import Block
+from sigprop_snn.layers.parameters import add_gradient
 from sigprop_snn.layers.rule import LearningNetwork
 from sigprop_snn.neurons import Neuron, run
 from sigprop_snn.neurons.engines import DenseSpikes, Run
@@ -189,15 +189,9 @@ def correlate(synapse: nn.Module, before: Tensor, after: Tensor) -> None:
         shift = after.sum(dim=(0, 2, 3))
     else:
         change, shift = after.t() @ before, after.sum(0)
-    strengthen(weighted.weight, change / rows)
+    add_gradient(weighted.weight, change / -rows)
     if weighted.bias is not None:
-        strengthen(weighted.bias, shift / rows)
-
-
-def strengthen(weight: Tensor, change: Tensor) -> None:
-    """Subtract a change from a weight's `.grad`, if the weight learns."""
-    if weight.requires_grad:
-        weight.grad = -change if weight.grad is None else weight.grad - change
+        add_gradient(weighted.bias, shift / -rows)
 
 
 def weighted_part(synapse: nn.Module) -> nn.Linear | nn.Conv2d:
@@ -248,13 +242,6 @@ def _check_block(name: str, block: Block, rule: str) -> None:
             "expected leaky rate neurons, for example neuron 'leaky-rate'"
         )
     weighted_part(block.synapse)
-
-
-def target_rates(labels: Tensor, classes: int, like: Tensor) -> Tensor:
-    """Return the target rates `[B, C]`: class labels as one-hot rows, float labels unchanged."""
-    if labels.is_floating_point():
-        return labels.to(like)
-    return F.one_hot(labels, classes).to(like)
 
 
 def _stacked(steps: Sequence[Step]) -> tuple[Tensor, Tensor]:

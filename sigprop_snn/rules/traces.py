@@ -15,6 +15,7 @@ from torch import Tensor
 
 from sigprop_snn.errors import SigpropError
 from sigprop_snn.layers.block import Block
+from sigprop_snn.layers.gradient_paths import one_step_later
 from sigprop_snn.neurons import Neuron, filter_matrix, impulse_response
 from sigprop_snn.neurons.stepwise import is_constant, stepwise
 
@@ -38,8 +39,8 @@ def traces(neuron: Neuron, inputs: Tensor) -> Traces:
     if is_constant(inputs):
         return Traces(inputs[:1], gain.to(inputs))
     # No current has reached the membrane yet where the gain is 0.
-    whole = torch.where(gain == 0, 1.0, gain)
-    matrix = (filter_matrix(response) / whole[:, None]).to(inputs)
+    divisor = torch.where(gain == 0, 1.0, gain)
+    matrix = (filter_matrix(response) / divisor[:, None]).to(inputs)
     return Traces((matrix @ inputs.flatten(1)).view_as(inputs), gain.to(inputs))
 
 
@@ -56,10 +57,8 @@ def driven_voltage(block: Block, inputs: Tensor, spike: Tensor) -> Tensor:
     trace, gain = traces(block.neuron, inputs.detach())
     current = stepwise(block.static_current, trace)
     if block.neuron.recurrence is not None:
-        before = torch.cat([torch.zeros_like(spike[:1]), spike[:-1]])
-        current = current + stepwise(
-            block.neuron.recurrence, traces(block.neuron, before.detach()).trace
-        )
+        before = traces(block.neuron, one_step_later(spike.detach())).trace
+        current = current + stepwise(block.neuron.recurrence, before)
     return gain.view(-1, *[1] * (current.dim() - 1)) * current
 
 

@@ -20,7 +20,7 @@ from sigprop_snn.neurons import ALIF, LIF, Rate
 from sigprop_snn.neurons.base import RESETS
 from sigprop_snn.neurons.engines import ReferenceEngine, Scale
 from sigprop_snn.neurons.engines.cpu.engine import CpuEngine
-from sigprop_snn.neurons.engines.engine import InputTrace
+from sigprop_snn.neurons.engines.engine import InputTrace, Membrane
 
 MARGIN = 1e-4  # in units of voltage: closer to the threshold, rounding may decide on a spike
 
@@ -544,7 +544,7 @@ def test_kernels_agree_without_avx512():
 @pytest.mark.parametrize("norm", ["none", "scale", "norm"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
 @pytest.mark.parametrize("reset", RESETS)
-def test_one_step_goes_on_in_place(engine, reference, reset, dtype, norm, contexts):
+def test_one_step_updates_the_state_in_place(engine, reference, reset, dtype, norm, contexts):
     neuron = LIF(0.8, 0.6, reset=reset, scale_current=reset == "zero")
     torch.manual_seed(0)
     parts = []
@@ -558,8 +558,9 @@ def test_one_step_goes_on_in_place(engine, reference, reset, dtype, norm, contex
         given = torch.randn(contexts, width, dtype=dtype) if contexts else None
         inputs = spikes_of(5, *shape, dtype=dtype)
         spikes = each.advance(
-            module.to(dtype), normaliser.to(dtype), neuron, inputs, voltage, mean, 0.3,
-            InputTrace(trace, mean_trace, 0.7, 0.2), contexts=given, observed_rows=4,
+            module.to(dtype), normaliser.to(dtype), neuron, inputs,
+            Membrane(voltage, mean, 0.3), InputTrace(trace, mean_trace, 0.7, 0.2),
+            contexts=given, observed_rows=4,
         )  # fmt: skip
         parts.append((spikes, voltage, mean, trace, mean_trace, *normaliser.buffers()))
     clear = (parts[1][1] - 0.6).abs() > MARGIN

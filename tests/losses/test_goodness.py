@@ -72,7 +72,7 @@ def test_shared_contexts_are_refused():
     [
         ({"sharpness": 0.0}, "sharpness of Goodness is 0.0"),
         ({"threshold": float("inf")}, "inf"),
-        ({"against": "all"}, "unknown comparison 'all'"),
+        ({"against": "all"}, "unknown against 'all'"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(settings, found):

@@ -212,7 +212,7 @@ def test_a_time_constant_gives_beta_in_any_unit():
     _, voltage, _ = through(neuron, [0.5, *[0.0] * 20])
     assert voltage[20] == pytest.approx(0.5 * math.exp(-1))
     for bad in ({"tau": 0.0}, {"tau": 1.0, "dt": -1.0}, {"tau": float("nan")}):
-        with pytest.raises(SigpropError, match="expected a positive number"):
+        with pytest.raises(SigpropError, match="expected a finite number > 0"):
             decay(**bad)
 
 

@@ -23,6 +23,7 @@ from sigprop_snn.network import (
 )
 from sigprop_snn.neurons import LIF, NEURONS, Rate
 from sigprop_snn.rules.error_forward import ErrorForward
+from sigprop_snn.rules.hebbian import Hebbian
 from sigprop_snn.surrogates import FastSigmoid, Sigmoid
 from sigprop_snn.training import LocalOptimizers, evaluate
 
@@ -298,3 +299,19 @@ def test_a_network_without_an_output_is_refused():
     network.readout = None
     with pytest.raises(SigpropError, match="no readout"):
         network.learn(torch.randn(1, 2, 3).double(), torch.tensor([0, 1]))
+
+
+@pytest.mark.parametrize("rule", [ErrorForward, Hebbian])
+@pytest.mark.parametrize(
+    ("settings", "found"),
+    [
+        ({"nudge": None}, "nudge is None"),
+        ({"nudge": 0.0}, "nudge is 0.0"),
+        ({"learned": "no"}, "learned is 'no'"),
+        ({"layout": None}, "layout is None"),
+    ],
+)
+def test_settings_out_of_range_are_refused_by_value(rule, settings, found):
+    layout = layout_of([Block(nn.Linear(3, 4), Rate())], (3,), CLASSES)
+    with pytest.raises(SigpropError, match=found):
+        rule(**{"layout": layout} | settings)

@@ -62,7 +62,7 @@ class SpikingConvolution(SpikingLayer):
     def of(
         cls, spikes: PackedSpikes, weight: Tensor, bias: Tensor | None, padding: tuple[int, int]
     ) -> SpikingConvolution:
-        """Return it for spikes `[T, N, K, H, W]`, a weight `[F, K, kh, kw]`, a bias `[F]`."""
+        """Return the layer for spikes `[T, N, K, H, W]`, weights `[F, K, kh, kw]`, a bias `[F]`."""
         channels, inputs, height, width = weight.shape
         panel = _panel_width(channels)
         reversed_kernels = weight.detach().flip(2, 3)

@@ -21,6 +21,7 @@ from sigprop_snn.neurons.engines.engine import (
     CosineCrossEntropy,
     InputTrace,
     MapNormaliser,
+    Membrane,
     Normaliser,
     RowComparison,
     Run,
@@ -32,7 +33,6 @@ from sigprop_snn.neurons.engines.observed import WINDOW, observed
 from sigprop_snn.neurons.engines.order import channels_last
 from sigprop_snn.neurons.engines.plain import (
     PlainSynapse,
-    Weighted,
     altered,
     is_plain_normaliser,
     plain_synapse,
@@ -40,15 +40,16 @@ from sigprop_snn.neurons.engines.plain import (
 )
 from sigprop_snn.neurons.engines.reference import (
     advance_trace,
+    at_one_size,
     check_contexts,
-    halved,
     observe,
     scale_rows,
 )
 from sigprop_snn.neurons.joining import Join
 from sigprop_snn.neurons.lif import LIF
+from sigprop_snn.neurons.module_kinds import Weighted
 
-_LARGE = 1 << 21  # numbers that enter a layer, from which its way is worth a warning
+_LARGE = 1 << 21  # from so many input values on, a layer without a kernel gives a warning
 
 
 class CpuEngine(FusedEngine):
@@ -96,7 +97,7 @@ class CpuEngine(FusedEngine):
         """Return the activity of several layers as the input of one; packed where all are."""
         if len(parts) == 1:
             return parts[0]
-        parts = halved(parts, join)
+        parts = at_one_size(parts, join)
         packed = [part for part in parts if isinstance(part, PackedSpikes)]
         one_size = len({part.shape[3:] for part in parts}) == 1
         if join == "side-by-side" and len(packed) == len(parts) and one_size:
@@ -173,19 +174,17 @@ class CpuEngine(FusedEngine):
         normaliser: nn.Module,
         neuron: Neuron,
         inputs: Tensor,
-        voltage: Tensor,
-        mean: Tensor,
-        weight: float,
+        membrane: Membrane,
         trace: InputTrace,
         *,
         contexts: Tensor | None = None,
         observed_rows: int = 0,
     ) -> Tensor:
         """Run one step of a linear layer of LIF neurons, and return its spikes, `[N, F]`."""
-        arrays = (inputs, synapse.weight, voltage, mean, trace.trace, trace.mean)
+        arrays = (inputs, synapse.weight, *membrane[:2], trace.trace, trace.mean)
         if self.why_not(synapse, normaliser, neuron) is not None or not _are_plain(*arrays):
             return super().advance(
-                synapse, normaliser, neuron, inputs, voltage, mean, weight, trace,
+                synapse, normaliser, neuron, inputs, membrane, trace,
                 contexts=contexts, observed_rows=observed_rows,
             )  # fmt: skip
         assert isinstance(neuron, LIF)
@@ -194,7 +193,7 @@ class CpuEngine(FusedEngine):
             observe(normaliser, current.unsqueeze(0), observed_rows)
             scale = normaliser.scale(current) if is_normaliser(normaliser) else None
             advance_trace(neuron, inputs, trace)
-            return advance_lif(neuron, current, contexts, scale, voltage, mean, weight)
+            return advance_lif(neuron, current, contexts, scale, membrane)
 
     def weight_gradient(
         self,

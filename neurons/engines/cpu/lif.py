@@ -15,7 +15,7 @@ from torch import Tensor
 
 from sigprop_snn.neurons.engines.cpu.threads import Kernel, jitable, run_kernel
 from sigprop_snn.neurons.engines.dense import DenseSpikes
-from sigprop_snn.neurons.engines.engine import Run, Scale
+from sigprop_snn.neurons.engines.engine import Membrane, Run, Scale
 from sigprop_snn.neurons.engines.order import Order
 from sigprop_snn.neurons.engines.plain import lif_run
 from sigprop_snn.neurons.lif import LIF
@@ -99,14 +99,14 @@ def run_lif(
 
 
 def advance_lif(
-    neuron: LIF, current: Tensor, contexts: Tensor | None, scale: Scale | None, voltage: Tensor,
-    mean: Tensor, weight: float,
+    neuron: LIF, current: Tensor, contexts: Tensor | None, scale: Scale | None, membrane: Membrane
 ) -> Tensor:  # fmt: skip
     """Run LIF for one step in place, and return the spikes; see `Engine.advance`.
 
     All tensors are float32 and contiguous. The current is that of the rows, `[rows, F]`, and the
     scale applies to it alone.
     """
+    voltage, mean, weight = membrane
     spikes = torch.empty_like(voltage).unsqueeze(0)
     _run_rows(
         neuron, current.unsqueeze(0), contexts, scale, spikes, spikes[:0], voltage, mean,
@@ -128,8 +128,8 @@ def _run_rows(
         scale: what the current of the rows goes through on its way in.
         spikes: `[T, B + C, ...]`, are written.
         voltages: before the resets, the same; without a step they are not written.
-        voltage: after the last reset, `[B + C, ...]`; goes on in place.
-        mean: goes on in place: at each step `keep` times itself, plus `share` times the voltage.
+        voltage: after the last reset, `[B + C, ...]`; updated in place.
+        mean: updated in place: at each step `keep` times itself, plus `share` times the voltage.
         keep: a factor.
         share: a factor.
     """

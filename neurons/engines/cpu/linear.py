@@ -56,7 +56,7 @@ class SpikingLinear(SpikingLayer):
 
     @classmethod
     def of(cls, spikes: PackedSpikes, weight: Tensor, bias: Tensor | None) -> SpikingLinear:
-        """Return it for spikes `[T, N, K]`, a weight `[F, K]` and a bias `[F]`, all float32."""
+        """Return the layer for spikes `[T, N, K]`, a weight `[F, K]`, a bias `[F]`; float32."""
         columns, neurons = weight.shape
         weight, short = weight.detach(), _whole_vectors(columns) - columns
         weight = F.pad(weight, (0, 0, 0, short)) if short else weight

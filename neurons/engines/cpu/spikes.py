@@ -18,7 +18,7 @@ from sigprop_snn.neurons.engines.cpu.threads import Kernel, run_kernel
 from sigprop_snn.neurons.engines.dense import DenseSpikes
 from sigprop_snn.neurons.engines.observed import WINDOW
 from sigprop_snn.neurons.engines.order import Order
-from sigprop_snn.neurons.pooling import halved, halves
+from sigprop_snn.neurons.pooling import halved, is_halving
 
 PATTERNS = 1 << WINDOW
 _NEURONS = 1024  # their weighted sums stay in the first-level cache
@@ -91,7 +91,7 @@ class PackedSpikes:
         """
         if isinstance(pool, nn.Identity):
             return self
-        if self.patterns.dim() != 5 or not halves(pool):
+        if self.patterns.dim() != 5 or not is_halving(pool):
             return DenseSpikes(self.dense()).pooled(pool)
         return PackedSpikes(halved(self.patterns, torch.bitwise_or), self.steps)
 

@@ -14,14 +14,13 @@ from sigprop_snn.neurons.engines.dense import DenseSpikes
 from sigprop_snn.neurons.engines.engine import MapStatistics, Run, Scale, Spikes
 from sigprop_snn.neurons.engines.fused import FusedEngine
 from sigprop_snn.neurons.engines.plain import (
-    Weighted,
     is_plain_normaliser,
     lif_run,
     plain_synapse,
     why_not_lif,
     why_not_neurons,
 )
-from sigprop_snn.neurons.engines.reference import check_finite, deviation_factor, halved
+from sigprop_snn.neurons.engines.reference import at_one_size, check_finite, deviation_factor
 from sigprop_snn.neurons.engines.triton import statistics, surrogate
 from sigprop_snn.neurons.engines.triton.layer import convolved, run_maps
 from sigprop_snn.neurons.engines.triton.lif import run_lif
@@ -29,6 +28,7 @@ from sigprop_snn.neurons.engines.triton.maps import grid_mean, grid_mean_gradien
 from sigprop_snn.neurons.engines.triton.spikes import BitSpikes, DeviceSpikes, side_by_side
 from sigprop_snn.neurons.joining import Join
 from sigprop_snn.neurons.lif import LIF
+from sigprop_snn.neurons.module_kinds import Weighted
 
 
 class TritonEngine(FusedEngine):
@@ -59,7 +59,7 @@ class TritonEngine(FusedEngine):
 
     def join(self, parts: Sequence[Spikes], join: Join) -> Spikes:
         """Return the activity of several layers as the input of one, without a gradient."""
-        parts = halved(parts, join)
+        parts = at_one_size(parts, join)
         bits = [part for part in parts if isinstance(part, BitSpikes)]
         alike = len({(part.shape[0], part.shape[3:]) for part in parts}) == 1
         if join == "side-by-side" and len(bits) == len(parts) and alike:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from sigprop_snn.neurons.engines.dense import DenseSpikes
 from sigprop_snn.neurons.engines.order import Order
 from sigprop_snn.neurons.engines.triton.maps import halved
-from sigprop_snn.neurons.pooling import halves
+from sigprop_snn.neurons.pooling import is_halving
 
 STEPS_OF_BYTE = 8
 BITS = tl.constexpr(STEPS_OF_BYTE)  # for the kernels
@@ -60,7 +60,7 @@ class DeviceSpikes(DenseSpikes):
 
     def pooled(self, pool: nn.Module) -> DeviceSpikes:
         """Return the output of a module for every step, without a gradient."""
-        if halves(pool) and self._values.dim() == 5 and self._values.dtype in _DTYPES:
+        if is_halving(pool) and self._values.dim() == 5 and self._values.dtype in _DTYPES:
             return DeviceSpikes(halved(self._values))
         return DeviceSpikes(super().pooled(pool).dense())
 
@@ -118,7 +118,7 @@ class BitSpikes:
         """Return the output of a module for every step, without a gradient."""
         if isinstance(pool, nn.Identity):
             return self
-        if halves(pool) and self.bits.dim() == 5:
+        if is_halving(pool) and self.bits.dim() == 5:
             return BitSpikes(halved(self.bits), self.steps, self.dtype)
         return DeviceSpikes(self.dense()).pooled(pool)
 
