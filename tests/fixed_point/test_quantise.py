@@ -135,6 +135,12 @@ def test_training_with_quantised_weights_applies_the_gradient_of_the_quantised_n
     assert max(len(row.unique()) for row in weight) <= 7
 
 
+@pytest.mark.parametrize("given", [None, sp.LocalOptimizers])
+def test_what_can_not_update_a_layer_is_no_optimizer(given):
+    with pytest.raises(SigpropError, match="expected optimizers such as LocalOptimizers"):
+        QuantisedOptimizers(given, mlp())
+
+
 def test_a_network_trained_with_two_bits_keeps_its_integers_when_folded(pictures):
     x, labels = pictures
     network = trained(mlp(), x, labels, bits=2)
