@@ -218,7 +218,7 @@ def test_any_flag_is_accepted_or_refused_with_a_message(
     """The test ends before the data would be loaded."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sigprop_snn.training.train", lambda config, **_: config.resolved())
-    monkeypatch.setattr("sigprop_snn.cli._finish", lambda config: print("accepted"))
+    monkeypatch.setattr("sigprop_snn.commands._finish", lambda config: print("accepted"))
     try:
         code = main(["train", "digits", flag, *values])
     except SystemExit as refused:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sigprop_snn import cli
+from sigprop_snn import cli, commands
 
 ROOT = Path(__file__).resolve().parent.parent
 SITE = sorted(
@@ -106,17 +106,11 @@ def test_files_that_are_named_exist(document):
     assert missing == []
 
 
-KINDS = (
-    cli.Train, cli.Resume, cli.Evaluate, cli.Plot, cli.Report, cli.Export, cli.Compare,
-    cli.ListNames,
-)  # fmt: skip
-
-
 @pytest.mark.parametrize("command", COMMANDS)
 def test_commands_of_the_documents_are_understood(command, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     found = []
-    for kind in KINDS:
+    for kind in commands.COMMANDS.values():
         monkeypatch.setattr(kind, "run", lambda self: found.append(self))
     monkeypatch.setattr(cli.launch, "launch", lambda processes, words: found.append(words) or 0)
     config = tmp_path / "runs/n1/config.json"

@@ -20,7 +20,6 @@ from sigprop_snn.errors import SigpropError
 from sigprop_snn.files import write_atomically
 from sigprop_snn.layers.sources import Kept
 from sigprop_snn.network.network import Network
-from sigprop_snn.network.parts import sizes
 from sigprop_snn.neurons import EscapeNoise, GaussianNoise, Neuron, SnnTorch
 from sigprop_snn.neurons.joining import joined
 from sigprop_snn.neurons.stepwise import stepwise
@@ -198,12 +197,7 @@ def _unrolled(
         SigpropError: if the shape of a sample is not known, or a neuron can't be exported.
     """
     folded = network if isinstance(network, Folded) else fold(network)
-    shape = folded.sample_shape if sample_shape is None else sizes("sample_shape", sample_shape)
-    if shape is None:
-        raise SigpropError(
-            "sample_shape is None and the network does not know it; expected the shape of one step "
-            "of one sample, such as (1, 28, 28)"
-        )
+    shape = folded.known_shape(sample_shape)
     folded.shapes(shape)
     layers = {
         name: FoldedLayer(layer.synapse, _plain(name, layer.neuron), layer.pool, layer.sources)

@@ -13,6 +13,7 @@ from sigprop_snn.layers.layer_pass import as_spikes
 from sigprop_snn.layers.readout import READOUT, Reading, Readout
 from sigprop_snn.layers.sources import INPUT, AnySources, Kept, Sources, joining, sources_by_name
 from sigprop_snn.network.checks import as_constant, as_weights, check_inputs
+from sigprop_snn.network.parts import sizes
 from sigprop_snn.neurons import Neuron, Run
 from sigprop_snn.neurons.base import check_neuron
 from sigprop_snn.neurons.engines import Engine, Spikes, engine_for
@@ -151,6 +152,21 @@ class Folded(nn.Module):
         below = [INPUT, *self.layers]
         received = {**self.received(), READOUT: self.read()}
         return list(received.values()) == [(name,) for name in below]
+
+    def known_shape(self, sample_shape: Sequence[int] | None = None) -> tuple[int, ...]:
+        """Return the shape of one step of one sample: the given one, or else the network's.
+
+        Raises:
+            SigpropError: if neither is known, or a size that is given is no whole number from 1.
+        """
+        if sample_shape is not None:
+            return sizes("sample_shape", sample_shape)
+        if self.sample_shape is None:
+            raise SigpropError(
+                "sample_shape is None and the network does not know it; expected the shape of one "
+                "step of one sample, such as (1, 28, 28)"
+            )
+        return self.sample_shape
 
     def shapes(self, sample: Sequence[int]) -> dict[str, tuple[tuple[int, ...], ...]]:
         """Return the shapes of each layer's input, current and output, without time and batch.

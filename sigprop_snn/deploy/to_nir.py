@@ -30,7 +30,6 @@ from sigprop_snn.files import write_atomically
 from sigprop_snn.layers.readout import READOUT
 from sigprop_snn.layers.sources import INPUT
 from sigprop_snn.network.network import Network
-from sigprop_snn.network.parts import sizes
 
 _MAXIMA = (
     nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d,
@@ -71,14 +70,8 @@ def to_nir(
     """
     convention = convention_of(convention)
     folded = network if isinstance(network, Folded) else fold(network)
-    given = folded.sample_shape if sample_shape is None else sizes("sample_shape", sample_shape)
-    if given is None:
-        raise SigpropError(
-            "sample_shape is None and the network does not know it; expected the shape of one step "
-            "of one sample, such as (1, 28, 28)"
-        )
     with torch.no_grad():
-        return _Writer(folded, tuple(given), convention).graph()
+        return _Writer(folded, folded.known_shape(sample_shape), convention).graph()
 
 
 def write_nir(graph: Any, file: str | os.PathLike[str]) -> Path:

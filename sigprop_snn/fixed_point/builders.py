@@ -14,7 +14,7 @@ from sigprop_snn.fixed_point.arithmetic import product, random_bits, shifted
 from sigprop_snn.fixed_point.formats import Decay, Format, largest
 from sigprop_snn.fixed_point.layers import IntegerLayer, IntegerReadout, run_layer
 from sigprop_snn.fixed_point.learning import IntegerLearner, IntegerRule, stored_to_weight
-from sigprop_snn.fixed_point.network import IntegerNetwork, largest_input, still
+from sigprop_snn.fixed_point.network import IntegerNetwork, largest_input, layer_currents
 
 THRESHOLD_BITS = 8
 """The threshold has about so many bits: the currents' root mean square is nearest to 2**8."""
@@ -82,7 +82,7 @@ def integer_mlp(
         )
         layers.append(layer)
         stored.append(weights)
-        sent = run_layer(layer, still(layer, sent, largest_input(index)), None).spikes
+        sent = run_layer(layer, layer_currents(layer, sent, largest_input(index)), None).spikes
     threshold = int(layers[0].threshold[0])
     reads = tuple(range(len(layers)))
     readout = IntegerReadout(

@@ -5,7 +5,14 @@ from __future__ import annotations
 import torch
 
 from sigprop_snn.fixed_point.arithmetic import EXPONENTS, mantissa_bits
-from sigprop_snn.fixed_point.c_text import Arrays, decay_text, state_type, top_of
+from sigprop_snn.fixed_point.c_text import (
+    Arrays,
+    decay_text,
+    joined,
+    layer_name,
+    state_type,
+    top_of,
+)
 from sigprop_snn.fixed_point.formats import Decay, largest
 from sigprop_snn.fixed_point.layers import IntegerLayer
 from sigprop_snn.fixed_point.learning import (
@@ -50,7 +57,9 @@ class LearningSource:
                 arrays.add(trace, name, size)
                 arrays.add("int32_t", f"{name}_sum", size)
             if index and learner.rule.centred:
-                arrays.add("int32_t", f"{self._name(index)}_mean", learner.means[index])
+                arrays.add(
+                    "int32_t", f"{layer_name(self.network, index)}_mean", learner.means[index]
+                )
         for index, layer in enumerate(self.network.layers):
             targets = learner.targets[index] if learner.targets else None
             size = learner.contexts.shape[0] * layer.neurons
@@ -75,10 +84,6 @@ class LearningSource:
             table = torch.tensor(EXPONENTS, dtype=torch.int32)
             arrays.add("uint32_t", "snn_exponents", table, constant=True)
         arrays.count(12)  # snn_count, snn_updates and snn_steps
-
-    def _name(self, index: int) -> str:
-        last = index == len(self.network.layers)
-        return "snn_readout" if last else f"snn_block{index + 1}"
 
     def _sources(self, index: int) -> list[tuple[int, int]]:
         """Return what a layer receives, as indices of layers with -1 for the input; and sizes."""
@@ -141,11 +146,11 @@ static void snn_refresh(void)
 {{
     int c, t, i;
     for (c = 0; c < SNN_CLASSES; c++) {{
-{_joined(clear)}        for (t = 0; t < {self.learner.steps}; t++) {{
+{joined(clear)}        for (t = 0; t < {self.learner.steps}; t++) {{
             for (i = 0; i < {first}; i++)
                 snn_current[i] = snn_contexts[c * {first} + i];
-{_joined(lines)}        }}
-{_joined(units)}    }}
+{joined(lines)}        }}
+{joined(units)}    }}
 }}"""
 
     def _trace(self) -> str:
@@ -176,19 +181,19 @@ static void snn_trace(const uint8_t *input)
 {{
     int j;
     snn_steps++;
-{_joined(lines)}}}
+{joined(lines)}}}
 
 static void snn_forget(void)
 {{
     int j;
     snn_steps = 0;
-{_joined(forget)}}}"""
+{joined(forget)}}}"""
 
     def _learn(self) -> str:
         rule, network = self.learner.rule, self.network
         lines = []
         for index, layer in enumerate(self.layers):
-            name = self._name(index)
+            name = layer_name(self.network, index)
             out, size = layer.weight.shape
             hidden = isinstance(layer, IntegerLayer)
             if hidden:
@@ -229,13 +234,9 @@ void snn_learn(int label)
     if (snn_updates % SNN_REFRESH == 0)
         snn_refresh();
     snn_updates++;
-{_joined(lines)}}}"""
+{joined(lines)}}}"""
 
 
 def learning_source(learner: IntegerLearner, arrays: Arrays, part: str) -> str:
     """Return the C text of a learner; its arrays are declared in `arrays`."""
     return LearningSource(learner, arrays).source(part)
-
-
-def _joined(lines: list[str]) -> str:
-    return "".join(f"{line}\n" for line in lines)

@@ -10,12 +10,18 @@ from pathlib import Path
 from sigprop_snn.arguments import instance, path, refused
 from sigprop_snn.files import write_text_atomically
 from sigprop_snn.fixed_point.c_learning import learning_source
-from sigprop_snn.fixed_point.c_text import Arrays, comment, decay_text, state_type, top_of
+from sigprop_snn.fixed_point.c_text import (
+    Arrays,
+    comment,
+    decay_text,
+    joined,
+    layer_name,
+    state_type,
+    top_of,
+)
 from sigprop_snn.fixed_point.layers import IntegerLayer
 from sigprop_snn.fixed_point.learning import IntegerLearner
-from sigprop_snn.fixed_point.network import IntegerNetwork
-
-Shape = tuple[int, ...]
+from sigprop_snn.fixed_point.network import IntegerNetwork, Shape, halved_shape
 
 
 def c_source(network: IntegerNetwork | IntegerLearner, name: str = "network") -> str:
@@ -47,32 +53,13 @@ def write_c(
     return out
 
 
-def layer_shapes(network: IntegerNetwork) -> list[tuple[Shape, Shape, Shape]]:
-    """Return the shapes of each layer's input, current and output, without time and batch."""
-    found: list[tuple[Shape, Shape, Shape]] = []
-    shape: Shape = network.sample_shape
-    for layer in network.layers:
-        current: Shape = (layer.neurons,)
-        if layer.is_convolution:
-            less = layer.weight.shape[-1] - 1 - 2 * layer.padding
-            current = (layer.neurons, *(size - less for size in shape[1:]))
-        sent = _halved(current, layer.pools)
-        found.append((shape, current, sent))
-        shape = sent
-    return found
-
-
-def _halved(shape: Shape, times: int) -> Shape:
-    return (shape[0], *(size >> times for size in shape[1:]))
-
-
 class _Program:
     """Writes the parts of a program in the order of the file."""
 
     def __init__(self, given: IntegerNetwork | IntegerLearner) -> None:
         self.learner = given if isinstance(given, IntegerLearner) else None
         self.network = given.network if isinstance(given, IntegerLearner) else given
-        self.shapes = layer_shapes(self.network)
+        self.shapes = self.network.shapes()
         layers = self.network.layers
         self.pools = any(layer.pools for layer in layers) or any(self.network.readout.pools)
         self.arrays = Arrays()
@@ -141,7 +128,7 @@ class _Program:
         kind = "int16_t" if learner is not None and learner.rule.stored_bits > 8 else "int8_t"
         layers = self.network.weighted
         for index, layer in enumerate(layers):
-            name = _name(self.network, index)
+            name = layer_name(self.network, index)
             weight = learner.stored[index] if learner is not None else layer.weight
             # Linear layers are stored [in][out]: an input of 0 skips a row.
             rows = weight if weight.dim() == 4 else weight.t()
@@ -168,7 +155,7 @@ class _Program:
 
     def _fire(self, index: int, layer: IntegerLayer) -> str:
         """Return the function of a layer's neurons at one step."""
-        name, learns = _name(self.network, index), self.learner is not None
+        name, learns = layer_name(self.network, index), self.learner is not None
         positions = math.prod(self.shapes[index][1][1:])
         size = math.prod(self.shapes[index][1])
         threshold = str(int(layer.threshold[0]))
@@ -194,7 +181,7 @@ static void {name}_fire({kind} *voltage, {sums}uint8_t *spike)
     def _reset(self) -> str:
         lines = []
         for index, layer in enumerate(self.network.weighted):
-            name = _name(self.network, index)
+            name = layer_name(self.network, index)
             size = layer.weight.shape[0]
             cleared = [f"{name}_voltage"]
             if isinstance(layer, IntegerLayer):
@@ -204,15 +191,13 @@ static void {name}_fire({kind} *voltage, {sums}uint8_t *spike)
                 cleared += ["snn_score"]
             lines.append(
                 f"    for (i = 0; i < {size}; i++)\n        "
-                + " = ".join(f"{each}[i]" for each in cleared)
-                + " = 0;"
+                + ", ".join(f"{each}[i] = 0" for each in cleared)
+                + ";"
             )
         if self.learner is not None:
             lines.append("    snn_forget();")
         return (
-            "\nvoid snn_reset(void);\nvoid snn_reset(void)\n{\n    int i;\n"
-            + _joined(lines)
-            + "}\n"
+            "\nvoid snn_reset(void);\nvoid snn_reset(void)\n{\n    int i;\n" + joined(lines) + "}\n"
         )
 
     def _step(self) -> str:
@@ -222,7 +207,7 @@ static void {name}_fire({kind} *voltage, {sums}uint8_t *spike)
         source = "input"
         readout = network.readout
         for index, layer in enumerate(network.layers):
-            name = _name(network, index)
+            name = layer_name(network, index)
             received, current, sent = self.shapes[index]
             neurons, positions = math.prod(current), math.prod(current[1:])
             lines.append(f"    snn_clear(snn_current, {neurons});")
@@ -255,7 +240,7 @@ void snn_step(const uint8_t input[SNN_INPUTS])
     int32_t reading[SNN_CLASSES];
     int i;
     snn_clear(reading, SNN_CLASSES);
-{_joined(lines)}    snn_finish(reading, SNN_CLASSES, 1, {readout.shift}, snn_readout_bias);
+{joined(lines)}    snn_finish(reading, SNN_CLASSES, 1, {readout.shift}, snn_readout_bias);
     for (i = 0; i < SNN_CLASSES; i++) {{
         int32_t u = snn_readout_voltage[i];
         u = snn_saturated({decay} + reading[i], {top_of(readout.membrane_bits)});
@@ -270,7 +255,7 @@ void snn_step(const uint8_t input[SNN_INPUTS])
         readout = self.network.readout
         classes, lines, first = readout.weight.shape[0], [], 0
         for index, pools in zip(readout.reads, readout.pools, strict=True):
-            size = math.prod(_halved(self.shapes[index][2], pools))
+            size = math.prod(halved_shape(self.shapes[index][2], pools))
             if index == layer:
                 pooling, part = _pooled(source, shape, pools, "snn_read")
                 lines += [
@@ -289,21 +274,13 @@ def _pooled(source: str, shape: Shape, times: int, target: str) -> tuple[list[st
         target = names[time % 2]
         maps, rows, columns = shape
         lines.append(f"    snn_pool({source}, {maps}, {rows}, {columns}, {target});")
-        source, shape = target, _halved(shape, 1)
+        source, shape = target, halved_shape(shape, 1)
     return lines, source
-
-
-def _name(network: IntegerNetwork, index: int) -> str:
-    return f"snn_block{index + 1}" if index < len(network.layers) else "snn_readout"
 
 
 def _single(layer: IntegerLayer) -> bool:
     """Return whether all neurons have one threshold."""
     return int(layer.threshold.min()) == int(layer.threshold.max())
-
-
-def _joined(lines: list[str]) -> str:
-    return "".join(f"{line}\n" for line in lines)
 
 
 def _part(name: str) -> str:

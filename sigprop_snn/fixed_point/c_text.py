@@ -1,4 +1,4 @@
-"""The text of C: arrays with their bytes, and comments."""
+"""The text of C: arrays with their bytes, names and comments."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from sigprop_snn.fixed_point.formats import Decay
+from sigprop_snn.fixed_point.network import IntegerNetwork
 
 _BYTES = {"int8_t": 1, "uint8_t": 1, "int16_t": 2, "int32_t": 4, "uint32_t": 4}
 _WIDTH = 96
@@ -85,3 +86,13 @@ def state_type(bits: int) -> str:
 def top_of(bits: int) -> int:
     """Return the largest signed integer of so many bits."""
     return int((1 << (bits - 1)) - 1)
+
+
+def layer_name(network: IntegerNetwork, index: int) -> str:
+    """Return the name in C of a layer of `network.weighted`."""
+    return f"snn_block{index + 1}" if index < len(network.layers) else "snn_readout"
+
+
+def joined(lines: Sequence[str]) -> str:
+    """Return lines as one text; each ends with a line break."""
+    return "".join(f"{line}\n" for line in lines)

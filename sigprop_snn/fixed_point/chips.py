@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from sigprop_snn.arguments import instance, one_of
-from sigprop_snn.fixed_point.c_source import layer_shapes
 from sigprop_snn.fixed_point.network import IntegerNetwork
 
 
@@ -143,7 +142,7 @@ def check_chip(network: IntegerNetwork, chip: str | Chip) -> list[Misfit]:
 
 def _compared(network: IntegerNetwork, chip: Chip) -> Iterator[tuple[str, str, int, int | None]]:
     """Yield every quantity with its limit."""
-    shapes = layer_shapes(network)
+    shapes = network.shapes()
     sizes = [math.prod(current) for _, current, _ in shapes]
     classes = network.readout.weight.shape[0]
     yield "network", "bits of a weight", network.format.weight_bits, chip.weight_bits

@@ -39,7 +39,12 @@ from sigprop_snn.fixed_point.layers import (
     run_layer,
     run_readout,
 )
-from sigprop_snn.fixed_point.network import IntegerNetwork, check_steps, largest_input, still
+from sigprop_snn.fixed_point.network import (
+    IntegerNetwork,
+    check_steps,
+    largest_input,
+    layer_currents,
+)
 
 Compare = Literal["softmax", "winner"]
 COMPARES: tuple[Compare, ...] = get_args(Compare)
@@ -299,7 +304,7 @@ class IntegerLearner:
         for index, layer in enumerate(network.layers):
             past = memory[index] if memory is not None else None
             now = self._traced(layer, sent, past, self.trace_format(index).fraction)
-            ran = run_layer(layer, still(layer, sent, largest_input(index)), now.state)
+            ran = run_layer(layer, layer_currents(layer, sent, largest_input(index)), now.state)
             found.append(now._replace(state=ran.state))
             sent = ran.spikes
             outputs.append(sent)

@@ -21,6 +21,8 @@ from sigprop_snn.fixed_point.layers import (
     run_readout,
 )
 
+Shape = tuple[int, ...]
+
 _LARGEST_INPUT = 255
 
 
@@ -84,6 +86,20 @@ class IntegerNetwork:
         """The layers and the readout, in order."""
         return (*self.layers, self.readout)
 
+    def shapes(self) -> list[tuple[Shape, Shape, Shape]]:
+        """Return the shapes of each layer's input, current and output, without time and batch."""
+        found: list[tuple[Shape, Shape, Shape]] = []
+        shape: Shape = self.sample_shape
+        for layer in self.layers:
+            current: Shape = (layer.neurons,)
+            if layer.is_convolution:
+                less = layer.weight.shape[-1] - 1 - 2 * layer.padding
+                current = (layer.neurons, *(size - less for size in shape[1:]))
+            sent = halved_shape(current, layer.pools)
+            found.append((shape, current, sent))
+            shape = sent
+        return found
+
     def __call__(self, inputs: Tensor) -> Tensor:
         """Return the scores `[B, C]`, int32, for integer inputs `[T, B, ...]`."""
         return self.run(inputs).scores
@@ -101,7 +117,7 @@ class IntegerNetwork:
         for index, layer in enumerate(self.layers):
             if layer.flatten:
                 sent = sent.flatten(2)
-            current = still(layer, sent, largest_input(index))
+            current = layer_currents(layer, sent, largest_input(index))
             ran = run_layer(layer, current, None)
             spikes.append(ran.spikes)
             voltages.append(ran.voltages)
@@ -139,12 +155,17 @@ class IntegerNetwork:
         return inputs.to(torch.int32)
 
 
-def still(layer: IntegerLayer, inputs: Tensor, largest: int) -> Tensor:
+def layer_currents(layer: IntegerLayer, inputs: Tensor, largest: int) -> Tensor:
     """Return the currents for inputs `[T, N, ...]`; those that are constant are computed once."""
     if len(inputs) > 1 and inputs.stride(0) == 0:
         once = currents(layer, inputs[:1], largest)
         return once.expand(len(inputs), *once.shape[1:])
     return currents(layer, inputs, largest)
+
+
+def halved_shape(shape: Shape, times: int) -> Shape:
+    """Return the shape of maps `[C, H, W]` behind 2x2 pools; see `layers.pooled`."""
+    return (shape[0], *(size >> times for size in shape[1:]))
 
 
 def largest_input(index: int) -> int:

@@ -123,9 +123,8 @@ def quantise(
     instance("folded", folded, Folded, "the result of fold(network)")
     format = instance("format", Format() if format is None else format, Format, "a Format")
     levels, steps = levels_of(levels), whole("steps", steps)
-    if folded.sample_shape is None:
-        raise SigpropError("the network has no sample_shape; expected one, as mlp and conv give it")
-    shapes = folded.shapes(folded.sample_shape)
+    sample_shape = folded.known_shape()
+    shapes = folded.shapes(sample_shape)
     names = list(shapes)
     layers = []
     for index, (name, layer) in enumerate(folded.named_layers()):
@@ -156,7 +155,7 @@ def quantise(
         ),
         levels=levels,
         format=format,
-        sample_shape=folded.sample_shape,
+        sample_shape=sample_shape,
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from sigprop_snn.arguments import instance, one_of
+from sigprop_snn.arguments import instance, one_of, refused
 from sigprop_snn.fixed_point.formats import Per, weight_bits_of
 from sigprop_snn.fixed_point.quantise import quantise_weights
 from sigprop_snn.layers.readout import READOUT
@@ -41,7 +41,7 @@ class QuantisedOptimizers:
     def __init__(self, optimizers: Optimizers, network: Network, bits: int = 8) -> None:
         instance("network", network, Network, "a Network")
         if not callable(getattr(optimizers, "step", None)) or isinstance(optimizers, type):
-            instance("optimizers", optimizers, type(None), "optimizers such as LocalOptimizers")
+            raise refused("optimizers", optimizers, "optimizers such as LocalOptimizers")
         self.optimizers = optimizers
         self.network = network
         self.bits = weight_bits_of("bits", bits)

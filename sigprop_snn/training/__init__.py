@@ -5,6 +5,7 @@ from sigprop_snn.data import DATASETS
 from sigprop_snn.device import keep_freed_memory, peak_memory_mb
 from sigprop_snn.errors import RunStoppedError
 from sigprop_snn.recipe import Recipe
+from sigprop_snn.training.building import build_network
 from sigprop_snn.training.checkpoint import load_checkpoint
 from sigprop_snn.training.evaluation import (
     Evaluation,
@@ -33,7 +34,7 @@ from sigprop_snn.training.release import (
     write_release,
 )
 from sigprop_snn.training.result import Trained, load_run
-from sigprop_snn.training.run import TrainingRun, build_network
+from sigprop_snn.training.run import TrainingRun
 
 RECIPES = {name: dataset.recipe for name, dataset in DATASETS.items()}
 """The recipes of the data sets, from the time when this package was imported."""

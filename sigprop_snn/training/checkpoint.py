@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -99,12 +100,7 @@ def load_run_checkpoint(path: Path) -> dict[str, Any]:
     """
     checkpoint = load_checkpoint(path)
     place = f"checkpoint {str(path)!r}"
-    for key, kind in _CONTENT.items():
-        if not isinstance(checkpoint.get(key), kind):
-            raise SigpropError(
-                f"{place} has {type(checkpoint.get(key)).__name__} for {key!r}; expected "
-                f"{kind.__name__}"
-            )
+    check_content(checkpoint, _CONTENT, place)
     if checkpoint["format"] != FORMAT:
         raise SigpropError(
             f"{place} has format {checkpoint['format']}; expected format {FORMAT}, which this "
@@ -116,6 +112,25 @@ def load_run_checkpoint(path: Path) -> dict[str, Any]:
             f"{len(checkpoint['history'])} records; expected one record for each epoch"
         )
     return checkpoint
+
+
+def check_content(content: Mapping[str, Any], kinds: Mapping[str, type], place: str) -> None:
+    """Check that the content of a file has every part that is expected.
+
+    Args:
+        content: the parts by name.
+        kinds: the type of every part.
+        place: the file, for the message.
+
+    Raises:
+        SigpropError: if a part is missing or has the wrong type.
+    """
+    for key, kind in kinds.items():
+        if not isinstance(content.get(key), kind):
+            raise SigpropError(
+                f"{place} has {type(content.get(key)).__name__} for {key!r}; expected "
+                f"{kind.__name__}"
+            )
 
 
 def _check_digest(file: BinaryIO, place: str) -> None:

@@ -30,6 +30,7 @@ from sigprop_snn.errors import RunStoppedError
 from sigprop_snn.monitors import HealthCheck
 from sigprop_snn.network import Learned, Stage
 from sigprop_snn.training import randomness
+from sigprop_snn.training.building import warn_of_ignored
 from sigprop_snn.training.evaluation import Evaluation, judge
 from sigprop_snn.training.folder import CHECKPOINT, CONFIG, SUMMARY, RunFolder, free_name
 from sigprop_snn.training.graph_choice import graph_note
@@ -44,7 +45,6 @@ from sigprop_snn.training.run import (
     precision,
     rounding_note,
     schedule_note,
-    warn_of_ignored,
 )
 from sigprop_snn.training.stopping import Stop, StopAskedError, stop_on_signals
 from sigprop_snn.training.team import END, GO_ON, SAVE, STOP, Alone, MakeTeam, Team

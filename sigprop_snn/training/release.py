@@ -15,9 +15,9 @@ from sigprop_snn.config_file import config_of, settings_of
 from sigprop_snn.errors import SigpropError
 from sigprop_snn.files import write_atomically
 from sigprop_snn.network import Network
-from sigprop_snn.training.checkpoint import load_checkpoint, write_checkpoint
+from sigprop_snn.training.building import build_network
+from sigprop_snn.training.checkpoint import check_content, load_checkpoint, write_checkpoint
 from sigprop_snn.training.result import Trained
-from sigprop_snn.training.run import build_network
 
 FORMAT = 1
 """Version of the content of a release file."""
@@ -128,12 +128,7 @@ def load_release(path: str | os.PathLike[str]) -> Pretrained:
     path = as_path("path", path)
     place = f"release file {str(path)!r}"
     content = load_checkpoint(path)
-    for key, kind in _CONTENT.items():
-        if not isinstance(content.get(key), kind):
-            raise SigpropError(
-                f"{place} has {type(content.get(key)).__name__} for {key!r}; expected "
-                f"{kind.__name__}"
-            )
+    check_content(content, _CONTENT, place)
     if content["release"] != FORMAT:
         raise SigpropError(f"{place} has format {content['release']}; expected format {FORMAT}")
     config = config_of(settings_of(content["config"], place), place).resolved()

@@ -13,20 +13,21 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sigprop_snn.arguments import instance
 from sigprop_snn.config import TrainConfig
-from sigprop_snn.data import DATASETS, Batches, Data, load
+from sigprop_snn.data import Batches, Data
 from sigprop_snn.data.feeding import feed
 from sigprop_snn.data.loaders import LoaderBatches
 from sigprop_snn.errors import SigpropError
-from sigprop_snn.layers.readout import READOUT
-from sigprop_snn.network import LOSSES, NETWORKS, SIGNALS, Network
-from sigprop_snn.neurons import NEURONS
+from sigprop_snn.network import Network
 from sigprop_snn.neurons.engines import engine_for
-from sigprop_snn.recipe import DEFAULT_RECIPE
-from sigprop_snn.rules import RULES, SignalPropagation
-from sigprop_snn.surrogates import SURROGATES
 from sigprop_snn.training import randomness
+from sigprop_snn.training.building import (
+    build_network,
+    channels_last,
+    check_validation,
+    layer_rates,
+    load_data,
+)
 from sigprop_snn.training.checkpoint import FORMAT, load_checkpoint
 from sigprop_snn.training.folder import CHECKPOINT, RunFolder
 from sigprop_snn.training.metrics import EpochMetrics
@@ -88,7 +89,7 @@ class TrainingRun:
         assert config.learning_rate is not None and config.epochs is not None  # resolved
         if data is None:
             data = load_data(config)
-        _check_validation(config, data)
+        check_validation(config, data)
         network = build_network(config, data.shape, len(data.classes))
         network = network.to(config.torch_device())
         if channels_last(network, config):
@@ -261,15 +262,10 @@ class TrainingRun:
             warnings.filterwarnings("ignore", message=".*lr_scheduler.step.*")
             for _ in range(len(self.history) * len(self.data.train) + self.batch):
                 self.schedules.step()
-        rates = [group["lr"] for group in self._parameter_groups()]
+        rates = [group["lr"] for group in self.optimizers.param_groups]
         self.optimizers.load_state_dict(checkpoint["optimizers"])
-        for group, rate in zip(self._parameter_groups(), rates, strict=True):
+        for group, rate in zip(self.optimizers.param_groups, rates, strict=True):
             group["lr"] = rate
-
-    def _parameter_groups(self) -> list[dict[str, Any]]:
-        """Return the groups of parameters of all optimizers."""
-        optimizers = self.optimizers.by_layer.values()
-        return [group for optimizer in optimizers for group in optimizer.param_groups]
 
 
 def load_weights(network: Network, path: Path) -> str:
@@ -345,127 +341,6 @@ def schedule_note(config: TrainConfig, checkpoint: dict[str, Any]) -> str | None
         f"{config.epochs} epochs, not {before}: the learning rate continues as in a run that had "
         f"{config.epochs} epochs from the start (schedule {config.schedule})"
     )
-
-
-def load_data(config: TrainConfig) -> Data:
-    """Return the data of a run.
-
-    Args:
-        config: the resolved configuration.
-
-    Raises:
-        SigpropError: if the data can't be loaded.
-    """
-    assert config.steps is not None and config.batch_size is not None  # resolved
-    assert config.augment is not None
-    data = load(
-        config.dataset,
-        root=config.data_root,
-        steps=config.steps,
-        encoding=config.encoding,
-        batch_size=config.batch_size,
-        train_samples=config.train_samples,
-        test_samples=config.test_samples,
-        validation=config.validation,
-        seed=config.seed,
-        augment=config.augment,
-        frames=config.frames(),
-    )
-    return data
-
-
-def _check_validation(config: TrainConfig, data: Data) -> None:
-    if config.chooses_epoch and data.validation is None:
-        expected = (
-            "data with validation batches"
-            if config.own_data
-            else "a fraction of the training samples with --validation"
-        )
-        raise SigpropError(
-            f"patience is {config.patience} but {config.dataset!r} has no validation samples; "
-            f"expected {expected}"
-        )
-
-
-def build_network(config: TrainConfig, shape: tuple[int, ...], classes: int) -> Network:
-    """Return the untrained network of a run.
-
-    The configuration's seed decides the weights. The random state of torch stays as it is.
-
-    Args:
-        config: the resolved configuration.
-        shape: shape of one time step of one sample.
-        classes: number of classes C.
-    """
-    instance("config", config, TrainConfig, "a TrainConfig")
-    config = config.resolved() if config.network is None else config
-    assert config.network is not None and config.neuron is not None
-    assert config.loss is not None and config.signal is not None and config.sources is not None
-    neuron, rule = NEURONS[config.neuron], RULES[config.rule]
-    # The rule's options apply only to the network that the rule names.
-    rules_network = config.network == rule.recipe.get("network", config.network)
-    if config.surrogate is not None:
-        neuron = partial(neuron, surrogate=SURROGATES[config.surrogate]())
-    with randomness.kept():
-        torch.manual_seed(config.seed)
-        return NETWORKS[config.network](
-            shape,
-            classes,
-            neuron=neuron,
-            rule=rule.make,
-            loss=LOSSES[config.loss](),
-            signal=SIGNALS[config.signal],
-            predict=config.predict,
-            sources=config.sources,
-            **(rule.options if rules_network else {}),
-        )
-
-
-def layer_rates(network: Network, config: TrainConfig) -> dict[str, float]:
-    """Return the factors on the learning rate of single layers: a readout's own, and the run's."""
-    rates = dict(config.layer_rates)
-    if network.readout is not None and network.local_parameters().get(READOUT):
-        rates[READOUT] = rates.get(READOUT, 1.0) * network.readout.rate
-    return rates
-
-
-def channels_last(network: Network, config: TrainConfig) -> bool:
-    """Return whether a network's feature maps are channels-last, as the kernels of CUDA read them.
-
-    Only under signal propagation with one update per sample, whose gradients autograd brings into
-    the weights' order in memory. Fused optimizers refuse others.
-    """
-    return (
-        next(network.parameters()).device.type == "cuda"
-        and isinstance(network.rule, SignalPropagation)
-        and config.update_every is None
-    )
-
-
-def warn_of_ignored(config: TrainConfig, network: Network) -> None:
-    """Warn of every choice that has no effect under the rule of a run.
-
-    Args:
-        config: the resolved configuration. The rule's defaults are no choice.
-        network: the network of the run.
-    """
-    rule = RULES[config.rule]
-    dataset = DATASETS.get(config.dataset)  # data from outside have none
-    recipe = DEFAULT_RECIPE if dataset is None else dataset.recipe_for(config.network)
-    loss = rule.loss_of(recipe)
-    defaults = {"signal": rule.signal, "loss": loss, "surrogate": None}
-    graded = any(block.neuron.graded for block in network.each_block())
-    for name in rule.ignores:
-        chosen = getattr(config, name)
-        has_effect = graded if name == "surrogate" else chosen == "label-overlay"
-        if chosen == defaults[name] or has_effect:
-            continue
-        users = ", ".join(other for other, choice in RULES.items() if name not in choice.ignores)
-        warnings.warn(
-            f"{name} is {chosen!r}, which has no effect under the rule {config.rule!r}; rules that "
-            f"use it: {users}",
-            stacklevel=3,
-        )
 
 
 def _description_of(data: Data) -> dict[str, Any]:

@@ -20,11 +20,13 @@ from sigprop_snn.fixed_point import (
     quantise,
     write_c,
 )
-from sigprop_snn.fixed_point.c_source import layer_shapes
 from sigprop_snn.network import NETWORKS
 
 COMPILERS = [name for name in ("gcc", "clang") if shutil.which(name)]
-FLAGS = "-std=c99 -O1 -Wall -Wextra -Werror -fsanitize=address,undefined -fno-sanitize-recover=all"
+FLAGS = (
+    "-std=c99 -O1 -Wall -Wextra -Wconversion -Werror "
+    "-fsanitize=address,undefined -fno-sanitize-recover=all"
+)
 
 pytestmark = pytest.mark.skipif(not COMPILERS, reason="no C compiler (gcc or clang) on the path")
 
@@ -213,7 +215,7 @@ def test_the_head_states_the_memory_that_the_compiler_gives(learner_of, case, le
 
 def test_shapes_of_layers_follow_pools_and_kernels():
     network = quantise(fold(sp.conv((1, 17, 16), 3, channels=(2, 3, 4), kernel=5)))
-    assert layer_shapes(network) == [
+    assert network.shapes() == [
         ((1, 17, 16), (2, 17, 16), (2, 8, 8)),
         ((2, 8, 8), (3, 8, 8), (3, 4, 4)),
         ((3, 4, 4), (4, 4, 4), (4, 4, 4)),

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import sigprop_snn as sp
-from sigprop_snn.deploy import fold
+from sigprop_snn.deploy import Folded, fold
 from sigprop_snn.errors import SigpropError
 from sigprop_snn.fixed_point import (
     Decay,
@@ -133,6 +133,18 @@ def test_training_with_quantised_weights_applies_the_gradient_of_the_quantised_n
     assert torch.allclose(moved, change, atol=1e-6)
     weight = networks[0].block("block1").synapse[1].weight
     assert max(len(row.unique()) for row in weight) <= 7
+
+
+def test_a_folded_network_without_the_shape_of_a_sample_is_refused():
+    folded = fold(mlp())
+    with pytest.raises(SigpropError, match="sample_shape is None"):
+        quantise(Folded(dict(folded.named_layers()), folded.readout))
+
+
+@pytest.mark.parametrize("given", [None, sp.LocalOptimizers])
+def test_what_can_not_update_a_layer_is_no_optimizer(given):
+    with pytest.raises(SigpropError, match="expected optimizers such as LocalOptimizers"):
+        QuantisedOptimizers(given, mlp())
 
 
 def test_a_network_trained_with_two_bits_keeps_its_integers_when_folded(pictures):

@@ -26,7 +26,7 @@ from sigprop_snn.network import (
 )
 from sigprop_snn.neurons import IF, LIF, Rate
 from sigprop_snn.training import LocalOptimizers, TrainConfig, evaluate, train
-from sigprop_snn.training.run import build_network, load_data
+from sigprop_snn.training.building import build_network, load_data
 
 CLASSES = ("zero", "one", "two")
 LABELS = torch.arange(6) % 3

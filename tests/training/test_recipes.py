@@ -12,7 +12,7 @@ from sigprop_snn.layers.sources import sources_by_name
 from sigprop_snn.recipe import Recipe
 from sigprop_snn.rules import RULES
 from sigprop_snn.training import TrainConfig
-from sigprop_snn.training.run import build_network
+from sigprop_snn.training.building import build_network
 
 DEEP = Recipe("conv", epochs=1, steps=2, batch_size=20, sources=2, loss="dot-product+similarity")
 
