@@ -94,7 +94,7 @@ def stream_alignment(
     ax, ends = _lines(seen, same, "{:.2f}", title, ax)
     points = checked("seen", seen, "[P]", 1, 1)
     for name, colour in layer_colours(same).items():
-        cosines = _checked_series(other[name], f"other[{name!r}]", len(points))
+        cosines = _checked_series(f"other[{name!r}]", other[name], len(points))
         draw_line(ax, points, cosines, f"{name}, other classes", colour, width=1.4, dashed=True)
     low, high = ax.dataLim.intervaly
     ax.set_ylim(min(0.0, float(low) - 0.02), max(float(high) + 0.05, 0.5))
