@@ -25,7 +25,7 @@ DRAWN_SIDE = 8
 
 
 @dataclass(frozen=True, kw_only=True)
-class Case:
+class TableCase:
     """One run.
 
     Attributes:
@@ -172,7 +172,7 @@ def cached(dataset: str, root: Path, steps: int, cache: Path | None) -> Stored:
     return Stored(*torch.load(path, weights_only=True))
 
 
-def drawn(case: Case) -> Stored:
+def drawn(case: TableCase) -> Stored:
     """Return a few drawn samples of ten classes, for a trial without files."""
     random = torch.Generator().manual_seed(0)
     channels = {"cifar10": (3,), "nmnist": (case.steps, 2)}.get(case.dataset, (1,))
@@ -183,7 +183,7 @@ def drawn(case: Case) -> Stored:
     return Stored(x, y, x, y, 10, 0.5, 0.0, len(channels) == 1 and channels[0] == 3)
 
 
-def chosen(stored: Stored, case: Case, device: torch.device) -> Data:
+def chosen(stored: Stored, case: TableCase, device: torch.device) -> Data:
     """Return the samples of a case on a device; the validation samples are always the same."""
     order = torch.randperm(len(stored.train_y), generator=torch.Generator().manual_seed(0))
     kept_back = int(case.validation * len(order))

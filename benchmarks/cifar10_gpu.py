@@ -27,7 +27,8 @@ from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.pictures import Data, Pictures, device_name, drawn, load, percent, say
+from benchmarks.common import device_name
+from benchmarks.pictures import Data, Pictures, drawn, load, percent, say
 from sigprop_snn.network import DotProductLoss, Network, Similarity, vgg8
 from sigprop_snn.training import GraphedStep, LocalOptimizers, evaluate
 from sigprop_snn.training.evaluation import Evaluation

@@ -37,7 +37,8 @@ from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.cases import normalise_by_batch
-from benchmarks.pictures import Data, device_name, load, percent, say
+from benchmarks.common import OutOfTimeError, device_name
+from benchmarks.pictures import Data, load, percent, say
 from sigprop_snn.analysis import depth_profile
 from sigprop_snn.device import keep_freed_memory
 from sigprop_snn.files import write_text_atomically
@@ -73,7 +74,7 @@ BUILDERS: dict[str, Callable[..., Network]] = {"six": vgg, "vgg8": vgg8, "conv":
 
 
 @dataclass(frozen=True)
-class Case:
+class DepthCase:
     """One run.
 
     Backpropagation uses neither centring nor similarity: its rows have False for both. Predsim is
@@ -116,11 +117,7 @@ class Case:
     dropout: float | None = None
 
 
-class OutOfTimeError(Exception):
-    """The minutes are over."""
-
-
-def build(case: Case, classes: int) -> Network:
+def build(case: DepthCase, classes: int) -> Network:
     """Return the network of a case, with weights that its seed gives."""
     torch.manual_seed(case.seed)
     if case.preset == AUTHORS:
@@ -135,7 +132,7 @@ def build(case: Case, classes: int) -> Network:
     return make(centred=case.centring, loss=loss_of(case))
 
 
-def builder(case: Case, classes: int) -> Callable[..., Network]:
+def builder(case: DepthCase, classes: int) -> Callable[..., Network]:
     """Return the builder of a case's network, with its shape and its switches."""
     options: dict[str, Any] = {}
     if case.network == "vgg8":
@@ -147,7 +144,7 @@ def builder(case: Case, classes: int) -> Callable[..., Network]:
     return partial(BUILDERS[case.network], (3, case.size, case.size), classes, **options)
 
 
-def authors(case: Case, classes: int) -> Network:
+def authors(case: DepthCase, classes: int) -> Network:
     """Return the network with the recipe of the authors of signal propagation for rate networks.
 
     From github.com/amassivek/signalpropagation, `examples/ex4_input_target_topk.py`:
@@ -186,7 +183,7 @@ def authors(case: Case, classes: int) -> Network:
     return network
 
 
-def loss_of(case: Case) -> LocalLoss:
+def loss_of(case: DepthCase) -> LocalLoss:
     """Return the local loss of a case; its grid keeps the density of 7 positions at 32 pixels."""
     compared = DotProductLoss(grid=case.grid or max(1, round(7 * case.size / 32)))
     if not case.similarity:
@@ -200,7 +197,7 @@ def to_zero(optimizer: Optimizer, batches: int) -> LRScheduler:
 
 
 def learner(
-    case: Case, network: Network, *, graphed: bool
+    case: DepthCase, network: Network, *, graphed: bool
 ) -> tuple[Callable[[Tensor, Tensor], object], LocalOptimizers]:
     """Return a learning step and its optimizers.
 
@@ -226,7 +223,7 @@ def learner(
     return GraphedStep(network, optimizers), optimizers
 
 
-def run(case: Case, data: Data, deadline: float, *, graphed: bool = False) -> dict[str, Any]:
+def run(case: DepthCase, data: Data, deadline: float, *, graphed: bool = False) -> dict[str, Any]:
     """Train and measure one case; return its row.
 
     Raises:
@@ -285,7 +282,7 @@ def read_rows(path: Path | None) -> list[dict[str, Any]]:
 
 def key(row: dict[str, Any]) -> tuple[Any, ...]:
     """Return what tells one run from others."""
-    return tuple(row.get(name) for name in Case.__dataclass_fields__)
+    return tuple(row.get(name) for name in DepthCase.__dataclass_fields__)
 
 
 def table(rows: Sequence[dict[str, Any]]) -> str:
@@ -445,7 +442,7 @@ def main() -> None:
     data = load(given.folder, given.train_samples, given.size, device, given.cache)
     centring = "running" if given.running_mean else not given.no_centring
     cases = [
-        Case(
+        DepthCase(
             rule, given.neuron, given.network, given.width, seed, given.epochs, len(data.train.y),
             given.batch_size, given.size, given.steps,
             centring=rule not in REFERENCES and centring,

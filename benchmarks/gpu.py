@@ -32,7 +32,9 @@ from torch import Tensor, nn
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.tasks import LIBRARIES, Case, Task, inputs_for, make, network_for
+from benchmarks.common import OutOfTimeError, device_name, synchronise
+from benchmarks.tasks import LIBRARIES, PeerCase, Task, inputs_for, make, network_for
+from sigprop_snn.device import step_memory_mb
 from sigprop_snn.files import write_text_atomically
 from sigprop_snn.network import DotProductLoss, Similarity, conv, mlp, vgg8
 from sigprop_snn.network.network import Network
@@ -44,10 +46,6 @@ from sigprop_snn.training.optimizers import LocalOptimizers
 MARGIN = 1e-3  # in units of voltage: closer to the threshold, rounding may decide on a spike
 BETA = 0.9
 PICTURES = 50_000
-
-
-class OutOfTimeError(Exception):
-    """The minutes are over."""
 
 
 class Bench:
@@ -129,17 +127,8 @@ class Bench:
         """Return the MiB that a step allocates beyond what is held between steps."""
         if self.device.type != "cuda":
             return None
-        torch.cuda.synchronize()
-        torch.cuda.reset_peak_memory_stats()
-        before = torch.cuda.memory_allocated()
-        step()
-        torch.cuda.synchronize()
-        return (torch.cuda.max_memory_allocated() - before) / 2**20
-
-
-def device_name(device: torch.device) -> str:
-    """Return the name of a GPU, or "cpu"."""
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+        synchronise(self.device)
+        return step_memory_mb(step, self.device)
 
 
 def _short(value: Any) -> str:
@@ -444,7 +433,7 @@ def part_b(bench: Bench) -> None:
 # (c) A training step.
 
 
-def graphed(bench: Bench, case: Case) -> Task:
+def graphed(bench: Bench, case: PeerCase) -> Task:
     """Return our step as a CUDA graph; on a CPU, the step itself."""
     spikes, labels = inputs_for(case, str(bench.device))
     network = network_for(case).to(bench.device)
@@ -462,7 +451,7 @@ def graphed(bench: Bench, case: Case) -> Task:
     return Task(lambda: step(spikes, labels), [spikes])
 
 
-def step_row(bench: Bench, part: str, case: Case, *, graph: bool = False, **more: Any) -> None:
+def step_row(bench: Bench, part: str, case: PeerCase, *, graph: bool = False, **more: Any) -> None:
     """Time one case and add its row; a failure becomes a row too."""
     bench.check_time()
     row: dict[str, Any] = {
@@ -494,7 +483,7 @@ def part_c(bench: Bench) -> None:
             continue
         for precision in ("float32",) if bench.dry else ("bf16", "float32"):
             for rule in ("voltage", "surrogate"):
-                case = Case("sigprop_snn", rule, network, steps, depth, batch, precision)
+                case = PeerCase("sigprop_snn", rule, network, steps, depth, batch, precision)
                 step_row(bench, "c", case, graph=True)
                 if rule == "voltage":
                     step_row(bench, "c", case)
@@ -503,7 +492,9 @@ def part_c(bench: Bench) -> None:
                     continue
                 if bench.libraries and library not in bench.libraries:
                     continue
-                step_row(bench, "c", Case(library, "bptt", network, steps, depth, batch, precision))
+                step_row(
+                    bench, "c", PeerCase(library, "bptt", network, steps, depth, batch, precision)
+                )
 
 
 # (d) An epoch of VGG8.
@@ -533,10 +524,10 @@ def part_d(bench: Bench) -> None:
             learn = partial(network.learn, update=LocalOptimizers(network, torch.optim.Adam))
         # The first batches compile the kernels and capture the graph.
         pass_through(learn, pictures[: 10 * batch], labels[: 10 * batch], batch, random)
-        _synchronise(bench.device)
+        synchronise(bench.device)
         start = time.perf_counter()
         pass_through(learn, pictures, labels, batch, random)
-        _synchronise(bench.device)
+        synchronise(bench.device)
         seconds = time.perf_counter() - start
         bench.add(
             "d", rule=rule, pictures=count, steps=4, batch=batch, precision="bf16",
@@ -558,34 +549,31 @@ def pass_through(
         learn(x.expand(4, *x.shape), labels[index])
 
 
-def _synchronise(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize()
-
-
 # (e) Scaling.
 
 
 def part_e(bench: Bench) -> None:
     """Time our step over T and the batch size, beside spikingjelly; memory with online updates."""
     if bench.dry:
-        step_row(bench, "e", Case("sigprop_snn", "voltage", "mlp", 3, 2, 4, "float32"), graph=True)
-        step_row(bench, "e", Case("sigprop_snn", "online-voltage", "mlp", 3, 2, 4, "float32"))
+        step_row(
+            bench, "e", PeerCase("sigprop_snn", "voltage", "mlp", 3, 2, 4, "float32"), graph=True
+        )
+        step_row(bench, "e", PeerCase("sigprop_snn", "online-voltage", "mlp", 3, 2, 4, "float32"))
         return
     for steps in (4, 8, 16, 32, 64):
         step_row(
-            bench, "e", Case("sigprop_snn", "voltage", "vgg8", steps, 8, 32, "bf16"), graph=True
+            bench, "e", PeerCase("sigprop_snn", "voltage", "vgg8", steps, 8, 32, "bf16"), graph=True
         )
         # Without a graph for the memory: a graph keeps its own between steps.
-        step_row(bench, "e", Case("sigprop_snn", "voltage", "vgg8", steps, 8, 32, "bf16"))
+        step_row(bench, "e", PeerCase("sigprop_snn", "voltage", "vgg8", steps, 8, 32, "bf16"))
         if steps <= 16:
-            step_row(bench, "e", Case("spikingjelly", "bptt", "vgg8", steps, 8, 32, "bf16"))
+            step_row(bench, "e", PeerCase("spikingjelly", "bptt", "vgg8", steps, 8, 32, "bf16"))
     for steps in (4, 16, 64):  # an update at every step keeps traces alone, for any T
-        case = Case("sigprop_snn", "online-voltage", "vgg8", steps, 8, 32, "bf16")
+        case = PeerCase("sigprop_snn", "online-voltage", "vgg8", steps, 8, 32, "bf16")
         step_row(bench, "e", case)
     for batch in (16, 64, 256, 512):
         step_row(
-            bench, "e", Case("sigprop_snn", "voltage", "vgg8", 4, 8, batch, "bf16"), graph=True
+            bench, "e", PeerCase("sigprop_snn", "voltage", "vgg8", 4, 8, batch, "bf16"), graph=True
         )
 
 

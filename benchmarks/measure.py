@@ -7,7 +7,6 @@ row, so that other load on the machine disturbs all of them alike.
 from __future__ import annotations
 
 import gc
-import itertools
 import multiprocessing
 import statistics
 import time
@@ -17,17 +16,17 @@ from multiprocessing.connection import Connection
 from typing import Any, NamedTuple
 
 import torch
-from torch.profiler import ProfilerActivity, profile
 
-from benchmarks.tasks import Case, Task, make
+from benchmarks.common import synchronise
+from benchmarks.tasks import PeerCase, Task, make
+from sigprop_snn.device import step_memory_mb
 from sigprop_snn.training import keep_freed_memory
 
-_MIB = 1 << 20
 _TURN = 0.25  # seconds of steps, after one that is not timed
 
 
 class Row(NamedTuple):
-    """One measured row: the fields of `Case`, seconds a step and peak memory."""
+    """One measured row: the fields of `PeerCase`, seconds a step and peak memory."""
 
     library: str
     rule: str
@@ -42,7 +41,7 @@ class Row(NamedTuple):
 
 
 def measure(
-    cases: Sequence[Case],
+    cases: Sequence[PeerCase],
     repeats: int,
     device: str,
     say: Callable[[str], None],
@@ -74,8 +73,8 @@ def measure(
     rows: list[Row] = []
     # Cases on the same network and length are interleaved.
     for group in _groups(cases):
-        seconds: dict[Case, list[float]] = {}
-        memory: dict[Case, float] = {}
+        seconds: dict[PeerCase, list[float]] = {}
+        memory: dict[PeerCase, float] = {}
         for case in group:
             answer = _ask(workers[case.library], ("start", case))
             if isinstance(answer, str):
@@ -103,18 +102,18 @@ def measure(
     return rows
 
 
-def _groups(cases: Sequence[Case]) -> Iterator[list[Case]]:
+def _groups(cases: Sequence[PeerCase]) -> Iterator[list[PeerCase]]:
     keys = dict.fromkeys((case.network, case.steps, case.depth) for case in cases)
     for key in keys:
         yield [case for case in cases if (case.network, case.steps, case.depth) == key]
 
 
-def _name(case: Case) -> str:
+def _name(case: PeerCase) -> str:
     precision = "" if case.precision == "float32" else f" {case.precision}"
     return f"{case.network} depth {case.depth} T={case.steps} {case.library} {case.rule}{precision}"
 
 
-def _ask(connection: Connection, question: tuple[str, Case | None]) -> Any:
+def _ask(connection: Connection, question: tuple[str, PeerCase | None]) -> Any:
     """Return a worker's answer, or a message that says why there is none."""
     try:
         connection.send(question)
@@ -126,7 +125,7 @@ def _ask(connection: Connection, question: tuple[str, Case | None]) -> Any:
 def _work(connection: Connection, device: str, cpu_time: bool) -> None:
     keep_freed_memory()  # for every library alike
     warnings.filterwarnings("ignore")
-    tasks: dict[Case, Task] = {}
+    tasks: dict[PeerCase, Task] = {}
     while True:
         question, case = connection.recv()
         if question == "end":
@@ -152,34 +151,17 @@ def _seconds(task: Task, device: str, cpu_time: bool) -> float:
     """Return the median time of the steps of one turn, which run without a pause as in training."""
     clock = time.process_time if cpu_time else time.perf_counter
     task.step()
-    _synchronise(device)
+    synchronise(device)
     found: list[float] = []
     while sum(found) < _TURN:
         start = clock()
         task.step()
-        _synchronise(device)
+        synchronise(device)
         found.append(clock() - start)
     return statistics.median(found)
-
-
-def _synchronise(device: str) -> None:
-    if device == "cuda":
-        torch.cuda.synchronize()
 
 
 def peak_memory(task: Task, device: str) -> float:
     """Return the MiB that a step allocates beyond parameters, optimizer state and input."""
     gc.collect()
-    if device == "cuda":
-        torch.cuda.reset_peak_memory_stats()
-        before = torch.cuda.memory_allocated()
-        task.step()
-        return float(torch.cuda.max_memory_allocated() - before) / _MIB
-    # Torch's record of every allocation is exact. The size of the process is not: the C library
-    # keeps some freed memory.
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiled:
-        task.step()
-    assert profiled.profiler is not None and profiled.profiler.kineto_results is not None
-    events = [e for e in profiled.profiler.kineto_results.events() if e.name() == "[memory]"]
-    held = itertools.accumulate(e.nbytes() for e in sorted(events, key=lambda e: e.start_ns()))
-    return max(held, default=0) / _MIB
+    return step_memory_mb(task.step, torch.device(device))

@@ -10,6 +10,7 @@ import argparse
 import importlib.util
 import json
 import statistics
+import sys
 import time
 import warnings
 from collections.abc import Callable
@@ -17,6 +18,11 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from benchmarks.common import synchronise
+from sigprop_snn.files import write_text_atomically
 
 BETA = 0.9
 
@@ -77,10 +83,10 @@ def measure(steps: int, neurons: int, repeats: int, device: str) -> list[dict[st
     with torch.no_grad():
         for repeat in range(repeats + 2):
             for name, through in named.items():
-                _synchronise(device)
+                synchronise(device)
                 start = time.perf_counter()
                 through(current)
-                _synchronise(device)
+                synchronise(device)
                 if repeat >= 2:
                     seconds[name].append(time.perf_counter() - start)
     traffic = 2 * current.numel() * current.element_size()
@@ -94,11 +100,6 @@ def measure(steps: int, neurons: int, repeats: int, device: str) -> list[dict[st
         }
         for name, found in seconds.items()
     ]
-
-
-def _synchronise(device: str) -> None:
-    if device == "cuda":
-        torch.cuda.synchronize()
 
 
 def main() -> None:
@@ -120,7 +121,7 @@ def main() -> None:
             )
     if options.json:
         options.json.parent.mkdir(parents=True, exist_ok=True)
-        options.json.write_text(json.dumps(rows, indent=1) + "\n")
+        write_text_atomically(options.json, json.dumps(rows, indent=1) + "\n")
 
 
 if __name__ == "__main__":

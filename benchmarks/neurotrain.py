@@ -30,7 +30,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import sigprop_snn as sp
 from benchmarks import tables
-from benchmarks.cases import Case
+from benchmarks.cases import TableCase
 from benchmarks.tables import Benchmark, group
 from sigprop_snn.rules import RULES as CATALOGUE
 
@@ -53,11 +53,11 @@ NEUROTRAIN = {  # accuracy in %, in the order of DATASETS
 }
 
 
-def case(args: argparse.Namespace, dataset: str, rule: str, seed: int) -> Case:
+def case(args: argparse.Namespace, dataset: str, rule: str, seed: int) -> TableCase:
     """Return the case of a rule on a data set."""
     events = dataset == "nmnist"
     steps = args.event_steps if events else CATALOGUE[rule].recipe.get("steps", args.steps)
-    return Case(
+    return TableCase(
         dataset=dataset, rule=rule, seed=seed, epochs=args.epochs,
         batch_size=args.event_batch_size if events and not args.dry else args.batch_size,
         steps=steps, rate=args.rate, augment=dataset in args.augment,
@@ -66,7 +66,7 @@ def case(args: argparse.Namespace, dataset: str, rule: str, seed: int) -> Case:
     )  # fmt: skip
 
 
-def build(case: Case, shape: tuple[int, ...], classes: int) -> sp.Network:
+def build(case: TableCase, shape: tuple[int, ...], classes: int) -> sp.Network:
     """Return 12C5-P2-32C5-P2-readout under a rule."""
     return sp.conv(
         shape,

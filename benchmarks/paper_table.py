@@ -27,7 +27,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import sigprop_snn as sp
 from benchmarks import tables
-from benchmarks.cases import Case, normalise_by_batch
+from benchmarks.cases import TableCase, normalise_by_batch
 from benchmarks.tables import Benchmark, group
 
 RULES = ("backpropagation", "surrogate", "voltage")
@@ -40,7 +40,7 @@ SHIFTED = ("mnist",)  # on 5,000 pieces of clothing shifts cost 3 points of vali
 
 
 @dataclass(frozen=True, kw_only=True)
-class PaperCase(Case):
+class PaperCase(TableCase):
     """One run.
 
     Attributes:

@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from benchmarks import tasks
 from benchmarks.measure import peak_memory
-from benchmarks.tasks import Case, make
+from benchmarks.tasks import PeerCase, make
 from sigprop_snn.files import write_text_atomically
 
 CHOICES = [
@@ -38,7 +38,7 @@ def main() -> None:
     rows = []
     print(f"{'rule':16} depth    T      MiB")
     for rule, depth, steps in CHOICES:
-        task = make(Case("sigprop_snn", rule, "mlp", steps, depth, 128, "float32"), "cpu")
+        task = make(PeerCase("sigprop_snn", rule, "mlp", steps, depth, 128, "float32"), "cpu")
         peak = peak_memory(task, "cpu")
         rows.append({"rule": rule, "depth": depth, "steps": steps, "peak_mib": peak})
         print(f"{rule:16} {depth:5} {steps:4} {peak:8.1f}", flush=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -145,13 +144,6 @@ def drawn(size: int) -> Data:
     half = torch.full((3, 1, 1), 127.0)
     few = Pictures(x, y, half, half / 2)
     return Data(few, few, few, 10)
-
-
-def device_name(device: torch.device) -> str:
-    """Return the name of a GPU, or the kind of processor and the number of threads."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return f"{platform.machine()}, {torch.get_num_threads()} threads"
 
 
 def percent(fraction: float | None) -> str:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.tasks import Case, make
+from benchmarks.tasks import PeerCase, make
 from sigprop_snn.training import keep_freed_memory
 
 KERNELS = "cpu/threads.py"  # the module that runs every kernel of the CPU engine
@@ -51,7 +51,7 @@ class Shares(NamedTuple):
     largest: float
 
 
-def shares(case: Case, steps: int) -> Shares:
+def shares(case: PeerCase, steps: int) -> Shares:
     """Return the share of every part in the time of a step."""
     task = make(case, "cpu")
     task.step()
@@ -99,7 +99,7 @@ def main() -> None:
     rules = ("inference", "voltage", "surrogate")
     columns = [
         shares(
-            Case("sigprop_snn", rule, options.network, options.steps, 2, 128, "float32"),
+            PeerCase("sigprop_snn", rule, options.network, options.steps, 2, 128, "float32"),
             options.repeats,
         )
         for rule in rules

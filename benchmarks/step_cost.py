@@ -17,7 +17,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.measure import Row, measure
-from benchmarks.tasks import LIBRARIES, MODULES, PICTURES, STEPS_OF_INFERENCE, Case
+from benchmarks.tasks import LIBRARIES, MODULES, PICTURES, STEPS_OF_INFERENCE, PeerCase
+from sigprop_snn.files import write_text_atomically
 
 OURS = "sigprop_snn"
 BOUND = "matrix products"
@@ -25,7 +26,7 @@ EVERY_STEP = "online-voltage"  # the voltage rule with an update at every time s
 _COLUMNS = 3  # panels of the figure side by side
 
 
-def cases(quick: bool, device: str) -> list[Case]:
+def cases(quick: bool, device: str) -> list[PeerCase]:
     """Return the rows to measure."""
     networks = [("mlp", 2), ("conv", 2)] if quick else [("mlp", 2), ("conv", 2), ("mlp", 16)]
     lengths = (
@@ -36,11 +37,11 @@ def cases(quick: bool, device: str) -> list[Case]:
         for steps in lengths[network] if depth == 2 else (10,):
             for library in LIBRARIES:
                 found += [
-                    Case(library, rule, network, steps, depth, 128, precision)
+                    PeerCase(library, rule, network, steps, depth, 128, precision)
                     for rule, precision in _rules(library, depth)
                 ]
     found += [
-        Case(library, rule, PICTURES[0], 4, len(PICTURES[2]), 32, "float32")
+        PeerCase(library, rule, PICTURES[0], 4, len(PICTURES[2]), 32, "float32")
         for library in (OURS, "snntorch", "spikingjelly")
         for rule, precision in _rules(library, 3)
         if precision == "float32" and rule not in (EVERY_STEP, STEPS_OF_INFERENCE)
@@ -220,7 +221,8 @@ def main() -> None:
     print(f"\n{table(rows)}")
     if options.json:
         options.json.parent.mkdir(parents=True, exist_ok=True)
-        options.json.write_text(json.dumps([row._asdict() for row in rows], indent=1) + "\n")
+        found = [row._asdict() for row in rows]
+        write_text_atomically(options.json, json.dumps(found, indent=1) + "\n")
     if options.figure:
         options.figure.parent.mkdir(parents=True, exist_ok=True)
         figure(rows, options.figure)

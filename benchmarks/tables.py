@@ -24,8 +24,9 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from benchmarks.cases import Case, Data, Stored, cached, chosen, drawn
-from benchmarks.pictures import device_name, say
+from benchmarks.cases import Data, Stored, TableCase, cached, chosen, drawn
+from benchmarks.common import OutOfTimeError, device_name
+from benchmarks.pictures import say
 from sigprop_snn.data import DATASETS
 from sigprop_snn.device import keep_freed_memory
 from sigprop_snn.errors import SigpropError
@@ -54,16 +55,12 @@ class Benchmark(NamedTuple):
     about: str
     datasets: Sequence[str]
     rules: Sequence[str]
-    case: Callable[[argparse.Namespace, str, str, int], Case]
+    case: Callable[[argparse.Namespace, str, str, int], TableCase]
     build: Callable[[Any, tuple[int, ...], int], Network]
     table: Callable[[Sequence[dict[str, Any]]], str]
     add: Callable[[argparse.ArgumentParser], object]
     eager: Sequence[str] = ()
     shifted: Sequence[str] = ()
-
-
-class OutOfTimeError(Exception):
-    """The minutes are over."""
 
 
 class NotCapturedError(Exception):
@@ -121,7 +118,7 @@ def learner(
 
 
 def train(
-    case: Case, network: Network, data: Data, *, graphed: bool, deadline: float
+    case: TableCase, network: Network, data: Data, *, graphed: bool, deadline: float
 ) -> dict[str, Any]:
     """Train and evaluate the network of a case; return its row.
 
@@ -204,7 +201,7 @@ def save_rows(path: Path, rows: Sequence[dict[str, Any]]) -> None:
     write_text_atomically(path, f"[\n{lines}\n]\n")
 
 
-def title(case: Case) -> str:
+def title(case: TableCase) -> str:
     """Return the words for a case."""
     return f"{case.dataset}, {case.rule}, seed {case.seed}"
 
@@ -283,7 +280,7 @@ def again(given: Sequence[str], eager: Sequence[str], rule: str) -> list[str]:
     return [*given, "--eager", *eager, rule]
 
 
-def cases_of(benchmark: Benchmark, args: argparse.Namespace) -> list[Case]:
+def cases_of(benchmark: Benchmark, args: argparse.Namespace) -> list[TableCase]:
     """Return all cases: every rule on every data set with the first seed, then with the next."""
     return [
         benchmark.case(args, dataset, rule, seed)
@@ -335,7 +332,7 @@ def run_cases(benchmark: Benchmark, args: argparse.Namespace) -> None:
         say(f"{title(case)}: {100 * row['accuracy']:.2f} %, {row['seconds']:.1f} s")
 
 
-def place_of(case: Case, args: argparse.Namespace) -> tuple[str, Path, int]:
+def place_of(case: TableCase, args: argparse.Namespace) -> tuple[str, Path, int]:
     """Return the arguments of `read` for a case; pictures have no steps."""
     return case.dataset, args.data, case.steps if DATASETS[case.dataset].events else 0
 

@@ -1,6 +1,6 @@
 """The tasks that the benchmarks time: the same network, step and inference in every library.
 
-Each `LIBRARIES` entry makes a `Task` for a `Case`. The peers train as their own documentation
+Each `LIBRARIES` entry makes a `Task` for a `PeerCase`. The peers train as their own documentation
 does: cross-entropy on the mean output over time, backpropagation through time, Adam.
 """
 
@@ -32,7 +32,7 @@ STEPS_OF_INFERENCE = "inference-steps"  # every time step of a sample on its own
 WARM_UP = (60, 10)  # short and full steps before ours is timed, for a trained network's rates
 
 
-class Case(NamedTuple):
+class PeerCase(NamedTuple):
     """One row of the benchmark."""
 
     library: str
@@ -51,7 +51,7 @@ class Task(NamedTuple):
     resident: list[Tensor]
 
 
-def inputs_for(case: Case, device: str) -> tuple[Tensor, Tensor]:
+def inputs_for(case: PeerCase, device: str) -> tuple[Tensor, Tensor]:
     """Return rate-coded spikes `[T, B, ...]`, about as dense as MNIST's, and labels `[B]`.
 
     Each class has its own rates, 13 % on average, so that a network can learn it and fires as a
@@ -71,7 +71,7 @@ def inputs_for(case: Case, device: str) -> tuple[Tensor, Tensor]:
     return (drawn < rates[labels]).float().to(device), labels.to(device)
 
 
-def layers_of(case: Case) -> list[nn.Module]:
+def layers_of(case: PeerCase) -> list[nn.Module]:
     """Return the synapses of a peer's network, the output layer last."""
     if case.network == "mlp":
         sizes = [784, *[WIDTH] * case.depth, CLASSES]
@@ -120,13 +120,13 @@ def _vgg8_layers() -> list[nn.Module]:
     return [*layers, nn.Linear(VGG8_DENSE, CLASSES)]
 
 
-def _precision(case: Case, device: str) -> contextlib.AbstractContextManager[Any]:
+def _precision(case: PeerCase, device: str) -> contextlib.AbstractContextManager[Any]:
     if case.precision == "bf16":
         return torch.autocast(device, torch.bfloat16)
     return contextlib.nullcontext()
 
 
-def network_for(case: Case) -> Network:
+def network_for(case: PeerCase) -> Network:
     """Return our network of a case, on the CPU."""
     from sigprop_snn.network import conv, mlp, vgg8
     from sigprop_snn.rules import RULES
@@ -147,7 +147,7 @@ def network_for(case: Case) -> Network:
     return conv((1, 28, 28), CLASSES, channels=channels, kernel=5, rule=rule)
 
 
-def _ours(case: Case, device: str) -> Task:
+def _ours(case: PeerCase, device: str) -> Task:
     from sigprop_snn.network import learn_in_parts
     from sigprop_snn.training.optimizers import LocalOptimizers
 
@@ -191,7 +191,7 @@ def _ours(case: Case, device: str) -> Task:
 
 
 def _trained(
-    case: Case,
+    case: PeerCase,
     device: str,
     net: nn.Module,
     output: Callable[[Tensor], Tensor],
@@ -219,7 +219,7 @@ def _trained(
     return Task(infer if case.rule == "inference" else learn, [spikes])
 
 
-def _snntorch(case: Case, device: str) -> Task:
+def _snntorch(case: PeerCase, device: str) -> Task:
     import snntorch
     from snntorch import surrogate
 
@@ -240,7 +240,7 @@ def _snntorch(case: Case, device: str) -> Task:
     return _trained(case, device, nn.ModuleList([layers, neurons]), output)
 
 
-def _spikingjelly(case: Case, device: str) -> Task:
+def _spikingjelly(case: PeerCase, device: str) -> Task:
     from spikingjelly.activation_based import functional, neuron
 
     layers: list[nn.Module] = []
@@ -262,7 +262,7 @@ def _spikingjelly(case: Case, device: str) -> Task:
     return _trained(case, device, net, output)
 
 
-def _norse(case: Case, device: str) -> Task:
+def _norse(case: PeerCase, device: str) -> Task:
     import norse.torch as norse
     from norse.torch.functional.reset import reset_subtract
 
@@ -289,7 +289,7 @@ def _norse(case: Case, device: str) -> Task:
     return _trained(case, device, net, output)
 
 
-def _sinabs(case: Case, device: str) -> Task:
+def _sinabs(case: PeerCase, device: str) -> Task:
     import sinabs.layers as sinabs
     from sinabs.activation import SingleSpike
 
@@ -323,7 +323,7 @@ class _EveryStep(nn.Module):
         return y.unflatten(0, x.shape[:2])
 
 
-def _matrix_products(case: Case, device: str) -> Task:
+def _matrix_products(case: PeerCase, device: str) -> Task:
     """Return the synapses alone: a bound for every row.
 
     For "inference" their products as inference makes them; for "voltage" the least that learning
@@ -350,7 +350,7 @@ def _matrix_products(case: Case, device: str) -> Task:
     return Task(multiply, received[:-1])
 
 
-def _bare_update(layers: list[nn.Module], received: list[Tensor], case: Case) -> Task:
+def _bare_update(layers: list[nn.Module], received: list[Tensor], case: PeerCase) -> Task:
     traces, deltas = ([x.unflatten(0, (-1, case.batch_size)).mean(0) for x in xs]
                       for xs in (received[:-1], received[1:]))  # fmt: skip
     synapses = []
@@ -378,12 +378,12 @@ def _bare_update(layers: list[nn.Module], received: list[Tensor], case: Case) ->
     return Task(update, [*traces, *deltas])
 
 
-def make(case: Case, device: str) -> Task:
+def make(case: PeerCase, device: str) -> Task:
     """Return the task of a case."""
     return LIBRARIES[case.library](case, device)
 
 
-LIBRARIES: dict[str, Callable[[Case, str], Task]] = {
+LIBRARIES: dict[str, Callable[[PeerCase, str], Task]] = {
     "matrix products": _matrix_products,
     "sigprop_snn": _ours,
     "snntorch": _snntorch,

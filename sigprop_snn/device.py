@@ -5,11 +5,13 @@ from __future__ import annotations
 import ctypes
 import math
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from itertools import accumulate
 
 import torch
 from torch import Tensor
+from torch.profiler import ProfilerActivity, profile
 
 from sigprop_snn.arguments import instance
 from sigprop_snn.errors import SigpropError
@@ -103,6 +105,28 @@ def peak_memory_mb(device: torch.device) -> float:
         return math.nan
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / (2**20 if sys.platform == "darwin" else 2**10)
+
+
+def step_memory_mb(step: Callable[[], object], device: torch.device) -> float:
+    """Return the peak in MiB of what a step allocates beyond what is allocated before it.
+
+    Args:
+        step: computes on the device. It is called once.
+        device: the device.
+    """
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)
+        step()
+        return float(torch.cuda.max_memory_allocated(device) - before) / 2**20
+    # Torch's record of every allocation is exact. The size of the process is not: the C library
+    # keeps some freed memory.
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiled:
+        step()
+    assert profiled.profiler is not None and profiled.profiler.kineto_results is not None
+    events = [e for e in profiled.profiler.kineto_results.events() if e.name() == "[memory]"]
+    held = accumulate(e.nbytes() for e in sorted(events, key=lambda e: e.start_ns()))
+    return max(held, default=0) / 2**20
 
 
 def is_out_of_memory(error: BaseException) -> bool:

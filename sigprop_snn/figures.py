@@ -34,12 +34,14 @@ class Observed(NamedTuple):
         spikes: the spikes of each block, `[T, ...]`, by name.
         voltages: the membrane voltage of each block before the reset, `[T, ...]`, by name.
         readout: the membrane voltage of the readout, `[T, C]`, or None if there is no readout.
+        scores: the network's scores of the sample, `[C]`, or None if no layer predicts.
     """
 
     input: Tensor
     spikes: dict[str, Tensor]
     voltages: dict[str, Tensor]
     readout: Tensor | None
+    scores: Tensor | None = None
 
     def layers(self) -> dict[str, Tensor]:
         """Return input, spikes and readout by name, as `plots.network_raster` takes them."""
@@ -49,22 +51,29 @@ class Observed(NamedTuple):
 
 @torch.no_grad()
 def observe(network: Network, sample: Tensor) -> Observed:
-    """Pass one sample `[T, ...]` through a network and return every step."""
+    """Pass one sample `[T, ...]` through a network once, and return every step."""
+    spikes: dict[str, Tensor] = {}
+    voltages: dict[str, Tensor] = {}
+    sent: dict[str, Tensor] = {}
+    scores: dict[str, Tensor] = {}
     with evaluation_mode(network):
         inputs = to_device(sample.unsqueeze(1), next(network.parameters()).device)
-        blocks = [name for name, _ in network.named_blocks()]
-        layers = [*blocks, *["readout"] * (network.readout is not None)]
-        recorded = network.record(inputs, ("spike", "voltage"), layers)
-    first = {
-        layer: {name: values[:, 0].cpu() for name, values in kept.items()}
-        for layer, kept in recorded.items()
-    }
-    return Observed(
-        sample,
-        {name: first[name]["spike"] for name in blocks},
-        {name: first[name]["voltage"] for name in blocks},
-        first["readout"]["voltage"] if "readout" in first else None,
-    )
+        for stage in network.stages(inputs, record=("spike", "voltage")):
+            if stage.scores is not None:
+                scores[stage.name] = stage.scores
+            if stage.response is None:
+                continue
+            ran = stage.response.run  # the sample is its first row, before the contexts
+            spikes[stage.name] = ran.recorded["spike"][:, 0].cpu()
+            voltages[stage.name] = ran.recorded["voltage"][:, 0].cpu()
+            pool = network.block(stage.name).pool
+            sent[stage.name] = ran.spikes.rows(0, 1).pooled(pool).dense()
+        readout = None
+        if network.readout is not None:
+            read = [sent[name] for name in network.readout.names(network.named_blocks())]
+            readout = network.readout.trace(*read).recorded["voltage"][:, 0].cpu()
+        predicted = network.predicted(scores)[0].cpu() if scores else None
+    return Observed(sample, spikes, voltages, readout, predicted)
 
 
 def draw_run(
@@ -109,9 +118,13 @@ def draw_run(
     of_layer = "" if layer in (None, names[0]) else f"-{layer}"
     # A noisy neuron gives the same picture again.
     with headless(), randomness.seeded(trained.config.seed):
+        inputs, label = _test_sample(trained, sample)
+        # All pictures show one run: a noisy network does not repeat it.
+        observed = observe(trained.network, inputs)
+        where = f"test sample {sample:,}, class {plain(trained.data.classes[label])}"
         pictures = {
-            Path(RASTER).stem + shown: _draw_raster(trained, sample),
-            Path(VOLTAGE).stem + of_layer + shown: _draw_voltages(trained, sample, layer),
+            Path(RASTER).stem + shown: _draw_raster(trained, observed, label, where),
+            Path(VOLTAGE).stem + of_layer + shown: _draw_voltages(trained, observed, layer, where),
             Path(CURVES).stem: plots.learning_curves(
                 trained.history, title=f"{_title(trained)}: learning curves"
             ),
@@ -129,28 +142,22 @@ def _title(trained: Trained) -> str:
     return f"{plain(config.dataset)}, {config.network}, {config.rule} rule"
 
 
-def _draw_raster(trained: Trained, sample: int) -> list[Axes]:
-    inputs, label = _test_sample(trained, sample)
-    observed = observe(trained.network, inputs)
-    classes = trained.data.classes
-    with torch.no_grad():
-        scores = trained.network(inputs.unsqueeze(1).to(next(trained.network.parameters()).device))
+def _draw_raster(trained: Trained, observed: Observed, label: int, where: str) -> list[Axes]:
     return plots.network_raster(
         observed.layers(),
-        classes=classes,
+        classes=trained.data.classes,
         label=label,
-        winner=int(scores[0].argmax()),
-        title=f"{_title(trained)}: test sample {sample:,}, class {plain(classes[label])}",
+        winner=None if observed.scores is None else int(observed.scores.argmax()),
+        title=f"{_title(trained)}: {where}",
     )
 
 
-def _draw_voltages(trained: Trained, sample: int, layer: str | None) -> list[Axes] | None:
+def _draw_voltages(
+    trained: Trained, observed: Observed, layer: str | None, where: str
+) -> list[Axes] | None:
     """Draw the voltages of a block, unless there is one step only."""
-    inputs, label = _test_sample(trained, sample)
-    observed = observe(trained.network, inputs)
-    if len(inputs) == 1:
+    if len(observed.input) == 1:
         return None
-    where = f"test sample {sample:,}, class {plain(trained.data.classes[label])}"
     return draw_voltages(trained.network, observed, layer=layer, remark=where)
 
 

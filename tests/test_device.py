@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from sigprop_snn import device
-from sigprop_snn.device import chosen_device, fast_convolutions
+from sigprop_snn.device import chosen_device, fast_convolutions, step_memory_mb
 from sigprop_snn.errors import SigpropError
 from sigprop_snn.training import peak_memory_mb
 
@@ -27,6 +27,16 @@ def test_a_device_that_does_not_exist_is_refused_by_its_name(name):
 def test_peak_memory_is_at_least_the_memory_in_use():
     held = torch.ones(2**24)  # 64 MiB, every page of it touched
     assert peak_memory_mb(torch.device("cpu")) > held.nbytes / 2**20
+
+
+def test_the_memory_of_a_step_is_the_most_that_it_holds_at_a_time():
+    def step():
+        for _ in range(3):  # two of 4 MiB at a time; what lies before counts not
+            torch.ones(2**20) + 1
+
+    held = torch.ones(2**24)
+    assert step_memory_mb(step, torch.device("cpu")) == pytest.approx(8, abs=0.1)
+    assert step_memory_mb(lambda: held.sum(), torch.device("cpu")) < 0.1
 
 
 def test_peak_memory_is_nan_on_a_system_that_does_not_count_it(monkeypatch):

@@ -12,7 +12,7 @@ from torch import Tensor
 from sigprop_snn.analysis.separability import ridge_probe, spike_counts
 from sigprop_snn.arguments import instance
 from sigprop_snn.errors import SigpropError
-from sigprop_snn.layers.contracts import Response
+from sigprop_snn.layers.contracts import Stage
 from sigprop_snn.layers.scoring import correct
 from sigprop_snn.losses.similarity import streams
 from sigprop_snn.monitors.mean_input import mean_input_shares
@@ -124,13 +124,12 @@ def _tallies(network: Network, batches: Batches) -> dict[str, _Tally]:
                     continue
                 block = blocks[stage.name]
                 tally = found.setdefault(stage.name, _Tally(device))
-                tally.add(stage.response, block.neuron, len(targets), len(samples))
-                if stage.scores is None:
-                    continue
-                tally.right = (tally.right or 0) + correct(stage.scores, targets).sum()
-                both = stage.response.representation  # none if a local readout has the scores
-                if tally.contexts is None and both is not None and not network.signal.per_sample:
-                    tally.contexts = _as_compared(network.loss_of(block), both, len(targets))
+                tally.add(stage, block.neuron, targets, len(samples))
+                both = stage.response.representation
+                if both is None or stage.scores is None or network.signal.per_sample:
+                    continue  # it compares no contexts that all samples share
+                if tally.contexts is None:
+                    tally.keep_contexts(_as_compared(network.loss_of(block), both, len(targets)))
     return found
 
 
@@ -147,23 +146,33 @@ class _Tally:
 
     def __init__(self, device: torch.device) -> None:
         self.contexts: Tensor | None = None
-        self.right: Tensor | None = None
-        self.active = torch.zeros((), dtype=torch.float64, device=device)
-        self.samples = 0
-        self.places = 0
+        self._predicts = False
+        self._right = torch.zeros((), dtype=torch.int64, device=device)
+        self._active = torch.zeros((), dtype=torch.float64, device=device)
+        self._samples = 0
+        self._places = 0
 
-    def add(self, response: Response, neuron: Neuron, rows: int, steps: int) -> None:
-        ran = response.run
+    def add(self, stage: Stage, neuron: Neuron, targets: Tensor, steps: int) -> None:
+        """Add a block's stage of a batch of so many steps."""
+        assert stage.response is not None  # it is a block's
+        rows, ran = len(targets), stage.response.run
         counts = ran.spike_count[:rows]
         graded = neuron.graded  # its activity is no count
-        self.active += ran.spike[:, :rows].ne(0).sum() if graded else counts.double().sum()
-        self.samples += rows
-        self.places += counts.numel() * steps
+        self._active += ran.spike[:, :rows].ne(0).sum() if graded else counts.double().sum()
+        self._samples += rows
+        self._places += counts.numel() * steps
+        if stage.scores is not None:
+            self._predicts = True
+            self._right += correct(stage.scores, targets).sum()
+
+    def keep_contexts(self, contexts: Tensor) -> None:
+        """Keep the contexts `[C, D]`, which are the same in every batch."""
+        self.contexts = contexts
 
     @property
     def context_accuracy(self) -> float | None:
-        return None if self.right is None else float(self.right) / self.samples
+        return float(self._right) / self._samples if self._predicts else None
 
     @property
     def spike_rate(self) -> float:
-        return float(self.active) / self.places
+        return float(self._active) / self._places

@@ -103,7 +103,7 @@ def spike_counts(
                 sent = _on_grid(layer.sent.count(), grid)
                 counts.setdefault(layer.name, []).append(sent.flatten(1).cpu())
     if not labels:
-        raise SigpropError("separability got no batches; expected at least one")
+        raise SigpropError("spike_counts got no batches; expected at least one")
     return {name: torch.cat(parts) for name, parts in counts.items()}, torch.cat(labels)
 
 

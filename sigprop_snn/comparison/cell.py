@@ -7,17 +7,14 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
-from itertools import accumulate, islice
+from itertools import islice
 from pathlib import Path
 from typing import Any
-
-import torch
-from torch.profiler import ProfilerActivity, profile
 
 from sigprop_snn.comparison.store import check_settings, settings
 from sigprop_snn.config import TrainConfig
 from sigprop_snn.data import Data
-from sigprop_snn.device import to_device
+from sigprop_snn.device import step_memory_mb, to_device
 from sigprop_snn.monitors import cost
 from sigprop_snn.training import Trained, keep_freed_memory, peak_memory_mb, resume, train
 from sigprop_snn.training.folder import CONFIG, RunFolder
@@ -73,11 +70,7 @@ def _quiet(_: str) -> None:
 
 
 def _step_memory_mb(trained: Trained) -> float:
-    """Return the peak memory of a learning step in MiB, beyond weights, gradients and input.
-
-    On a CPU, torch's profiler records every allocation, which is exact. The memory of the process
-    also depends on how the C library reuses blocks.
-    """
+    """Return the peak memory of a learning step in MiB, beyond weights, gradients and input."""
     network = trained.network
     device = next(network.parameters()).device
     inputs, labels = next(iter(trained.data.train))
@@ -85,17 +78,7 @@ def _step_memory_mb(trained: Trained) -> float:
     network.train()
     step = partial(network.learn, inputs, labels, lambda _: None)
     step()  # allocates the gradients
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-        before = torch.cuda.memory_allocated(device)
-        step()
-        return float(torch.cuda.max_memory_allocated(device) - before) / 2**20
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiled:
-        step()
-    assert profiled.profiler is not None and profiled.profiler.kineto_results is not None
-    events = [e for e in profiled.profiler.kineto_results.events() if e.name() == "[memory]"]
-    held = accumulate(e.nbytes() for e in sorted(events, key=lambda e: e.start_ns()))
-    return max(held, default=0) / 2**20
+    return step_memory_mb(step, device)
 
 
 def _parameters(trained: Trained) -> int:

@@ -53,18 +53,18 @@ def animate_layers(
 
     Args:
         layers: `[T, C, H, W]`, `[T, H, W]` or `[T, N]` for every layer, all with the same T.
-        path: The file to write; its name ends in `.gif`.
-        step_ms: Length of a time step in ms, for the clock; None counts steps.
-        frame_ms: How long a frame is shown; None chooses a time from T.
-        max_frames: Of a longer sample only every k-th step is drawn.
-        title: Title of the picture.
+        path: the file to write; its name ends in `.gif`.
+        step_ms: length of a time step in ms, for the clock; None counts steps.
+        frame_ms: how long a frame is shown; None chooses a time from T.
+        max_frames: of a longer sample only every k-th step is drawn.
+        title: title of the picture.
 
     Returns:
         The path written.
 
     Raises:
-        SigpropError: On an empty, NaN or wrongly shaped entry, entries that differ in T, or a
-            file that can't be written.
+        SigpropError: if an entry is empty, holds NaN or has a wrong shape, entries differ in T, or
+            the file can't be written.
     """
     if frame_ms is not None:
         whole("frame_ms", frame_ms, 10)
@@ -103,19 +103,19 @@ def animate_layers(
 
 def _mosaics(layers: Mapping[str, ArrayInput]) -> tuple[dict[str, tuple[Array, str]], int]:
     """Return the picture `[T, H, W]` of every layer with words for its size, and T."""
-    by_name(layers, "layers", "arrays [T, ...]")
+    by_name("layers", layers, "arrays [T, ...]")
     if not layers:
-        raise SigpropError("layers is empty; expected a name and an array [T, ...] per layer.")
+        raise SigpropError("layers is empty; expected a name and an array [T, ...] per layer")
     mosaics: dict[str, tuple[Array, str]] = {}
     steps = 0
     for name, values in layers.items():
         array = checked(
-            values, f"layers[{name!r}]", "[T, C, H, W], [T, H, W] or [T, N] of one sample", 2, 4
+            f"layers[{name!r}]", values, "[T, C, H, W], [T, H, W] or [T, N] of one sample", 2, 4
         )
         steps = steps or array.shape[0]
         if array.shape[0] != steps:
             raise SigpropError(
-                f"layers[{name!r}] has shape {list(array.shape)}; expected {steps} steps first."
+                f"layers[{name!r}] has shape {list(array.shape)}; expected {steps} steps first"
             )
         mosaics[name] = _mosaic(array)
     return mosaics, steps

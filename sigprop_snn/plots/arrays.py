@@ -17,11 +17,11 @@ ArrayInput: TypeAlias = npt.ArrayLike | torch.Tensor
 Array: TypeAlias = npt.NDArray[Any]
 
 
-def as_array(values: ArrayInput, name: str) -> Array:
+def as_array(name: str, values: ArrayInput) -> Array:
     """Return an array, a tensor or nested lists as a numpy array; half becomes float32.
 
     Raises:
-        SigpropError: If the values of the argument `name` aren't real numbers.
+        SigpropError: if the values of the argument `name` aren't real numbers.
     """
     if isinstance(values, torch.Tensor):
         tensor = values.detach()
@@ -34,56 +34,57 @@ def as_array(values: ArrayInput, name: str) -> Array:
         try:
             array = np.asarray(values)
         except ValueError as error:
-            raise SigpropError(f"{name} is ragged; expected an array: {error}.") from error
+            raise SigpropError(f"{name} is ragged; expected an array: {error}") from error
     if array.dtype.kind not in "buif":
-        raise SigpropError(f"{name} has dtype {array.dtype}; expected real numbers.")
+        raise SigpropError(f"{name} has dtype {array.dtype}; expected real numbers")
     if array.dtype == np.float16:
         array = array.astype(np.float32)
     return array
 
 
 def checked(
-    values: ArrayInput, name: str, expected: str, least: int, most: int | None = None
+    name: str, values: ArrayInput, expected: str, least: int, most: int | None = None
 ) -> Array:
     """Return the values as an array of `least` to `most` dimensions, with finite values.
 
     `expected` is the shape in words, for example `"[T, N]"`.
 
     Raises:
-        SigpropError: On another number of dimensions, an empty array, NaN or infinity.
+        SigpropError: if the array has another number of dimensions, is empty, or holds NaN or
+            infinity.
     """
-    array = as_array(values, name)
+    array = as_array(name, values)
     shape = list(array.shape)
     if array.ndim < least or (most is not None and array.ndim > most):
-        raise SigpropError(f"{name} has shape {shape}; expected {expected}.")
+        raise SigpropError(f"{name} has shape {shape}; expected {expected}")
     if array.size == 0:
-        raise SigpropError(f"{name} is empty, with shape {shape}; expected {expected}.")
+        raise SigpropError(f"{name} is empty, with shape {shape}; expected {expected}")
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         place = [int(i) for i in np.argwhere(~np.isfinite(array))[0]]
         raise SigpropError(
             f"{name} with shape {shape} holds {array[tuple(place)]} at {place}; "
-            f"expected finite numbers, {expected}."
+            f"expected finite numbers, {expected}"
         )
     return array
 
 
-def checked_spikes(values: ArrayInput, name: str, expected: str = "[T, ...]") -> Array:
+def checked_spikes(name: str, values: ArrayInput, expected: str = "[T, ...]") -> Array:
     """Return spikes as `[T, N]`, checked to be whole numbers."""
-    flat = flatten_time(checked(values, name, expected, 1))
+    flat = flatten_time(checked(name, values, expected, 1))
     if not is_whole(flat):
         raise SigpropError(
             f"{name} with shape {list(np.shape(flat))} holds fractions (up to {flat.max():.3g}); "
-            f"expected spikes {expected} of 0 and 1, or whole counts."
+            f"expected spikes {expected} of 0 and 1, or whole counts"
         )
     return flat
 
 
 def checked_pairs(
-    pairs: Mapping[str, tuple[ArrayInput, ArrayInput]],
     argument: str,
+    pairs: Mapping[str, tuple[ArrayInput, ArrayInput]],
     parts: tuple[str, str],
-    like: Array,
     like_name: str,
+    like: Array,
     expected: str,
 ) -> dict[str, tuple[Array, Array]]:
     """Return two arrays for each name, both with the shape of `like`.
@@ -91,34 +92,34 @@ def checked_pairs(
     `parts` names the two arrays and `expected` their shape, for the error.
 
     Raises:
-        SigpropError: If there is no pair, or an array is empty, holds NaN or has another shape.
+        SigpropError: if there is no pair, or an array is empty, holds NaN or has another shape.
     """
     words = f"{parts[0]} {expected} and {parts[1]} {expected}"
-    by_name(pairs, argument, words)
+    by_name(argument, pairs, words)
     if not pairs:
-        raise SigpropError(f"{argument} is empty; expected {words} for each name.")
+        raise SigpropError(f"{argument} is empty; expected {words} for each name")
     found = {}
     for name, values in pairs.items():
-        check_pair(values, f"{argument}[{name!r}]", words)
+        check_pair(f"{argument}[{name!r}]", values, words)
         arrays = []
         for part, value in zip(parts, values, strict=True):
             where = f"{part} of {argument}[{name!r}]"
-            array = checked(value, where, expected, 1, 1)
-            same_shape(array, where, like, like_name)
+            array = checked(where, value, expected, 1, 1)
+            same_shape(where, array, like_name, like)
             arrays.append(array)
         found[name] = (arrays[0], arrays[1])
     return found
 
 
-def check_pair(values: object, where: str, expected: str) -> None:
+def check_pair(where: str, values: object, expected: str) -> None:
     """Raise a SigpropError unless something has two parts."""
     if not isinstance(values, Sized):
-        raise SigpropError(f"{where} is {shown(values)}; expected {expected}.")
+        raise SigpropError(f"{where} is {shown(values)}; expected {expected}")
     if len(values) != 2:
-        raise SigpropError(f"{where} has length {len(values)}; expected {expected}.")
+        raise SigpropError(f"{where} has length {len(values)}; expected {expected}")
 
 
-def by_name(values: object, argument: str, expected: str) -> None:
+def by_name(argument: str, values: object, expected: str) -> None:
     """Raise a SigpropError unless an argument is a mapping from names."""
     instance(argument, values, Mapping, f"{expected} by name")
 
@@ -129,29 +130,29 @@ def records(argument: str, values: object) -> None:
         instance(f"a record of {argument}", record, Mapping, "values by name")
 
 
-def same_shape(array: Array, name: str, like: Array, like_name: str) -> None:
+def same_shape(name: str, array: Array, like_name: str, like: Array) -> None:
     """Raise a SigpropError unless both arrays have the same shape."""
     if array.shape != like.shape:
         raise SigpropError(
             f"{name} has shape {list(array.shape)}; "
-            f"expected {list(like.shape)}, the shape of {like_name}."
+            f"expected {list(like.shape)}, the shape of {like_name}"
         )
 
 
-def number(value: object, place: str, missing: float = math.nan) -> float:
+def number(name: str, value: object, missing: float = math.nan) -> float:
     """Return a value of a record as a number, or `missing` for None.
 
     Raises:
-        SigpropError: If the value is not a finite number; names its `place`.
+        SigpropError: if the value is not a finite number.
     """
     if value is None:
         return missing
     try:
         found = float(value)  # type: ignore[arg-type]
     except (TypeError, ValueError) as error:
-        raise SigpropError(f"{place} is {value!r}; expected a number.") from error
+        raise SigpropError(f"{name} is {value!r}; expected a number") from error
     if not math.isfinite(found):
-        raise SigpropError(f"{place} is {found}; expected a finite number.")
+        raise SigpropError(f"{name} is {found}; expected a finite number")
     return found
 
 

@@ -36,25 +36,25 @@ def learning_curves(
     """Draw the network's accuracy over the epochs, and accuracy, loss and spike rate of each layer.
 
     Args:
-        history: A record for each epoch as in `metrics.jsonl`: `epoch`, `train_accuracy`,
+        history: a record for each epoch as in `metrics.jsonl`: `epoch`, `train_accuracy`,
             `test_accuracy`, `loss` and `layers`, a list of `name`, `accuracy`, `loss` and
             `spike_rate`. Accuracies and rates are fractions. A value that is missing or None is a
             gap.
-        ax: An Axes to replace by the panels: side by side, or one below the other where it is
+        ax: an Axes to replace by the panels: side by side, or one below the other where it is
             narrow. None makes a figure.
-        title: Title of the picture.
+        title: title of the picture.
 
     Returns:
         The panels of the accuracy and of the loss, and that of the spike rate if any is known.
 
     Raises:
-        SigpropError: If the history is empty, or holds NaN or a value that isn't a number.
+        SigpropError: if the history is empty, or holds NaN or a value that isn't a number.
     """
     records("history", history)
     if len(history) == 0:
-        raise SigpropError("history is empty; expected a record for at least one epoch.")
+        raise SigpropError("history is empty; expected a record for at least one epoch")
     epochs = np.array(
-        [number(r.get("epoch"), f"history[{i}]['epoch']", i) for i, r in enumerate(history)]
+        [number(f"history[{i}]['epoch']", r.get("epoch"), i) for i, r in enumerate(history)]
     )
     layers = _layers(history)
     names = dict.fromkeys(name for by_name in layers for name in by_name)
@@ -126,7 +126,7 @@ def _places(host: Axes, count: int) -> list[_Place]:
 
 
 def _series(history: Sequence[Mapping[str, Any]], key: str) -> Array:
-    return np.array([number(r.get(key), f"history[{i}][{key!r}]") for i, r in enumerate(history)])
+    return np.array([number(f"history[{i}][{key!r}]", r.get(key)) for i, r in enumerate(history)])
 
 
 def _layers(history: Sequence[Mapping[str, Any]]) -> list[dict[str, Mapping[str, Any]]]:
@@ -135,12 +135,12 @@ def _layers(history: Sequence[Mapping[str, Any]]) -> list[dict[str, Mapping[str,
     for place, record in enumerate(history):
         layers = record.get("layers") or ()
         if not isinstance(layers, Sequence):
-            raise SigpropError(f"history[{place}]['layers'] is {layers!r}; expected a list.")
+            raise SigpropError(f"history[{place}]['layers'] is {layers!r}; expected a list")
         by_name = {}
         for layer in layers:
             if not isinstance(layer, Mapping) or "name" not in layer:
                 raise SigpropError(
-                    f"history[{place}]['layers'] holds {layer!r}; expected a record with 'name'."
+                    f"history[{place}]['layers'] holds {layer!r}; expected a record with 'name'"
                 )
             by_name[str(layer["name"])] = layer
         found.append(by_name)
@@ -150,7 +150,7 @@ def _layers(history: Sequence[Mapping[str, Any]]) -> list[dict[str, Mapping[str,
 def _layer_series(layers: Sequence[Mapping[str, Mapping[str, Any]]], name: str, key: str) -> Array:
     return np.array(
         [
-            number(by_name.get(name, {}).get(key), f"history[{i}]['layers'][{name!r}][{key!r}]")
+            number(f"history[{i}]['layers'][{name!r}][{key!r}]", by_name.get(name, {}).get(key))
             for i, by_name in enumerate(layers)
         ]
     )

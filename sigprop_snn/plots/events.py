@@ -48,22 +48,22 @@ def event_frames(
     """Draw event frames in reading order; off and on have two colours.
 
     Args:
-        frames: Counts `[T, P, H, W]`, with P = 2 for off and on; other polarities are summed.
-        columns: Frames in a row.
-        max_frames: Of a longer recording only every k-th frame is drawn; each keeps its number.
-        step_ms: Length of a frame in ms; None counts steps.
-        title: Title of the picture.
-        ax: An Axes to replace by the frames; None makes a figure.
+        frames: counts `[T, P, H, W]`, with P = 2 for off and on; other polarities are summed.
+        columns: frames in a row.
+        max_frames: of a longer recording only every k-th frame is drawn; each keeps its number.
+        step_ms: length of a frame in ms; None counts steps.
+        title: title of the picture.
+        ax: an Axes to replace by the frames; None makes a figure.
 
     Returns:
         An Axes for each frame drawn.
 
     Raises:
-        SigpropError: On an empty, NaN, negative or wrongly shaped input.
+        SigpropError: if the input is empty, holds NaN or negative numbers, or has a wrong shape.
     """
-    counts = checked(frames, "frames", "[T, P, H, W]", 4, 4) + 0.0  # booleans, too
+    counts = checked("frames", frames, "[T, P, H, W]", 4, 4) + 0.0  # booleans, too
     if counts.min() < 0:
-        raise SigpropError(f"frames holds {counts.min()}; expected counts from 0.")
+        raise SigpropError(f"frames holds {counts.min()}; expected counts from 0")
     scale = time_scale(step_ms)
     steps, polarities, high, wide = counts.shape
     drawn = range(0, steps, thin_step(steps, max_frames, "max_frames"))
@@ -93,24 +93,24 @@ def event_cloud(
     """Draw events as a cloud in space and time.
 
     Args:
-        events: A structured array as tonic's, with the fields `x`, `y`, `t` (microseconds) and `p`.
-        max_events: Of a longer recording only every k-th event is drawn, and the title says so.
-        title: Title of the picture.
-        ax: A 3D Axes; None makes a figure.
+        events: a structured array as tonic's, with the fields `x`, `y`, `t` (microseconds) and `p`.
+        max_events: of a longer recording only every k-th event is drawn, and the title says so.
+        title: title of the picture.
+        ax: a 3D Axes; None makes a figure.
 
     Returns:
         The Axes drawn on.
 
     Raises:
-        SigpropError: If a field is missing, there is no event, or `ax` isn't 3D.
+        SigpropError: if a field is missing, there is no event, or `ax` isn't 3D.
     """
     fields = events.dtype.names if isinstance(events, np.ndarray) else None
     if fields is None or not {"x", "y", "t", "p"} <= set(fields):
         found = type(events).__name__ if fields is None else f"the fields {', '.join(fields)}"
-        raise SigpropError(f"events is {found}; expected a structured array with x, y, t, p.")
+        raise SigpropError(f"events is {found}; expected a structured array with x, y, t, p")
     if events.ndim != 1 or events.size == 0:
         raise SigpropError(
-            f"events has shape {list(events.shape)}; expected [E] with at least one event."
+            f"events has shape {list(events.shape)}; expected [E] with at least one event"
         )
     step = thin_step(events.size, max_events, "max_events")
     drawn = events[::step]

@@ -37,16 +37,16 @@ def update_angles(
     """Draw each layer's angle to backpropagation's gradient over training.
 
     Args:
-        seen: Number of samples learned from at each point, `[P]`.
-        degrees: The angle of each layer at each point, `[P]`; NaN is a gap.
-        title: Title of the picture.
-        ax: Where to draw; None makes a figure.
+        seen: number of samples learned from at each point, `[P]`.
+        degrees: the angle of each layer at each point, `[P]`; NaN is a gap.
+        title: title of the picture.
+        ax: where to draw; None makes a figure.
 
     Returns:
         The Axes drawn on.
 
     Raises:
-        SigpropError: On an empty or wrongly shaped input.
+        SigpropError: if an input is empty or has a wrong shape.
     """
     ax, ends = _lines(seen, degrees, "{:.0f}°", title, ax)
     highest = float(ax.dataLim.intervaly[1])
@@ -72,29 +72,29 @@ def stream_alignment(
     """Draw the cosine of samples with the context of their class and with the other contexts.
 
     Args:
-        seen: Number of samples learned from at each point, `[P]`.
-        same: The mean cosine with the context of the sample's class, for each layer, `[P]`; NaN is
+        seen: number of samples learned from at each point, `[P]`.
+        same: the mean cosine with the context of the sample's class, for each layer, `[P]`; NaN is
             a gap.
-        other: The mean cosine with the contexts of the other classes, for each layer, `[P]`.
-        title: Title of the picture.
-        ax: Where to draw; None makes a figure.
+        other: the mean cosine with the contexts of the other classes, for each layer, `[P]`.
+        title: title of the picture.
+        ax: where to draw; None makes a figure.
 
     Returns:
         The Axes drawn on.
 
     Raises:
-        SigpropError: On an empty or wrongly shaped input, or if the two differ in their layers.
+        SigpropError: if an input is empty or has a wrong shape, or the two differ in their layers.
     """
-    by_name(same, "same", "numbers [P]")
-    by_name(other, "other", "numbers [P]")
+    by_name("same", same, "numbers [P]")
+    by_name("other", other, "numbers [P]")
     if set(same) != set(other):
         raise SigpropError(
-            f"same has the layers {sorted(same)}, other {sorted(other)}; expected equal layers."
+            f"same has the layers {sorted(same)}, other {sorted(other)}; expected equal layers"
         )
     ax, ends = _lines(seen, same, "{:.2f}", title, ax)
-    points = checked(seen, "seen", "[P]", 1, 1)
+    points = checked("seen", seen, "[P]", 1, 1)
     for name, colour in layer_colours(same).items():
-        cosines = _checked_series(other[name], f"other[{name!r}]", len(points))
+        cosines = _checked_series(f"other[{name!r}]", other[name], len(points))
         draw_line(ax, points, cosines, f"{name}, other classes", colour, width=1.4, dashed=True)
     low, high = ax.dataLim.intervaly
     ax.set_ylim(min(0.0, float(low) - 0.02), max(float(high) + 0.05, 0.5))
@@ -121,21 +121,21 @@ def separability(
     """Draw how well a linear probe separates the classes in each layer, over training.
 
     Args:
-        seen: Number of samples learned from at each point, `[P]`.
-        accuracy: The fraction of held-out samples that the probe classifies correctly, for each
+        seen: number of samples learned from at each point, `[P]`.
+        accuracy: the fraction of held-out samples that the probe classifies correctly, for each
             layer, `[P]`; NaN is a gap.
-        title: Title of the picture.
-        ax: Where to draw; None makes a figure.
+        title: title of the picture.
+        ax: where to draw; None makes a figure.
 
     Returns:
         The Axes drawn on.
 
     Raises:
-        SigpropError: On an empty or wrongly shaped input.
+        SigpropError: if an input is empty or has a wrong shape.
     """
-    by_name(accuracy, "accuracy", "numbers [P]")
+    by_name("accuracy", accuracy, "numbers [P]")
     percent = {
-        name: 100 * as_array(values, f"accuracy[{name!r}]") for name, values in accuracy.items()
+        name: 100 * as_array(f"accuracy[{name!r}]", values) for name, values in accuracy.items()
     }
     ax, ends = _lines(seen, percent, "{:.1f}", title, ax)
     low, high = ax.dataLim.intervaly
@@ -153,15 +153,15 @@ def _lines(
     ax: Axes | None,
 ) -> tuple[Axes, list[EndLabel]]:
     """Draw a line for each layer; return the labels of their ends."""
-    by_name(layers, "the layers to draw", "numbers [P]")
+    by_name("the layers to draw", layers, "numbers [P]")
     if not layers:
-        raise SigpropError("there is no layer to draw; expected values for at least one.")
-    points = checked(seen, "seen", "[P]", 1, 1)
+        raise SigpropError("there is no layer to draw; expected values for at least one")
+    points = checked("seen", seen, "[P]", 1, 1)
     ax = axes_for(ax, (4.6, 3.2))
     dress(ax, title=title, x_label="training samples seen", grid="y")
     ends = []
     for name, colour in layer_colours(layers).items():
-        series = _checked_series(layers[name], f"values of {name!r}", len(points))
+        series = _checked_series(f"values of {name!r}", layers[name], len(points))
         draw_line(ax, points, series, name, colour)
         last = float(series[np.isfinite(series)][-1])
         ends.append((last, f"{plain(name)}  {form.format(last)}", colour))
@@ -170,14 +170,14 @@ def _lines(
     return ax, ends
 
 
-def _checked_series(values: ArrayInput, name: str, count: int) -> Array:
+def _checked_series(name: str, values: ArrayInput, count: int) -> Array:
     """Return the values of a layer; NaN is a gap."""
-    series = as_array(values, name)
+    series = as_array(name, values)
     if series.shape != (count,):
         raise SigpropError(
             f"{name} has shape {list(series.shape)}; expected [{count}], a value for each point of "
-            "'seen'."
+            "'seen'"
         )
     if np.isinf(series).any() or np.isnan(series).all():
-        raise SigpropError(f"{name} holds no finite number or an infinity; expected numbers.")
+        raise SigpropError(f"{name} holds no finite number or an infinity; expected numbers")
     return series

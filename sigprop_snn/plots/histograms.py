@@ -37,22 +37,22 @@ def voltage_histogram(
     vertical scale for itself.
 
     Args:
-        layers: For each layer the borders of the bins `[N + 1]`, rising, with the threshold at 0,
+        layers: for each layer the borders of the bins `[N + 1]`, rising, with the threshold at 0,
             and the number of voltages in each bin `[N]`.
-        ax: An Axes to replace by the strips; None makes a figure.
-        title: Title of the picture; None gives a general one.
+        ax: an Axes to replace by the strips; None makes a figure.
+        title: title of the picture; None gives a general one.
 
     Returns:
         A strip for each layer, from the top.
 
     Raises:
-        SigpropError: On an empty, NaN or wrongly shaped input, or borders that don't rise.
+        SigpropError: if an input is empty, holds NaN or has a wrong shape, or borders don't rise.
     """
-    by_name(layers, "layers", "edges and counts")
+    by_name("layers", layers, "edges and counts")
     if not layers:
-        raise SigpropError("layers is empty; expected edges and counts for at least one layer.")
+        raise SigpropError("layers is empty; expected edges and counts for at least one layer")
     for name, bins in layers.items():
-        check_pair(bins, f"layers[{name!r}]", "edges [N + 1] and counts [N]")
+        check_pair(f"layers[{name!r}]", bins, "edges [N + 1] and counts [N]")
     read = {name: _checked_bins(name, *bins) for name, bins in layers.items()}
     colours = layer_colours(layers)
     host = axes_for(ax, (6.4, 0.95 * len(layers) + 0.9))
@@ -86,11 +86,11 @@ def _draw_bins(strip: Axes, edges: Array, counts: Array, colour: str) -> None:
 
 
 def _checked_bins(name: str, edges: ArrayInput, counts: ArrayInput) -> tuple[Array, Array]:
-    borders = checked(edges, f"edges of layers[{name!r}]", "[N + 1]", 1, 1).astype(np.float64)
-    heights = checked(counts, f"counts of layers[{name!r}]", "[N]", 1, 1).astype(np.float64)
+    borders = checked(f"edges of layers[{name!r}]", edges, "[N + 1]", 1, 1).astype(np.float64)
+    heights = checked(f"counts of layers[{name!r}]", counts, "[N]", 1, 1).astype(np.float64)
     if len(borders) != len(heights) + 1 or (np.diff(borders) <= 0).any() or (heights < 0).any():
         raise SigpropError(
             f"layers[{name!r}] has {len(borders)} borders and {len(heights)} counts; expected one "
-            "border more than counts, borders that rise, and counts from 0."
+            "border more than counts, borders that rise, and counts from 0"
         )
     return borders, heights

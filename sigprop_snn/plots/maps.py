@@ -40,22 +40,22 @@ def rate_maps(
 
     Args:
         spikes: `[T, C, H, W]` of one sample, or a mean over samples.
-        columns: Maps in a row.
-        max_channels: Of more channels only every k-th is drawn, and the title says so.
-        step_ms: Length of a time step in ms, for rates in Hz; None gives % of steps.
-        title: Title of the picture.
-        colour: Colour of the layer.
-        ax: An Axes to replace by the maps; None makes a figure.
+        columns: maps in a row.
+        max_channels: of more channels only every k-th is drawn, and the title says so.
+        step_ms: length of a time step in ms, for rates in Hz; None gives % of steps.
+        title: title of the picture.
+        colour: colour of the layer.
+        ax: an Axes to replace by the maps; None makes a figure.
 
     Returns:
         An Axes for each map drawn.
 
     Raises:
-        SigpropError: On an empty, NaN, negative or wrongly shaped input.
+        SigpropError: if the input is empty, holds NaN or negative numbers, or has a wrong shape.
     """
-    array = checked(spikes, "spikes", "[T, C, H, W]", 4, 4)
+    array = checked("spikes", spikes, "[T, C, H, W]", 4, 4)
     if array.min() < 0:
-        raise SigpropError(f"spikes holds {array.min()}; expected spikes from 0.")
+        raise SigpropError(f"spikes holds {array.min()}; expected spikes from 0")
     unit = 100.0 if step_ms is None else 1000.0 / time_scale(step_ms)
     rates = array.mean(axis=0, dtype=np.float64) * unit
     channels, high, wide = rates.shape
@@ -92,18 +92,18 @@ def weights_as_pictures(
 
     Args:
         weights: `[N, H, W]` or `[N, C, H, W]`.
-        columns: Images in a row.
-        max_pictures: Of more images only every k-th is drawn, and the title says so.
-        title: Title of the picture.
-        ax: An Axes to replace by the images; None makes a figure.
+        columns: images in a row.
+        max_pictures: of more images only every k-th is drawn, and the title says so.
+        title: title of the picture.
+        ax: an Axes to replace by the images; None makes a figure.
 
     Returns:
         An Axes for each image drawn.
 
     Raises:
-        SigpropError: On an empty, NaN or wrongly shaped input.
+        SigpropError: if an input is empty, holds NaN or has a wrong shape.
     """
-    array = checked(weights, "weights", "[N, H, W] or [N, C, H, W]", 3, 4).astype(np.float64)
+    array = checked("weights", weights, "[N, H, W] or [N, C, H, W]", 3, 4).astype(np.float64)
     if array.ndim == 3:
         array = array[:, None]
     count, channels, high, wide = array.shape

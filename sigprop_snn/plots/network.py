@@ -61,12 +61,12 @@ class _Strip:
     """One layer of the picture.
 
     Attributes:
-        name: Name of the layer.
+        name: name of the layer.
         values: `[T, N]`.
         shape: `[T, ...]`.
-        kind: What the values are.
-        readout: Whether it is the readout.
-        colour: Colour of the layer.
+        kind: what the values are.
+        readout: whether it is the readout.
+        colour: colour of the layer.
         pitch: k, if every k-th neuron is drawn.
     """
 
@@ -99,21 +99,21 @@ def network_raster(
 
     Args:
         layers: `[T, ...]` for every layer, from the input to the readout, all with the same T.
-        label: The sample's class, marked in the readout.
-        classes: Names of the classes.
-        winner: The predicted class. None takes the class with the highest mean over time, or no
+        label: the sample's class, marked in the readout.
+        classes: names of the classes.
+        winner: the predicted class. None takes the class with the highest mean over time, or no
             class if several share it.
-        step_ms: Length of a time step in ms; None counts steps.
-        max_neurons: Of a larger layer only every k-th neuron is drawn, and its label says so.
-        title: Title of the picture.
-        ax: An Axes to replace by the strips; None makes a figure.
+        step_ms: length of a time step in ms; None counts steps.
+        max_neurons: of a larger layer only every k-th neuron is drawn, and its label says so.
+        title: title of the picture.
+        ax: an Axes to replace by the strips; None makes a figure.
 
     Returns:
         The strips from the input down, one Axes for each entry of `layers`.
 
     Raises:
-        SigpropError: On an empty, NaN or wrongly shaped entry, entries that differ in T, or a class
-            out of range.
+        SigpropError: if an entry is empty, holds NaN or has a wrong shape, entries differ in T, or
+            a class is out of range.
     """
     strips = _strips(layers, max_neurons)
     scale = time_scale(step_ms)
@@ -149,17 +149,17 @@ def network_raster(
 
 
 def _strips(layers: Mapping[str, ArrayInput], max_neurons: int) -> list[_Strip]:
-    by_name(layers, "layers", "arrays [T, ...]")
+    by_name("layers", layers, "arrays [T, ...]")
     if not layers:
-        raise SigpropError("layers is empty; expected a name and an array [T, ...] per layer.")
+        raise SigpropError("layers is empty; expected a name and an array [T, ...] per layer")
     colours = layer_colours(layers)
     strips: list[_Strip] = []
     for place, (name, values) in enumerate(layers.items()):
-        array = checked(values, f"layers[{name!r}]", "[T, ...] of one sample", 1)
+        array = checked(f"layers[{name!r}]", values, "[T, ...] of one sample", 1)
         if strips and array.shape[0] != strips[0].shape[0]:
             raise SigpropError(
                 f"layers[{name!r}] has shape {list(array.shape)}; expected "
-                f"{strips[0].shape[0]} steps first, as in layers[{strips[0].name!r}]."
+                f"{strips[0].shape[0]} steps first, as in layers[{strips[0].name!r}]"
             )
         flat = flatten_time(array)
         last = place == len(layers) - 1 and place > 0
@@ -384,6 +384,6 @@ def _check_classes(
 ) -> None:
     for argument, place in places.items():
         if place is not None and not 0 <= place < count:
-            raise SigpropError(f"{argument} is {place}; expected a class from 0 to {count - 1}.")
+            raise SigpropError(f"{argument} is {place}; expected a class from 0 to {count - 1}")
     if names is not None and len(names) != count:
-        raise SigpropError(f"classes holds {len(names)} names; expected {count}.")
+        raise SigpropError(f"classes holds {len(names)} names; expected {count}")

@@ -34,19 +34,19 @@ def raster(
     Args:
         spikes: `[T, N]` or `[T, ...]`, flattened after time; 0 and 1 or whole counts. A count above
             0 is one mark. Negative spikes have a second colour.
-        ax: Where to draw; None makes a figure.
-        title: Title of the picture.
-        step_ms: Length of a time step in ms; None counts steps.
-        max_neurons: Of a larger layer only every k-th neuron is drawn, and the axis says so.
-        colour: Colour of the marks.
+        ax: where to draw; None makes a figure.
+        title: title of the picture.
+        step_ms: length of a time step in ms; None counts steps.
+        max_neurons: of a larger layer only every k-th neuron is drawn, and the axis says so.
+        colour: colour of the marks.
 
     Returns:
         The Axes drawn on.
 
     Raises:
-        SigpropError: On an empty, NaN, fractional or wrongly shaped input.
+        SigpropError: if the input is empty, holds NaN or fractions, or has a wrong shape.
     """
-    flat = checked_spikes(spikes, "spikes")
+    flat = checked_spikes("spikes", spikes)
     check_colour(colour)
     steps, count = flat.shape
     pitch = thin_step(count, max_neurons, "max_neurons")

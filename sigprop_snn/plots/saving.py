@@ -31,16 +31,16 @@ def save(
     Text in an SVG or PDF stays text. The same figure gives the same file.
 
     Args:
-        picture: A figure, an Axes, or the list of Axes that a picture returned.
-        path: The file to write; its name ends in `.png`, `.svg` or `.pdf`. Missing folders are
+        picture: a figure, an Axes, or the list of Axes that a picture returned.
+        path: the file to write; its name ends in `.png`, `.svg` or `.pdf`. Missing folders are
             made.
-        dpi: Dots per inch of a PNG, and of the images in an SVG or PDF.
+        dpi: dots per inch of a PNG, and of the images in an SVG or PDF.
 
     Returns:
         The path written.
 
     Raises:
-        SigpropError: If the picture has no figure, the name has another ending, or the file can't
+        SigpropError: if the picture has no figure, the name has another ending, or the file can't
             be written.
     """
     figure = figure_of_picture(picture)
@@ -48,7 +48,7 @@ def save(
     form = target.suffix.lower().removeprefix(".")
     if form not in FORMATS:
         endings = ", ".join(f"'.{name}'" for name in FORMATS)
-        raise SigpropError(f"path is {str(target)!r}; expected a name that ends in {endings}.")
+        raise SigpropError(f"path is {str(target)!r}; expected a name that ends in {endings}")
     dpi = positive("dpi", dpi)
     dates = {"png": {}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
 
@@ -68,7 +68,7 @@ def write_file(path: str | os.PathLike[str], ending: str, write: Callable[[Path]
     """Write a file with `write_atomically`, after a check of the ending of its name."""
     target = as_path("path", path)
     if target.suffix.lower() != ending:
-        raise SigpropError(f"path is {str(target)!r}; expected a name that ends in {ending!r}.")
+        raise SigpropError(f"path is {str(target)!r}; expected a name that ends in {ending!r}")
     return write_atomically(target, write, make_folders=True)
 
 
@@ -92,7 +92,7 @@ def figure_of_picture(picture: Figure | Axes | Iterable[Axes]) -> Figure:
     """Return the figure of what a picture returned.
 
     Raises:
-        SigpropError: If there is no Axes.
+        SigpropError: if there is no Axes.
     """
     if isinstance(picture, Figure):
         return picture
@@ -102,6 +102,6 @@ def figure_of_picture(picture: Figure | Axes | Iterable[Axes]) -> Figure:
     if not isinstance(first, Axes):
         raise SigpropError(
             f"picture is {type(picture).__name__} without an Axes; "
-            "expected a Figure, an Axes or a list of Axes."
+            "expected a Figure, an Axes or a list of Axes"
         )
     return figure_of(first)

@@ -52,28 +52,28 @@ def rule_spectrum(
     Rules with a backward pass through the layers have another colour.
 
     Args:
-        rows: For each rule `rule` (its name), `accuracy` (the mean, a fraction) and, if known,
+        rows: for each rule `rule` (its name), `accuracy` (the mean, a fraction) and, if known,
             `accuracy_std`, `seconds` (for an epoch), `memory_mb` (peak of a learning step),
             `operations` and `spikes` (for a sample), and the needs: `backward_pass`,
             `symmetric_weights`, `feedback_weights` and `stored_activations`.
-        ax: An Axes to replace by the panels; None makes a figure.
-        title: Title of the picture.
+        ax: an Axes to replace by the panels; None makes a figure.
+        title: title of the picture.
 
     Returns:
         The panel of the accuracy, a panel for each cost that any row has, and the panel of the
         needs if any row has one.
 
     Raises:
-        SigpropError: If there is no row, or a row has no rule or no accuracy, or a value that is
+        SigpropError: if there is no row, or a row has no rule or no accuracy, or a value that is
             not a finite number.
     """
     records("rows", rows)
     if len(rows) == 0:
-        raise SigpropError("rows is empty; expected a row for at least one rule.")
+        raise SigpropError("rows is empty; expected a row for at least one rule")
     for place, row in enumerate(rows):
         for key in ("rule", "accuracy"):
             if row.get(key) is None:
-                raise SigpropError(f"rows[{place}] has no {key!r}; expected 'rule' and 'accuracy'.")
+                raise SigpropError(f"rows[{place}] has no {key!r}; expected 'rule' and 'accuracy'")
     costs = {key: series for key in _COSTS if np.isfinite(series := _column(rows, key)).any()}
     needs = any(key in row for row in rows for key in _NEEDS)
     widths = [_ACCURACY_WIDE, *[_COST_WIDE] * len(costs), *[_NEEDS_WIDE] * needs]
@@ -105,7 +105,7 @@ def rule_spectrum(
 
 def _column(rows: Sequence[Mapping[str, Any]], key: str) -> Array:
     """Return a value of every row, NaN if it is not known."""
-    return np.array([number(row.get(key), f"rows[{i}][{key!r}]") for i, row in enumerate(rows)])
+    return np.array([number(f"rows[{i}][{key!r}]", row.get(key)) for i, row in enumerate(rows)])
 
 
 def _accuracies(panel: Axes, rows: Sequence[Mapping[str, Any]], colours: Sequence[str]) -> None:

@@ -90,7 +90,7 @@ def layer_colours(names: Iterable[str]) -> dict[str, str]:
     without input and readout in the list.
 
     Args:
-        names: Layer names from input to readout.
+        names: layer names from input to readout.
 
     Returns:
         A colour for each name.
@@ -144,19 +144,19 @@ def axes_for(ax: Axes | None, size: tuple[float, float], projection: str | None 
     So `plt.subplot(1, 2, 1)` says where to draw, and no picture lands on another.
 
     Args:
-        ax: The Axes, or None.
-        size: Width and height of a new figure in inches.
-        projection: The projection that the picture needs, or None.
+        ax: the Axes, or None.
+        size: width and height of a new figure in inches.
+        projection: the projection that the picture needs, or None.
 
     Raises:
-        SigpropError: If `ax` is no Axes, or has another projection than the picture needs.
+        SigpropError: if `ax` is no Axes, or has another projection than the picture needs.
     """
     if ax is not None:
         instance("ax", ax, Axes, "an Axes of matplotlib")
         if projection is not None and ax.name != projection:
-            raise SigpropError(f"ax has the projection {ax.name!r}; expected {projection!r}.")
+            raise SigpropError(f"ax has the projection {ax.name!r}; expected {projection!r}")
         if projection is None and ax.name == "3d":
-            raise SigpropError("ax has the projection '3d'; expected axes of two dimensions.")
+            raise SigpropError("ax has the projection '3d'; expected axes of two dimensions")
         return ax
     pyplot = _pyplot()
     if pyplot is not None and pyplot.get_fignums():
@@ -188,12 +188,12 @@ def axes_row(
     """Return empty Axes side by side on a new figure, to draw several pictures in one.
 
     Args:
-        count: Number of Axes.
-        size: Width and height of the figure in inches.
-        title: Title of the figure.
+        count: number of Axes.
+        size: width and height of the figure in inches.
+        title: title of the figure.
 
     Raises:
-        SigpropError: If the count is not positive.
+        SigpropError: if the count is not positive.
     """
     count = whole("count", count)
     if size is not None and (not isinstance(size, tuple) or len(size) != 2):
@@ -210,7 +210,7 @@ def figure_of(ax: Axes) -> Figure:
     while isinstance(figure, SubFigure):
         figure = figure.figure
     if figure is None:
-        raise SigpropError("ax belongs to no figure; expected an Axes of a figure.")
+        raise SigpropError("ax belongs to no figure; expected an Axes of a figure")
     return figure
 
 
@@ -326,10 +326,10 @@ def stack(host: Axes, heights: Sequence[float], *, gap: float, width: float = 1.
     """Replace `host` by panels with one horizontal axis, one below the other; its title stays.
 
     Args:
-        host: The Axes to replace.
-        heights: Relative heights, from the top.
-        gap: Space between two panels, in the unit of `heights`.
-        width: Fraction of the host's width that the panels take, from the left.
+        host: the Axes to replace.
+        heights: relative heights, from the top.
+        gap: space between two panels, in the unit of `heights`.
+        width: fraction of the host's width that the panels take, from the left.
     """
     host.set_axis_off()
     total = sum(heights) + gap * (len(heights) - 1)
@@ -424,9 +424,9 @@ def label_ends(ax: Axes, ends: Sequence[EndLabel], *, size: float = 8.0) -> None
     Set the limits of `ax` before.
 
     Args:
-        ax: The Axes that holds the lines.
-        ends: A label for every line.
-        size: Size of the text in points.
+        ax: the Axes that holds the lines.
+        ends: a label for every line.
+        size: size of the text in points.
     """
     if not ends:
         return

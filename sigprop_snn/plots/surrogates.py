@@ -32,19 +32,19 @@ def surrogate_comparison(
     """Draw the primitive f(u) and the derivative df(u) of surrogate functions, with the spike.
 
     Args:
-        functions: Values of f and df, each `[K]`, for the name of each function.
-        u: The points of these values `[K]`: membrane voltage minus threshold, rising.
-        ax: An Axes to replace by the two panels; None makes a figure.
-        title: Title of the picture.
+        functions: values of f and df, each `[K]`, for the name of each function.
+        u: the points of these values `[K]`: membrane voltage minus threshold, rising.
+        ax: an Axes to replace by the two panels; None makes a figure.
+        title: title of the picture.
 
     Returns:
         The panel of the primitives and that of the derivatives.
 
     Raises:
-        SigpropError: On an empty, NaN or wrongly shaped input.
+        SigpropError: if an input is empty, holds NaN or has a wrong shape.
     """
-    points = checked(u, "u", "[K]", 1, 1)
-    pairs = checked_pairs(functions, "functions", ("f", "df"), points, "u", "[K]")
+    points = checked("u", u, "[K]", 1, 1)
+    pairs = checked_pairs("functions", functions, ("f", "df"), "u", points, "[K]")
     host = axes_for(ax, (7.4, 3.0))
     host.set_axis_off()
     set_title(host, title, size=TITLE_SIZE + 1, pad=22)

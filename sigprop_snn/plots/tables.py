@@ -41,19 +41,20 @@ def similarity(
 
     Args:
         matrix: `[B, C]`; a row for each sample or class, a column for each context.
-        labels: The class of each row `[B]`. The rows are then sorted by class, and frames mark the
+        labels: the class of each row `[B]`. The rows are then sorted by class, and frames mark the
             similarity of each class to its context.
-        classes: Names of the classes.
-        title: Title of the picture.
-        ax: Where to draw; None makes a figure.
+        classes: names of the classes.
+        title: title of the picture.
+        ax: where to draw; None makes a figure.
 
     Returns:
         The Axes drawn on.
 
     Raises:
-        SigpropError: On an empty, NaN or wrongly shaped input, or a label out of range.
+        SigpropError: if an input is empty, holds NaN or has a wrong shape, or a label is out of
+            range.
     """
-    values = checked(matrix, "matrix", "[B, C]", 2, 2).astype(np.float64)
+    values = checked("matrix", matrix, "[B, C]", 2, 2).astype(np.float64)
     count, wide = values.shape
     names = _class_names(classes, wide)
     ax = axes_for(ax, (min(2.0 + 0.42 * wide, 7.0), min(1.2 + 0.36 * max(count, 4), 5.4)))
@@ -91,23 +92,24 @@ def confusion(
     """Draw a confusion matrix; the colour shows the fraction of the true class.
 
     Args:
-        matrix: Counts `[C, C]`; rows are true classes, columns predicted classes.
-        classes: Names of the classes.
-        title: Title of the picture; the accuracy follows it.
-        ax: Where to draw; None makes a figure.
+        matrix: counts `[C, C]`; rows are true classes, columns predicted classes.
+        classes: names of the classes.
+        title: title of the picture; the accuracy follows it.
+        ax: where to draw; None makes a figure.
 
     Returns:
         The Axes drawn on.
 
     Raises:
-        SigpropError: On an empty, NaN, negative, fractional or wrongly shaped input.
+        SigpropError: if the input is empty, holds NaN, negative numbers or fractions, or has a
+            wrong shape.
     """
-    counts = checked(matrix, "matrix", "[C, C] counts", 2, 2)
+    counts = checked("matrix", matrix, "[C, C] counts", 2, 2)
     shape = list(counts.shape)
     if shape[0] != shape[1]:
-        raise SigpropError(f"matrix has shape {shape}; expected [C, C] counts.")
+        raise SigpropError(f"matrix has shape {shape}; expected [C, C] counts")
     if counts.min() < 0 or not is_whole(counts):
-        raise SigpropError(f"matrix with shape {shape} must hold counts; expected whole, from 0.")
+        raise SigpropError(f"matrix with shape {shape} must hold counts; expected whole, from 0")
     wide = shape[0]
     names = _class_names(classes, wide)
     total = counts.sum(axis=1, keepdims=True)
@@ -132,17 +134,17 @@ def _class_names(classes: Sequence[str] | None, count: int) -> list[str]:
         return [str(place) for place in range(count)]
     instance("classes", classes, Sequence, "names of the classes")
     if len(classes) != count:
-        raise SigpropError(f"classes holds {len(classes)} names; expected {count}.")
+        raise SigpropError(f"classes holds {len(classes)} names; expected {count}")
     return [plain(str(name)) for name in classes]
 
 
 def _checked_labels(labels: ArrayInput, count: int, classes: int) -> Array:
-    given = checked(labels, "labels", "[B]", 1, 1)
+    given = checked("labels", labels, "[B]", 1, 1)
     if given.size != count:
-        raise SigpropError(f"labels has shape {list(given.shape)}; expected [{count}].")
+        raise SigpropError(f"labels has shape {list(given.shape)}; expected [{count}]")
     if not is_whole(given) or given.min() < 0 or given.max() >= classes:
         raise SigpropError(
-            f"labels go from {given.min()} to {given.max()}; expected 0 to {classes - 1}."
+            f"labels go from {given.min()} to {given.max()}; expected 0 to {classes - 1}"
         )
     whole: Array = given.astype(np.int64)
     return whole

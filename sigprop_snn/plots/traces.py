@@ -52,27 +52,28 @@ def voltage_traces(
 
     Args:
         voltage: `[T, N]` or `[T, ...]`, before the reset.
-        spikes: Spikes of the same shape; None draws no spikes.
-        threshold: The threshold.
-        neurons: The indices of the neurons in `[N]`, or their number. A number chooses the neurons
+        spikes: spikes of the same shape; None draws no spikes.
+        threshold: the threshold.
+        neurons: the indices of the neurons in `[N]`, or their number. A number chooses the neurons
             that spike first, from the busiest to the quietest.
-        ax: An Axes to replace by the lanes; None makes a figure.
-        title: Title of the picture; None gives a general one.
-        step_ms: Length of a time step in ms; None counts steps.
-        colour: Colour of the traces.
+        ax: an Axes to replace by the lanes; None makes a figure.
+        title: title of the picture; None gives a general one.
+        step_ms: length of a time step in ms; None counts steps.
+        colour: colour of the traces.
 
     Returns:
         The lanes from the top.
 
     Raises:
-        SigpropError: On an empty, NaN or wrongly shaped input, or an index out of range.
+        SigpropError: if an input is empty, holds NaN or has a wrong shape, or an index is out of
+            range.
     """
-    given = checked(voltage, "voltage", "[T, N] or [T, ...]", 1)
+    given = checked("voltage", voltage, "[T, N] or [T, ...]", 1)
     volts = flatten_time(given)
     marks: Array | None = None
     if spikes is not None:
-        same_shape(checked(spikes, "spikes", "the shape of voltage", 1), "spikes", given, "voltage")
-        marks = checked_spikes(spikes, "spikes")
+        same_shape("spikes", checked("spikes", spikes, "the shape of voltage", 1), "voltage", given)
+        marks = checked_spikes("spikes", spikes)
     _check_threshold(threshold)
     check_colour(colour)
     chosen = _choose(volts, marks, neurons)
@@ -103,21 +104,21 @@ def neuron_comparison(
     """Compare neuron models under one current: the current on top, then a lane for each model.
 
     Args:
-        traces: Voltage `[T]` and spikes `[T]` for the name of each model.
-        current: The input current `[T]`.
-        threshold: A threshold that the models share; None draws none.
-        ax: An Axes to replace by the lanes; None makes a figure.
-        title: Title of the picture.
-        step_ms: Length of a time step in ms; None counts steps.
+        traces: voltage `[T]` and spikes `[T]` for the name of each model.
+        current: the input current `[T]`.
+        threshold: a threshold that the models share; None draws none.
+        ax: an Axes to replace by the lanes; None makes a figure.
+        title: title of the picture.
+        step_ms: length of a time step in ms; None counts steps.
 
     Returns:
         The lane of the current, then those of the models.
 
     Raises:
-        SigpropError: On an empty, NaN or wrongly shaped input.
+        SigpropError: if an input is empty, holds NaN or has a wrong shape.
     """
-    flow = checked(current, "current", "[T]", 1, 1)
-    pairs = checked_pairs(traces, "traces", ("voltage", "spikes"), flow, "current", "[T]")
+    flow = checked("current", current, "[T]", 1, 1)
+    pairs = checked_pairs("traces", traces, ("voltage", "spikes"), "current", flow, "[T]")
     if threshold is not None:
         _check_threshold(threshold)
     scale = time_scale(step_ms)
@@ -150,13 +151,13 @@ def _choose(volts: Array, spikes: Array | None, neurons: int | Sequence[int]) ->
         for neuron in chosen:
             if not 0 <= neuron < count:
                 raise SigpropError(
-                    f"neurons holds {neuron}; expected indices from 0 to {count - 1}."
+                    f"neurons holds {neuron}; expected indices from 0 to {count - 1}"
                 )
         if not chosen:
-            raise SigpropError("neurons is empty; expected at least one index.")
+            raise SigpropError("neurons is empty; expected at least one index")
         return chosen
     if neurons < 1:
-        raise SigpropError(f"neurons is {neurons}; expected at least 1.")
+        raise SigpropError(f"neurons is {neurons}; expected at least 1")
     wanted = min(neurons, count)
     peak = volts.max(axis=0)
     busy = np.zeros(count) if spikes is None else (spikes > 0).sum(axis=0)

@@ -121,7 +121,7 @@ def test_dropout_is_refused_where_the_network_has_none(monkeypatch, folder):
 def test_the_blocks_of_the_authors_learn_by_the_products_of_instance_normed_maps():
     """The first two blocks, by hand, with the gradient of autograd within each."""
     made = runpy.run_path(str(BENCHMARK))
-    case = made["Case"](
+    case = made["DepthCase"](
         "surrogate", "rate", "six", 1.0, 0, 1, 26, 6, 8, 1, False, False, False, "authors"
     )
     network = made["build"](case, 8).double()

@@ -8,6 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+
+from benchmarks.common import device_name
 
 FOLDER = Path(__file__).parents[2] / "benchmarks"
 
@@ -23,7 +26,7 @@ def test_every_part_of_gpu_writes_its_rows_and_every_kernel_is_right(monkeypatch
         run(monkeypatch, "gpu.py", "--json", path)
     assert ended.value.code == 0
     found = json.loads(path.read_text())
-    assert (found["device"], found["dry"]) == ("cpu", True)
+    assert (found["device"], found["dry"]) == (device_name(torch.device("cpu")), True)
     assert {row["part"] for row in found["rows"]} == set("abcde")
     checks = [row for row in found["rows"] if row["part"] == "a"]
     assert len(checks) > 10
