@@ -443,9 +443,7 @@ def _event_frames(
     events = first[0] if isinstance(first, tuple | list) and first else None
     if not is_events(events):
         return None
-    size, end = _sensor_size(dataset, frames), frames.end
-    if frames.bin_width is not None:
-        end = frames.start + frames.bin_width * steps
+    size, end = _sensor_size(dataset, frames), frames.end_of(steps)
     if size is None or end is None:
         found = common_extent(_extents(datasets, name, known=size is not None), CURES)
         size, end = size or (found.width, found.height, 2), end or found.duration

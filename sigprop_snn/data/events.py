@@ -21,7 +21,7 @@ LARGEST_FILE = 2**30
 LONGEST = 24 * 3600 * 1_000_000
 """Longest recording in microseconds."""
 
-LARGEST_SIDE = 4096
+LARGEST_SENSOR_SIDE = 4096
 """Largest width and height in pixels; no event camera has more."""
 
 DISORDER = 500_000
@@ -35,8 +35,8 @@ UNITS: dict[str, float] = {"us": 1, "ns": 1e-3, "ms": 1_000, "s": 1_000_000}
 """Microseconds in each unit of time."""
 
 _LIMITS = {
-    "x": (0, LARGEST_SIDE - 1),
-    "y": (0, LARGEST_SIDE - 1),
+    "x": (0, LARGEST_SENSOR_SIDE - 1),
+    "y": (0, LARGEST_SENSOR_SIDE - 1),
     "t": (-(2**62), 2**62),
     "p": (-1, 1),
 }

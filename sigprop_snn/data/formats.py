@@ -90,10 +90,10 @@ def read_events(
     # Damage makes tonic fail in many ways, and none of its errors names the file.
     except Exception as error:
         raise unreadable(file, error) from error
-    return events_of_columns(file, *columns, unit=unit if suffix in _ANY_UNIT else "us")
+    return _events_of_columns(file, *columns, unit=unit if suffix in _ANY_UNIT else "us")
 
 
-def events_of_columns(file: Path, x: Any, y: Any, t: Any, p: Any, unit: str = "us") -> Events:
+def _events_of_columns(file: Path, x: Any, y: Any, t: Any, p: Any, unit: str = "us") -> Events:
     """Check the columns of a recording and return its events; see `checked_events`.
 
     Raises:
@@ -110,7 +110,7 @@ def _bin(file: Path, order: str | None) -> Columns:
 
 
 def _npy(file: Path, order: str | None) -> Columns:
-    array = load_array(file)
+    array = _load_array(file)
     return _table(file, array, order) if array.dtype.names is None else _fields(file, array)
 
 
@@ -130,11 +130,34 @@ def _table(file: Path, array: NDArray[Any], order: str | None) -> Columns:
             f"contains {array.dtype} of shape {array.shape} without names of its columns",
             "their order: Frames(order='txyp'), --event-order txyp, or another",
         )
+    return _in_order(array, order)
+
+
+def _in_order(array: NDArray[Any], order: str) -> Columns:
     x, y, t, p = (array[:, order.index(field)] for field in FIELDS)
     return x, y, t, p
 
 
-def load_array(file: Path) -> NDArray[Any]:
+def read_table(file: Path, order: str, unit: str = "us") -> Events:
+    """Return the events of a `.npy` file of numbers, one row for each event.
+
+    Args:
+        file: path of the recording.
+        order: order of the columns, such as "txyp".
+        unit: unit of the times, a name in `UNITS`.
+
+    Raises:
+        EventFileError: if the file is damaged or contains no such recording.
+    """
+    array = _load_array(file)
+    if array.ndim != 2 or array.shape[1] != len(FIELDS) or array.dtype.kind not in "iuf":
+        raise EventFileError(
+            file, f"contains {array.dtype} of shape {array.shape}", "numbers of shape (events, 4)"
+        )
+    return _events_of_columns(file, *_in_order(array, order), unit=unit)
+
+
+def _load_array(file: Path) -> NDArray[Any]:
     """Map the array of a `.npy` file into memory. Arrays of Python objects are refused.
 
     Raises:
