@@ -17,6 +17,8 @@ Events = NDArray[Any]
 LARGEST_FILE = 2**30
 """Largest file in bytes that is read as one recording."""
 
+READABLE = "a complete, readable recording"
+"""What is expected of every file, for messages."""
 
 LONGEST = 24 * 3600 * 1_000_000
 """Longest recording in microseconds."""
@@ -222,7 +224,7 @@ def check_file_size(file: Path) -> int:
 def unreadable(file: Path, error: BaseException) -> EventFileError:
     """Return the error for a file that the system or a library could not read."""
     reason = " ".join(str(error).split()) or type(error).__name__
-    return EventFileError(file, f"can't be read ({reason})", "a complete, readable recording")
+    return EventFileError(file, f"can't be read ({reason})", READABLE)
 
 
 def find_fault(events: Events, sensor: tuple[int, int, int]) -> tuple[str, str] | None:

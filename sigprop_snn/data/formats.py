@@ -18,6 +18,7 @@ from sigprop_snn.data.event_text import read_text
 from sigprop_snn.data.events import (
     FIELDS,
     LARGEST_FILE,
+    READABLE,
     UNITS,
     EventFileError,
     Events,
@@ -27,10 +28,10 @@ from sigprop_snn.data.events import (
     checked_order,
     unreadable,
 )
-from sigprop_snn.data.isolated_reader import read_isolated
 from sigprop_snn.data.nmnist import read_bin
 from sigprop_snn.data.prophesee import Columns, read_dat, read_raw
 from sigprop_snn.errors import SigpropError
+from sigprop_snn.isolated_reader import FileFaultError, read_isolated
 
 # numpy parses a header with `ast`, which fails at random in several threads of Python 3.11
 # (https://github.com/python/cpython/issues/106905).
@@ -181,8 +182,20 @@ def _fields(file: Path, array: NDArray[Any]) -> Columns:
     return array["x"], array["y"], array["t"], array["p"]
 
 
+def read_arrays(file: Path, job: str, *arguments: Any) -> list[NDArray[Any]]:
+    """Return the arrays that a job of `reader_process` finds in a file of recordings.
+
+    Raises:
+        EventFileError: if the file can't be used or crashes the library that reads it.
+    """
+    try:
+        return read_isolated(file, job, *arguments)
+    except FileFaultError as error:
+        raise EventFileError(file, error.fault, error.expected or READABLE) from error
+
+
 def _hdf5(file: Path, order: str | None) -> Columns:
-    x, y, t, p = read_isolated(file, "hdf5_events", _MOST_EVENTS)
+    x, y, t, p = read_arrays(file, "hdf5_events", _MOST_EVENTS)
     return x, y, t, p
 
 
@@ -192,7 +205,7 @@ def _aedat4(file: Path, order: str | None) -> Columns:
             f"reading {file} needs the package aedat, which is not installed; expected "
             "`pip install aedat`"
         )
-    x, y, t, p = read_isolated(file, "aedat4_events")
+    x, y, t, p = read_arrays(file, "aedat4_events")
     return x, y, t, p
 
 
