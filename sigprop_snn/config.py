@@ -296,17 +296,16 @@ class TrainConfig:
 
     def _check_numbers(self) -> None:
         from sigprop_snn.data.catalogue import DATASETS, check_frames
-        from sigprop_snn.data.preparation import check_arguments
+        from sigprop_snn.data.preparation import Preparation
 
         assert self.steps is not None and self.batch_size is not None  # `resolved` sets them
-        check_arguments(
-            self.dataset,
+        Preparation(
             steps=self.steps,
             encoding=self.encoding,
             batch_size=self.batch_size,
             validation=self.validation,
             seed=self.seed,
-        )
+        ).checked(self.dataset)
         frames = self.frames()
         if not self.own_data:
             check_frames(self.dataset, DATASETS[self.dataset], frames)

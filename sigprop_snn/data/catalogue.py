@@ -19,9 +19,9 @@ from sigprop_snn.data import (
     static,
 )
 from sigprop_snn.data.augment import Augment
-from sigprop_snn.data.data import Data, prepare
+from sigprop_snn.data.data import Data, data_of
 from sigprop_snn.data.frames import Frames
-from sigprop_snn.data.preparation import check_arguments
+from sigprop_snn.data.preparation import Preparation
 from sigprop_snn.data.source import Request, Source
 from sigprop_snn.errors import SigpropError
 from sigprop_snn.recipe import DEFAULT_RECIPE, Recipe
@@ -232,26 +232,7 @@ def load(
     download = truth("download", download)
     if frames is not None:
         instance("frames", frames, Frames, "a Frames")
-    check_arguments(
-        name,
-        steps=steps,
-        encoding=encoding,
-        batch_size=batch_size,
-        validation=validation,
-        seed=seed,
-    )
-    dataset = DATASETS[name]
-    check_frames(name, dataset, frames)
-    root = Path(root).expanduser()
-    request = Request(
-        root=root,
-        steps=steps,
-        download=download,
-        frames=frames or Frames(),
-        cache=None if cache is None else root / Path(cache).expanduser(),
-    )
-    return prepare(
-        dataset.open(request),
+    how = Preparation(
         steps=steps,
         encoding=encoding,
         batch_size=batch_size,
@@ -260,7 +241,17 @@ def load(
         validation=validation,
         seed=seed,
         augment=augment,
+    ).checked(name)
+    dataset = DATASETS[name]
+    check_frames(name, dataset, frames)
+    request = Request(
+        root=root,
+        steps=how.steps,
+        download=download,
+        frames=frames or Frames(),
+        cache=None if cache is None else root / cache,
     )
+    return data_of(dataset.open(request), how)
 
 
 def check_frames(name: str, dataset: Dataset, frames: Frames | None) -> None:

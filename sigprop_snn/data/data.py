@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,7 +15,7 @@ from sigprop_snn.data.batches import Batches
 from sigprop_snn.data.extent import CURES, Extent, common_extent
 from sigprop_snn.data.frames import Frames, Sensor, scaled_down
 from sigprop_snn.data.loaders import BatchAxes, LoaderBatches, as_labels, as_values
-from sigprop_snn.data.preparation import batches_of, check_arguments
+from sigprop_snn.data.preparation import Preparation, batches_of
 from sigprop_snn.data.samples import (
     Collate,
     EventFrames,
@@ -95,44 +95,21 @@ class Data:
         Raises:
             SigpropError: if a value can't be used.
         """
-        timed = truth("timed", timed)
         arrays = {"train": _pair("train", train), "test": _pair("test", test)}
         fraction = 0.0
         if isinstance(validation, tuple | list):
             arrays["validation"] = _pair("validation", validation)
         else:
             fraction = validation
-        read = {place: _values(place, *pair) for place, pair in arrays.items()}
-        if len({x.dtype == torch.uint8 for x, _ in read.values()}) > 1:
-            types = ", ".join(f"{place} {x.dtype}" for place, (x, _) in read.items())
-            raise SigpropError(
-                f"arrays have the types {types}; expected uint8 in all, whose pictures are divided "
-                "by 255, or in none"
-            )
-        x = read["train"][0]
-        if timed and x.ndim < 3:
-            raise SigpropError(
-                f"train has shape {list(x.shape)} and timed is True; expected [N, T, ...]"
-            )
-        splits = {place: Split.of(*pair) for place, pair in read.items()}
-        source = Source(
-            name,
-            splits["train"],
-            splits["test"],
-            _class_names(classes, [split.y for split in splits.values()]),
-            top=255.0 if x.dtype == torch.uint8 else 1.0,
-            timed=timed,
-            validation=splits.get("validation"),
-        )
-        return prepare(
-            source,
-            steps=x.shape[1] if timed else steps,
+        how = Preparation(
+            steps=steps,
             encoding=encoding,
             batch_size=batch_size,
             validation=fraction,
             seed=seed,
             augment=augment,
         )
+        return _from_arrays(arrays, how, classes, name, timed=truth("timed", timed))
 
     @classmethod
     def from_loaders(
@@ -169,19 +146,17 @@ class Data:
             SigpropError: if a loader can be read only once, or a batch can't be used.
         """
         steps = None if steps is None else whole("steps", steps)
-        check_arguments(
-            name, steps=steps or 1, encoding=encoding, batch_size=1, validation=0.0, seed=seed
-        )
-        if steps is None and encoding != "direct":
+        how = Preparation(steps=steps or 1, encoding=encoding, seed=seed).checked(name)
+        if steps is None and how.encoding != "direct":
             raise SigpropError(
                 f"encoding is {encoding!r} for batches with a time axis; expected steps=... for "
                 "batches of pictures, or no encoding"
             )
-        axes = BatchAxes(steps, ENCODINGS[encoding], truth("batch_first", batch_first))
+        axes = BatchAxes(steps, ENCODINGS[how.encoding], truth("batch_first", batch_first))
         parts = {"train": train, "test": test, "validation": validation}
         read = {
             place: LoaderBatches(
-                loader, f"{place} of {name!r}", axes, seed, changes=place == "train"
+                loader, f"{place} of {name!r}", axes, how.seed, changes=place == "train"
             )
             for place, loader in parts.items()
             if loader is not None or place != "validation"
@@ -244,16 +219,13 @@ class Data:
         """
         return _from_datasets(
             {"train": train, "test": test, "validation": validation},
-            frames=None,
-            classes=classes,
+            Preparation(steps=steps, encoding=encoding, batch_size=batch_size, seed=seed),
+            classes,
+            name,
             timed=truth("timed", timed),
-            steps=steps,
-            encoding=encoding,
-            batch_size=batch_size,
+            frames=None,
             workers=workers,
             in_memory=in_memory,
-            seed=seed,
-            name=name,
         )
 
     @classmethod
@@ -301,16 +273,13 @@ class Data:
             instance("frames", frames, Frames, "a Frames")
         return _from_datasets(
             {"train": train, "test": test, "validation": validation},
-            frames=frames or Frames(),
-            classes=classes,
+            Preparation(steps=steps, batch_size=batch_size, seed=seed),
+            classes,
+            name,
             timed=True,
-            steps=steps,
-            encoding="direct",
-            batch_size=batch_size,
+            frames=frames or Frames(),
             workers=workers,
             in_memory=in_memory,
-            seed=seed,
-            name=name,
         )
 
 
@@ -346,8 +315,7 @@ def prepare(
         UnknownNameError: if the encoding is unknown.
         SigpropError: if any other value can't be used.
     """
-    made = batches_of(
-        source,
+    how = Preparation(
         steps=steps,
         encoding=encoding,
         batch_size=batch_size,
@@ -357,36 +325,71 @@ def prepare(
         seed=seed,
         augment=augment,
     )
-    return Data(
-        name=source.name,
-        train=made.train,
-        test=made.test,
-        validation=made.validation,
-        shape=made.shape,
-        classes=source.classes,
-        steps=steps,
+    return data_of(source, how)
+
+
+def data_of(source: Source, how: Preparation) -> Data:
+    """Make batches from a source, as `prepare` does.
+
+    Raises:
+        UnknownNameError: if the encoding is unknown.
+        SigpropError: if any other value can't be used.
+    """
+    instance("source", source, Source, "a Source")
+    how = how.checked(source.name)
+    train, test, validation, shape = batches_of(source, how)
+    return Data(source.name, train, test, validation, shape, source.classes, how.steps)
+
+
+def _from_arrays(
+    arrays: Mapping[str, tuple[Any, Any]],
+    how: Preparation,
+    classes: Sequence[str] | None,
+    name: str,
+    *,
+    timed: bool,
+) -> Data:
+    """Make data from samples and labels by the name of their split."""
+    read = {place: _values(place, *pair) for place, pair in arrays.items()}
+    if len({x.dtype == torch.uint8 for x, _ in read.values()}) > 1:
+        types = ", ".join(f"{place} {x.dtype}" for place, (x, _) in read.items())
+        raise SigpropError(
+            f"arrays have the types {types}; expected uint8 in all, whose pictures are divided by "
+            "255, or in none"
+        )
+    x = read["train"][0]
+    if timed and x.ndim < 3:
+        raise SigpropError(
+            f"train has shape {list(x.shape)} and timed is True; expected [N, T, ...]"
+        )
+    splits = {place: Split.of(*pair) for place, pair in read.items()}
+    source = Source(
+        name,
+        splits["train"],
+        splits["test"],
+        _class_names(classes, [split.y for split in splits.values()]),
+        top=255.0 if x.dtype == torch.uint8 else 1.0,
+        timed=timed,
+        validation=splits.get("validation"),
     )
+    return data_of(source, replace(how, steps=x.shape[1]) if timed else how)
 
 
 def _from_datasets(
-    given: dict[str, Any],
-    *,
-    frames: Frames | None,
+    given: Mapping[str, Any],
+    how: Preparation,
     classes: Sequence[str] | None,
+    name: str,
+    *,
     timed: bool,
-    steps: int,
-    encoding: str,
-    batch_size: int,
+    frames: Frames | None,
     workers: int,
     in_memory: bool,
-    seed: int,
-    name: str,
 ) -> Data:
-    check_arguments(
-        name, steps=steps, encoding=encoding, batch_size=batch_size, validation=0.0, seed=seed
-    )
-    if timed and encoding != "direct":
-        raise SigpropError(f"encoding is {encoding!r} for samples with time; expected 'direct'")
+    """Make data from datasets by the name of their split; None is no validation split."""
+    how = how.checked(name)
+    if timed and how.encoding != "direct":
+        raise SigpropError(f"encoding is {how.encoding!r} for samples with time; expected 'direct'")
     workers, in_memory = whole("workers", workers, 0), truth("in_memory", in_memory)
     datasets = {
         place: checked_dataset(place, dataset)
@@ -396,13 +399,13 @@ def _from_datasets(
     own = getattr(datasets["train"], "classes", None)
     if classes is None and isinstance(own, Sequence) and all(isinstance(c, str) for c in own):
         classes = list(own)
-    binner = _event_frames(datasets, frames, steps, name)
+    binner = _event_frames(datasets, frames, how.steps, name)
     loaders = {
         place: loader_of(
             dataset,
             SampleReader(f"{place} of {name!r}", classes, binner),
             timed=timed,
-            batch_size=batch_size,
+            batch_size=how.batch_size,
             workers=workers,
             shuffle=place == "train" and not in_memory,
         )
@@ -415,27 +418,16 @@ def _from_datasets(
         if timed:
             longest = max(x.shape[1] for x, _ in kept.values())
             kept = {place: (_lengthened(x, longest), y) for place, (x, y) in kept.items()}
-        return Data.from_arrays(
-            kept["train"],
-            kept["test"],
-            validation=kept.get("validation", 0.0),
-            classes=classes,
-            timed=timed,
-            steps=steps,
-            encoding=encoding,
-            batch_size=batch_size,
-            seed=seed,
-            name=name,
-        )
+        return _from_arrays(kept, how, classes, name, timed=timed)
     return Data.from_loaders(
         loaders["train"],
         loaders["test"],
         validation=loaders.get("validation"),
         classes=classes,
-        steps=None if timed else steps,
-        encoding=encoding,
+        steps=None if timed else how.steps,
+        encoding=how.encoding,
         batch_first=timed,
-        seed=seed,
+        seed=how.seed,
         name=name,
     )
 
@@ -451,9 +443,7 @@ def _event_frames(
     events = first[0] if isinstance(first, tuple | list) and first else None
     if not is_events(events):
         return None
-    size, end = _sensor_size(dataset, frames), frames.end
-    if frames.bin_width is not None:
-        end = frames.start + frames.bin_width * steps
+    size, end = _sensor_size(dataset, frames), frames.end_of(steps)
     if size is None or end is None:
         found = common_extent(_extents(datasets, name, known=size is not None), CURES)
         size, end = size or (found.width, found.height, 2), end or found.duration

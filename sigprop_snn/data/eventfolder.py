@@ -58,11 +58,7 @@ def _is_recording(file: Path) -> bool:
 
 def _sensor(files: list[Path], read: Callable[[Path], Events], request: Request) -> Sensor:
     """Return the sensor of `Frames`; the recordings give the values that are None there."""
-    frames = request.frames
-    end = frames.end
-    if frames.bin_width is not None:
-        end = frames.start + frames.bin_width * request.steps
-    size = frames.sensor
+    size, end = request.frames.sensor, request.frames.end_of(request.steps)
     if size is None or end is None:
         extent = find_extent(
             "eventfolder", files, read, request, size=size is None, duration=end is None

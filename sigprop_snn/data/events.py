@@ -17,11 +17,13 @@ Events = NDArray[Any]
 LARGEST_FILE = 2**30
 """Largest file in bytes that is read as one recording."""
 
+READABLE = "a complete, readable recording"
+"""What is expected of every file, for messages."""
 
 LONGEST = 24 * 3600 * 1_000_000
 """Longest recording in microseconds."""
 
-LARGEST_SIDE = 4096
+LARGEST_SENSOR_SIDE = 4096
 """Largest width and height in pixels; no event camera has more."""
 
 DISORDER = 500_000
@@ -35,8 +37,8 @@ UNITS: dict[str, float] = {"us": 1, "ns": 1e-3, "ms": 1_000, "s": 1_000_000}
 """Microseconds in each unit of time."""
 
 _LIMITS = {
-    "x": (0, LARGEST_SIDE - 1),
-    "y": (0, LARGEST_SIDE - 1),
+    "x": (0, LARGEST_SENSOR_SIDE - 1),
+    "y": (0, LARGEST_SENSOR_SIDE - 1),
     "t": (-(2**62), 2**62),
     "p": (-1, 1),
 }
@@ -222,7 +224,7 @@ def check_file_size(file: Path) -> int:
 def unreadable(file: Path, error: BaseException) -> EventFileError:
     """Return the error for a file that the system or a library could not read."""
     reason = " ".join(str(error).split()) or type(error).__name__
-    return EventFileError(file, f"can't be read ({reason})", "a complete, readable recording")
+    return EventFileError(file, f"can't be read ({reason})", READABLE)
 
 
 def find_fault(events: Events, sensor: tuple[int, int, int]) -> tuple[str, str] | None:

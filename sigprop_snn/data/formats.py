@@ -18,6 +18,7 @@ from sigprop_snn.data.event_text import read_text
 from sigprop_snn.data.events import (
     FIELDS,
     LARGEST_FILE,
+    READABLE,
     UNITS,
     EventFileError,
     Events,
@@ -27,10 +28,10 @@ from sigprop_snn.data.events import (
     checked_order,
     unreadable,
 )
-from sigprop_snn.data.isolated_reader import read_isolated
 from sigprop_snn.data.nmnist import read_bin
 from sigprop_snn.data.prophesee import Columns, read_dat, read_raw
 from sigprop_snn.errors import SigpropError
+from sigprop_snn.isolated_reader import FileFaultError, read_isolated
 
 # numpy parses a header with `ast`, which fails at random in several threads of Python 3.11
 # (https://github.com/python/cpython/issues/106905).
@@ -90,10 +91,10 @@ def read_events(
     # Damage makes tonic fail in many ways, and none of its errors names the file.
     except Exception as error:
         raise unreadable(file, error) from error
-    return events_of_columns(file, *columns, unit=unit if suffix in _ANY_UNIT else "us")
+    return _events_of_columns(file, *columns, unit=unit if suffix in _ANY_UNIT else "us")
 
 
-def events_of_columns(file: Path, x: Any, y: Any, t: Any, p: Any, unit: str = "us") -> Events:
+def _events_of_columns(file: Path, x: Any, y: Any, t: Any, p: Any, unit: str = "us") -> Events:
     """Check the columns of a recording and return its events; see `checked_events`.
 
     Raises:
@@ -110,7 +111,7 @@ def _bin(file: Path, order: str | None) -> Columns:
 
 
 def _npy(file: Path, order: str | None) -> Columns:
-    array = load_array(file)
+    array = _load_array(file)
     return _table(file, array, order) if array.dtype.names is None else _fields(file, array)
 
 
@@ -130,11 +131,34 @@ def _table(file: Path, array: NDArray[Any], order: str | None) -> Columns:
             f"contains {array.dtype} of shape {array.shape} without names of its columns",
             "their order: Frames(order='txyp'), --event-order txyp, or another",
         )
+    return _in_order(array, order)
+
+
+def _in_order(array: NDArray[Any], order: str) -> Columns:
     x, y, t, p = (array[:, order.index(field)] for field in FIELDS)
     return x, y, t, p
 
 
-def load_array(file: Path) -> NDArray[Any]:
+def read_table(file: Path, order: str, unit: str = "us") -> Events:
+    """Return the events of a `.npy` file of numbers, one row for each event.
+
+    Args:
+        file: path of the recording.
+        order: order of the columns, such as "txyp".
+        unit: unit of the times, a name in `UNITS`.
+
+    Raises:
+        EventFileError: if the file is damaged or contains no such recording.
+    """
+    array = _load_array(file)
+    if array.ndim != 2 or array.shape[1] != len(FIELDS) or array.dtype.kind not in "iuf":
+        raise EventFileError(
+            file, f"contains {array.dtype} of shape {array.shape}", "numbers of shape (events, 4)"
+        )
+    return _events_of_columns(file, *_in_order(array, order), unit=unit)
+
+
+def _load_array(file: Path) -> NDArray[Any]:
     """Map the array of a `.npy` file into memory. Arrays of Python objects are refused.
 
     Raises:
@@ -158,8 +182,20 @@ def _fields(file: Path, array: NDArray[Any]) -> Columns:
     return array["x"], array["y"], array["t"], array["p"]
 
 
+def read_arrays(file: Path, job: str, *arguments: Any) -> list[NDArray[Any]]:
+    """Return the arrays that a job of `reader_process` finds in a file of recordings.
+
+    Raises:
+        EventFileError: if the file can't be used or crashes the library that reads it.
+    """
+    try:
+        return read_isolated(file, job, *arguments)
+    except FileFaultError as error:
+        raise EventFileError(file, error.fault, error.expected or READABLE) from error
+
+
 def _hdf5(file: Path, order: str | None) -> Columns:
-    x, y, t, p = read_isolated(file, "hdf5_events", _MOST_EVENTS)
+    x, y, t, p = read_arrays(file, "hdf5_events", _MOST_EVENTS)
     return x, y, t, p
 
 
@@ -169,7 +205,7 @@ def _aedat4(file: Path, order: str | None) -> Columns:
             f"reading {file} needs the package aedat, which is not installed; expected "
             "`pip install aedat`"
         )
-    x, y, t, p = read_isolated(file, "aedat4_events")
+    x, y, t, p = read_arrays(file, "aedat4_events")
     return x, y, t, p
 
 

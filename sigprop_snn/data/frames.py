@@ -17,7 +17,7 @@ from sigprop_snn.errors import SigpropError
 Counts = NDArray[np.uint8] | NDArray[np.int16]
 
 
-LARGEST_SIDE = 128
+LARGEST_FRAME_SIDE = 128
 """Pixels of the longest side of frames, unless `Frames` gives a size.
 
 A sensor of 1280x720 has 56 times as many pixels as one of 128x128: a convolutional network would
@@ -116,6 +116,14 @@ class Frames:
                 raise SigpropError(f"{name} is {side}; expected a width and a height, 1 or more")
             object.__setattr__(self, name, sides)
 
+    def end_of(self, steps: int) -> int | None:
+        """Return the end of the last step in microseconds, or None if the recordings give it.
+
+        Args:
+            steps: number of time steps T.
+        """
+        return self.end if self.bin_width is None else self.start + self.bin_width * steps
+
 
 def to_frames(events: Events, sensor: tuple[int, int, int], steps: int, duration: int) -> Counts:
     """Count the events in each step, polarity and pixel, as `tonic.transforms.ToFrame` does.
@@ -147,9 +155,9 @@ def to_frames(events: Events, sensor: tuple[int, int, int], steps: int, duration
 
 
 def scaled_down(frames: Frames, sensor: Sensor) -> Frames:
-    """Return frames with a size of at most `LARGEST_SIDE` pixels, unless they have one."""
+    """Return frames with a size of at most `LARGEST_FRAME_SIDE` pixels, unless they have one."""
     width, height = sensor.size[:2]
-    factor = -(-max(width, height) // LARGEST_SIDE)
+    factor = -(-max(width, height) // LARGEST_FRAME_SIDE)
     if frames.size is not None or factor == 1:
         return frames
     size = (-(-width // factor), -(-height // factor))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from sigprop_snn.data.events import EventFileError, Events, check_sensor
-from sigprop_snn.data.formats import events_of_columns, load_array
+from sigprop_snn.data.formats import read_table
 from sigprop_snn.data.frames import Sensor
 from sigprop_snn.data.recordings import as_frames, find_or_download, one_per_file
 from sigprop_snn.data.source import Request, Source, Split
@@ -59,14 +59,7 @@ def read_gesture_file(file: Path) -> Events:
     Raises:
         EventFileError: if the file is damaged or no recording of a gesture.
     """
-    array = load_array(file)
-    if array.ndim != 2 or array.shape[1] != 4 or array.dtype.kind not in "iuf":
-        raise EventFileError(
-            file, f"contains {array.dtype} of shape {array.shape}", "numbers of shape (events, 4)"
-        )
-    x, y, p, t = array.T
-    events = events_of_columns(file, x, y, t, p, unit="ms")
-    return check_sensor(file, events, _SENSOR.size)
+    return check_sensor(file, read_table(file, "xypt", unit="ms"), _SENSOR.size)
 
 
 def _download(folder: Path) -> None:

@@ -25,7 +25,7 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".
 SIDE = 32
 """Height and width to which pictures of different sizes are resized."""
 
-LARGEST_SIDE = 96
+LARGEST_KEPT_SIDE = 96
 """Pictures keep the size that most of them have if no side is longer, in pixels."""
 
 _Result = TypeVar("_Result")
@@ -78,7 +78,7 @@ def _common_size(files: Sequence[Path]) -> tuple[int, int]:
     found = in_parallel(measure, files, "measuring pictures")
     sizes = dict(zip(files, found, strict=True))
     usual, count = Counter(sizes.values()).most_common(1)[0]
-    if max(usual) > LARGEST_SIDE or 2 * count <= len(files):
+    if max(usual) > LARGEST_KEPT_SIDE or 2 * count <= len(files):
         return (SIDE, SIDE)
     odd = [file for file, size in sizes.items() if size != usual]
     if odd:

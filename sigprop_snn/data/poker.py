@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from sigprop_snn.data.events import EventFileError, Events, check_sensor
-from sigprop_snn.data.formats import events_of_columns, load_array
+from sigprop_snn.data.formats import read_table
 from sigprop_snn.data.frames import Sensor
 from sigprop_snn.data.recordings import as_frames, find_extent, find_or_download, one_per_file
 from sigprop_snn.data.source import Request, Source, Split
@@ -57,13 +57,7 @@ def read_poker_file(file: Path) -> Events:
     Raises:
         EventFileError: if the file is damaged or no recording of POKER-DVS.
     """
-    array = load_array(file)
-    if array.ndim != 2 or array.shape[1] != 4 or array.dtype.kind not in "iuf":
-        raise EventFileError(
-            file, f"contains {array.dtype} of shape {array.shape}", "numbers of shape (events, 4)"
-        )
-    t, x, y, p = array.T
-    return check_sensor(file, events_of_columns(file, x, y, t, p), _SIZE)
+    return check_sensor(file, read_table(file, "txyp"), _SIZE)
 
 
 def _download(folder: Path) -> None:

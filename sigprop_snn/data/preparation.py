@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from sigprop_snn.arguments import instance, number, one_of, truth, whole
+from sigprop_snn.arguments import number, one_of, truth, whole
 from sigprop_snn.data.augment import Augment
 from sigprop_snn.data.batches import Batches, BatchOptions, SplitBatches
 from sigprop_snn.data.contents import warn_of_doubles
@@ -25,68 +25,100 @@ _TRAIN, _TEST, _VALIDATION, _ORDER = range(4)
 
 
 @dataclass(frozen=True)
-class Prepared:
-    """The batches of a source.
+class Preparation:
+    """How a source becomes batches; `load` explains the values.
 
     Attributes:
-        train: shuffled batches to learn from.
-        test: batches to test on.
-        validation: batches to validate on, or None.
-        shape: shape of one step of one sample.
+        steps: number of time steps T.
+        encoding: how pictures enter.
+        batch_size: samples in a batch.
+        train_samples: number of training samples to draw; None takes all.
+        test_samples: the same for the test samples.
+        validation: fraction of the drawn training samples to hold out.
+        seed: seed of the draws, of the order and of random spikes.
+        augment: whether and how to change training samples at random.
     """
 
-    train: Batches
-    test: Batches
-    validation: Batches | None
-    shape: tuple[int, ...]
+    steps: int = 10
+    encoding: str = "direct"
+    batch_size: int = 128
+    train_samples: int | None = None
+    test_samples: int | None = None
+    validation: float = 0.0
+    seed: int = 0
+    augment: bool | Augment = False
+
+    def checked(self, name: str) -> Preparation:
+        """Return the same in Python's own types.
+
+        It checks all that can be checked before any file is read.
+
+        Args:
+            name: name of the data set, for messages.
+
+        Raises:
+            UnknownNameError: if the encoding is unknown.
+            SigpropError: if any other value can't be used.
+        """
+        place = f"data set {name!r}"
+        encoding = one_of("encoding", self.encoding, ENCODINGS)
+        steps = whole(f"{place}: steps", self.steps)
+        batch_size = whole(f"{place}: batch_size", self.batch_size)
+        validation = number(
+            f"{place}: validation", self.validation, "a fraction in [0, 1)", lambda x: 0 <= x < 1
+        )
+        seed = whole(f"{place}: seed", self.seed, 0)
+        if seed >= 2**63:
+            raise SigpropError(f"{place}: seed is {seed}; expected 0 or more, below 2**63")
+        augment = self.augment
+        return Preparation(
+            steps=steps,
+            encoding=encoding,
+            batch_size=batch_size,
+            train_samples=_optional("train_samples", self.train_samples),
+            test_samples=_optional("test_samples", self.test_samples),
+            validation=validation,
+            seed=seed,
+            augment=augment if isinstance(augment, Augment) else truth("augment", augment),
+        )
 
 
 def batches_of(
-    source: Source,
-    *,
-    steps: int,
-    encoding: str,
-    batch_size: int,
-    train_samples: int | None = None,
-    test_samples: int | None = None,
-    validation: float = 0.0,
-    seed: int = 0,
-    augment: bool | Augment = False,
-) -> Prepared:
-    """Make batches from a source; the arguments are those of `prepare`.
+    source: Source, how: Preparation
+) -> tuple[Batches, Batches, Batches | None, tuple[int, ...]]:
+    """Make batches from a source.
+
+    Args:
+        source: the training and test samples.
+        how: how they become batches, checked.
+
+    Returns:
+        The batches to learn from, to test on and to validate on, and the shape of one step of one
+        sample.
 
     Raises:
-        UnknownNameError: if the encoding is unknown.
-        SigpropError: if any other value can't be used.
+        SigpropError: if a value does not fit the samples.
     """
-    instance("source", source, Source, "a Source")
-    check_arguments(
-        source.name,
-        steps=steps,
-        encoding=encoding,
-        batch_size=batch_size,
-        validation=validation,
-        seed=seed,
-    )
-    if source.timed and encoding != "direct":
+    if source.timed and how.encoding != "direct":
         raise SigpropError(
-            f"encoding is {encoding!r} for {source.name!r}, whose events are already spikes; "
+            f"encoding is {how.encoding!r} for {source.name!r}, whose events are already spikes; "
             "expected 'direct'"
         )
-    learned = _draw(source.train.y, train_samples, "train", source.name, derive_seed(seed, _TRAIN))
+    name, steps, seed = source.name, how.steps, how.seed
+    learned = _draw(source.train.y, how.train_samples, "train", name, derive_seed(seed, _TRAIN))
     held_out = source.validation
-    if validation > 0:
+    if how.validation > 0:
         learned, chosen = _hold_out(
-            source.train.y, learned, validation, derive_seed(seed, _VALIDATION)
+            source.train.y, learned, how.validation, derive_seed(seed, _VALIDATION)
         )
         held_out = source.train.part(chosen)
-    tested = _draw(source.test.y, test_samples, "test", source.name, derive_seed(seed, _TEST))
+    tested = _draw(source.test.y, how.test_samples, "test", name, derive_seed(seed, _TEST))
     options = BatchOptions(
         steps=steps,
-        batch_size=batch_size,
-        encode=None if source.timed else ENCODINGS[encoding],
+        batch_size=how.batch_size,
+        encode=None if source.timed else ENCODINGS[how.encoding],
         top=source.top,
-        standardise=source.colour and encoding == "direct",
+        standardise=source.colour and how.encoding == "direct",
         shuffle=False,
         augment=None,
         seed=derive_seed(seed, _ORDER),
@@ -95,50 +127,25 @@ def batches_of(
     test, test_shape = _read(source, source.test.part(tested), "test", steps)
     if shape != test_shape:
         raise SigpropError(
-            f"test samples of {source.name!r} have shape {test_shape}; expected {shape}, the shape "
-            "of the training samples"
+            f"test samples of {name!r} have shape {test_shape}; expected {shape}, the shape of "
+            "the training samples"
         )
     held_out_batches: Batches | None = None
     if held_out is not None:
         held_out = _read(source, held_out, "validation", steps)[0]
         held_out_batches = SplitBatches(held_out, options)
-    _warn_of_doubles(source.name, train, test, held_out)
-    return Prepared(
-        train=SplitBatches(
-            train, replace(options, shuffle=True, augment=_resolved(source, augment, shape))
-        ),
-        test=SplitBatches(test, options),
-        validation=held_out_batches,
-        shape=shape[1:] if source.timed else shape,
+    _warn_of_doubles(name, train, test, held_out)
+    train_options = replace(options, shuffle=True, augment=_resolved(source, how.augment, shape))
+    return (
+        SplitBatches(train, train_options),
+        SplitBatches(test, options),
+        held_out_batches,
+        shape[1:] if source.timed else shape,
     )
 
 
-def check_arguments(
-    name: str, *, steps: int, encoding: str, batch_size: int, validation: float, seed: int
-) -> None:
-    """Check the arguments that can be checked before any file is read.
-
-    `load`, `prepare`, `Data` and the settings of a training run all use this check.
-
-    Args:
-        name: name of the data set, for messages.
-        steps: see `load`.
-        encoding: see `load`.
-        batch_size: see `load`.
-        validation: see `load`.
-        seed: see `load`.
-
-    Raises:
-        UnknownNameError: if the encoding is unknown.
-        SigpropError: if a number is out of range.
-    """
-    one_of("encoding", encoding, ENCODINGS)
-    place = f"data set {name!r}"
-    whole(f"{place}: steps", steps)
-    whole(f"{place}: batch_size", batch_size)
-    number(f"{place}: validation", validation, "a fraction in [0, 1)", lambda x: 0 <= x < 1)
-    if whole(f"{place}: seed", seed, 0) >= 2**63:
-        raise SigpropError(f"{place}: seed is {seed}; expected 0 or more, below 2**63")
+def _optional(name: str, count: int | None) -> int | None:
+    return None if count is None else whole(name, count, None)
 
 
 def _warn_of_doubles(name: str, train: Split, test: Split, validation: Split | None) -> None:
@@ -156,7 +163,6 @@ def _warn_of_doubles(name: str, train: Split, test: Split, validation: Split | N
 def _draw(y: Tensor, count: int | None, split: str, name: str, seed: int) -> Tensor:
     if count is None:
         return torch.arange(len(y))
-    count = whole(f"{split}_samples", count, None)
     if not 1 <= count <= len(y):
         raise SigpropError(
             f"{split}_samples is {count}; expected 1 to {len(y)}, the number of {split} samples of "
@@ -180,8 +186,6 @@ def _hold_out(y: Tensor, drawn: Tensor, fraction: float, seed: int) -> tuple[Ten
 
 def _resolved(source: Source, augment: bool | Augment, shape: tuple[int, ...]) -> Augment | None:
     """Return the augmentation with the source's defaults filled in."""
-    if not isinstance(augment, Augment):
-        augment = truth("augment", augment)
     if augment is False:
         return None
     chosen = source.augment if augment is True else augment

@@ -11,8 +11,8 @@ import torch
 
 from sigprop_snn.data.download import fetch
 from sigprop_snn.data.events import EventFileError, Events, make_events, sort_by_time
+from sigprop_snn.data.formats import read_arrays
 from sigprop_snn.data.frames import Sensor
-from sigprop_snn.data.isolated_reader import read_isolated
 from sigprop_snn.data.recordings import Recordings, as_frames
 from sigprop_snn.data.source import Request, Source, Split
 
@@ -71,7 +71,7 @@ def _open(name: str, folder: str, parts: Mapping[str, bool], request: Request) -
 
 
 def _split(name: str, file: Path, request: Request) -> Split:
-    (labels,) = read_isolated(file, "hdf5_values", ["labels"], None, _MOST_RECORDINGS)
+    (labels,) = read_arrays(file, "hdf5_values", ["labels"], None, _MOST_RECORDINGS)
     if labels.ndim != 1 or labels.dtype.kind not in "iu":
         fault = f"contains labels as {labels.dtype} of shape {labels.shape}"
         raise EventFileError(file, fault, "one whole number a recording")
@@ -92,7 +92,7 @@ def read_speech(file: Path, number: int) -> Events:
         EventFileError: if the file is damaged or contains no such recording.
     """
     names = ["spikes/times", "spikes/units"]
-    seconds, units = read_isolated(file, "hdf5_values", names, number, _MOST_RECORDINGS)
+    seconds, units = read_arrays(file, "hdf5_values", names, number, _MOST_RECORDINGS)
     place = f"recording {number}"
     if not (seconds.ndim == units.ndim == 1 and len(seconds) == len(units)):
         fault = f"contains {place} with times {seconds.shape} and units {units.shape}"
@@ -117,7 +117,7 @@ def read_speech(file: Path, number: int) -> Events:
 
 
 def _classes(file: Path) -> tuple[str, ...]:
-    (keys,) = read_isolated(file, "hdf5_values", ["extra/keys"], None, _MOST_CLASSES)
+    (keys,) = read_arrays(file, "hdf5_values", ["extra/keys"], None, _MOST_CLASSES)
     if keys.ndim != 1 or keys.dtype.kind != "S" or not len(keys):
         fault = f"contains keys as {keys.dtype} of shape {keys.shape}"
         raise EventFileError(file, fault, "the names of the classes")

@@ -15,10 +15,9 @@ from typing import Any
 import numpy as np
 
 from sigprop_snn.arguments import path, refused
-from sigprop_snn.data.events import EventFileError
-from sigprop_snn.data.isolated_reader import read_isolated
 from sigprop_snn.deploy.conventions import Array
 from sigprop_snn.errors import SigpropError, shown
+from sigprop_snn.isolated_reader import FileFaultError, read_isolated
 
 MOST_VALUES = 2**28  # 1 GiB in float32
 MOST_ENTRIES = 20_000
@@ -159,10 +158,10 @@ def _tree(file: Path) -> dict[str, Any]:
         raise SigpropError(f"the NIR file {str(file)!r} {fault}; expected a file")
     try:
         header, *arrays = read_isolated(file, "hdf5_tree", MOST_VALUES, MOST_ENTRIES)
-    except EventFileError as error:
+    except FileFaultError as error:
+        expected = error.expected or "a complete, readable NIR file"
         raise SigpropError(
-            f"the NIR file {str(file)!r} {error.fault}; expected "
-            + error.expected.replace("recording", "NIR file")
+            f"the NIR file {str(file)!r} {error.fault}; expected {expected}"
         ) from error
     tree: dict[str, Any] = {}
     for place, array in zip(json.loads(header.tobytes()), arrays, strict=True):

@@ -158,6 +158,8 @@ def test_event_frames_are_not_encoded():
         ({"validation": 0.001}, "holds out 0 of 60"),
         ({"train_samples": 0}, "train_samples is 0; expected 1 to 60, .* 'numbers'"),
         ({"train_samples": 61}, "train_samples is 61"),
+        ({"train_samples": 2.5}, "train_samples is 2.5; expected a whole number"),
+        ({"augment": "yes"}, "augment is 'yes'; expected True or False"),
         ({"test_samples": 21}, "test_samples is 21; expected 1 to 20, .* 'numbers'"),
     ],
 )

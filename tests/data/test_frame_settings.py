@@ -54,6 +54,18 @@ def test_settings_become_frames():
 
 
 @pytest.mark.parametrize(
+    ("frames", "end"),
+    [
+        (Frames(), None),
+        (Frames(start=50, end=900), 900),
+        (Frames(start=50, bin_width=100), 450),
+    ],
+)
+def test_the_last_step_ends_where_the_settings_say(frames, end):
+    assert frames.end_of(4) == end
+
+
+@pytest.mark.parametrize(
     ("dataset", "settings", "message"),
     [
         ("digits", {"size": "4x4"}, r"frames is given for 'digits' \(size\)"),

@@ -101,6 +101,41 @@ def test_arrays_that_can_not_be_used_are_refused_by_name(train, options, message
         Data.from_arrays(train, test, **options)
 
 
+@pytest.mark.parametrize(
+    ("given", "plain"),
+    [
+        ({"validation": torch.tensor(0.25)}, {"validation": 0.25}),
+        ({"batch_size": np.int8(100)}, {"batch_size": 100}),
+        ({"seed": torch.tensor(3)}, {"seed": 3}),
+        ({"steps": torch.tensor(3)}, {"steps": 3}),
+        ({"encoding": "rate", "seed": np.uint64(3)}, {"encoding": "rate", "seed": 3}),
+    ],
+)
+def test_numbers_of_any_type_are_those_of_python(given, plain):
+    train = pictures(200)  # an int8 can't count them
+    data, expected = (Data.from_arrays(train, TEST, **options) for options in (given, plain))
+    assert type(data.steps) is int
+    assert data.steps == expected.steps
+    assert (data.validation is None) == ("validation" not in given)
+    for (x, y), (plain_x, plain_y) in zip(data.train, expected.train, strict=True):
+        assert torch.equal(x, plain_x)
+        assert torch.equal(y, plain_y)
+
+
+def test_loaders_and_datasets_take_numbers_of_any_type():
+    loaders = Data.from_loaders(timed_loader(), timed_loader(), seed=torch.tensor(3))
+    assert len(list(loaders.train)) == 3
+    sets = Data.from_torch(
+        TensorDataset(*TRAIN),
+        TensorDataset(*TEST),
+        steps=torch.tensor(3),
+        batch_size=np.int8(20),
+        seed=torch.tensor(3),
+    )
+    assert type(sets.steps) is int
+    assert [x.shape[:2] for x, _ in sets.train] == [(3, 20), (3, 20)]
+
+
 def timed_loader(parts=3, labels=(0, 1, 2, 0)):
     return [(torch.full((5, 4, 2), float(i)), torch.tensor(labels)) for i in range(parts)]
 

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from torch.utils.data import DataLoader
 
-from sigprop_snn.data import EventFileError, isolated_reader, read_events
-from sigprop_snn.data.isolated_reader import IsolatedReader, read_isolated
+from sigprop_snn import isolated_reader
+from sigprop_snn.data import EventFileError, read_events
+from sigprop_snn.isolated_reader import FileFaultError, IsolatedReader, read_isolated
 
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system can't fork")
 
@@ -47,10 +48,18 @@ def write_recording(file, number):
 def test_a_crash_of_a_library_costs_one_file(tmp_path, reader):
     assert reader.read(tmp_path / "good", "hdf5_events") == []
     for _ in range(2):
-        with pytest.raises(EventFileError, match=r"bad can't be read .* code -6"):
+        with pytest.raises(FileFaultError, match=r"the file can't be read .* code -6"):
             reader.read(tmp_path / "bad", "hdf5_events")
         assert reader.read(tmp_path / "good", "hdf5_events") == []
     assert reader.close() == 0
+
+
+def test_a_recording_that_crashes_the_library_is_named(tmp_path, reader, monkeypatch):
+    monkeypatch.setattr(isolated_reader, "_reader", reader)
+    (tmp_path / "bad.h5").write_bytes(b"1")
+    message = r"event file .*bad\.h5 can't be read .* code -6.*; expected a complete, .* recording"
+    with pytest.raises(EventFileError, match=message):
+        read_events(tmp_path / "bad.h5")
 
 
 def test_a_child_that_ended_while_idle_is_started_again(tmp_path, reader):

@@ -20,9 +20,20 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from sigprop_snn.data.events import EventFileError, unreadable
-
 _SCRIPT = Path(__file__).with_name("reader_process.py")
+
+
+class FileFaultError(Exception):
+    """A file that can't be used. Who asked for it raises an error that names the file.
+
+    Attributes:
+        fault: what is wrong, such as "contains no data set x".
+        expected: what was expected; None is a complete, readable file.
+    """
+
+    def __init__(self, fault: str, expected: str | None = None) -> None:
+        self.fault, self.expected = fault, expected
+        super().__init__(f"the file {fault}; expected {expected or 'a complete, readable file'}")
 
 
 class IsolatedReader:
@@ -44,7 +55,7 @@ class IsolatedReader:
             arguments: the job's other arguments; plain values.
 
         Raises:
-            EventFileError: if the file can't be used or crashes the library that reads it.
+            FileFaultError: if the file can't be used or crashes the library that reads it.
         """
         request = json.dumps({"job": job, "arguments": [str(file), *arguments]}).encode() + b"\n"
         with self._lock:
@@ -52,16 +63,17 @@ class IsolatedReader:
                 header, arrays = self._answer(request)
             except (OSError, EOFError, ValueError) as error:
                 code = self.close()
-                crash = EOFError(f"the library that reads it crashed with code {code}")
-                raise unreadable(file, crash) from error
+                raise FileFaultError(
+                    f"can't be read (the library that reads it crashed with code {code})"
+                ) from error
             except BaseException:
                 # After Ctrl-C the rest of this answer would be read as the next file's.
                 self.close(kill=True)
                 raise
         if "fault" in header:
-            raise EventFileError(file, header["fault"], header["expected"])
+            raise FileFaultError(header["fault"], header["expected"])
         if "error" in header:
-            raise unreadable(file, OSError(header["error"]))
+            raise FileFaultError(f"can't be read ({' '.join(header['error'].split())})")
         return arrays
 
     def close(self, *, kill: bool = False) -> int | None:
