@@ -12,20 +12,11 @@ from torch import Tensor
 from sigprop_snn.arguments import instance, names_of, refused, truth, whole
 from sigprop_snn.data.augment import Augment
 from sigprop_snn.data.batches import Batches
-from sigprop_snn.data.extent import CURES, Extent, common_extent
-from sigprop_snn.data.frames import Frames, Sensor, scaled_down
+from sigprop_snn.data.dataset_events import event_frames
+from sigprop_snn.data.frames import Frames
 from sigprop_snn.data.loaders import BatchAxes, LoaderBatches, as_labels, as_values
 from sigprop_snn.data.preparation import Preparation, batches_of
-from sigprop_snn.data.samples import (
-    Collate,
-    EventFrames,
-    SampleReader,
-    checked_dataset,
-    each_sample,
-    events_of,
-    is_events,
-    loader_of,
-)
+from sigprop_snn.data.samples import Collate, SampleReader, checked_dataset, loader_of
 from sigprop_snn.data.source import Source, Split
 from sigprop_snn.encoding import ENCODINGS
 from sigprop_snn.errors import SigpropError
@@ -399,7 +390,7 @@ def _from_datasets(
     own = getattr(datasets["train"], "classes", None)
     if classes is None and isinstance(own, Sequence) and all(isinstance(c, str) for c in own):
         classes = list(own)
-    binner = _event_frames(datasets, frames, how.steps, name)
+    binner = event_frames(datasets, frames, how.steps, name)
     loaders = {
         place: loader_of(
             dataset,
@@ -430,49 +421,6 @@ def _from_datasets(
         seed=how.seed,
         name=name,
     )
-
-
-def _event_frames(
-    datasets: dict[str, Any], frames: Frames | None, steps: int, name: str
-) -> EventFrames | None:
-    """Return how the events of datasets become frames; None if they contain no events."""
-    if frames is None:
-        return None
-    dataset = datasets["train"]
-    first = next(iter(each_sample(dataset)), None)
-    events = first[0] if isinstance(first, tuple | list) and first else None
-    if not is_events(events):
-        return None
-    size, end = _sensor_size(dataset, frames), frames.end_of(steps)
-    if size is None or end is None:
-        found = common_extent(_extents(datasets, name, known=size is not None), CURES)
-        size, end = size or (found.width, found.height, 2), end or found.duration
-    assert events is not None
-    line = "y" not in events.dtype.names
-    sensor = Sensor(size, end, from_first=True, counts="int16", line=line)
-    return EventFrames(sensor, frames if line else scaled_down(frames, sensor), steps)
-
-
-def _sensor_size(dataset: Any, frames: Frames) -> tuple[int, int, int] | None:
-    if frames.sensor is not None:
-        return (*frames.sensor, 2)
-    own = getattr(dataset, "sensor_size", None)
-    try:
-        width, height, polarities = (whole("sensor_size", side) for side in own or ())
-    except (TypeError, ValueError):
-        return None
-    return width, height, polarities
-
-
-def _extents(datasets: dict[str, Any], name: str, *, known: bool) -> dict[str, Extent]:
-    """Return the extent of each recording; width and height are 1 if the sensor is known."""
-    found = {}
-    for place, dataset in datasets.items():
-        for number, item in enumerate(each_sample(dataset)):
-            where = f"sample {number} of {place} of {name!r}"
-            extent = Extent.of(events_of(item[0], where))
-            found[where] = replace(extent, width=1, height=1) if known else extent
-    return found
 
 
 def _read_all(loader: Iterable[tuple[Tensor, Tensor]], collate: Collate) -> tuple[Tensor, Tensor]:
