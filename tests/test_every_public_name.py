@@ -115,6 +115,7 @@ BY_NAME = {
 #: Right values of single functions, for arguments that mean something else there, or that have a
 #: default which is slow.
 RIGHT: dict[str, dict[str, object]] = {
+    "network.layout_of": {"blocks": [sp.Block(nn.Linear(5, 5), sp.LIF())]},
     "neurons.Recurrent": {"recurrence": neurons.OneToOne((3,))},
     "neurons.SnnTorch": {"module": snntorch.Leaky(beta=0.9)},
     "neurons.decay": {"tau": 20.0},

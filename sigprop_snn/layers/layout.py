@@ -3,30 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
 
 import torch
-from torch import nn
 
-from sigprop_snn.layers.sources import Kept, Sources, joining, sources_by_name
+from sigprop_snn.arguments import axes, instance, positive, refused, whole
+from sigprop_snn.layers.block import Block
+from sigprop_snn.layers.layer_pass import fits
+from sigprop_snn.layers.sources import Kept, joining, sources_by_name
 from sigprop_snn.neurons.joining import joined
 from sigprop_snn.shapes import Layout
 
 
-class _Block(Protocol):
-    synapse: nn.Module
-    pool: nn.Module
-    sources: Sources
-
-
 def layout_of(
-    blocks: Sequence[_Block], shape: tuple[int, ...], classes: int, gain: float = 1.0
+    blocks: Sequence[Block], shape: tuple[int, ...], classes: int, gain: float = 1.0
 ) -> Layout:
-    """Return the layout of blocks for samples of `shape`, found by passing zeros through.
+    """Return the layout of blocks, found by passing zeros through.
+
+    Args:
+        blocks: the blocks, in order.
+        shape: shape of one step of one sample.
+        classes: C.
+        gain: root mean square of the first block's current at the start, in units of voltage.
 
     Raises:
-        SigpropError: if the outputs that a block receives can't be joined; it names the block.
+        SigpropError: if there are no blocks, an argument can't be used, or the outputs that a
+            block receives can't be joined or do not fit it; it names the block.
     """
+    if not isinstance(blocks, Sequence) or not blocks:
+        raise refused("blocks", blocks, "a list of blocks")
+    for index, block in enumerate(blocks):
+        instance(f"blocks[{index}]", block, Block, "a Block")
+    shape, classes, gain = axes("shape", shape), whole("classes", classes), positive("gain", gain)
     inputs, currents, outputs = [], [], []
     with torch.no_grad():
         named = [(f"block{index + 1}", block) for index, block in enumerate(blocks)]
@@ -38,9 +45,10 @@ def layout_of(
             with joining(name):
                 rows = joined(parts, block.sources.join)[0]
             inputs.append(tuple(rows.shape[1:]))
-            rows = block.synapse(rows)
-            currents.append(tuple(rows.shape[1:]))
-            rows = block.pool(rows)
+            with fits(rows.shape, name, joined=len(parts) > 1):
+                rows = block.synapse(rows)
+                currents.append(tuple(rows.shape[1:]))
+                rows = block.pool(rows)
             outputs.append(tuple(rows.shape[1:]))
             kept.put(name, rows)
     weights = tuple(

@@ -116,7 +116,7 @@ def _layout(blocks: list[Block], shape: tuple[int, ...], gain: float) -> Layout:
     """
     try:
         return layout_of(blocks, shape, 1, gain)
-    except RuntimeError as error:
+    except SigpropError as error:
         raise SigpropError(
             f"samples of shape {list(shape)} do not fit the model: {error}; expected the shape of "
             "one step of one sample"

@@ -224,7 +224,8 @@ def measure(network: Network, data: Data, samples: int, model: EnergyModel | Non
     except SigpropError as error:
         depth = str(error)
     inputs, labels = next(iter(data.test))
-    winner = int(_winners(network, inputs)[0])
+    observed = observe(network, inputs[:, 0])
+    winner = -1 if observed.scores is None else int(_winners(observed.scores[None])[0])
     return Measured(
         confusion=confusion_of(network, data.test, len(data.classes)),
         examined=sum(len(labels) for _, labels in chosen),
@@ -232,7 +233,7 @@ def measure(network: Network, data: Data, samples: int, model: EnergyModel | Non
         findings=examine(network, chosen, classes=data.classes, labels=data.train.labels),
         voltages=voltage_histograms(network, chosen),
         depth=depth,
-        observed=observe(network, inputs[:, 0]),
+        observed=observed,
         label=int(labels[0]),
         predicted=winner if winner >= 0 else None,
     )
@@ -244,8 +245,10 @@ def confusion_of(
     """Return the confusion of the classes on batches of `(x [T, B, ...], labels [B])`."""
     counts = torch.zeros(classes, classes, dtype=torch.long)
     ties = torch.zeros(classes, dtype=torch.long)
+    device = next(network.parameters()).device
     for inputs, labels in batches:
-        winners = _winners(network, inputs)
+        with evaluation_mode(network), torch.no_grad():
+            winners = _winners(network(to_device(inputs, device)).cpu())
         clear = winners >= 0
         pairs = labels[clear] * classes + winners[clear]
         counts += torch.bincount(pairs, minlength=classes**2).view(classes, classes)
@@ -253,10 +256,8 @@ def confusion_of(
     return Confusion(counts, ties)
 
 
-def _winners(network: Network, inputs: Tensor) -> Tensor:
-    """Return the class with the highest score, `[B]`, or -1 for a tie."""
-    with evaluation_mode(network), torch.no_grad():
-        scores = network(to_device(inputs, next(network.parameters()).device)).cpu()
+def _winners(scores: Tensor) -> Tensor:
+    """Return the class with the highest of the scores `[B, C]`, `[B]`, or -1 for a tie."""
     best = scores.topk(2, dim=1)
     clear = best.values[:, 0] > best.values[:, 1]
     return torch.where(clear, best.indices[:, 0], -1)

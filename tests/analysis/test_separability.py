@@ -56,7 +56,7 @@ def test_every_layer_is_probed_on_its_output(network, batch):
 
 
 def test_no_batches_and_a_single_class_are_refused(network, batch):
-    with pytest.raises(SigpropError, match="separability"):
+    with pytest.raises(SigpropError, match="spike_counts got no batches"):
         separability(network(), [], [batch])
     with pytest.raises(SigpropError, match="4 samples"):
         linear_probe(torch.rand(4, 2), torch.zeros(4), torch.rand(4, 2), torch.zeros(4))
