@@ -273,6 +273,11 @@ def check_neuron(neuron: object) -> None:
             f"neuron {type(neuron).__name__} has no surrogate; expected super().__init__() in its "
             "__init__"
         )
+    if type(neuron).forward is not Neuron.forward:
+        raise SigpropError(
+            f"{type(neuron).__name__} has a forward of its own, which no engine calls; expected "
+            "integrate, fire or reset in its place"
+        )
 
 
 def reset_to(voltage: Tensor, spike: Tensor, value: float) -> Tensor:

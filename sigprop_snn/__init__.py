@@ -14,4 +14,16 @@ _root = _Path(__file__).resolve().parent.parent
 if (_root / "setup.cfg").is_file() and (_root / "neurons").is_dir():
     __path__.append(str(_root))
 
-__getattr__, __dir__, __all__ = _lazy.attach_stub(__name__, __file__)
+_attribute, __dir__, __all__ = _lazy.attach_stub(__name__, __file__)
+
+
+def __getattr__(name: str) -> object:
+    try:
+        return _attribute(name)
+    except AttributeError:
+        if name.startswith("_"):
+            raise
+        from sigprop_snn.missing import place_of
+
+        hint = place_of(name, __all__, __path__)
+        raise AttributeError(f"module 'sigprop_snn' has no attribute {name!r}{hint}") from None

@@ -10,7 +10,7 @@ import json
 import shlex
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -276,11 +276,26 @@ class Export:
 
     def run(self) -> None:
         """Write the file and print its path."""
+        self._check()
         from sigprop_snn.training import load_run
 
         run = load_run(self.folder, data_root=self.data_root, device="cpu")
         out = self.out or run.folder.path / f"network.{_ENDINGS.get(self.format, self.format)}"
         print(f"network: {_FORMATS[self.format](self, run, out)}")
+
+    def _check(self) -> None:
+        """Check that no flag of another format is given.
+
+        Raises:
+            SigpropError: if one is.
+        """
+        of_format = {"convention": "nir", "bits": "c", "learn": "c"}
+        for field in fields(self):
+            format_ = of_format.get(field.name, self.format)
+            if format_ != self.format and getattr(self, field.name) != field.default:
+                raise SigpropError(
+                    f"--{field.name} is for --format {format_}; the format is {self.format}"
+                )
 
 
 @dataclass(frozen=True)

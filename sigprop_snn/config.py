@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 import types
 from collections.abc import Iterable, Mapping
@@ -24,8 +23,18 @@ from typing import (
 
 import tyro
 
-from sigprop_snn.arguments import instance, names_of, number, one_of, path, truth, whole
-from sigprop_snn.errors import SigpropError, UnknownNameError
+from sigprop_snn.arguments import (
+    instance,
+    names_of,
+    not_negative,
+    number,
+    one_of,
+    path,
+    positive,
+    truth,
+    whole,
+)
+from sigprop_snn.errors import SigpropError
 from sigprop_snn.predict import Predict
 from sigprop_snn.recipe import DEFAULT_RECIPE, Recipe
 
@@ -70,7 +79,8 @@ class TrainConfig:
         surrogate: the surrogate function of the neurons (default: the neuron model's).
         signal: how the target enters the first layer (default: the rule's).
         loss: how a layer compares samples and contexts (default: the rule's).
-        update: when the layers update: after each sample, at every-step, or at every-K steps.
+        update: when the layers update: once for each batch (sample), at every-step, or at every-K
+            steps.
         precision: precision of matrix products; membrane voltages are always float32.
         encoding: how a picture enters: as direct current, or as spikes by rate, latency or delta.
         predict: how the network predicts: by the readout, by the nearest context at the last block,
@@ -291,8 +301,8 @@ class TrainConfig:
             "schedule": SCHEDULES,
         }
         for kind, known in catalogues.items():
-            if getattr(self, kind) not in {None, *known}:
-                raise UnknownNameError(kind, getattr(self, kind), known)
+            if getattr(self, kind) is not None:
+                one_of(kind, getattr(self, kind), known)
 
     def _check_numbers(self) -> None:
         from sigprop_snn.data.catalogue import DATASETS, check_frames
@@ -310,21 +320,13 @@ class TrainConfig:
         if not self.own_data:
             check_frames(self.dataset, DATASETS[self.dataset], frames)
         for name in ("epochs", "sources", "patience"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise SigpropError(f"{name} is {value}; expected 1 or more")
-        rate = self.learning_rate
-        assert rate is not None  # `resolved` sets it
-        if not (rate > 0 and math.isfinite(rate)):
-            raise SigpropError(f"learning_rate is {rate}; expected a positive number")
-        not_negative = {
-            "save_every": self.save_every,
-            "weight_decay": self.weight_decay or 0.0,
-            **{f"layer_rates of {name!r}": value for name, value in self.layer_rates.items()},
-        }
-        for name, value in not_negative.items():
-            if not (value >= 0 and math.isfinite(value)):
-                raise SigpropError(f"{name} is {value}; expected 0 or more")
+            if getattr(self, name) is not None:
+                whole(name, getattr(self, name))
+        positive("learning_rate", self.learning_rate)
+        not_negative("save_every", self.save_every)
+        not_negative("weight_decay", self.weight_decay or 0.0)
+        for layer, rate in self.layer_rates.items():
+            not_negative(f"layer_rates of {layer!r}", rate)
 
 
 def _plain(name: str, value: Any, hint: Any) -> Any:

@@ -25,6 +25,10 @@ _NO_FLAGS = {
     "run_settings",
     "shared",
 }
+# Flags that `sp.Frames` takes in Python.
+_OF_FRAMES = {
+    "size", "bin_width", "denoise", "merge_polarities", "sensor", "event_order", "time_unit",
+}  # fmt: skip
 # Flags of other programs, with ours.
 _FLAG_SYNONYMS = {"--lr": "--learning-rate", "--dataset": "DATASET", "--epoch": "--epochs"}
 
@@ -44,15 +48,10 @@ def refuse_typos(arguments: Sequence[str]) -> None:
     for word in rest:
         flag = word.split("=")[0].replace("_", "-")
         if word.startswith("--") and len(word) > 2 and flag not in known:
-            if command == "compare" and flag in _flags("train"):
-                raise SigpropError(
-                    f"compare has no {flag}; expected, for other data than the default, in "
-                    "Python: compare(CompareConfig(name), data=sp.load(name, "
-                    "frames=sp.Frames(size=(64, 48))))"
-                    if flag[2:].replace("-", "_") in train_flags.GROUPS["data"]
-                    else f"compare has no {flag}: every rule has its own setting"
-                )
             longer = [each for each in known if each.startswith(flag)]
+            of_train = flag in _flags("train")
+            if of_train and command in ("compare", "resume") and not longer:
+                raise SigpropError(f"{command} has no {flag}: {_instead(command, flag)}")
             near = longer or difflib.get_close_matches(flag, known, 1, 0.6)
             meant = _FLAG_SYNONYMS.get(flag, near[0] if near else None)
             hint = "" if meant is None else f" Did you mean {meant}?"
@@ -62,6 +61,23 @@ def refuse_typos(arguments: Sequence[str]) -> None:
             )
     if command == "compare":
         _refuse_rules_without_commas(rest)
+
+
+def _instead(command: str, flag: str) -> str:
+    """Return why a command lacks a flag of `train`, and what takes its place."""
+    if command == "resume":
+        return (
+            "a run keeps its settings; expected, for a new run with others, "
+            f"sigprop-snn train --config RUN/config.json {flag} ..."
+        )
+    name = flag[2:].replace("-", "_")
+    if name in train_flags.GROUPS["data"]:
+        given = "frames=sp.Frames(size=(64, 48))" if name in _OF_FRAMES else f"{name}=..."
+        return (
+            "expected, for other data than the default, in Python: compare(CompareConfig(name), "
+            f"data=sp.load(name, {given}))"
+        )
+    return "every rule has its own setting"
 
 
 def _refuse_rules_without_commas(words: Sequence[str]) -> None:

@@ -321,3 +321,21 @@ def test_a_model_given_as_blocks_is_pointed_to_its_converter():
     model = nn.Sequential(nn.Linear(6, 5), snntorch.Leaky(beta=0.9))
     with pytest.raises(sp.SigpropError, match=r"blocks.*from_snntorch\(model\)"):
         sp.Network(sp.ProjectedContext(3, (5,)), model)
+
+
+def test_a_name_of_another_package_is_found_there():
+    with pytest.raises(AttributeError, match=r"expected sigprop_snn\.neurons\.ParametricLIF"):
+        _ = sp.ParametricLIF
+    with pytest.raises(AttributeError, match=r"expected sigprop_snn\.report\.write_report"):
+        _ = sp.write_report
+    with pytest.raises(AttributeError, match=r"Did you mean VoltageRule\?"):
+        _ = sp.VoltagRule
+    assert not hasattr(sp, "nothing_like_it")
+
+
+def test_a_dataset_of_samples_in_the_place_of_batches_is_told_its_way():
+    samples = [(torch.rand(4, 6), label) for label in range(3)]
+    with pytest.raises(sp.SigpropError, match=r"goes through Data\.from_torch or a DataLoader"):
+        sp.Data.from_loaders(samples, samples)
+    with pytest.raises(sp.SigpropError, match=r"batches is a Data.*such as data\.test"):
+        sp.evaluate(network(), sp.Data.from_arrays((X[0], Y), (X[0], Y)))

@@ -73,14 +73,14 @@ def _files_by_class(
 ) -> dict[str, list[Path]]:
     classes = sorted(f for f in split.iterdir() if f.is_dir() and not f.name.startswith("."))
     found: dict[str, list[Path]] = {}
-    left_out: Counter[str] = Counter()
+    left_out: list[Path] = []
     for folder in classes:
         found[folder.name] = []
         for file in visible_files(folder):
             if file.suffix.lower() in suffixes and is_sample(file):
                 found[folder.name].append(file)
             else:
-                left_out[file.suffix] += 1
+                left_out.append(file)
     empty = [split / name for name, files in found.items() if not files]
     if empty or not found:
         raise SigpropError(
@@ -88,10 +88,13 @@ def _files_by_class(
             f"files that end in {', '.join(suffixes)}"
         )
     if left_out:
-        counts = ", ".join(f"{count} {suffix or '(none)'}" for suffix, count in left_out.items())
+        kinds = Counter(file.suffix for file in left_out)
+        counts = ", ".join(f"{count} {suffix or '(none)'}" for suffix, count in kinds.items())
+        table = any(suffix.lower() in suffixes for suffix in kinds)
         warnings.warn(
-            f"{split}: left out files that are no samples ({counts}); expected "
-            f"{', '.join(suffixes)}",
+            f"{split}: left out files that are no samples ({counts}), such as "
+            f"{left_out[0].relative_to(split)}; expected {', '.join(suffixes)}"
+            + (", and columns of numbers in text" if table else ""),
             stacklevel=2,
         )
     return found

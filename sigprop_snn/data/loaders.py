@@ -231,9 +231,10 @@ def as_labels(value: Any, place: str) -> Tensor:
     if found.ndim != 1 or not whole or bool((found < 0).any()):
         shape = f"{str(found.dtype).removeprefix('torch.')} of shape {list(found.shape)}"
         lowest = f", the lowest {found.min()}" if found.numel() and whole else ""
+        single = ". A dataset of single samples goes through Data.from_torch or a DataLoader"
         raise SigpropError(
             f"{place} has labels as {shape}{lowest}; expected whole numbers from 0, [B], one for "
-            "each sample"
+            f"each sample{single if found.ndim == 0 else ''}"
         )
     return found
 

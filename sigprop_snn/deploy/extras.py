@@ -27,6 +27,6 @@ def needed(package: str, *, extra: str) -> ModuleType:
         return importlib.import_module(package)
     except ImportError as error:
         raise SigpropError(
-            f"the package {package} is not installed; expected it from the extra {extra}: "
-            f'pip install "sigprop-snn[{extra}]"'
+            f"the package {package} is not installed; expected it from the extra {extra} of this "
+            f"package. In its folder of sources: pip install '.[{extra}]'"
         ) from error

@@ -1,11 +1,17 @@
 """Networks for NeuroBench's harness (Yik et al. 2025, doi.org/10.1038/s41467-025-56739-4).
 
-This module imports NeuroBench, which is an extra: `pip install "sigprop-snn[neurobench]"`.
+This module imports NeuroBench, which is an extra of this package: `pip install ".[neurobench]"`.
 """
 
 from __future__ import annotations
 
-from neurobench.models import NeuroBenchModel
+try:
+    from neurobench.models import NeuroBenchModel
+except ImportError as error:
+    raise ImportError(
+        "the package neurobench is not installed; expected it from the extra neurobench of this "
+        "package. In its folder of sources: pip install '.[neurobench]'"
+    ) from error
 from torch import Tensor, nn
 
 from sigprop_snn.arguments import instance

@@ -423,6 +423,7 @@ def one_step_later(spike: Tensor) -> Tensor:
 def _warn_unrolled(model: str) -> None:
     warnings.warn(
         f"{model} has no fixed linear filter, so the closed form does not apply: its layers learn "
-        "from their own dynamics unrolled in time (exact, and slower by about the steps)",
+        "from their own dynamics unrolled in time. The gradient is exact. A step takes up to T "
+        "times as long",
         stacklevel=2,
     )

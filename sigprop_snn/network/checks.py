@@ -88,7 +88,9 @@ def pairs(batches: Any) -> Iterator[tuple[Any, Any]]:
     """
     expected = "pairs (inputs [T, B, ...], labels [B])"
     if not isinstance(batches, Iterable) or isinstance(batches, Tensor | str):
-        raise SigpropError(f"batches is a {type(batches).__name__}; expected {expected}")
+        data = type(batches).__name__ == "Data"
+        hint = ", such as data.test" if data else ""
+        raise SigpropError(f"batches is a {type(batches).__name__}; expected {expected}{hint}")
     for batch in batches:
         if not isinstance(batch, tuple | list) or len(batch) != 2:
             size = f" of {len(batch)}" if isinstance(batch, tuple | list) else ""

@@ -64,7 +64,8 @@ class Online:
         instance("network", network, Network, "a Network")
         if not isinstance(network.rule, SignalPropagation):
             raise SigpropError(
-                f"rule {type(network.rule).__name__} can't learn online; expected a local rule"
+                f"rule {type(network.rule).__name__} can't learn at every step; expected a rule "
+                "of signal propagation (voltage, surrogate), or one update for each batch"
             )
         if network.signal.per_sample or network.signal.answers != "classes":
             raise SigpropError(

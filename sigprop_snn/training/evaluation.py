@@ -49,6 +49,15 @@ class Evaluation:
     accuracy: float
     layers: list[LayerEvaluation]
 
+    def __str__(self) -> str:
+        """Return the accuracies in one line."""
+        blocks = [
+            f"{layer.name} {layer.accuracy:.2%}"
+            for layer in self.layers
+            if layer.accuracy is not None
+        ]
+        return f"accuracy {self.accuracy:.2%}" + (f" ({', '.join(blocks)})" if blocks else "")
+
 
 @torch.no_grad()
 def evaluate(

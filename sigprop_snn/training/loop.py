@@ -360,7 +360,7 @@ class Learning:
             run.network.train()
             inputs, labels = self.team.part(inputs, labels)
             inputs, labels = to_device(inputs, run.device), sent(labels, run.device)
-            compiling = self.progress.first("compiling kernels, which are kept for later runs")
+            compiling = self.progress.first("preparing kernels; the first run compiles them")
             with compiling, autocast(run):
                 learned = self.team.learn(inputs, labels)
             run.metrics.add(learned, labels)

@@ -111,7 +111,7 @@ def pretrained(name: str, *, folder: str | os.PathLike[str] | None = None) -> Pr
     if not path.is_file():
         raise SigpropError(
             f"no file {str(path)!r}; expected the release file {name}.pt. Put it there, or set "
-            f"folder= or {FOLDER}"
+            f"folder= or {FOLDER}; the sources of this package have it in pretrained/"
         )
     found, expected = _sha256(path), PRETRAINED[name].sha256
     if found != expected:

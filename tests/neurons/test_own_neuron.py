@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from sigprop_snn.data import load
+from sigprop_snn.errors import SigpropError
 from sigprop_snn.network import SurrogateRule, VoltageRule, mlp
 from sigprop_snn.neurons import Neuron, State, impulse_response, run
 from sigprop_snn.training import LocalOptimizers, evaluate
@@ -104,3 +105,12 @@ def test_a_filter_whose_parameter_does_not_learn_is_fixed():
     torch.testing.assert_close(
         impulse_response(neuron, 4), 0.8 ** torch.arange(4, dtype=torch.float64)
     )
+
+
+def test_a_forward_of_its_own_is_refused():
+    class Habit(Neuron):
+        def forward(self, current, state=None):
+            return super().forward(2 * current, state)
+
+    with pytest.raises(SigpropError, match=r"Habit has a forward of its own.*integrate"):
+        mlp((6,), 3, hidden=(5,), neuron=Habit)

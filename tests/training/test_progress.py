@@ -62,4 +62,4 @@ def test_long_waits_of_a_run_are_named_once(tmp_path, monkeypatch):
     words = " ".join(said)
     assert "reading digits" in words
     assert words.count("testing on 20 samples") == 1
-    assert words.count("compiling kernels") == 1
+    assert words.count("preparing kernels") == 1
