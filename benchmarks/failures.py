@@ -11,7 +11,7 @@ were drawn, or starts with feedback weights that are copies of the forward weigh
 more epochs.
 
 Rows have the test accuracy, and of every block: the part of its activity that differs between
-samples, the fraction of silent neurons, and how far its weights moved. Feedback alignment's rows
+samples, the fraction of dead neurons, and how far its weights moved. Feedback alignment's rows
 also have the cosine of each layer's weights with its feedback weights, blocks first. Adam with
 2e-3, falling to zero; mean of the seeds.
 """

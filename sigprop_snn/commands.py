@@ -160,7 +160,7 @@ class Evaluate:
             f"{run.config.epochs}"
             + (f" and {run.batch} batches of the next epoch" if run.batch else "")
         )
-        print(f"{'':10}  accuracy (%)  spike rate (%)  silent neurons (%)")
+        print(f"{'':10}  accuracy (%)  spike rate (%)  dead neurons (%)")
         for layer in found.layers:
             accuracy = "" if layer.accuracy is None else f"{100 * layer.accuracy:.2f}"
             print(

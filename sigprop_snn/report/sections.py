@@ -29,10 +29,9 @@ from sigprop_snn.report.style import (
 
 _MOST_CLASSES = 20  # the confusion matrix of more classes is a picture
 _MOST_MISTAKES = 6
-# "Silent" is the word for neurons without a spike, here as in the tables.
 _PROBLEMS = {
     "not finite": "Not finite",
-    "dead": "Silent neurons",
+    "dead": "Dead neurons",
     "saturated": "Saturated",
     "exploding": "Exploding",
     "silent": "Silent output",
@@ -56,7 +55,7 @@ def health(run: RunData) -> Html:
     if not findings:
         text = (
             f" Over {run.measured.examined:,} test samples, no layer has more than "
-            f"{percent(Limits().dead)} silent neurons{_most_silent(run)}, none is saturated or "
+            f"{percent(Limits().dead)} dead neurons{_most_dead(run)}, none is saturated or "
             "exploding, no output is silent, and nothing is NaN. Every class occurs in training."
         )
         return joined(
@@ -73,8 +72,8 @@ def health(run: RunData) -> Html:
     return joined([element("ul", *items, class_="findings"), *notes])
 
 
-def _most_silent(run: RunData) -> str:
-    """Return the largest recorded share of silent neurons, in brackets, if it is above zero."""
+def _most_dead(run: RunData) -> str:
+    """Return the largest recorded share of dead neurons, in brackets, if it is above zero."""
     recorded = run.contents.summary.get("layers", [])
     layers = [each for each in recorded if is_number(each.get("dead_fraction"))]
     worst = max(layers, key=lambda each: each["dead_fraction"], default=None)

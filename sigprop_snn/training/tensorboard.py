@@ -16,7 +16,7 @@ _OF_LAYERS = {
     "accuracy": "accuracy",
     "loss": "loss",
     "spike_rate": "spike_rate",
-    "silent_neurons": "dead_fraction",
+    "dead_neurons": "dead_fraction",
 }
 
 

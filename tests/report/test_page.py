@@ -70,7 +70,7 @@ def test_the_page_names_the_versions_and_the_machine(report, read_page):
         assert words in text
 
 
-def test_a_sound_network_is_described_with_its_silent_neurons(run, report):
+def test_a_sound_network_is_described_with_its_dead_neurons(run, report):
     contents = read_contents(run.folder.path)
     layers = [{"name": "block1", "dead_fraction": 0.48}, {"name": "block2", "dead_fraction": 0.1}]
     measured = SimpleNamespace(findings=[], examined=30)
@@ -79,7 +79,7 @@ def test_a_sound_network_is_described_with_its_silent_neurons(run, report):
     )
     text = str(health(told))
     assert "No problem found" in text
-    assert "75.0 % silent" in text
+    assert "75.0 % dead" in text
     assert "48.0 %, in block1" in text
 
 
