@@ -48,7 +48,8 @@ def impulse_response(neuron: Neuron, steps: int) -> Tensor:
         h, `[T]`, float64.
 
     Raises:
-        SigpropError: if the model has no fixed impulse response, or there is no step.
+        SigpropError: if the model has no fixed impulse response or is not linear, or there is no
+            step.
     """
     check_neuron(neuron)
     steps = whole("steps", steps)
@@ -63,15 +64,21 @@ def impulse_response(neuron: Neuron, steps: int) -> Tensor:
     leaky = leak(neuron)
     if leaky is not None:
         return _leaky_response(leaky, steps)
-    current = torch.zeros(steps, 1, dtype=torch.float64)
-    current[0] = 1.0
+    current = torch.zeros(steps, 2, dtype=torch.float64)
+    current[0] = torch.tensor([1.0, 2.0])
     state = neuron.initial_state(current[0])
     response = []
     with torch.no_grad():
         for step_current in current:
             state = neuron.filter(step_current, state)
             response.append(state.voltage)
-    return torch.stack(response).view(steps)
+    once, twice = torch.stack(response).unbind(1)
+    if not torch.allclose(twice, 2 * once, rtol=1e-9, atol=1e-12):
+        raise SigpropError(
+            f"{type(neuron).__name__} says that it is linear, but twice the current does not give "
+            "twice the voltage; expected linear = False, or an integrate that is linear"
+        )
+    return once
 
 
 def mean_trace(inputs: Tensor | Spikes, response: Tensor) -> MeanTrace:

@@ -114,3 +114,15 @@ def test_a_forward_of_its_own_is_refused():
 
     with pytest.raises(SigpropError, match=r"Habit has a forward of its own.*integrate"):
         mlp((6,), 3, hidden=(5,), neuron=Habit)
+
+
+def test_a_neuron_that_only_says_it_is_linear_is_refused_when_it_learns():
+    class Bent(Neuron):
+        linear = True
+
+        def integrate(self, current, state):
+            return State(0.9 * torch.tanh(state.voltage) + current)
+
+    network = mlp((6,), 3, hidden=(5,), neuron=Bent)
+    with pytest.raises(SigpropError, match=r"Bent says that it is linear.*linear = False"):
+        network.learn(torch.rand(4, 2, 6), torch.tensor([0, 1]))
