@@ -256,7 +256,7 @@ def test_without_the_package_the_error_names_the_extra(monkeypatch):
     import sys
 
     monkeypatch.setitem(sys.modules, "nir", None)
-    with pytest.raises(sp.SigpropError, match=r"sigprop-snn\[nir\]"):
+    with pytest.raises(sp.SigpropError, match=r"\.\[nir\]"):
         to_nir(mlp())
 
 
