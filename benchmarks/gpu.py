@@ -40,8 +40,8 @@ from sigprop_snn.network import DotProductLoss, Similarity, conv, mlp, vgg8
 from sigprop_snn.network.network import Network
 from sigprop_snn.neurons import LIF
 from sigprop_snn.neurons.engines import ReferenceEngine, Scale, engine_for, use_engine
+from sigprop_snn.optimizers.local_optimizers import LocalOptimizers
 from sigprop_snn.training import GraphedStep
-from sigprop_snn.training.optimizers import LocalOptimizers
 
 MARGIN = 1e-3  # in units of voltage: closer to the threshold, rounding may decide on a spike
 BETA = 0.9

@@ -149,7 +149,7 @@ def network_for(case: PeerCase) -> Network:
 
 def _ours(case: PeerCase, device: str) -> Task:
     from sigprop_snn.network import learn_in_parts
-    from sigprop_snn.training.optimizers import LocalOptimizers
+    from sigprop_snn.optimizers.local_optimizers import LocalOptimizers
 
     spikes, labels = inputs_for(case, device)
     every = 1 if case.rule == "online-voltage" else None

@@ -13,12 +13,17 @@ OUT = Path(__file__).parent / "architecture"
 
 # Lowest row first: a folder may import those in the rows below it.
 ROOMS = [
-    [("surrogates", "f(u), df(u), the spike")],
+    [
+        ("surrogates", "f(u), df(u), the spike"),
+        ("processes", "calls, isolated files, ranks"),
+    ],
     [("neurons", "models in time"), ("neurons/engines", "reference · cpu · triton")],
     [("losses", "compare two streams"), ("signals", "how the target enters")],
     [("layers", "block, one pass, gradient paths")],
     [("rules", "signal propagation, relatives, baselines")],
-    [("network", "Network, mlp, conv, vgg8, Online"), ("data, encoding", "time-first batches")],
+    [("network", "Network, mlp, conv, vgg8, Online")],
+    [("data, encoding", "time-first batches"), ("optimizers", "one for each layer")],
+    [("settings", "of runs and comparisons")],
     [
         ("monitors", "cost, norms, voltages, health"),
         ("analysis", "angles, alignment, probes"),
@@ -29,8 +34,9 @@ ROOMS = [
     [("parallel", "layers and data on several processes")],
     [
         ("plots, figures, report", "pictures, one page"),
-        ("cli, comparison", "commands, rules compared"),
+        ("comparison", "rules compared"),
     ],
+    [("command_line", "the command sigprop-snn")],
 ]
 
 WAY = [
@@ -46,7 +52,7 @@ WAY = [
     ("losses/dot_product.py", "the settings of the loss"),
     ("layers/linear_current.py", "gradients of weights and normaliser"),
     ("layers/parameters.py", "add_gradient: into .grad"),
-    ("training/optimizers.py", "step: block 2 is updated"),
+    ("optimizers/local_optimizers.py", "step: block 2 is updated"),
 ]
 
 

@@ -2,7 +2,7 @@
 
 import sys
 
-from sigprop_snn.start import main
+from sigprop_snn.command_line.start import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from sigprop_snn.cli import main
+from sigprop_snn.command_line.cli import main
 
 ROOT = Path(__file__).parent.parent
 

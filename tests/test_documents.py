@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sigprop_snn import cli, commands
+from sigprop_snn.command_line import cli, commands
 
 ROOT = Path(__file__).resolve().parent.parent
 SITE = sorted(

@@ -10,8 +10,9 @@ PLACES = {"sigprop_snn.surrogates": "surrogates", "sigprop_snn.neurons": "neuron
 # A package may import those before it; the facades of packages (`__init__.py`) are left out. A
 # module at the top of the package stands as high as the highest of those that it imports.
 ORDER = [
-    "surrogates", "neurons", "losses", "signals", "layers", "rules", "network", "data", "plots",
-    "monitors", "analysis", "deploy", "fixed_point", "training", "parallel", "comparison", "report",
+    "processes", "surrogates", "neurons", "losses", "signals", "layers", "rules", "network",
+    "optimizers", "data", "settings", "plots", "monitors", "analysis", "deploy", "fixed_point",
+    "training", "parallel", "comparison", "report", "command_line",
 ]  # fmt: skip
 
 

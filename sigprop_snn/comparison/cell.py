@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from sigprop_snn.comparison.store import check_settings, settings
-from sigprop_snn.config import TrainConfig
 from sigprop_snn.data import Data
 from sigprop_snn.device import step_memory_mb, to_device
 from sigprop_snn.monitors import cost
+from sigprop_snn.settings.train_config import TrainConfig
 from sigprop_snn.training import Trained, keep_freed_memory, peak_memory_mb, resume, train
 from sigprop_snn.training.folder import CONFIG, RunFolder
 from sigprop_snn.training.own_data import config_for

@@ -10,16 +10,16 @@ from typing import Any
 
 from sigprop_snn import plots
 from sigprop_snn.arguments import path as as_path
-from sigprop_snn.compare_config import CompareConfig
 from sigprop_snn.comparison.cell import run_cell
 from sigprop_snn.comparison.plan import trainings
 from sigprop_snn.comparison.store import Store, as_json
 from sigprop_snn.comparison.table import RuleRow, as_csv, rows_of
-from sigprop_snn.config import TrainConfig
 from sigprop_snn.errors import SigpropError
 from sigprop_snn.machine import machine
 from sigprop_snn.plots.style import headless
-from sigprop_snn.processes import CallFailedError, FreshProcesses
+from sigprop_snn.processes.calls import CallFailedError, FreshProcesses
+from sigprop_snn.settings.compare_config import CompareConfig
+from sigprop_snn.settings.train_config import TrainConfig
 from sigprop_snn.training.folder import free_name
 from sigprop_snn.training.own_data import data_of
 

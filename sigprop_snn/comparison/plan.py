@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 from sigprop_snn.arguments import instance, whole
-from sigprop_snn.compare_config import CompareConfig
-from sigprop_snn.config import TrainConfig
 from sigprop_snn.data import DATASETS, Data
 from sigprop_snn.errors import SigpropError, UnknownNameError
 from sigprop_snn.recipe import DEFAULT_RECIPE
 from sigprop_snn.rules import RULES
+from sigprop_snn.settings.compare_config import CompareConfig
+from sigprop_snn.settings.train_config import TrainConfig
 from sigprop_snn.training.own_data import config_for
 
 # Fewer epochs than a training has, because a comparison trains all rules with several seeds.

@@ -8,9 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from sigprop_snn.config import NOT_OF_THE_RESULT, TrainConfig
 from sigprop_snn.errors import SigpropError
 from sigprop_snn.files import write_text_atomically
+from sigprop_snn.settings.train_config import NOT_OF_THE_RESULT, TrainConfig
 
 _CELLS, _RUNS = "cells", "runs"
 

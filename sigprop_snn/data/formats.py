@@ -31,7 +31,7 @@ from sigprop_snn.data.events import (
 from sigprop_snn.data.nmnist import read_bin
 from sigprop_snn.data.prophesee import Columns, read_dat, read_raw
 from sigprop_snn.errors import SigpropError
-from sigprop_snn.isolated_reader import FileFaultError, read_isolated
+from sigprop_snn.processes.isolated_reader import FileFaultError, read_isolated
 
 # numpy parses a header with `ast`, which fails at random in several threads of Python 3.11
 # (https://github.com/python/cpython/issues/106905).

@@ -17,7 +17,7 @@ import numpy as np
 from sigprop_snn.arguments import path, refused
 from sigprop_snn.deploy.conventions import Array
 from sigprop_snn.errors import SigpropError, shown
-from sigprop_snn.isolated_reader import FileFaultError, read_isolated
+from sigprop_snn.processes.isolated_reader import FileFaultError, read_isolated
 
 MOST_VALUES = 2**28  # 1 GiB in float32
 MOST_ENTRIES = 20_000

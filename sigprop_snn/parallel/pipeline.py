@@ -26,6 +26,7 @@ from sigprop_snn.network.checks import (
 )
 from sigprop_snn.network.network import Optimizers, as_update
 from sigprop_snn.neurons.engines import Spikes
+from sigprop_snn.optimizers.local_optimizers import LocalOptimizers
 from sigprop_snn.parallel.agreement import check_agreement, check_started, facts_of, gathered
 from sigprop_snn.parallel.channel import BATCH, END, NOTE, Inbox, Line, Message, Outbox
 from sigprop_snn.parallel.crossing import Batch, Crossing, checksum
@@ -44,7 +45,6 @@ from sigprop_snn.parallel.stages import (
 from sigprop_snn.parallel.state import collect
 from sigprop_snn.rules.signal_propagation import Votes, learn_layers
 from sigprop_snn.shard import in_shard
-from sigprop_snn.training.optimizers import LocalOptimizers
 
 
 class Pipeline:

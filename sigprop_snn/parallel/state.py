@@ -8,8 +8,8 @@ from typing import Any
 from torch import Tensor
 
 from sigprop_snn.network import Network
+from sigprop_snn.optimizers.local_optimizers import LocalOptimizers
 from sigprop_snn.parallel.agreement import gathered
-from sigprop_snn.training.optimizers import LocalOptimizers
 
 
 def collect(

@@ -18,8 +18,6 @@ from torch import Tensor
 from torch.distributed import distributed_c10d
 
 from sigprop_snn.arguments import instance, positive, whole
-from sigprop_snn.config import TrainConfig
-from sigprop_snn.config_file import config_of, settings_of
 from sigprop_snn.data.source import derive_seed
 from sigprop_snn.device import named_memory_errors
 from sigprop_snn.errors import RunStoppedError, SigpropError
@@ -29,6 +27,8 @@ from sigprop_snn.parallel.failure import tell
 from sigprop_snn.parallel.pipeline import Pipeline, too_few_rows
 from sigprop_snn.parallel.stages import Stages
 from sigprop_snn.parallel.state import on_cpu
+from sigprop_snn.settings.config_file import config_of, settings_of
+from sigprop_snn.settings.train_config import TrainConfig
 from sigprop_snn.training import loop, randomness
 from sigprop_snn.training.metrics import EpochMetrics
 from sigprop_snn.training.own_data import config_for, data_of, given_data

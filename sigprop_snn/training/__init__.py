@@ -1,10 +1,13 @@
 """Training a network, evaluating it, and the run folder on disk."""
 
-from sigprop_snn.config import TrainConfig
 from sigprop_snn.data import DATASETS
 from sigprop_snn.device import keep_freed_memory, peak_memory_mb
 from sigprop_snn.errors import RunStoppedError
+from sigprop_snn.optimizers.catalogue import OPTIMIZERS, optimizer_of
+from sigprop_snn.optimizers.local_optimizers import LocalOptimizers
+from sigprop_snn.optimizers.schedules import SCHEDULES, LocalSchedules
 from sigprop_snn.recipe import Recipe
+from sigprop_snn.settings.train_config import TrainConfig
 from sigprop_snn.training.building import build_network
 from sigprop_snn.training.checkpoint import load_checkpoint
 from sigprop_snn.training.evaluation import (
@@ -18,13 +21,6 @@ from sigprop_snn.training.evaluation import (
 from sigprop_snn.training.folder import RunFolder
 from sigprop_snn.training.graphed import GraphedStep
 from sigprop_snn.training.loop import resume, train
-from sigprop_snn.training.optimizers import (
-    OPTIMIZERS,
-    SCHEDULES,
-    LocalOptimizers,
-    LocalSchedules,
-    optimizer_of,
-)
 from sigprop_snn.training.release import (
     PRETRAINED,
     Pretrained,

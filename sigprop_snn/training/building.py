@@ -8,7 +8,6 @@ from functools import partial
 import torch
 
 from sigprop_snn.arguments import instance
-from sigprop_snn.config import TrainConfig
 from sigprop_snn.data import DATASETS, Data, load
 from sigprop_snn.errors import SigpropError
 from sigprop_snn.layers.readout import READOUT
@@ -16,6 +15,7 @@ from sigprop_snn.network import LOSSES, NETWORKS, SIGNALS, Network
 from sigprop_snn.neurons import NEURONS
 from sigprop_snn.recipe import DEFAULT_RECIPE
 from sigprop_snn.rules import RULES, SignalPropagation
+from sigprop_snn.settings.train_config import TrainConfig
 from sigprop_snn.surrogates import SURROGATES
 from sigprop_snn.training import randomness
 

@@ -22,10 +22,10 @@ except ImportError as error:
     ) from error
 
 from sigprop_snn.arguments import path as as_path
-from sigprop_snn.config import NOT_OF_THE_RESULT, TrainConfig
-from sigprop_snn.config_file import config_of, read_config, read_json, settings_of
 from sigprop_snn.errors import SigpropError
 from sigprop_snn.files import write_atomically, write_text_atomically
+from sigprop_snn.settings.config_file import config_of, read_config, read_json, settings_of
+from sigprop_snn.settings.train_config import NOT_OF_THE_RESULT, TrainConfig
 from sigprop_snn.training.checkpoint import load_run_checkpoint, write_checkpoint
 
 CONFIG, METRICS, CHECKPOINT, SUMMARY = (

@@ -7,9 +7,9 @@ from torch import Tensor
 
 from sigprop_snn.layers.hooks import is_hooked
 from sigprop_snn.network import Learned, Network
+from sigprop_snn.optimizers.local_optimizers import LocalOptimizers
 from sigprop_snn.rules import SignalPropagation, SurrogateRule, VoltageRule
 from sigprop_snn.training.graphed import GraphedStep
-from sigprop_snn.training.optimizers import LocalOptimizers
 from sigprop_snn.training.run import TrainingRun
 
 GRAPH_DEVICES = ("cuda",)

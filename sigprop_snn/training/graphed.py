@@ -16,7 +16,7 @@ from torch import Tensor
 from sigprop_snn.arguments import instance
 from sigprop_snn.errors import SigpropError
 from sigprop_snn.network import Learned, Network
-from sigprop_snn.training.optimizers import LocalOptimizers
+from sigprop_snn.optimizers.local_optimizers import LocalOptimizers
 
 _EAGER = 3  # first steps: they compile kernels and make the optimizers' state
 _SWAPPED = ("lr", "capturable")  # settings of a parameter group that differ in a capture

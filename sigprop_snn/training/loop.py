@@ -16,7 +16,6 @@ from typing import Any
 from torch import Tensor
 
 from sigprop_snn.arguments import instance, refused
-from sigprop_snn.config import TrainConfig
 from sigprop_snn.data import Batches
 from sigprop_snn.data.source import derive_seed
 from sigprop_snn.device import (
@@ -29,6 +28,7 @@ from sigprop_snn.device import (
 from sigprop_snn.errors import RunStoppedError
 from sigprop_snn.monitors import HealthCheck
 from sigprop_snn.network import Learned, Stage
+from sigprop_snn.settings.train_config import TrainConfig
 from sigprop_snn.training import randomness
 from sigprop_snn.training.building import warn_of_ignored
 from sigprop_snn.training.evaluation import Evaluation, judge

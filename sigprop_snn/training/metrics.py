@@ -11,10 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sigprop_snn.config import TrainConfig
 from sigprop_snn.errors import SigpropError
 from sigprop_snn.network import Learned
 from sigprop_snn.neurons.engines.late import raise_late
+from sigprop_snn.settings.train_config import TrainConfig
 from sigprop_snn.training.evaluation import Evaluation
 
 _TOGETHER = 32  # batches whose results are read from a GPU at once

@@ -9,9 +9,9 @@ from typing import Any
 from torch import Tensor
 
 from sigprop_snn.arguments import refused
-from sigprop_snn.config import TrainConfig
 from sigprop_snn.data import Data
 from sigprop_snn.errors import SigpropError
+from sigprop_snn.settings.train_config import TrainConfig
 
 _EXPECTED = (
     "a Data, batches to learn from, or (train, test) or (train, test, validation), each an "

@@ -10,11 +10,11 @@ from typing import Any
 
 from sigprop_snn.arguments import axes, instance, one_of
 from sigprop_snn.arguments import path as as_path
-from sigprop_snn.config import TrainConfig
-from sigprop_snn.config_file import config_of, settings_of
 from sigprop_snn.errors import SigpropError
 from sigprop_snn.files import write_atomically
 from sigprop_snn.network import Network
+from sigprop_snn.settings.config_file import config_of, settings_of
+from sigprop_snn.settings.train_config import TrainConfig
 from sigprop_snn.training.building import build_network
 from sigprop_snn.training.checkpoint import check_content, load_checkpoint, write_checkpoint
 from sigprop_snn.training.result import Trained

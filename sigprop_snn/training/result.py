@@ -8,10 +8,10 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
-from sigprop_snn.config import TrainConfig
 from sigprop_snn.data import Data
 from sigprop_snn.errors import SigpropError
 from sigprop_snn.network import Network
+from sigprop_snn.settings.train_config import TrainConfig
 from sigprop_snn.training.folder import CHECKPOINT, SUMMARY, RunFolder
 from sigprop_snn.training.own_data import given_data
 from sigprop_snn.training.run import TrainingRun, precision

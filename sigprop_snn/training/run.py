@@ -13,13 +13,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sigprop_snn.config import TrainConfig
 from sigprop_snn.data import Batches, Data
 from sigprop_snn.data.feeding import feed
 from sigprop_snn.data.loaders import LoaderBatches
 from sigprop_snn.errors import SigpropError
 from sigprop_snn.network import Network
 from sigprop_snn.neurons.engines import engine_for
+from sigprop_snn.optimizers.catalogue import optimizer_of
+from sigprop_snn.optimizers.local_optimizers import LocalOptimizers
+from sigprop_snn.optimizers.schedules import SCHEDULES, LocalSchedules
+from sigprop_snn.settings.train_config import TrainConfig
 from sigprop_snn.training import randomness
 from sigprop_snn.training.building import (
     build_network,
@@ -31,7 +34,6 @@ from sigprop_snn.training.building import (
 from sigprop_snn.training.checkpoint import FORMAT, load_checkpoint
 from sigprop_snn.training.folder import CHECKPOINT, RunFolder
 from sigprop_snn.training.metrics import EpochMetrics
-from sigprop_snn.training.optimizers import SCHEDULES, LocalOptimizers, LocalSchedules, optimizer_of
 
 
 @dataclass(frozen=True)

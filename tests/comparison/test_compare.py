@@ -10,7 +10,7 @@ import pytest
 from sigprop_snn.comparison import CompareConfig, as_text, compare, trainings
 from sigprop_snn.comparison.cell import run_cell
 from sigprop_snn.errors import SigpropError
-from sigprop_snn.processes import CallFailedError
+from sigprop_snn.processes.calls import CallFailedError
 from sigprop_snn.rules import RULES
 from sigprop_snn.training import RECIPES, TrainConfig, train
 

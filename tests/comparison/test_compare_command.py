@@ -5,8 +5,8 @@ import shlex
 
 import pytest
 
-from sigprop_snn.cli import main
-from sigprop_snn.processes import CallFailedError, FreshProcesses
+from sigprop_snn.command_line.cli import main
+from sigprop_snn.processes.calls import CallFailedError, FreshProcesses
 from sigprop_snn.training import load_run
 
 TINY = ["--seeds", "1", "--epochs", "1", "--train-samples", "60", "--test-samples", "20"]

@@ -2,11 +2,11 @@
 
 import pytest
 
-from sigprop_snn.compare_config import CompareConfig
 from sigprop_snn.comparison import rows_of, trainings
 from sigprop_snn.comparison.cell import run_cell
 from sigprop_snn.comparison.store import settings
 from sigprop_snn.rules import RULES
+from sigprop_snn.settings.compare_config import CompareConfig
 
 
 @pytest.mark.filterwarnings("ignore:.*has no fixed linear filter")

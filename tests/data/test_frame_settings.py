@@ -7,10 +7,10 @@ import json
 import numpy as np
 import pytest
 
-from sigprop_snn.cli import main
-from sigprop_snn.config import TrainConfig
+from sigprop_snn.command_line.cli import main
 from sigprop_snn.data import Frames
 from sigprop_snn.errors import SigpropError
+from sigprop_snn.settings.train_config import TrainConfig
 from sigprop_snn.training import load_run, resume, train
 
 

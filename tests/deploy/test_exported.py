@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import sigprop_snn as sp
-from sigprop_snn.cli import main
+from sigprop_snn.command_line.cli import main
 from sigprop_snn.deploy import export_program, fold, write_onnx, write_program
 
 pytestmark = [

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 import sigprop_snn as sp
-from sigprop_snn.cli import main
+from sigprop_snn.command_line.cli import main
 from sigprop_snn.deploy import CONVENTIONS, Convention, Folded, fold, from_nir, to_nir, write_nir
 from sigprop_snn.network import nir_conv
 from sigprop_snn.neurons import (

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import sigprop_snn as sp
-from sigprop_snn import cli
+from sigprop_snn.command_line import cli
 from sigprop_snn.deploy import fold
 from sigprop_snn.fixed_point import (
     Format,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from sigprop_snn.cli import main
+from sigprop_snn.command_line.cli import main
 from sigprop_snn.errors import SigpropError
 from sigprop_snn.network import LOSSES, SIGNALS, mlp
 

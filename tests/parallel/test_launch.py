@@ -11,8 +11,9 @@ import time
 
 import pytest
 
-from sigprop_snn import cli, launch
+from sigprop_snn.command_line import cli
 from sigprop_snn.errors import SigpropError
+from sigprop_snn.processes import launch
 
 
 @pytest.mark.parametrize(

@@ -16,9 +16,11 @@ import torch
 import torch.distributed as dist
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-from sigprop_snn import cli, launch, parallel, training
+from sigprop_snn import parallel, training
+from sigprop_snn.command_line import cli
 from sigprop_snn.errors import RankLostError, RunStoppedError, SigpropError
 from sigprop_snn.parallel.training import Several
+from sigprop_snn.processes import launch
 from sigprop_snn.training import TrainConfig, load_checkpoint
 
 SETTINGS = {

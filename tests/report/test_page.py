@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from sigprop_snn.analysis import depth_profile
-from sigprop_snn.cli import main
+from sigprop_snn.command_line.cli import main
 from sigprop_snn.errors import SigpropError
 from sigprop_snn.machine import machine
 from sigprop_snn.report import write_report

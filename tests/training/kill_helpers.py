@@ -16,8 +16,8 @@ from pathlib import Path
 
 import torch
 
+from sigprop_snn.optimizers.local_optimizers import LocalOptimizers
 from sigprop_snn.training import TrainConfig, folder, resume, train
-from sigprop_snn.training.optimizers import LocalOptimizers
 
 EPOCHS, LAYERS = 3, 3
 CONFIG = {

@@ -8,11 +8,11 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sigprop_snn import config as config_module
 from sigprop_snn import network as network_module
-from sigprop_snn.config import TrainConfig
-from sigprop_snn.config_file import read_config, read_settings
 from sigprop_snn.errors import SigpropError
+from sigprop_snn.settings import train_config as config_module
+from sigprop_snn.settings.config_file import read_config, read_settings
+from sigprop_snn.settings.train_config import TrainConfig
 from sigprop_snn.training import load_run, resume
 from sigprop_snn.training.checkpoint import load_checkpoint, write_checkpoint
 

@@ -8,10 +8,10 @@ from dataclasses import replace
 import pytest
 import torch
 
-from sigprop_snn.config import TrainConfig
 from sigprop_snn.network import mlp
 from sigprop_snn.neurons import NEURONS
 from sigprop_snn.rules import RULES
+from sigprop_snn.settings.train_config import TrainConfig
 from sigprop_snn.training.building import build_network, warn_of_ignored
 
 SHAPE, CLASSES = (1, 8, 8), 4

@@ -7,7 +7,7 @@ import json
 import pytest
 import torch
 
-from sigprop_snn.cli import main
+from sigprop_snn.command_line.cli import main
 from sigprop_snn.errors import SigpropError
 from sigprop_snn.training import SCHEDULES, TrainConfig, load_run, resume, train
 

@@ -8,11 +8,11 @@ import re
 import pytest
 import torch
 
-from sigprop_snn.config import TrainConfig
 from sigprop_snn.data import DATASETS, Dataset, load
 from sigprop_snn.errors import SigpropError
 from sigprop_snn.network import SurrogateRule, VoltageRule, learn_in_parts, mlp
 from sigprop_snn.recipe import DEFAULT_RECIPE
+from sigprop_snn.settings.train_config import TrainConfig
 from sigprop_snn.training import LocalOptimizers, evaluate, train
 
 

@@ -1,129 +1,21 @@
-"""One optimizer and one learning-rate schedule for each layer.
+"""One optimizer for each layer.
 
 Each layer updates as soon as its gradient is known, before the next layer runs.
 """
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Iterable, Mapping
-from functools import partial
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import nn
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import (
-    CosineAnnealingLR,
-    ExponentialLR,
-    LambdaLR,
-    LRScheduler,
-    OneCycleLR,
-    StepLR,
-)
 
-from sigprop_snn.arguments import function, instance, one_of, whole
+from sigprop_snn.arguments import instance
 from sigprop_snn.errors import SigpropError, UnknownNameError
 from sigprop_snn.network import Network
-
-MakeOptimizer = Callable[[Iterable[nn.Parameter]], Optimizer]
-"""Makes an optimizer for some parameters, such as `partial(torch.optim.Adam, lr=1e-3)`."""
-
-MakeSchedule = Callable[[Optimizer, int], LRScheduler]
-"""Makes a scheduler for an optimizer; the number is that of the batches in the whole run."""
-
-FINAL_RATE = 0.02
-"""Fraction of the learning rate at the end of the schedules that do not reach zero."""
-
-
-def sgd_momentum(parameters: Iterable[nn.Parameter], **settings: Any) -> Optimizer:
-    """Stochastic gradient descent with a momentum of 0.9."""
-    return torch.optim.SGD(parameters, momentum=0.9, **settings)
-
-
-def _fused(make: Callable[..., Optimizer]) -> Callable[..., Optimizer]:
-    """Return a maker of optimizers with one kernel a step, where torch has one: the same numbers.
-
-    On a CPU, torch's default takes about ten times as long for Adam.
-    """
-
-    @functools.wraps(make)
-    def made(parameters: Iterable[nn.Parameter], **settings: Any) -> Optimizer:
-        parameters = list(parameters)
-        takes = all(p.device.type in ("cpu", "cuda") and p.is_floating_point() for p in parameters)
-        return make(parameters, **({"fused": True} if takes else {}), **settings)
-
-    return made
-
-
-OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
-    "adam": _fused(torch.optim.Adam),
-    "adamw": _fused(torch.optim.AdamW),
-    "nadam": torch.optim.NAdam,
-    "radam": torch.optim.RAdam,
-    "adamax": torch.optim.Adamax,
-    "adagrad": torch.optim.Adagrad,
-    "rmsprop": torch.optim.RMSprop,
-    "sgd": torch.optim.SGD,
-    "sgd-momentum": sgd_momentum,
-}
-
-
-def linear(optimizer: Optimizer, batches: int) -> LRScheduler:
-    """Falls by the same amount in every batch, to 2 % (LambdaLR)."""
-    return LambdaLR(optimizer, lambda batch: 1 - (1 - FINAL_RATE) * (batch / batches))
-
-
-def cosine(optimizer: Optimizer, batches: int) -> LRScheduler:
-    """Falls along half a cosine, to zero (CosineAnnealingLR)."""
-    return CosineAnnealingLR(optimizer, batches)
-
-
-def constant(optimizer: Optimizer, batches: int) -> LRScheduler:
-    """Does not change (LambdaLR)."""
-    return LambdaLR(optimizer, lambda _: 1.0)
-
-
-def step(optimizer: Optimizer, batches: int) -> LRScheduler:
-    """Falls to a tenth after each third of the run (StepLR)."""
-    return StepLR(optimizer, max(1, -(-batches // 3)), gamma=0.1)
-
-
-def exponential(optimizer: Optimizer, batches: int) -> LRScheduler:
-    """Falls by the same factor in every batch, to 2 % (ExponentialLR)."""
-    return ExponentialLR(optimizer, FINAL_RATE ** (1 / batches))
-
-
-def one_cycle(optimizer: Optimizer, batches: int) -> LRScheduler:
-    """Rises from 4 % during 30 % of the run, then falls to zero (OneCycleLR)."""
-    rates = [group["lr"] for group in optimizer.param_groups]
-    return OneCycleLR(optimizer, rates, total_steps=batches + 1, cycle_momentum=False)
-
-
-SCHEDULES: dict[str, MakeSchedule] = {
-    "linear": linear,
-    "cosine": cosine,
-    "constant": constant,
-    "step": step,
-    "exponential": exponential,
-    "one-cycle": one_cycle,
-}
-
-
-def optimizer_of(name: str, rate: float, weight_decay: float | None = None) -> MakeOptimizer:
-    """Return a function that makes the named optimizer.
-
-    Args:
-        name: a name in `OPTIMIZERS`.
-        rate: learning rate.
-        weight_decay: weight decay; None takes torch's default for this optimizer.
-
-    Raises:
-        UnknownNameError: if `OPTIMIZERS` has no such name.
-    """
-    one_of("optimizer", name, OPTIMIZERS)
-    decay = {} if weight_decay is None else {"weight_decay": weight_decay}
-    return partial(OPTIMIZERS[name], lr=rate, **decay)
+from sigprop_snn.optimizers.catalogue import MakeOptimizer
 
 
 class LocalOptimizers(Optimizer):
@@ -249,7 +141,7 @@ class LocalOptimizers(Optimizer):
         Raises:
             SigpropError: if it has other layers.
         """
-        _check_layers(state_dict, self.by_layer)
+        check_layers(state_dict, self.by_layer)
         for name, optimizer in self.by_layer.items():
             optimizer.load_state_dict(state_dict[name])
             _align_memory(optimizer)
@@ -289,7 +181,7 @@ def _align_memory(optimizer: Optimizer) -> None:
                 state[key] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
 
 
-def _check_layers(state: Any, layers: Mapping[str, Any]) -> None:
+def check_layers(state: Any, layers: Mapping[str, Any]) -> None:
     """Check that a state has the layers that it is for.
 
     Raises:
@@ -314,45 +206,3 @@ def _optimizer(layer: str, make: MakeOptimizer, parameters: list[nn.Parameter]) 
             "partial(torch.optim.Adam, lr=1e-3)"
         )
     return made
-
-
-class LocalSchedules:
-    """One learning-rate schedule for each layer's optimizer.
-
-    Attributes:
-        by_layer: the schedulers of torch by layer name.
-
-    A schedule of torch for all layers at once needs no such class: `StepLR(optimizers, 10)`.
-
-    Args:
-        optimizers: the optimizers; each schedule starts from the learning rate of its layer.
-        make: makes the scheduler of an optimizer.
-        batches: number of batches in the whole run.
-    """
-
-    def __init__(self, optimizers: LocalOptimizers, make: MakeSchedule, batches: int) -> None:
-        instance("optimizers", optimizers, LocalOptimizers, "LocalOptimizers")
-        function("make", make, "a function of an optimizer and a number of batches")
-        batches = whole("batches", batches)
-        self.by_layer = {
-            name: make(optimizer, batches) for name, optimizer in optimizers.by_layer.items()
-        }
-
-    def step(self) -> None:
-        """Set the learning rates for the next batch."""
-        for scheduler in self.by_layer.values():
-            scheduler.step()
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return the states of the schedulers by layer name."""
-        return {name: scheduler.state_dict() for name, scheduler in self.by_layer.items()}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Load what `state_dict` returned.
-
-        Raises:
-            SigpropError: if it has other layers.
-        """
-        _check_layers(state, self.by_layer)
-        for name, scheduler in self.by_layer.items():
-            scheduler.load_state_dict(state[name])

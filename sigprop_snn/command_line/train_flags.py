@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import Field, field, fields, make_dataclass
 from typing import Any, get_type_hints
 
-from sigprop_snn.config import TrainConfig
+from sigprop_snn.settings.train_config import TrainConfig
 
 GROUPS: dict[str, tuple[str, ...]] = {
     "model": (

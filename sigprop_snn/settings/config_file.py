@@ -12,8 +12,8 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from sigprop_snn.config import TrainConfig
 from sigprop_snn.errors import SigpropError, UnknownNameError
+from sigprop_snn.settings.train_config import TrainConfig
 
 _KINDS: dict[object, str] = {
     str: "text",

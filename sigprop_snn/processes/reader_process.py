@@ -1,4 +1,4 @@
-"""The child process of `sigprop_snn.isolated_reader`.
+"""The child process of `sigprop_snn.processes.isolated_reader`.
 
 It runs as a script and imports nothing of this package, so that it starts fast.
 """

@@ -16,12 +16,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
-from sigprop_snn import launch, train_flags
-from sigprop_snn.compare_config import CompareConfig
+from sigprop_snn.command_line import train_flags
 from sigprop_snn.errors import SigpropError
 from sigprop_snn.files import check_folder
-from sigprop_snn.launch import Processes
 from sigprop_snn.predict import PREDICTIONS_BY_NAME
+from sigprop_snn.processes import launch
+from sigprop_snn.processes.launch import Processes
+from sigprop_snn.settings.compare_config import CompareConfig
 
 if TYPE_CHECKING:
     from sigprop_snn.training import Evaluation, Trained

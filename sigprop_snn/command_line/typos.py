@@ -7,12 +7,12 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import fields
 
-from sigprop_snn import train_flags
-from sigprop_snn.commands import COMMANDS, Resume, Train
-from sigprop_snn.compare_config import CompareConfig
-from sigprop_snn.config import TrainConfig
+from sigprop_snn.command_line import train_flags
+from sigprop_snn.command_line.commands import COMMANDS, Resume, Train
 from sigprop_snn.errors import SigpropError, UnknownNameError
-from sigprop_snn.launch import Processes
+from sigprop_snn.processes.launch import Processes
+from sigprop_snn.settings.compare_config import CompareConfig
+from sigprop_snn.settings.train_config import TrainConfig
 
 # Positional arguments, groups of flags, and what only Python sets.
 _NO_FLAGS = {

@@ -10,7 +10,7 @@ import time
 import pytest
 
 import sigprop_snn
-from sigprop_snn.processes import CallFailedError, FreshProcesses
+from sigprop_snn.processes.calls import CallFailedError, FreshProcesses
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +75,7 @@ def test_the_processes_import_the_modules_of_their_caller(tmp_path, monkeypatch)
 def test_an_error_does_not_wait_for_the_imports_of_the_server(tmp_path, monkeypatch):
     (tmp_path / "slow_to_import.py").write_text("import time\ntime.sleep(60)\n")
     monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.setattr("sigprop_snn.processes._PATIENCE", 0.1)
+    monkeypatch.setattr("sigprop_snn.processes.calls._PATIENCE", 0.1)
     with pytest.raises(KeyboardInterrupt), FreshProcesses(["slow_to_import"]) as slow:
         server = slow._running()
         raise KeyboardInterrupt

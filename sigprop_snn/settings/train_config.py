@@ -288,8 +288,9 @@ class TrainConfig:
     def _check_names(self) -> None:
         from sigprop_snn.network import LOSSES, NETWORKS, SIGNALS
         from sigprop_snn.neurons import NEURONS
+        from sigprop_snn.optimizers.catalogue import OPTIMIZERS
+        from sigprop_snn.optimizers.schedules import SCHEDULES
         from sigprop_snn.surrogates import SURROGATES
-        from sigprop_snn.training.optimizers import OPTIMIZERS, SCHEDULES
 
         catalogues: dict[str, Iterable[str]] = {
             "network": NETWORKS,

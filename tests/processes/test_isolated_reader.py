@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from torch.utils.data import DataLoader
 
-from sigprop_snn import isolated_reader
 from sigprop_snn.data import EventFileError, read_events
-from sigprop_snn.isolated_reader import FileFaultError, IsolatedReader, read_isolated
+from sigprop_snn.processes import isolated_reader
+from sigprop_snn.processes.isolated_reader import FileFaultError, IsolatedReader, read_isolated
 
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system can't fork")
 

@@ -29,8 +29,8 @@ _PATIENCE = 5.0  # seconds that a server may take to end after an error
 # On other systems, libraries do not expect a fork.
 _FORKS = sys.platform.startswith("linux")
 
-# The server must import the same package as this process. `python -m sigprop_snn.processes` would
-# search the current folder first, and find another `sigprop_snn` in a clone's root.
+# The server must import the same package as this process. `python -m` would search the current
+# folder first, and find another `sigprop_snn` in a clone's root.
 _SERVER = """
 import sys
 sys.path[:] = {path}
@@ -38,7 +38,7 @@ from importlib.util import module_from_spec, spec_from_file_location
 spec = spec_from_file_location("sigprop_snn", {package})
 sys.modules["sigprop_snn"] = module_from_spec(spec)
 spec.loader.exec_module(sys.modules["sigprop_snn"])
-from sigprop_snn.processes import serve
+from sigprop_snn.processes.calls import serve
 serve({preload})
 """
 

@@ -11,6 +11,6 @@ def main() -> int:
     if handler is signal.default_int_handler:
         # Imports take a moment, and an exception within them would print a traceback.
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-    from sigprop_snn.cli import main as run
+    from sigprop_snn.command_line.cli import main as run
 
     return run(sigint=handler)

@@ -17,10 +17,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import sigprop_snn
-from sigprop_snn import cli, train_flags
-from sigprop_snn.cli import main
+from sigprop_snn.command_line import cli, train_flags
+from sigprop_snn.command_line.cli import main
+from sigprop_snn.command_line.output import Output
 from sigprop_snn.neurons import NEURONS
-from sigprop_snn.output import Output
 from sigprop_snn.rules import RULES
 from sigprop_snn.surrogates import SURROGATES
 from sigprop_snn.training import (
@@ -218,7 +218,9 @@ def test_any_flag_is_accepted_or_refused_with_a_message(
     """The test ends before the data would be loaded."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sigprop_snn.training.train", lambda config, **_: config.resolved())
-    monkeypatch.setattr("sigprop_snn.commands._finish", lambda config: print("accepted"))
+    monkeypatch.setattr(
+        "sigprop_snn.command_line.commands._finish", lambda config: print("accepted")
+    )
     try:
         code = main(["train", "digits", flag, *values])
     except SystemExit as refused:
@@ -268,7 +270,7 @@ def test_the_error_for_a_used_run_folder_shows_how_to_continue(finished, capsys)
 def test_the_help_needs_neither_torch_nor_matplotlib():
     program = """
 import sys
-from sigprop_snn.cli import main
+from sigprop_snn.command_line.cli import main
 try:
     main(["train", "--help"])
 except SystemExit:

@@ -17,11 +17,12 @@ from typing import Annotated, Any
 
 import tyro
 
-from sigprop_snn import launch, train_flags
-from sigprop_snn.commands import COMMANDS, RUNS_FAILED, Resume, Train, say
+from sigprop_snn.command_line import train_flags
+from sigprop_snn.command_line.commands import COMMANDS, RUNS_FAILED, Resume, Train, say
+from sigprop_snn.command_line.output import safe_output
+from sigprop_snn.command_line.typos import refuse_typos
 from sigprop_snn.errors import RankLostError, RunStoppedError, SigpropError
-from sigprop_snn.output import safe_output
-from sigprop_snn.typos import refuse_typos
+from sigprop_snn.processes import launch
 from sigprop_snn.version import version
 
 # Exit codes as shells know them. A program that a signal ends returns 128 plus its number.
@@ -125,7 +126,7 @@ def _commands(arguments: Sequence[str]) -> Any:
         settings[typed]["description"] = about + _EXAMPLES[typed]
     file = _config_file(arguments)
     if file is not None:
-        from sigprop_snn.config_file import read_settings
+        from sigprop_snn.settings.config_file import read_settings
 
         groups = train_flags.grouped({"dataset": tyro.MISSING} | read_settings(file))
         groups["run_settings"] = groups.pop("run")

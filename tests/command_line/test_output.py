@@ -13,12 +13,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from sigprop_snn.cli import main
+from sigprop_snn.command_line.cli import main
 from sigprop_snn.device import named_memory_errors
 from sigprop_snn.errors import SigpropError
 from sigprop_snn.training import TrainConfig, train
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parent.parent.parent
 COMMAND = [sys.executable, "-m", "sigprop_snn"]
 TINY = ["--epochs", "1", "--train-samples", "60", "--test-samples", "20", "--steps", "3"]
 
@@ -55,7 +55,7 @@ def test_a_short_output_ends_in_silence_when_nobody_reads_it(arguments):
 def test_ctrl_c_while_the_command_is_imported_prints_no_traceback():
     code = """
 import builtins, os, signal, sys
-from sigprop_snn.start import main
+from sigprop_snn.command_line.start import main
 real = builtins.__import__
 def stopped(name, *rest, **more):
     if name == "tyro":

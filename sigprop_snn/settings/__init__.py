@@ -1,0 +1,1 @@
+"""The settings of runs and comparisons, and the files that hold them."""
