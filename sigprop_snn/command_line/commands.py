@@ -9,14 +9,16 @@ from __future__ import annotations
 import json
 import shlex
 import sys
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
 from sigprop_snn.command_line import train_flags
+from sigprop_snn.command_line.export import Export
+from sigprop_snn.command_line.flags import DataRoot, Device, RunFolder
 from sigprop_snn.errors import SigpropError
 from sigprop_snn.files import check_folder
 from sigprop_snn.predict import PREDICTIONS_BY_NAME
@@ -30,12 +32,7 @@ if TYPE_CHECKING:
 RUNS_FAILED = 1
 """The exit code if a run failed that a command began."""
 
-_ENDINGS = {"torch": "pt2"}
-
 _ALONE = Processes()
-_Folder = Annotated[Path, tyro.conf.arg(metavar="RUN")]
-_DataRoot = Annotated[Path | None, tyro.conf.arg(metavar="DIR", help_behavior_hint="")]
-_Device = Annotated[str | None, tyro.conf.arg(metavar="DEVICE", help_behavior_hint="")]
 
 
 @dataclass(frozen=True)
@@ -96,10 +93,10 @@ class Resume:
         shared: several processes go on together, as many as you like.
     """
 
-    folder: _Folder
+    folder: RunFolder
     epochs: Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="")] = None
-    data_root: _DataRoot = None
-    device: _Device = None
+    data_root: DataRoot = None
+    device: Device = None
     shared: Annotated[Processes, tyro.conf.arg(name="processes")] = _ALONE
 
     def run(self) -> None:
@@ -136,9 +133,9 @@ class Evaluate:
         out: a new JSON file for the results (default: none).
     """
 
-    folder: _Folder
-    data_root: _DataRoot = None
-    device: _Device = None
+    folder: RunFolder
+    data_root: DataRoot = None
+    device: Device = None
     out: Annotated[Path | None, tyro.conf.arg(metavar="FILE", help_behavior_hint="")] = None
 
     def run(self) -> None:
@@ -189,9 +186,9 @@ class Plot:
         out: the folder of the figures (default: `figures` in the run folder).
     """
 
-    folder: _Folder
-    data_root: _DataRoot = None
-    device: _Device = None
+    folder: RunFolder
+    data_root: DataRoot = None
+    device: Device = None
     sample: int = 0
     layer: Annotated[str | None, tyro.conf.arg(metavar="NAME", help_behavior_hint="")] = None
     format: Literal["png", "svg", "pdf"] = "png"
@@ -225,10 +222,10 @@ class Report:
         samples: about how many test samples to measure cost, health and voltages on.
     """
 
-    folder: _Folder
+    folder: RunFolder
     out: Annotated[Path | None, tyro.conf.arg(metavar="FILE", help_behavior_hint="")] = None
-    data_root: _DataRoot = None
-    device: _Device = None
+    data_root: DataRoot = None
+    device: Device = None
     samples: int = 500
 
     def run(self) -> None:
@@ -247,56 +244,6 @@ class Report:
                 samples=self.samples,
             )
         print(f"report: {page}")
-
-
-@dataclass(frozen=True)
-class Export:
-    """Write the network of a run for other programs.
-
-    Attributes:
-        folder: the run folder.
-        format: nir: a graph of NIR (HDF5), which snnTorch, norse, sinabs, spikingjelly and the
-            tools of several chips read; see docs/nir.md. c: one C99 file in integer arithmetic;
-            see docs/chips.md. onnx: a program for onnxruntime. torch: a program for
-            torch.export.load, which needs torch alone.
-        out: the file to write (default: `network` in the run folder, with the ending .nir, .c,
-            .onnx or .pt2).
-        convention: nir alone: how the program that reads the graph turns it into steps.
-        bits: c alone: bits of a weight, from 2 to 8.
-        learn: c alone: also write the voltage rule, which goes on learning from the weights.
-        data_root: the folder that holds the data sets now (default: as in the run).
-    """
-
-    folder: _Folder
-    format: Literal["nir", "c", "onnx", "torch"] = "nir"
-    out: Annotated[Path | None, tyro.conf.arg(metavar="FILE", help_behavior_hint="")] = None
-    convention: Literal["nir", "snntorch", "norse", "sinabs", "spikingjelly"] = "nir"
-    bits: int = 8
-    learn: bool = False
-    data_root: _DataRoot = None
-
-    def run(self) -> None:
-        """Write the file and print its path."""
-        self._check()
-        from sigprop_snn.training import load_run
-
-        run = load_run(self.folder, data_root=self.data_root, device="cpu")
-        out = self.out or run.folder.path / f"network.{_ENDINGS.get(self.format, self.format)}"
-        print(f"network: {_FORMATS[self.format](self, run, out)}")
-
-    def _check(self) -> None:
-        """Check that no flag of another format is given.
-
-        Raises:
-            SigpropError: if one is.
-        """
-        of_format = {"convention": "nir", "bits": "c", "learn": "c"}
-        for field in fields(self):
-            format_ = of_format.get(field.name, self.format)
-            if format_ != self.format and getattr(self, field.name) != field.default:
-                raise SigpropError(
-                    f"--{field.name} is for --format {format_}; the format is {self.format}"
-                )
 
 
 @dataclass(frozen=True)
@@ -412,61 +359,3 @@ def _write_results(path: Path, run: Trained, found: Evaluation) -> None:
         "layers": [asdict(layer) for layer in found.layers],
     }
     write_text_atomically(path, json.dumps(content, indent=2) + "\n")
-
-
-def _export_nir(command: Export, run: Trained, out: Path) -> Path:
-    """Write the graph of NIR and return its path."""
-    from sigprop_snn.deploy import to_nir, write_nir
-
-    return write_nir(to_nir(run.network, command.convention), out)
-
-
-def _export_c(command: Export, run: Trained, out: Path) -> Path:
-    """Write the C99 file and return its path."""
-    from sigprop_snn.deploy import fold
-    from sigprop_snn.fixed_point import (
-        Format,
-        integer_inputs,
-        learner_of,
-        levels_for,
-        quantise,
-        write_c,
-    )
-
-    inputs, _ = next(iter(run.data.test))
-    levels = levels_for(inputs)
-    integer_inputs(inputs, levels)  # refuses inputs below 0, such as standardised colours
-    if command.learn:
-        format_ = Format(command.bits, "tensor")
-        learner = learner_of(run.network, format_, levels=levels, steps=run.data.steps)
-        return write_c(learner, out, name=run.config.dataset)
-    network = quantise(fold(run.network), Format(command.bits), levels=levels, steps=run.data.steps)
-    return write_c(network, out, name=run.config.dataset)
-
-
-def _export_onnx(command: Export, run: Trained, out: Path) -> Path:
-    """Write the program of ONNX and return its path."""
-    from sigprop_snn.deploy import write_onnx
-
-    return write_onnx(run.network, out, _steps(run))
-
-
-def _export_torch(command: Export, run: Trained, out: Path) -> Path:
-    """Write the program of torch and return its path."""
-    from sigprop_snn.deploy import write_program
-
-    return write_program(run.network, out, _steps(run))
-
-
-def _steps(run: Trained) -> int:
-    """Return T of the test samples."""
-    return len(next(iter(run.data.test))[0])
-
-
-_FORMATS: dict[str, Callable[[Export, Trained, Path], Path]] = {
-    "nir": _export_nir,
-    "c": _export_c,
-    "onnx": _export_onnx,
-    "torch": _export_torch,
-}
-"""The function that writes each format."""

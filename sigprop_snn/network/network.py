@@ -18,8 +18,8 @@ from sigprop_snn.layers.layer_pass import plain_pass
 from sigprop_snn.layers.prediction import narrowed
 from sigprop_snn.layers.readout import READOUT, Reading, Readout
 from sigprop_snn.layers.rule import Rule
-from sigprop_snn.layers.sources import INPUT, first_branch, sources_by_name
-from sigprop_snn.losses.base import LocalLoss, no_scores
+from sigprop_snn.layers.sources import INPUT
+from sigprop_snn.losses.base import LocalLoss
 from sigprop_snn.losses.catalogue import default_loss
 from sigprop_snn.network.checks import (
     Reached,
@@ -32,6 +32,8 @@ from sigprop_snn.network.checks import (
     learning_mode,
     pairs,
 )
+from sigprop_snn.network.fitting import check_answers, check_readout, check_row
+from sigprop_snn.network.recordings import chosen_recordings, first_rows
 from sigprop_snn.network.scores import Scores
 from sigprop_snn.predict import BY_LAST_BLOCK, PREDICTIONS, Predict
 from sigprop_snn.rules.signal_propagation import SignalPropagation
@@ -143,7 +145,8 @@ class Network(nn.Module):
         self.loss = loss if loss is not None else default_loss(signal.answers)
         self.predict = predict
         self.sample_shape = None if sample_shape is None else axes("sample_shape", sample_shape)
-        self._check_answers()
+        losses = (self.loss, *(block.loss for block in blocks if block.loss is not None))
+        check_answers(signal, losses, readout, self.rule, predict)
         # Last, so that the term of a loss does not change the weights that a seed gives.
         self.loss_heads = nn.ModuleDict(self._loss_heads())
 
@@ -151,8 +154,8 @@ class Network(nn.Module):
         """Set an attribute. A layer rule becomes the rule of signal propagation by it."""
         if name == "rule":
             value = as_rule(value)
-            self._check_row(value)
-            self._check_readout(value)
+            check_row(value, self.named_blocks())
+            check_readout(value, self.readout, self.named_blocks())
             # The rule before may be a module and this one not, or the other way round.
             self._modules.pop("rule", None)
             self.__dict__.pop("rule", None)
@@ -332,7 +335,7 @@ class Network(nn.Module):
                     continue
                 ran = stage.response.run
                 found[stage.name] = {
-                    name: _first_rows(name, ran.recorded[name], rows, ran.mean_voltage.shape)
+                    name: first_rows(name, ran.recorded[name], rows, ran.mean_voltage.shape)
                     for name in names
                 }
                 if stage.name in read:
@@ -341,7 +344,7 @@ class Network(nn.Module):
         if self.readout is not None and read:
             voltage = self.readout.trace(*(sent[name] for name in read)).recorded["voltage"]
             found[READOUT] = {"voltage": voltage}
-        return {layer: _chosen(layer, found[layer], names) for layer in chosen}
+        return {layer: chosen_recordings(layer, found[layer], names) for layer in chosen}
 
     def predicted(self, by_layer: Mapping[str, Tensor]) -> Tensor:
         """Return the network's own scores `[B, C]`, given those of its layers by name."""
@@ -412,27 +415,6 @@ class Network(nn.Module):
         rule = self.rule
         return type(rule.layer_rule if isinstance(rule, SignalPropagation) else rule).__name__
 
-    def _check_row(self, rule: Rule) -> None:
-        """Check that a rule for a row of blocks has one."""
-        received = sources_by_name(self.named_blocks())
-        name = first_branch(received) if rule.row_only else None
-        if name is not None:
-            raise SigpropError(
-                f"{type(rule).__name__} works only where every block receives the block below it, "
-                f"but {name} receives {', '.join(received[name])}"
-            )
-
-    def _check_readout(self, rule: Rule) -> None:
-        """Check that the readout reads blocks of the network, and only those the rule lets it."""
-        if self.readout is None:
-            return
-        self.readout.names(self.named_blocks())
-        if not rule.reads_blocks and not self.readout.plain:
-            raise SigpropError(
-                f"{type(rule).__name__} works only with a plain readout of the last block, but "
-                f"the network has Readout({self.readout.extra_repr()})"
-            )
-
     def loss_head(self, name: str) -> nn.Module | None:
         """Return the module with the weights that the local loss of a block learns, or None."""
         return dict(self.loss_heads.items()).get(name)
@@ -446,51 +428,6 @@ class Network(nn.Module):
                 heads[name] = head.requires_grad_(not block.frozen)
         return heads
 
-    def _check_answers(self) -> None:
-        answers, signal = self.signal.answers, type(self.signal).__name__
-        for loss in (self.loss, *(block.loss for block in self.each_block())):
-            if loss is None:
-                continue
-            if not loss.has_scores:
-                raise no_scores(loss)
-            if answers not in loss.takes:
-                raise SigpropError(
-                    f"{loss} can't compare the targets of {signal}, which are "
-                    f"{answers}; it takes {', '.join(sorted(loss.takes))}"
-                )
-            if self.signal.per_sample and loss.compares_contexts:
-                raise SigpropError(
-                    f"{loss} selects targets among contexts that all samples share, but {signal} "
-                    "gives each sample its own; expected a loss that takes the label, such as "
-                    "DotProductLoss()"
-                )
-        if self.readout is not None and self.readout.answers != answers:
-            raise SigpropError(
-                f"the readout learns {self.readout.answers} but the targets of {signal} are "
-                f"{answers}; expected Readout(..., answers={answers!r})"
-            )
-        gives = None if self.readout is None else self.readout.synapse.out_features
-        if gives not in (None, self.signal.classes):
-            raise SigpropError(
-                f"the readout gives {gives} numbers but {signal} has {self.signal.classes} "
-                "classes, labels or values; expected as many"
-            )
-        if answers == "values" and self.predict != "readout":
-            raise SigpropError(
-                f"Network predicts by {self.predict} but the targets of {signal} are values; "
-                "expected predict='readout'"
-            )
-        if answers == "labels" and self.predict not in ("readout", "context"):
-            raise SigpropError(
-                f"Network predicts by {self.predict} but {signal} lets several labels hold; "
-                "expected predict='readout' or 'context'"
-            )
-        if self.predict == "neutral" and not isinstance(self.rule, SignalPropagation):
-            raise SigpropError(
-                f"Network predicts by neutral but {type(self.rule).__name__} compares no contexts "
-                "in its blocks; expected a rule of signal propagation"
-            )
-
 
 def as_rule(rule: Rule | LayerRule) -> Rule:
     """Return a rule as it is, or signal propagation by a layer rule.
@@ -503,44 +440,6 @@ def as_rule(rule: Rule | LayerRule) -> Rule:
     if isinstance(rule, type) or not hasattr(rule, "respond"):
         raise refused("rule", rule, "a rule such as VoltageRule()")
     return SignalPropagation(rule)
-
-
-def _first_rows(name: str, recorded: Tensor, rows: int, layer: Sequence[int]) -> Tensor:
-    """Return the samples of what was recorded of all rows, contexts included.
-
-    Args:
-        name: the name of the recording.
-        recorded: `[T, N, ...]`, or a state with the batch in another axis, such as the delay line
-            `[T, D, N, ...]`.
-        rows: number of samples.
-        layer: the shape of the layer's voltage, `[N, ...]`.
-
-    Raises:
-        SigpropError: if no axis is known to be that of the N rows.
-    """
-    shape = tuple(recorded.shape[1:])
-    if shape[-len(layer) :] == tuple(layer):
-        return recorded.narrow(recorded.dim() - len(layer), 0, rows)
-    if shape[:1] != tuple(layer[:1]):
-        raise SigpropError(
-            f"{name} has shape {list(shape)} at every step; expected {list(layer)}, or [N, ...] or "
-            f"[..., *{list(layer)}] for the N = {layer[0]} samples and contexts"
-        )
-    return recorded[:, :rows]
-
-
-def _chosen(layer: str, found: Mapping[str, Tensor], names: tuple[str, ...]) -> dict[str, Tensor]:
-    """Return what is recorded of a layer under names; the input and the readout have one each.
-
-    Raises:
-        SigpropError: if the layer has nothing under these names.
-    """
-    chosen = {name: found[name] for name in names if name in found}
-    if names and found and not chosen:
-        raise SigpropError(
-            f"{layer} has no recording of {', '.join(names)}; expected {', '.join(found)}"
-        )
-    return chosen
 
 
 @torch.enable_grad()

@@ -29,7 +29,7 @@ from sigprop_snn.parallel.stages import Stages
 from sigprop_snn.parallel.state import on_cpu
 from sigprop_snn.settings.config_file import config_of, settings_of
 from sigprop_snn.settings.train_config import TrainConfig
-from sigprop_snn.training import loop, randomness
+from sigprop_snn.training import learning, loop, randomness
 from sigprop_snn.training.metrics import EpochMetrics
 from sigprop_snn.training.own_data import config_for, data_of, given_data
 from sigprop_snn.training.result import Trained
@@ -309,7 +309,7 @@ def _follow_epoch(run: TrainingRun, team: Several, stop: Stop) -> bool:
         run.network.train()
         shard, of_shard = team.pipeline.shard(inputs, labels)
         of_shard = of_shard.to(run.device)
-        with loop.autocast(run):
+        with learning.autocast(run):
             learned = team.learn(None if shard is None else shard.to(run.device), of_shard)
         run.metrics.add(learned, of_shard)
         run.schedules.step()
@@ -335,7 +335,7 @@ def _batches(run: TrainingRun, team: Several) -> Iterator[tuple[Tensor | None, T
     """Yield the rest of an epoch's batches; only the first stage reads the inputs."""
     number = len(run.history) + 1
     if team.pipeline.is_first:
-        yield from loop.batches_of(run, number)
+        yield from learning.batches_of(run, number)
         return
     run.data.train.set_epoch(number - 1)
     for place, labels in enumerate(run.data.train.each_labels()):
