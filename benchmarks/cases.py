@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from benchmarks.pictures import say
 from sigprop_snn.data import DATASETS
 from sigprop_snn.data.augment import SHIFT, SHIFT_WITH_MIRROR, shift_pictures
-from sigprop_snn.data.imagefolder import open_imagefolder
+from sigprop_snn.data.sets.imagefolder import open_imagefolder
 from sigprop_snn.data.source import Request, Source
 from sigprop_snn.network import Network
 

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sigprop_snn.data.augment import shift_pictures
-from sigprop_snn.data.imagefolder import open_imagefolder
+from sigprop_snn.data.sets.imagefolder import open_imagefolder
 from sigprop_snn.data.source import Request
 
 VALIDATION = 2_500  # pictures, or a tenth of the training folder if that is fewer

@@ -2,13 +2,13 @@
 
 from sigprop_snn.data.augment import Augment
 from sigprop_snn.data.batches import Batches, mask
-from sigprop_snn.data.camera import SENSOR_SIZE, digit_events
 from sigprop_snn.data.catalogue import DATASETS, Dataset, load
 from sigprop_snn.data.data import Data, prepare
-from sigprop_snn.data.events import EventFileError
-from sigprop_snn.data.formats import read_events
-from sigprop_snn.data.frames import Frames, to_frames
-from sigprop_snn.data.nmnist import read_nmnist_file
+from sigprop_snn.data.events.formats import read_events
+from sigprop_snn.data.events.frames import Frames, to_frames
+from sigprop_snn.data.events.nmnist_file import read_nmnist_file
+from sigprop_snn.data.events.recording import EventFileError
+from sigprop_snn.data.sets.camera import SENSOR_SIZE, digit_events
 from sigprop_snn.data.source import DataNotFoundError, Request, Source, Split
 
 __all__ = [

@@ -7,7 +7,11 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
 from sigprop_snn.arguments import instance, one_of, path, truth
-from sigprop_snn.data import (
+from sigprop_snn.data.augment import Augment
+from sigprop_snn.data.data import Data, data_of
+from sigprop_snn.data.events.frames import Frames
+from sigprop_snn.data.preparation import Preparation
+from sigprop_snn.data.sets import (
     camera,
     cifar10_dvs,
     eventfolder,
@@ -18,10 +22,6 @@ from sigprop_snn.data import (
     speech,
     static,
 )
-from sigprop_snn.data.augment import Augment
-from sigprop_snn.data.data import Data, data_of
-from sigprop_snn.data.frames import Frames
-from sigprop_snn.data.preparation import Preparation
 from sigprop_snn.data.source import Request, Source
 from sigprop_snn.errors import SigpropError
 from sigprop_snn.recipe import DEFAULT_RECIPE, Recipe

@@ -13,7 +13,7 @@ from sigprop_snn.arguments import instance, names_of, refused, truth, whole
 from sigprop_snn.data.augment import Augment
 from sigprop_snn.data.batches import Batches
 from sigprop_snn.data.dataset_events import event_frames
-from sigprop_snn.data.frames import Frames
+from sigprop_snn.data.events.frames import Frames
 from sigprop_snn.data.loaders import BatchAxes, LoaderBatches, as_labels, as_values
 from sigprop_snn.data.preparation import Preparation, batches_of
 from sigprop_snn.data.samples import Collate, SampleReader, checked_dataset, loader_of

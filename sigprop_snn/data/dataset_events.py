@@ -7,8 +7,8 @@ from dataclasses import replace
 from typing import Any
 
 from sigprop_snn.arguments import whole
-from sigprop_snn.data.extent import CURES, Extent, common_extent
-from sigprop_snn.data.frames import Frames, Sensor, scaled_down
+from sigprop_snn.data.events.extent import CURES, Extent, common_extent
+from sigprop_snn.data.events.frames import Frames, Sensor, scaled_down
 from sigprop_snn.data.samples import EventFrames, each_sample, events_of, is_events
 
 

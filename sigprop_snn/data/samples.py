@@ -13,8 +13,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from sigprop_snn.arguments import refused
-from sigprop_snn.data.events import Events, EventsFault, checked_events, outside_sensor
-from sigprop_snn.data.frames import Frames, Sensor, bin_events
+from sigprop_snn.data.events.frames import Frames, Sensor, bin_events
+from sigprop_snn.data.events.recording import Events, EventsFault, checked_events, outside_sensor
 from sigprop_snn.data.loaders import as_values
 from sigprop_snn.errors import SigpropError
 
@@ -238,7 +238,7 @@ def events_of(value: Any, place: str, sensor: tuple[int, int, int] | None = None
 
 def picture_values(picture: Any) -> Tensor:
     """Return a picture of Pillow as uint8 `[C, H, W]`, with one channel if it is grey."""
-    from sigprop_snn.data.pictures import as_people_see
+    from sigprop_snn.data.sets.pictures import as_people_see
 
     grey = picture.mode in ("1", "L", "F") or picture.mode.startswith("I")
     seen = as_people_see(picture)

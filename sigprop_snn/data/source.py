@@ -12,7 +12,7 @@ from torch import Tensor
 
 from sigprop_snn.data.augment import Augment
 from sigprop_snn.data.contents import combined, file_digests, tensor_digest
-from sigprop_snn.data.frames import Frames
+from sigprop_snn.data.events.frames import Frames
 from sigprop_snn.errors import SigpropError
 
 _HASHED_AT_ONCE = 2**26  # bytes

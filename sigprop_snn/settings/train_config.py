@@ -243,7 +243,7 @@ class TrainConfig:
             SigpropError: if a setting is out of range.
         """
         from sigprop_snn.data import Frames
-        from sigprop_snn.data.events import UNITS, checked_order
+        from sigprop_snn.data.events.recording import UNITS, checked_order
 
         one_of("time_unit", self.time_unit, UNITS)
         frames = Frames(

@@ -34,7 +34,7 @@ def entries(root):
 @pytest.fixture
 def reads(monkeypatch):
     """The list of recordings that were opened."""
-    from sigprop_snn.data import nmnist
+    from sigprop_snn.data.sets import nmnist
 
     opened = []
     real = nmnist.read_nmnist_file

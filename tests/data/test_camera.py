@@ -6,8 +6,8 @@ import torch
 from tonic.io import events_struct
 
 from sigprop_snn.data import SENSOR_SIZE, digit_events, load
-from sigprop_snn.data.camera import DURATION, _enlarge, _watch
-from sigprop_snn.data.static import digit_pictures
+from sigprop_snn.data.sets.camera import DURATION, _enlarge, _watch
+from sigprop_snn.data.sets.static import digit_pictures
 from sigprop_snn.errors import SigpropError
 
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sigprop_snn.data import EventFileError, Frames, load, read_events
-from sigprop_snn.data.events import EventsFault, checked_events
+from sigprop_snn.data.events.recording import EventsFault, checked_events
 from sigprop_snn.errors import SigpropError
 
 RISING = np.sort(np.random.default_rng(0).integers(0, 50_000, 200))

@@ -10,7 +10,7 @@ import torch
 from tonic import datasets
 
 from sigprop_snn.data import DATASETS, DataNotFoundError, EventFileError, Frames, load
-from sigprop_snn.data.static import CIFAR10
+from sigprop_snn.data.sets.static import CIFAR10
 from sigprop_snn.errors import SigpropError
 from sigprop_snn.recipe import DEFAULT_RECIPE
 
@@ -80,7 +80,7 @@ def test_gestures_are_read_with_milliseconds_from_the_first_event(tmp_path, draw
 
 
 def test_tonic_reads_the_same_gestures(tmp_path, draw, monkeypatch):
-    from sigprop_snn.data.gesture import GESTURES, read_gesture_file
+    from sigprop_snn.data.sets.gesture import GESTURES, read_gesture_file
 
     folder = write_gesture(tmp_path, draw)
     monkeypatch.setattr(datasets.DVSGesture, "_check_exists", lambda self: True)
@@ -113,7 +113,7 @@ def test_cards_use_the_duration_of_the_longest_recording(tmp_path, draw, no_down
 
 
 def test_tonic_reads_the_same_cards(tmp_path, draw, no_download):
-    from sigprop_snn.data.poker import read_poker_file
+    from sigprop_snn.data.sets.poker import read_poker_file
 
     write_poker(tmp_path, draw, train=5, test=5)
     (tmp_path / "POKERDVS" / "pips_train.tar.gz").write_bytes(b"as if unpacked from here")
@@ -179,7 +179,7 @@ def test_spoken_words_are_rows_of_channels(tmp_path, write_speech, no_download, 
 
 
 def test_tonic_reads_the_same_words(tmp_path, write_speech, monkeypatch):
-    from sigprop_snn.data.speech import read_speech
+    from sigprop_snn.data.sets.speech import read_speech
 
     folder = write_speech(tmp_path)
     monkeypatch.setattr(datasets.SHD, "_check_exists", lambda self: True)

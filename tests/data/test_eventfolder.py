@@ -49,7 +49,7 @@ def test_folders_are_classes_and_formats_can_be_mixed(write):
 def test_sensor_and_duration_are_found_once(write, monkeypatch):
     root = write()
     opened = []
-    from sigprop_snn.data import eventfolder
+    from sigprop_snn.data.sets import eventfolder
 
     real = eventfolder.read_events
     monkeypatch.setattr(
@@ -75,7 +75,7 @@ def test_sensor_and_duration_are_found_once(write, monkeypatch):
 def test_recordings_are_not_searched_for_a_given_sensor_and_duration(write, monkeypatch):
     root = write()
     opened = []
-    from sigprop_snn.data import eventfolder
+    from sigprop_snn.data.sets import eventfolder
 
     real = eventfolder.read_events
     monkeypatch.setattr(

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from sigprop_snn.data import Request
-from sigprop_snn.data.eventfolder import open_eventfolder
-from sigprop_snn.data.imagefolder import open_imagefolder
+from sigprop_snn.data.sets.eventfolder import open_eventfolder
+from sigprop_snn.data.sets.imagefolder import open_imagefolder
 from sigprop_snn.errors import SigpropError
 
 SPLITS = [(split, name) for split in ("train", "test") for name in ("left", "right")]

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sigprop_snn.data import EventFileError, read_events
-from sigprop_snn.data.formats import READERS
+from sigprop_snn.data.events.formats import READERS
 from sigprop_snn.errors import SigpropError
 
 SUFFIX = {
@@ -240,7 +240,7 @@ def test_the_error_for_a_damaged_aedat_file_names_the_fault(tmp_path, content, f
 
 
 def test_a_missing_package_is_named(tmp_path, monkeypatch):
-    monkeypatch.setattr("sigprop_snn.data.formats.find_spec", lambda name: None)
+    monkeypatch.setattr("sigprop_snn.data.events.formats.find_spec", lambda name: None)
     (tmp_path / "a.aedat4").write_bytes(b"#!AER-DAT4.0\r\n")
     with pytest.raises(SigpropError, match="needs the package aedat, which is not installed"):
         read_events(tmp_path / "a.aedat4")

@@ -6,7 +6,7 @@ import torch
 from tonic.io import events_struct, make_structured_array
 
 from sigprop_snn.data import Frames, load, to_frames
-from sigprop_snn.data.frames import Sensor, bin_events
+from sigprop_snn.data.events.frames import Sensor, bin_events
 from sigprop_snn.errors import SigpropError
 
 

@@ -10,7 +10,7 @@ import torch
 from PIL import Image, ImageCms
 
 from sigprop_snn.data import DataNotFoundError, load
-from sigprop_snn.data.pictures import as_people_see
+from sigprop_snn.data.sets.pictures import as_people_see
 from sigprop_snn.errors import SigpropError
 
 COLOURS = {"blue": (0, 0, 255), "red": (255, 0, 0)}

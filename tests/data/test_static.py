@@ -11,7 +11,7 @@ from scipy.io import loadmat, savemat
 from torchvision import datasets
 
 from sigprop_snn.data import DATASETS, DataNotFoundError, load
-from sigprop_snn.data.static import digit_pictures
+from sigprop_snn.data.sets.static import digit_pictures
 from sigprop_snn.errors import SigpropError, UnknownNameError
 
 

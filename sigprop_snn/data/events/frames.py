@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sigprop_snn.arguments import axes, instance, one_of, refused, truth, whole
-from sigprop_snn.data.events import UNITS, Events, checked_order, find_fault
+from sigprop_snn.data.events.recording import UNITS, Events, checked_order, find_fault
 from sigprop_snn.errors import SigpropError
 
 Counts = NDArray[np.uint8] | NDArray[np.int16]

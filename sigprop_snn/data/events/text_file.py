@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sigprop_snn.data.events import EventFileError
+from sigprop_snn.data.events.recording import EventFileError
 
 _NAMES = {
     "x": "x", "y": "y",

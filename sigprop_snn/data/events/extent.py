@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
-from sigprop_snn.data.events import Events
+from sigprop_snn.data.events.recording import Events
 from sigprop_snn.errors import SigpropError
 
 LONGER = 3.0

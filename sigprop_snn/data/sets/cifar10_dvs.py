@@ -6,12 +6,12 @@ import re
 from pathlib import Path
 
 from sigprop_snn.data.download import fetch
-from sigprop_snn.data.events import EventFileError, Events, check_sensor
-from sigprop_snn.data.formats import read_events
-from sigprop_snn.data.frames import Sensor
-from sigprop_snn.data.recordings import as_frames, find_files, one_per_file
+from sigprop_snn.data.events.formats import read_events
+from sigprop_snn.data.events.frames import Sensor
+from sigprop_snn.data.events.recording import EventFileError, Events, check_sensor
+from sigprop_snn.data.events.splits import as_frames, find_files, one_per_file
+from sigprop_snn.data.sets.static import CIFAR10
 from sigprop_snn.data.source import DataNotFoundError, Request, Source, Split
-from sigprop_snn.data.static import CIFAR10
 
 TEST_FRACTION = 0.1
 """Fraction of each class's recordings, the last by number, that is the test split."""

@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sigprop_snn.data.events import make_events
-from sigprop_snn.data.frames import Sensor
-from sigprop_snn.data.recordings import Recordings, as_frames
+from sigprop_snn.data.events.frames import Sensor
+from sigprop_snn.data.events.recording import make_events
+from sigprop_snn.data.events.splits import Recordings, as_frames
+from sigprop_snn.data.sets.static import TEN_DIGITS, digit_pictures
 from sigprop_snn.data.source import Request, Source
-from sigprop_snn.data.static import TEN_DIGITS, digit_pictures
 
 SENSOR_SIZE = (16, 16, 2)
 """Width, height and polarities, in tonic's order."""

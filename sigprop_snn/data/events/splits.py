@@ -16,9 +16,9 @@ from torch import Tensor
 
 from sigprop_snn.data.cache import FrameFile, fingerprint, stamps
 from sigprop_snn.data.download import fetch
-from sigprop_snn.data.events import Events, unreadable
-from sigprop_snn.data.extent import CURES, Extent, common_extent
-from sigprop_snn.data.frames import Counts, Sensor, bin_events, frame_shape
+from sigprop_snn.data.events.extent import CURES, Extent, common_extent
+from sigprop_snn.data.events.frames import Counts, Sensor, bin_events, frame_shape
+from sigprop_snn.data.events.recording import Events, unreadable
 from sigprop_snn.data.parallel import in_parallel
 from sigprop_snn.data.source import DataNotFoundError, Request, Split
 from sigprop_snn.errors import SigpropError

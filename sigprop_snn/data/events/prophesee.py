@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sigprop_snn.data.events import EventFileError
+from sigprop_snn.data.events.recording import EventFileError
 
 Columns = tuple[Any, Any, Any, Any]
 """x, y, t (microseconds) and p of the events of a recording."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sigprop_snn.data.events import EventFileError, Events, check_sensor
-from sigprop_snn.data.formats import read_table
-from sigprop_snn.data.frames import Sensor
-from sigprop_snn.data.recordings import as_frames, find_extent, find_or_download, one_per_file
+from sigprop_snn.data.events.formats import read_table
+from sigprop_snn.data.events.frames import Sensor
+from sigprop_snn.data.events.recording import EventFileError, Events, check_sensor
+from sigprop_snn.data.events.splits import as_frames, find_extent, find_or_download, one_per_file
 from sigprop_snn.data.source import Request, Source, Split
 
 SUITS = ("clubs", "hearts", "diamonds", "spades")

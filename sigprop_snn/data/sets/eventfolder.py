@@ -7,12 +7,12 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from sigprop_snn.data.class_folders import find_class_folders
-from sigprop_snn.data.event_text import is_table
-from sigprop_snn.data.events import Events, check_sensor
-from sigprop_snn.data.formats import READERS, TEXT, read_events
-from sigprop_snn.data.frames import Sensor, scaled_down
-from sigprop_snn.data.recordings import as_frames, find_extent, one_per_file
+from sigprop_snn.data.events.formats import READERS, TEXT, read_events
+from sigprop_snn.data.events.frames import Sensor, scaled_down
+from sigprop_snn.data.events.recording import Events, check_sensor
+from sigprop_snn.data.events.splits import as_frames, find_extent, one_per_file
+from sigprop_snn.data.events.text_file import is_table
+from sigprop_snn.data.sets.class_folders import find_class_folders
 from sigprop_snn.data.source import Request, Source
 
 

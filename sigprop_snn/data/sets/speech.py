@@ -10,10 +10,10 @@ import numpy as np
 import torch
 
 from sigprop_snn.data.download import fetch
-from sigprop_snn.data.events import EventFileError, Events, make_events, sort_by_time
-from sigprop_snn.data.formats import read_arrays
-from sigprop_snn.data.frames import Sensor
-from sigprop_snn.data.recordings import Recordings, as_frames
+from sigprop_snn.data.events.formats import read_arrays
+from sigprop_snn.data.events.frames import Sensor
+from sigprop_snn.data.events.recording import EventFileError, Events, make_events, sort_by_time
+from sigprop_snn.data.events.splits import Recordings, as_frames
 from sigprop_snn.data.source import Request, Source, Split
 
 CHANNELS = 700

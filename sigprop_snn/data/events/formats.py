@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sigprop_snn.arguments import one_of, path
-from sigprop_snn.data.event_text import read_text
-from sigprop_snn.data.events import (
+from sigprop_snn.data.events.nmnist_file import read_bin
+from sigprop_snn.data.events.prophesee import Columns, read_dat, read_raw
+from sigprop_snn.data.events.recording import (
     FIELDS,
     LARGEST_FILE,
     READABLE,
@@ -28,8 +29,7 @@ from sigprop_snn.data.events import (
     checked_order,
     unreadable,
 )
-from sigprop_snn.data.nmnist import read_bin
-from sigprop_snn.data.prophesee import Columns, read_dat, read_raw
+from sigprop_snn.data.events.text_file import read_text
 from sigprop_snn.errors import SigpropError
 from sigprop_snn.processes.isolated_reader import FileFaultError, read_isolated
 

@@ -14,9 +14,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from sigprop_snn.data.class_folders import LabelledFiles, find_class_folders
 from sigprop_snn.data.parallel import in_parallel
-from sigprop_snn.data.pictures import as_people_see, upright_size
+from sigprop_snn.data.sets.class_folders import LabelledFiles, find_class_folders
+from sigprop_snn.data.sets.pictures import as_people_see, upright_size
 from sigprop_snn.data.source import Request, Source, Split
 from sigprop_snn.errors import SigpropError
 

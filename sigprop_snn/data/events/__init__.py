@@ -1,0 +1,1 @@
+"""Recordings of events: their files, the checks that they pass, and their frames."""
