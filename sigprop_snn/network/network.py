@@ -131,11 +131,6 @@ class Network(nn.Module):
             instance("loss", loss, LocalLoss, "a local loss such as DotProductLoss()")
         if predict is None:
             predict = "readout" if readout is not None else "context"
-        one_of("predict", predict, PREDICTIONS)
-        if predict in ("readout", "both") and readout is None:
-            raise SigpropError(
-                f"Network predicts by {predict} but got no readout; expected a Readout"
-            )
         self.signal = signal
         self.blocks = nn.ModuleList(blocks)
         self.readout = readout
@@ -157,6 +152,9 @@ class Network(nn.Module):
             self._modules.pop("rule", None)
             self.__dict__.pop("rule", None)
             self._gradients_checked = False
+        if name in ("signal", "readout", "loss", "predict", "rule"):
+            # They are replaced one by one, so they have to fit each other in the next pass.
+            self._answers_checked = False
         super().__setattr__(name, value)
 
     def forward(self, inputs: Tensor) -> Tensor:
@@ -227,11 +225,14 @@ class Network(nn.Module):
             reached.warn(self._rule_name())
 
     def check_inputs(self, inputs: Tensor) -> None:
-        """Check samples `[T, B, ...]`.
+        """Check samples `[T, B, ...]`, and the network if a part was replaced.
 
         Raises:
-            SigpropError: if they are no tensor, or an axis is missing or empty.
+            SigpropError: if they are no tensor, or an axis is missing or empty; or if signal,
+                readout, loss and prediction do not fit each other.
         """
+        if not self._answers_checked:
+            self._check_answers()
         check_inputs(inputs, self.sample_shape)
 
     def entering(self, inputs: Tensor) -> Tensor:
@@ -448,6 +449,13 @@ class Network(nn.Module):
 
     def _check_answers(self) -> None:
         answers, signal = self.signal.answers, type(self.signal).__name__
+        one_of("predict", self.predict, PREDICTIONS)
+        if self.readout is not None:
+            instance("readout", self.readout, Readout, "a Readout")
+        if self.predict in ("readout", "both") and self.readout is None:
+            raise SigpropError(
+                f"Network predicts by {self.predict} but got no readout; expected a Readout"
+            )
         for loss in (self.loss, *(block.loss for block in self.each_block())):
             if loss is None:
                 continue
@@ -490,6 +498,7 @@ class Network(nn.Module):
                 f"Network predicts by neutral but {type(self.rule).__name__} compares no contexts "
                 "in its blocks; expected a rule of signal propagation"
             )
+        self._answers_checked = True
 
 
 def as_rule(rule: Rule | LayerRule) -> Rule:
