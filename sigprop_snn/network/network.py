@@ -200,7 +200,7 @@ class Network(nn.Module):
         """
         self.check_batch(inputs, labels)
         with self.learning(update) as call:
-            targets = as_targets(as_constant(labels), self.signal.classes)
+            targets = as_targets(as_constant(labels), self.signal)
             return self.rule.learn(self, self.entering(inputs), targets, call)
 
     @contextmanager
@@ -264,7 +264,7 @@ class Network(nn.Module):
             labels = labels.to(device)
             yield (
                 as_weights(self, to_device(inputs, device)),
-                as_targets(labels, self.signal.classes),
+                as_targets(labels, self.signal),
             )
 
     def stages(
@@ -281,7 +281,7 @@ class Network(nn.Module):
             yield from self.rule.stages(self, self.entering(inputs), record=record)
             return
         self.check_batch(inputs, labels)
-        labels = as_targets(as_constant(labels), self.signal.classes)
+        labels = as_targets(as_constant(labels), self.signal)
         check_made_outside_inference(self)
         if torch.is_inference_mode_enabled():
             raise SigpropError(
