@@ -54,6 +54,11 @@ def stream_alignment(
     """
     instance("network", network, Network, "a Network")
     network.check_batch(inputs, labels)
+    if network.signal.answers != "classes":
+        raise SigpropError(
+            f"the targets of {type(network.signal).__name__} are {network.signal.answers}; "
+            "expected classes, one for each sample"
+        )
     with evaluation_mode(network):
         entry = network.signal.enter(inputs, None)
         found = []
@@ -86,7 +91,7 @@ def _cosines(samples: Tensor, contexts: Tensor) -> Tensor:
 
 def _aligned(name: str, cosines: Tensor, labels: Tensor) -> LayerAlignment:
     classes = cosines.shape[1]
-    one_hot = F.one_hot(labels, classes).to(cosines)
+    one_hot = F.one_hot(labels.long(), classes).to(cosines)
     same = (cosines * one_hot).sum(1)
     other = (cosines.sum(1) - same) / (classes - 1)
     nearest = cosines.argmax(dim=1) == labels

@@ -38,7 +38,7 @@ def update_angles(network: Network, inputs: Tensor, labels: Tensor) -> tuple[Lay
     """Return the angle between every layer's update and backpropagation's gradient.
 
     The update is the gradient that the rule computes, before any optimizer, for the same batch.
-    Backpropagation's loss is the cross-entropy at the readout, through time with surrogates.
+    Backpropagation's loss is that of the readout, through time with surrogates.
     Parameters that only the rule has (contexts, feedback weights) are left out. The network is in
     evaluation mode, so its normalisers do not change; its state is restored afterwards.
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from sigprop_snn.arguments import instance
@@ -19,7 +18,7 @@ Gradients = dict[str, dict[str, Tensor]]
 
 
 def backpropagated(network: Network, inputs: Tensor, labels: Tensor) -> Gradients:
-    """Return the gradient of the readout's cross-entropy in every layer.
+    """Return the gradient of the readout's loss in every layer.
 
     The network is unrolled in time and differentiated: spikes by their surrogates, resets as
     constants. This shares no code with any rule. The network is in evaluation mode; its state is
@@ -39,9 +38,7 @@ def backpropagated(network: Network, inputs: Tensor, labels: Tensor) -> Gradient
     """
     instance("network", network, Network, "a Network")
     if network.readout is None:
-        raise SigpropError(
-            "the network has no readout; expected one, because the loss is its cross-entropy"
-        )
+        raise SigpropError("the network has no readout; expected one, because the loss is its own")
     ((inputs, labels),) = network.checked([(inputs, labels)])
     twin = copy.deepcopy(network).eval()
     twin.zero_grad(set_to_none=True)
@@ -55,7 +52,8 @@ def backpropagated(network: Network, inputs: Tensor, labels: Tensor) -> Gradient
             kept.put(name, spikes)
             sent[name] = spikes
         read = [sent[name] for name in twin.readout.names(blocks)]
-        loss = F.cross_entropy(_scores(twin.readout, twin.readout.side_by_side(read)), labels)
+        scores = _scores(twin.readout, twin.readout.side_by_side(read))
+        loss = twin.readout.loss(scores, labels)
         named = {
             (layer, name): weights
             for layer, module in twin.named_layers()

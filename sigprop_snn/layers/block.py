@@ -96,7 +96,8 @@ class Block(nn.Module):
         pool: a module that the spikes pass through on their way out, or none.
         rule: this block's learning rule, where it differs from the network's.
         loss: this block's local loss, where it differs from the network's.
-        frozen: whether the block keeps its weights.
+        frozen: whether the block keeps its weights; it can be set later too. The statistics of a
+            normaliser stand still in evaluation mode, `block.eval()`, as in torch.
         centred: whether the weights learn from the covariance of error and presynaptic trace, in
             place of their correlation: sum of delta (x - m)^T (Sejnowski 1977). "batch", or True:
             m is the mean trace of the batch's rows. "running": m is a running mean, one number a
@@ -147,12 +148,22 @@ class Block(nn.Module):
         self.pool = pool if pool is not None else nn.Identity()
         self.rule = rule
         self.loss = loss
-        self.frozen = frozen
+        self._frozen = False
         self.centred = bool(centred)
         self.input_mean = RunningMean(_inputs_of(synapse)) if centred == "running" else None
         self.sources = Sources.of(sources)
         if frozen:
-            self.requires_grad_(False)
+            self.frozen = True
+
+    @property
+    def frozen(self) -> bool:
+        """Whether the block keeps its weights; setting it freezes or frees all its parameters."""
+        return self._frozen
+
+    @frozen.setter
+    def frozen(self, value: bool) -> None:
+        self._frozen = truth("frozen", value)
+        self.requires_grad_(not self._frozen)
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Return the block's output `[T, N, ...]` for inputs `[T, N, ...]`, without a gradient.

@@ -155,7 +155,10 @@ class Readout(nn.Module):
         return found
 
     def _check_features(self, found: int) -> None:
-        expected = self.synapse.in_features
+        expected = getattr(self.synapse, "in_features", None)
+        if expected is None:
+            kind = type(self.synapse).__name__
+            raise SigpropError(f"the readout's synapse is a {kind}; expected nn.Linear")
         if found != expected:
             raise SigpropError(
                 f"the readout reads {found} numbers of a sample; expected {expected}, its features"

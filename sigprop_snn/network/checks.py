@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from sigprop_snn.errors import SigpropError
 from sigprop_snn.layers.contracts import Update
 from sigprop_snn.layers.parameters import first_parameter
+from sigprop_snn.signals.base import Signal
 
 
 def check_tensor(name: str, value: Any, expected: str) -> None:
@@ -174,13 +175,15 @@ def as_constant(values: Tensor) -> Tensor:
     return values.clone() if values.is_inference() else values.detach()
 
 
-def as_targets(labels: Tensor, classes: int) -> Tensor:
-    """Return labels of classes as int64, and other targets as they are."""
+def as_targets(labels: Tensor, signal: Signal) -> Tensor:
+    """Return classes as int64, and other targets as floating point numbers."""
     if labels.is_floating_point():
         return labels
+    if signal.answers != "classes":
+        return labels.float()
     labels = labels.long()
     # The error for a wrong label comes later there, and until then the label must not break CUDA.
-    return labels if labels.device.type == "cpu" else labels.clamp(0, classes - 1)
+    return labels if labels.device.type == "cpu" else labels.clamp(0, signal.classes - 1)
 
 
 _AUTOCAST_TAKES = (torch.float32, torch.float16, torch.bfloat16)

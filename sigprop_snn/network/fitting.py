@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from sigprop_snn.arguments import instance, one_of
 from sigprop_snn.errors import SigpropError
 from sigprop_snn.layers.block import Block
 from sigprop_snn.layers.readout import Readout
 from sigprop_snn.layers.rule import Rule
 from sigprop_snn.layers.sources import first_branch, sources_by_name
 from sigprop_snn.losses.base import LocalLoss, no_scores
-from sigprop_snn.predict import Predict
+from sigprop_snn.predict import PREDICTIONS, Predict
 from sigprop_snn.rules.signal_propagation import SignalPropagation
 from sigprop_snn.signals.base import Signal
 
@@ -59,6 +60,11 @@ def check_answers(
         SigpropError: if one does not.
     """
     answers, name = signal.answers, type(signal).__name__
+    one_of("predict", predict, PREDICTIONS)
+    if readout is not None:
+        instance("readout", readout, Readout, "a Readout")
+    if predict in ("readout", "both") and readout is None:
+        raise SigpropError(f"Network predicts by {predict} but got no readout; expected a Readout")
     for loss in losses:
         _check_loss(loss, signal)
     if readout is not None and readout.answers != answers:

@@ -35,7 +35,7 @@ from sigprop_snn.network.checks import (
 from sigprop_snn.network.fitting import check_answers, check_readout, check_row
 from sigprop_snn.network.recordings import chosen_recordings, first_rows
 from sigprop_snn.network.scores import Scores
-from sigprop_snn.predict import BY_LAST_BLOCK, PREDICTIONS, Predict
+from sigprop_snn.predict import BY_LAST_BLOCK, Predict
 from sigprop_snn.rules.signal_propagation import SignalPropagation
 from sigprop_snn.rules.voltage import VoltageRule
 from sigprop_snn.signals.base import Signal
@@ -133,11 +133,6 @@ class Network(nn.Module):
             instance("loss", loss, LocalLoss, "a local loss such as DotProductLoss()")
         if predict is None:
             predict = "readout" if readout is not None else "context"
-        one_of("predict", predict, PREDICTIONS)
-        if predict in ("readout", "both") and readout is None:
-            raise SigpropError(
-                f"Network predicts by {predict} but got no readout; expected a Readout"
-            )
         self.signal = signal
         self.blocks = nn.ModuleList(blocks)
         self.readout = readout
@@ -145,8 +140,7 @@ class Network(nn.Module):
         self.loss = loss if loss is not None else default_loss(signal.answers)
         self.predict = predict
         self.sample_shape = None if sample_shape is None else axes("sample_shape", sample_shape)
-        losses = (self.loss, *(block.loss for block in blocks if block.loss is not None))
-        check_answers(signal, losses, readout, self.rule, predict)
+        self._check_answers()
         # Last, so that the term of a loss does not change the weights that a seed gives.
         self.loss_heads = nn.ModuleDict(self._loss_heads())
 
@@ -160,6 +154,9 @@ class Network(nn.Module):
             self._modules.pop("rule", None)
             self.__dict__.pop("rule", None)
             self._gradients_checked = False
+        if name in ("signal", "readout", "loss", "predict", "rule"):
+            # They are replaced one by one, so they have to fit each other in the next pass.
+            self._answers_checked = False
         super().__setattr__(name, value)
 
     def forward(self, inputs: Tensor) -> Tensor:
@@ -205,7 +202,7 @@ class Network(nn.Module):
         """
         self.check_batch(inputs, labels)
         with self.learning(update) as call:
-            targets = as_targets(as_constant(labels), self.signal.classes)
+            targets = as_targets(as_constant(labels), self.signal)
             return self.rule.learn(self, self.entering(inputs), targets, call)
 
     @contextmanager
@@ -230,11 +227,14 @@ class Network(nn.Module):
             reached.warn(self._rule_name())
 
     def check_inputs(self, inputs: Tensor) -> None:
-        """Check samples `[T, B, ...]`.
+        """Check samples `[T, B, ...]`, and the network if a part was replaced.
 
         Raises:
-            SigpropError: if they are no tensor, or an axis is missing or empty.
+            SigpropError: if they are no tensor, or an axis is missing or empty; or if signal,
+                readout, loss and prediction do not fit each other.
         """
+        if not self._answers_checked:
+            self._check_answers()
         check_inputs(inputs, self.sample_shape)
 
     def entering(self, inputs: Tensor) -> Tensor:
@@ -266,7 +266,7 @@ class Network(nn.Module):
             labels = labels.to(device)
             yield (
                 as_weights(self, to_device(inputs, device)),
-                as_targets(labels, self.signal.classes),
+                as_targets(labels, self.signal),
             )
 
     def stages(
@@ -283,7 +283,7 @@ class Network(nn.Module):
             yield from self.rule.stages(self, self.entering(inputs), record=record)
             return
         self.check_batch(inputs, labels)
-        labels = as_targets(as_constant(labels), self.signal.classes)
+        labels = as_targets(as_constant(labels), self.signal)
         check_made_outside_inference(self)
         if torch.is_inference_mode_enabled():
             raise SigpropError(
@@ -427,6 +427,12 @@ class Network(nn.Module):
             if head is not None:
                 heads[name] = head.requires_grad_(not block.frozen)
         return heads
+
+    def _check_answers(self) -> None:
+        blocks = (block.loss for block in self.each_block() if block.loss is not None)
+        losses = (self.loss, *blocks)
+        check_answers(self.signal, losses, self.readout, self.rule, self.predict)
+        self._answers_checked = True
 
 
 def as_rule(rule: Rule | LayerRule) -> Rule:

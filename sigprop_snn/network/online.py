@@ -14,7 +14,7 @@ from torch import Tensor
 
 from sigprop_snn.arguments import instance, whole
 from sigprop_snn.errors import SigpropError
-from sigprop_snn.layers.block import Block
+from sigprop_snn.layers.block import Block, LayerRule
 from sigprop_snn.layers.contracts import Learned, Response, Stage, Update
 from sigprop_snn.layers.gradient_paths import (
     centred_current,
@@ -29,7 +29,7 @@ from sigprop_snn.network.checks import as_constant
 from sigprop_snn.network.every_step import EveryStep
 from sigprop_snn.network.network import Network, Optimizers
 from sigprop_snn.network.past import Past, Trace
-from sigprop_snn.neurons import map_state
+from sigprop_snn.neurons import Neuron, map_state
 from sigprop_snn.neurons.engines import Run, Spikes
 from sigprop_snn.neurons.stepwise import with_contexts
 from sigprop_snn.rules.signal_propagation import (
@@ -62,23 +62,29 @@ class Online:
 
     def __init__(self, network: Network, *, window: int | None = None) -> None:
         instance("network", network, Network, "a Network")
-        if not isinstance(network.rule, SignalPropagation):
-            raise SigpropError(
-                f"rule {type(network.rule).__name__} can't learn at every step; expected a rule "
-                "of signal propagation (voltage, surrogate), or one update for each batch"
-            )
-        if network.signal.per_sample or network.signal.answers != "classes":
-            raise SigpropError(
-                f"can't learn online with {type(network.signal).__name__}: its contexts change "
-                "from part to part; expected one context per class, shared by all samples"
-            )
         window = None if window is None else whole("window", window)
         self.network = network
-        self.layer_rule = network.rule.layer_rule
         self.window = window
         self._past: dict[str, Past] = {}
         self._kind: tuple[torch.dtype, torch.device] | None = None  # of the weights, at the start
+        self._parts: list[tuple[LayerRule, Neuron]] = []  # of the blocks, at the start
         self._every_step: EveryStep | None = None
+        self._present_parts()  # refuses a rule or a signal that can't learn online
+
+    @property
+    def layer_rule(self) -> LayerRule:
+        """The rule of every block that has none of its own.
+
+        Raises:
+            SigpropError: if the network's rule is not local.
+        """
+        rule = self.network.rule
+        if not isinstance(rule, SignalPropagation):
+            raise SigpropError(
+                f"rule {type(rule).__name__} can't learn at every step; expected a rule "
+                "of signal propagation (voltage, surrogate), or one update for each batch"
+            )
+        return rule.layer_rule
 
     def reset(self) -> None:
         """Forget the past; the next step starts from rest."""
@@ -141,6 +147,8 @@ class Online:
         self._check_kind()
         with network.learning(update) as call:
             labels = as_constant(labels).long()
+            # A block's synapse or loss may be another one since the last steps.
+            self._every_step = EveryStep.of(network, self.layer_rule)
             *before, last = torch.split(network.entering(inputs), every or len(inputs))
             for part in before:
                 for _ in self._learn(part, labels, call):
@@ -150,15 +158,21 @@ class Online:
             return report(network, self._learn(last, labels, call))
 
     def _check_kind(self) -> None:
-        """Check that the network has the dtype and the device of the past.
+        """Check that the network has the dtype, the device, the rules and neurons of the past.
 
         Raises:
             SigpropError: if it has another.
         """
         weights = first_parameter(self.network)
         kind = None if weights is None else (weights.dtype, weights.device)
+        parts = self._present_parts()
         if not self._past:
-            self._kind = kind
+            self._kind, self._parts = kind, parts
+        elif parts != self._parts:
+            raise SigpropError(
+                "the rule or the neuron of a block is not that of the steps before; expected the "
+                "same blocks, or a reset"
+            )
         elif kind is not None and kind != self._kind:
             dtype, device = self._kind or kind
             raise SigpropError(
@@ -166,12 +180,23 @@ class Online:
                 "expected the same, or a reset"
             )
 
+    def _present_parts(self) -> list[tuple[LayerRule, Neuron]]:
+        """Return the rule and the neuron of every block; their past is of no use to others.
+
+        Raises:
+            SigpropError: if the network's rule or signal can't learn online.
+        """
+        signal, layer_rule = self.network.signal, self.layer_rule
+        if signal.per_sample or signal.answers != "classes":
+            raise SigpropError(
+                f"can't learn online with {type(signal).__name__}: its contexts change "
+                "from part to part; expected one context per class, shared by all samples"
+            )
+        return [(block.rule or layer_rule, block.neuron) for block in self.network.each_block()]
+
     def _learn(self, inputs: Tensor, labels: Tensor, update: Update | None) -> Iterator[Stage]:
         """Yield the stages of the next steps, each when its layer has learned."""
-        network = self.network
-        if not self._past:
-            self._every_step = EveryStep.of(network, self.layer_rule)
-        every_step = self._every_step
+        network, every_step = self.network, self._every_step
         if every_step is None or not every_step.takes(inputs, self._past):
             yield from learning_stages(self._stages(inputs, labels), update)
             return

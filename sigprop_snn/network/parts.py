@@ -134,7 +134,9 @@ class NetworkParts:
             return
         for name in choice.ignores:
             given = getattr(self, name, None)
-            if given is not None and not (name == "signal" and isinstance(signal, LabelOverlay)):
+            # A rule without contexts still learns the signal's kind of answer.
+            used = isinstance(signal, LabelOverlay) or signal.answers != "classes"
+            if given is not None and not (name == "signal" and used):
                 warnings.warn(
                     f"{name} is {given!r}, which has no effect under the rule {self.rule!r}",
                     stacklevel=4,

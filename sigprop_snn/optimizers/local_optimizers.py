@@ -205,4 +205,10 @@ def _optimizer(layer: str, make: MakeOptimizer, parameters: list[nn.Parameter]) 
             "parameters that returns an optimizer of torch, such as "
             "partial(torch.optim.Adam, lr=1e-3)"
         )
+    if isinstance(made, torch.optim.LBFGS):
+        raise SigpropError(
+            f"make gives {layer} an LBFGS, which calls for the loss of the batch again and again, "
+            "but a layer learns once in a pass; expected another optimizer, or one LBFGS for "
+            "network.parameters() with network.learn(x, labels) in its closure"
+        )
     return made

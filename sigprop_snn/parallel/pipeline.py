@@ -310,7 +310,7 @@ class Pipeline:
             self._connect(self._measured(inputs, labels))
         self._results.begin()
         with learning_mode(network, as_update(update)) as call:
-            targets = as_targets(as_constant(labels), network.signal.classes)
+            targets = as_targets(as_constant(labels), network.signal)
             if len(self._stages) == 1:
                 assert inputs is not None
                 learned = self._learn_whole(network.entering(inputs), targets, call)

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sigprop_snn.answers import Answers
 from sigprop_snn.arguments import instance, one_of, positive, truth
 from sigprop_snn.layers.contracts import Learned, Needs, Response, Stage, Update
 from sigprop_snn.layers.layer_pass import plain_pass
@@ -48,7 +49,8 @@ class LocalReadout(nn.Module, Rule):
     Args:
         layout: the network's shapes.
         learned: whether the blocks' readouts learn too, or keep their initial random weights.
-        error: the loss between a block's readout and the label.
+        error: the loss between a block's readout and the label. "cross-entropy" is binary where
+            several labels may hold, and the mean squared error for values, as in `Readout`.
         gain: scale of the readouts' initial weights, relative to one over the root of their inputs.
 
     Raises:
@@ -139,7 +141,8 @@ class LocalReadout(nn.Module, Rule):
             read = self.readouts[names.index(name)](sent.flatten(2))
             loss = None
             if labels is not None:
-                loss = self._loss(read, labels) + similarity(network, name, sent, labels)
+                loss = self._loss(read, labels, network.signal.answers)
+                loss = loss + similarity(network, name, sent, labels)
             yield Stage(name, read.mean(0), loss, response, labels)
             last = sent.detach()
             del sent, read, loss  # free the layer's graph
@@ -148,10 +151,14 @@ class LocalReadout(nn.Module, Rule):
             loss = network.readout.loss(scores, labels) if labels is not None else None
             yield Stage("readout", scores, loss, None, labels)
 
-    def _loss(self, read: Tensor, labels: Tensor) -> Tensor:
+    def _loss(self, read: Tensor, labels: Tensor, answers: Answers) -> Tensor:
         """Return the mean error of scores `[T, B, C]` over samples and steps."""
         if self.error == "squared":
             return (read - one_hot_targets(labels, read.shape[2], read)).square().sum(2).mean()
+        if answers == "labels":
+            return F.binary_cross_entropy_with_logits(read, labels.to(read).expand_as(read))
+        if answers == "values":
+            return F.mse_loss(read, labels.to(read).expand_as(read))
         return F.cross_entropy(read.flatten(0, 1), every_step(labels, read.shape[0]))
 
 

@@ -97,6 +97,7 @@ class Signal(nn.Module, ABC):
             )
         if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
             raise SigpropError(f"labels are {labels.dtype}; expected integers")
+        labels = labels.long()  # torch compares no unsigned numbers of 16 bits or more
         refuse_if(
             lambda: _outside(labels, self.classes).any(),
             lambda: _out_of_range(labels, self.classes),

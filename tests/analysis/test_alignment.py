@@ -6,7 +6,14 @@ from torch import nn
 
 from sigprop_snn.analysis import stream_alignment
 from sigprop_snn.errors import SigpropError
-from sigprop_snn.network import Block, Network, ProjectedContext, Rule
+from sigprop_snn.network import (
+    Block,
+    MultiLabelContext,
+    Network,
+    ProjectedContext,
+    Rule,
+    mlp,
+)
 from sigprop_snn.neurons import LIF
 
 
@@ -54,3 +61,12 @@ def test_a_rule_without_contexts_is_refused(network, batch):
 
     with pytest.raises(SigpropError, match="no block"):
         stream_alignment(network(rule=Plain()), *batch)
+
+
+def test_classes_of_any_width_are_taken_and_other_targets_refused(network, batch):
+    inputs, labels = batch
+    found = stream_alignment(network(), inputs, labels.int())
+    assert found[0].same == stream_alignment(network(), inputs, labels)[0].same
+    net = mlp((6,), 2, hidden=(5,), signal=lambda layout: MultiLabelContext(2, layout.currents[0]))
+    with pytest.raises(SigpropError, match="MultiLabelContext are labels; expected classes"):
+        stream_alignment(net, torch.rand(3, 4, 6), torch.ones(4, 2))

@@ -17,8 +17,10 @@ from sigprop_snn.network import (
     Rule,
     RunningNorm,
     SurrogateRule,
+    VectorContext,
     VoltageRule,
     conv,
+    mlp,
 )
 from sigprop_snn.neurons import LIF, Rate
 from sigprop_snn.rules.backpropagation import Backpropagation
@@ -231,3 +233,13 @@ def test_frozen_blocks_are_left_out(batch):
     blocks = [Block(nn.Linear(5, 7), LIF(0.8), frozen=True), Block(nn.Linear(7, 6), LIF(0.8))]
     net = Network(ProjectedContext(3, (7,)), blocks, Readout(6, 3)).double()
     assert [found.name for found in update_angles(net, *batch)] == ["block2", "readout"]
+
+
+def test_the_oracle_of_a_regression_has_its_loss():
+    torch.manual_seed(0)
+    net = mlp(
+        (6,), 2, hidden=(5,), rule="backpropagation",
+        signal=lambda layout: VectorContext(2, layout.currents[0]),
+    ).double()  # fmt: skip
+    x, targets = torch.rand(4, 7, 6).double(), torch.randn(7, 2).double()
+    assert all(layer.degrees < 1e-4 for layer in update_angles(net, x, targets))

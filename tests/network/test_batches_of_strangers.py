@@ -98,9 +98,10 @@ def test_wrong_inputs_are_refused_everywhere(network, case, place):
         unlabelled(network)[place](inputs)
 
 
-@pytest.mark.parametrize("kind", [torch.uint8, torch.int32])
+@pytest.mark.parametrize("kind", [torch.uint8, torch.int32, torch.uint16])
 def test_whole_labels_of_any_width_are_evaluated(network, kind):
     inputs = PICTURES[None].expand(4, 64, 1, 28, 28)
+    network.learn(inputs, LABELS.to(kind))
     assert evaluate(network, [(inputs, LABELS.to(kind))]) == evaluate(network, [(inputs, LABELS)])
 
 

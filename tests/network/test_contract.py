@@ -175,6 +175,18 @@ def test_a_frozen_block_keeps_its_weights_and_the_others_learn(dense, batch, rul
         assert parameter.requires_grad != name.startswith("blocks.1.")
 
 
+def test_a_block_is_frozen_and_freed_after_it_was_made(dense, batch):
+    network, (x, labels) = dense(), batch()
+    block = network.blocks[1]
+    block.frozen = True
+    network.learn(x, labels)
+    assert network.local_parameters()["block2"] == []
+    assert all(p.grad is None for p in block.parameters())
+    block.frozen = False
+    network.learn(x, labels)
+    assert all(p.grad is not None for p in block.parameters())
+
+
 def test_a_fixed_signal_does_not_learn(batch):
     torch.manual_seed(0)
     signal = ProjectedContext(4, (5,), learned=False)

@@ -239,3 +239,36 @@ def test_the_step_of_one_optimizer_of_torch_is_refused():
 def test_a_lazy_synapse_is_named():
     with pytest.raises(SigpropError, match="synapse LazyLinear has weights without a size"):
         Block(nn.LazyLinear(20), LIF())
+
+
+@pytest.mark.parametrize(
+    ("name", "part", "words"),
+    [
+        ("signal", ProjectedContext(7, (10,)), "readout gives 4 numbers.*7 classes"),
+        ("readout", Readout(10, 7), "readout gives 7 numbers.*4 classes"),
+        ("readout", nn.Linear(10, 4), "readout is Linear.*Readout"),
+        ("readout", None, "predicts by readout but got no readout"),
+        ("predict", "votes", "unknown predict 'votes'"),
+    ],
+)
+def test_a_part_that_is_replaced_must_fit_the_others(name, part, words):
+    network = mlp((6,), 4, hidden=(10,))
+    setattr(network, name, part)
+    x, labels = torch.rand(3, 8, 6), torch.arange(8) % 4
+    for use in (lambda: network(x), lambda: network.learn(x, labels)):
+        with pytest.raises(SigpropError, match=words):
+            use()
+
+
+def test_parts_that_are_replaced_together_fit():
+    network = mlp((6,), 4, hidden=(10,))
+    network.readout, network.signal = Readout(10, 7), ProjectedContext(7, (10,))
+    network.learn(torch.rand(3, 8, 6), torch.arange(8) % 7)
+    assert network(torch.rand(3, 8, 6)).shape == (8, 7)
+
+
+def test_a_readout_with_another_kind_of_synapse_is_refused():
+    network = mlp((6,), 4, hidden=(10,))
+    network.readout.synapse = nn.Sequential(nn.Linear(10, 4))
+    with pytest.raises(SigpropError, match="synapse is a Sequential"):
+        network(torch.rand(3, 8, 6))

@@ -318,3 +318,48 @@ def test_hooks_of_weights_see_the_gradient_of_every_step(batch):
     x, labels = batch(steps=3)
     learn_in_parts(network, x, labels, None, 1)
     assert len(seen) == 6
+
+
+@pytest.mark.parametrize("part", ["synapse", "loss", "network's loss"])
+def test_a_part_that_is_replaced_between_two_steps_is_the_one_that_learns(dense, batch, part):
+    """The same stream on the general path, which a hook asks for, is the oracle."""
+    x, labels = batch(steps=4)
+    found = []
+    for hooked in (False, True):
+        network = still(dense())
+        online = Online(network)
+        online.learn_in_parts(x[:3], labels, every=1)
+        network.zero_grad()
+        block = network.blocks[1]
+        if part == "synapse":
+            block.synapse = copy.deepcopy(block.synapse)
+        elif part == "loss":
+            block.loss = DotProductLoss(scale=2.0)
+        else:
+            network.loss = DotProductLoss(scale=2.0)
+        if hooked:
+            block.register_forward_hook(lambda *_: None)
+        online.learn(x[3:], labels)
+        found.append(gradients(network))
+    one, other = found
+    assert one.keys() == other.keys() == dict(network.named_parameters()).keys()
+    for name, grad in one.items():
+        torch.testing.assert_close(grad, other[name])
+
+
+def test_a_past_is_of_no_use_to_another_rule_or_neuron(dense, batch):
+    x, labels = batch(steps=2)
+    network = dense()
+    online = Online(network)
+    network.rule = SurrogateRule()
+    assert online.layer_rule == SurrogateRule()  # that of the network, not of the past
+    online.learn(x[:1], labels)
+    network.rule = VoltageRule()
+    for use in (lambda: online(x[1:]), lambda: online.learn(x[1:], labels)):
+        with pytest.raises(SigpropError, match=r"rule or the neuron of a block.*reset"):
+            use()
+    online.reset()
+    online.learn(x[:1], labels)
+    network.blocks[0].neuron = LIF(0.5)
+    with pytest.raises(SigpropError, match=r"rule or the neuron of a block.*reset"):
+        online.learn(x[1:], labels)

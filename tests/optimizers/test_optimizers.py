@@ -7,6 +7,7 @@ from functools import partial
 import pytest
 import torch
 
+from sigprop_snn.errors import SigpropError
 from sigprop_snn.network import conv, mlp
 from sigprop_snn.training import (
     SCHEDULES,
@@ -153,3 +154,21 @@ def test_state_from_a_gpu_gets_the_order_in_memory_of_the_weights_here():
         assert torch.equal(one, other)
     for parameter, state in optimizers.state.items():
         assert state["exp_avg"].stride() == parameter.stride()
+
+
+def test_an_optimizer_that_asks_for_the_loss_again_is_refused():
+    with pytest.raises(SigpropError, match=r"block1 an LBFGS.*closure"):
+        LocalOptimizers(small_network(), torch.optim.LBFGS)
+
+
+def test_one_lbfgs_learns_by_a_closure():
+    network, x, labels = small_network(), torch.rand(4, 8, 20), torch.arange(8) % 4
+    optimizer = torch.optim.LBFGS(network.parameters(), lr=0.1)
+
+    def closure():
+        optimizer.zero_grad()
+        return sum(layer.loss for layer in network.learn(x, labels).layers)
+
+    before = closure()
+    optimizer.step(closure)
+    assert closure() < before

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from sigprop_snn.errors import UnknownNameError
-from sigprop_snn.network import DotProductLoss, Similarity
+from sigprop_snn.network import DotProductLoss, MultiLabelContext, Similarity, VectorContext, mlp
 from sigprop_snn.neurons import LIF, AllToAll, Recurrent
 from sigprop_snn.rules import LocalReadout
 from sigprop_snn.rules.passes import layer_graphs
@@ -135,3 +135,20 @@ def test_a_similarity_term_joins_the_error_of_each_readout(network, batch):
         (alone,) = torch.autograd.grad(3 * term, next(layer.block.parameters()))
         assert alone.abs().max() > 0
         torch.testing.assert_close(other, one + alone)
+
+
+@pytest.mark.parametrize(
+    ("signal", "expected"),
+    [(MultiLabelContext, F.binary_cross_entropy_with_logits), (VectorContext, F.mse_loss)],
+)
+def test_labels_and_values_have_the_loss_of_a_readout(signal, expected):
+    """Not a softmax over them, which takes any numbers without a word."""
+    net = mlp(
+        (6,), 3, hidden=(5,), rule="local-readout",
+        signal=lambda layout: signal(3, layout.currents[0]),
+    ).eval()  # fmt: skip
+    x, targets = torch.rand(4, 7, 6), torch.rand(7, 3, dtype=torch.float64)
+    first, last = net.learn(x, targets).layers
+    shown = net.rule.readouts[0](net.record(x, "spike")["block1"]["spike"])
+    assert first.loss == pytest.approx(float(expected(shown, targets.float().expand(4, 7, 3))))
+    assert last.loss == pytest.approx(float(expected(net(x), targets.float())))

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from sigprop_snn.analysis import update_angles
 from sigprop_snn.data import load
 from sigprop_snn.errors import SigpropError
 from sigprop_snn.network import (
@@ -259,3 +260,20 @@ def test_parts_that_do_not_go_together_are_refused(signal, answers, settings, fo
 def test_a_vector_contexts_numbers_are_checked(width, cells):
     with pytest.raises(SigpropError, match=r"(width|cells) of VectorContext"):
         VectorContext(2, (7,), width=width, cells=cells)
+
+
+@pytest.mark.parametrize("kind", [torch.bool, torch.int32, torch.float64])
+@pytest.mark.parametrize("rule", ["voltage", "error-forward", "backpropagation", "local-readout"])
+@pytest.mark.filterwarnings("error:signal is")
+def test_labels_that_hold_or_not_are_taken_in_any_type(rule, kind):
+    labels, x = torch.rand(7, 3) > 0.5, torch.rand(4, 7, 6)
+    found = []
+    for given in (labels.float(), labels.to(kind)):
+        torch.manual_seed(0)
+        network = mlp(
+            (6,), 3, hidden=(5,), rule=rule,
+            signal=lambda layout: MultiLabelContext(3, layout.currents[0]),
+        )  # fmt: skip
+        found.append([layer.loss for layer in network.learn(x, given).layers])
+        update_angles(network, x, given)
+    assert found[0] == found[1]
