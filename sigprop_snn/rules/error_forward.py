@@ -142,7 +142,8 @@ class ErrorForward(nn.Module, Rule):
                 received = joined_input(name, block, kept.take(name))
                 if index == 0:
                     current = front + self.nudge * (error @ self.loop).view_as(front[0])
-                    add_gradient(self.loop, error.t() @ first.active.flatten(1) / -len(error))
+                    active = first.active.flatten(1)
+                    add_gradient(self.loop, error.to(active).t() @ active / -len(error))
                 else:
                     current = block.current(received)
                 _, active, sent = _acted(block, current)

@@ -179,6 +179,7 @@ def correlate(synapse: nn.Module, before: Tensor, after: Tensor) -> None:
     """
     for module in synapse[:-1] if isinstance(synapse, nn.Sequential) else ():
         before = module(before)
+    after = after.to(before)  # where one is a mean in float32, and the other of half precision
     weighted = weighted_part(synapse)
     rows = before.shape[0]
     if isinstance(weighted, nn.Conv2d):

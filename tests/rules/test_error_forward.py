@@ -315,3 +315,20 @@ def test_settings_out_of_range_are_refused_by_value(rule, settings, found):
     layout = layout_of([Block(nn.Linear(3, 4), Rate())], (3,), CLASSES)
     with pytest.raises(SigpropError, match=found):
         rule(**{"layout": layout} | settings)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize(
+    ("rule", "neuron"),
+    [("error-forward", "lif"), ("hebbian", "leaky-rate"), ("error-forward-relaxing", "leaky-rate")],
+)
+@pytest.mark.parametrize("make", [mlp, conv])
+def test_a_network_of_half_precision_learns(make, rule, neuron, dtype):
+    torch.manual_seed(0)
+    net = make((1, 8, 8), 3, rule=rule, neuron=neuron).to(dtype)
+    net.learn(torch.rand(4, 6, 1, 8, 8), torch.arange(6) % 3)
+    found = [
+        p.grad for layer in net.local_parameters().values() for p in layer if p.grad is not None
+    ]
+    assert all(grad.dtype == dtype and grad.isfinite().all() for grad in found)
+    assert net.readout.synapse.bias.grad.any()  # the loop's weights start at zero
