@@ -31,6 +31,14 @@ def signals():
         signal.signal(number, handler)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def not_flushed():
+    """Leave written files to the system: no power fails here, and runs would wait for the disk."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(os, "fsync", lambda _: None)
+        yield
+
+
 @pytest.fixture
 def no_figures(monkeypatch):
     """Draw nothing after a training: figures take longer than the small runs of tests."""
