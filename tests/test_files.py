@@ -1,5 +1,6 @@
 """Files are written in full, or not at all."""
 
+import os
 import re
 import resource
 import signal
@@ -17,6 +18,17 @@ def test_a_file_is_replaced_and_readable_by_all(tmp_path):
     assert target.read_text(encoding="utf-8") == "new, ü"
     assert target.stat().st_mode & 0o777 == 0o644
     assert list(tmp_path.iterdir()) == [target]
+
+
+def test_the_content_reaches_the_disk_before_the_name(tmp_path, monkeypatch):
+    target, found = tmp_path / "file", []
+
+    def flushed(handle):
+        found.append((os.pread(handle, 9, 0), target.exists()))
+
+    monkeypatch.setattr(os, "fsync", flushed)
+    write_text_atomically(target, "new")
+    assert found == [(b"new", False)]
 
 
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])

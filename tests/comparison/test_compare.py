@@ -56,7 +56,14 @@ def silent(_):
     pass
 
 
-def test_a_row_has_the_means_over_the_seeds_and_the_needs_of_the_rule(tmp_path):
+@pytest.fixture
+def no_picture(monkeypatch):
+    """Draw no figure of a comparison: it takes most of the time of invented runs."""
+    monkeypatch.setattr("sigprop_snn.plots.rule_spectrum", lambda *_, **__: None)
+    monkeypatch.setattr("sigprop_snn.plots.save", lambda *_: None)
+
+
+def test_a_row_has_the_means_over_the_seeds_and_the_needs_of_the_rule(tmp_path, no_picture):
     compared = compare(config(tmp_path), silent, Runs())
     first, second = compared.rows
     assert (first.rule, second.rule) == ("surrogate", "voltage")  # the more accurate first
@@ -90,7 +97,7 @@ def test_table_csv_and_json_agree(tmp_path):
     assert (out / "compare.png").stat().st_size > 10_000
 
 
-def test_the_tables_of_all_rules_fit_80_columns(tmp_path):
+def test_the_tables_of_all_rules_fit_80_columns(tmp_path, no_picture):
     names = ",".join(RULES)
     compared = compare(replace(config(tmp_path), rules=names), silent, Runs())
     lines = as_text(compared.rows).splitlines()
@@ -118,7 +125,7 @@ def test_a_comparison_without_success_has_a_table_and_no_figure(tmp_path):
     assert not (tmp_path / "c" / "compare.png").exists()
 
 
-def test_an_interrupted_comparison_keeps_its_runs_and_continues(tmp_path):
+def test_an_interrupted_comparison_keeps_its_runs_and_continues(tmp_path, no_picture):
     stopped = Runs(stop_before=("voltage", 1))
     with pytest.raises(KeyboardInterrupt):
         compare(config(tmp_path), silent, stopped)
@@ -134,7 +141,7 @@ def test_an_interrupted_comparison_keeps_its_runs_and_continues(tmp_path):
     assert resumed.rows == whole.rows
 
 
-def test_failed_runs_are_repeated_and_more_seeds_are_added(tmp_path):
+def test_failed_runs_are_repeated_and_more_seeds_are_added(tmp_path, no_picture):
     compare(config(tmp_path, seeds=1), silent, Runs(fail=["voltage"]))
     again = Runs()
     compared = compare(config(tmp_path, seeds=2), silent, again)
@@ -142,7 +149,7 @@ def test_failed_runs_are_repeated_and_more_seeds_are_added(tmp_path):
     assert [row.failed for row in compared.rows] == [0, 0]
 
 
-def test_a_folder_with_other_settings_is_refused(tmp_path):
+def test_a_folder_with_other_settings_is_refused(tmp_path, no_picture):
     compare(config(tmp_path), silent, Runs())
     with pytest.raises(SigpropError, match=r"voltage, seed 0, .*5 for epochs; expected 7"):
         compare(config(tmp_path, epochs=7), silent, Runs())
@@ -158,7 +165,7 @@ def test_an_interrupted_run_with_other_settings_is_refused(tmp_path):
         run_cell(replace(training, epochs=3))
 
 
-def test_a_damaged_record_is_named(tmp_path):
+def test_a_damaged_record_is_named(tmp_path, no_picture):
     compare(config(tmp_path, seeds=1), silent, Runs())
     (tmp_path / "c" / "cells" / "voltage-seed0.json").write_text("{")
     with pytest.raises(SigpropError, match=r"voltage-seed0\.json'"):

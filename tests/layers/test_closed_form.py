@@ -8,6 +8,7 @@ from the package except the parameters.
 from __future__ import annotations
 
 import copy
+import itertools
 import math
 
 import pytest
@@ -49,6 +50,24 @@ SURROGATE_FORMULAS = {
     "arctan": (Arctan(2.5), lambda u: 0.5 + torch.atan(math.pi * 1.25 * u) / math.pi),
     "sigmoid": (Sigmoid(5.0), lambda u: 1 / (1 + torch.exp(-5 * u))),
 }
+INPUTS = ("constant", "varying")
+PLACES = ("front", "above")  # of the block: contexts enter, or come from below
+STATISTICS = ("rectified", "mean", "sigmoid")
+
+
+def combined(*options, turning):
+    """Return every combination of options, each with one of the turning ones.
+
+    Every pair of an option and a turning one occurs. The statistic and the surrogate see the
+    voltages alone, whatever made them.
+    """
+    places = itertools.product(*(range(len(each)) for each in options))
+    turning, options = list(turning), [list(each) for each in options]
+    return [
+        (*(each[at] for each, at in zip(options, place, strict=True)),
+         turning[(sum(place) + place[0]) % len(turning)])
+        for place in places
+    ]  # fmt: skip
 
 
 def current_shape(synapse: str) -> tuple[int, ...]:
@@ -187,23 +206,26 @@ def represent_voltage(statistic):
     return lambda voltages, threshold: statistic_of(statistic, voltages, threshold)
 
 
-@pytest.mark.parametrize("statistic", ["rectified", "mean", "sigmoid"])
-@pytest.mark.parametrize("front", [True, False], ids=["front", "above"])
-@pytest.mark.parametrize("constant", [True, False], ids=["constant", "varying"])
-@pytest.mark.parametrize("norm", NORMS)
-@pytest.mark.parametrize("synapse", SYNAPSES)
-def test_voltage_rule_is_the_unrolled_gradient(synapse, norm, constant, front, statistic):
+@pytest.mark.parametrize(
+    ("synapse", "norm", "inputs", "place", "statistic"),
+    combined(SYNAPSES, NORMS, INPUTS, PLACES, turning=STATISTICS),
+)
+def test_voltage_rule_is_the_unrolled_gradient(synapse, norm, inputs, place, statistic):
     torch.manual_seed(3)
-    made = case(synapse, norm, constant=constant, front=front, beta=0.8)
+    made = case(synapse, norm, constant=inputs == "constant", front=place == "front", beta=0.8)
     check_block(VoltageRule(statistic), represent_voltage(statistic), *made)
 
 
-@pytest.mark.parametrize("statistic", ["rectified", "mean", "sigmoid"])
-@pytest.mark.parametrize("scaled", [False, True], ids=["plain", "scaled"])
-@pytest.mark.parametrize("reset", ["subtract", "zero", "none"])
-@pytest.mark.parametrize(("beta", "steps"), [(0.0, 4), (0.6, 1), (0.9, 11), (0.5, 2)])
-def test_voltage_rule_for_every_reset_and_length(beta, steps, reset, scaled, statistic):
+@pytest.mark.parametrize(
+    ("length", "reset", "scaled", "statistic"),
+    combined(
+        [(0.0, 4), (0.6, 1), (0.9, 11), (0.5, 2)], ["subtract", "zero", "none"], [False, True],
+        turning=STATISTICS,
+    ),
+)  # fmt: skip
+def test_voltage_rule_for_every_reset_and_length(length, reset, scaled, statistic):
     torch.manual_seed(4)
+    beta, steps = length
     for synapse, front in (("linear", True), ("conv", False)):
         block, signal, inputs, rows = case(
             synapse, "scale", steps=steps, front=front,
@@ -214,14 +236,14 @@ def test_voltage_rule_for_every_reset_and_length(beta, steps, reset, scaled, sta
         )
 
 
-@pytest.mark.parametrize("surrogate", SURROGATE_FORMULAS)
-@pytest.mark.parametrize("front", [True, False], ids=["front", "above"])
-@pytest.mark.parametrize("constant", [True, False], ids=["constant", "varying"])
-@pytest.mark.parametrize("norm", NORMS)
-@pytest.mark.parametrize("synapse", ["linear", "conv", "pooled conv"])
-def test_surrogate_rule_is_the_unrolled_gradient(synapse, norm, constant, front, surrogate):
+@pytest.mark.parametrize(
+    ("synapse", "norm", "inputs", "place", "surrogate"),
+    combined(["linear", "conv", "pooled conv"], NORMS, INPUTS, PLACES, turning=SURROGATE_FORMULAS),
+)
+def test_surrogate_rule_is_the_unrolled_gradient(synapse, norm, inputs, place, surrogate):
     torch.manual_seed(5)
     chosen, formula = SURROGATE_FORMULAS[surrogate]
+    constant, front = inputs == "constant", place == "front"
     made = case(synapse, norm, constant=constant, front=front, beta=0.8, surrogate=chosen)
     check_block(SurrogateRule(), lambda v, threshold: formula(v - threshold).mean(0), *made)
 

@@ -19,6 +19,9 @@ import torch
 from sigprop_snn.optimizers.local_optimizers import LocalOptimizers
 from sigprop_snn.training import TrainConfig, folder, resume, train
 
+# What a killed process has written stays in the system's cache; `../conftest.py` does this too.
+os.fsync = lambda _: None
+
 EPOCHS, LAYERS = 3, 3
 CONFIG = {
     "neuron": "lif-noise",  # draws from torch's own random state

@@ -252,9 +252,11 @@ def _layer(
                     out = y - top
                     if 0 <= out < height:  # all spikes that reach this row have been added
                         if row >= samples:
-                            sheet[y, :, left * panel : left * panel + neurons] = contexts[
-                                row - samples, out, part
-                            ]
+                            constant = contexts[row - samples, out, part]
+                            for step in range(WINDOW):  # as one assignment it compiles slowly
+                                current = sheet[y, step, left * panel :]
+                                for i in range(neurons):
+                                    current[i] = constant[i]
                         place = 0
                         for at in range(0, neurons, block):
                             run_block(
