@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from overwriting import overwrite
 
 from sigprop_snn.data import Frames, load
 from sigprop_snn.data.cache import FrameFile, fingerprint
@@ -151,16 +152,16 @@ def test_damaged_cache_files_are_made_again(kept, change):
     path, held, file, whole = kept
     kind = change.draw(st.sampled_from(["cut", "flip", "foreign", "longer"]))
     if kind == "cut":
-        path.write_bytes(whole[: change.draw(st.integers(0, len(whole) - 1))])
+        overwrite(path, whole[: change.draw(st.integers(0, len(whole) - 1))])
     elif kind == "flip":
         bit = change.draw(st.integers(0, 8 * len(whole) - 1))
         damaged = bytearray(whole)
         damaged[bit // 8] ^= 1 << bit % 8
-        path.write_bytes(damaged)
+        overwrite(path, damaged)
     elif kind == "foreign":
-        path.write_bytes(change.draw(st.binary(max_size=2 * len(whole))))
+        overwrite(path, change.draw(st.binary(max_size=2 * len(whole))))
     else:
-        path.write_bytes(whole + change.draw(st.binary(min_size=1, max_size=9)))
+        overwrite(path, whole + change.draw(st.binary(min_size=1, max_size=9)))
     made = []
     read = file().read(range(6), lambda i: made.append(i) or held[i])
     assert np.array_equal(read, held)
@@ -176,7 +177,7 @@ def test_every_flipped_bit_of_a_record_is_found(kept):
     for bit in range(8 * start, 8 * len(whole)):
         damaged = bytearray(whole)
         damaged[bit // 8] ^= 1 << bit % 8
-        path.write_bytes(damaged)
+        overwrite(path, damaged)
         made = []
         assert np.array_equal(file().read([5], lambda i: made.append(i) or held[i])[0], held[5])  # noqa: B023
         assert made == [5]
@@ -186,7 +187,7 @@ def test_swapped_records_are_found(kept):
     path, held, file, whole = kept
     record = 8 + 6
     swapped = whole[: -2 * record] + whole[-record:] + whole[-2 * record : -record]
-    path.write_bytes(swapped)
+    overwrite(path, swapped)
     assert np.array_equal(file().read([4, 5], held.__getitem__), held[4:])
     assert path.read_bytes() == whole
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from overwriting import overwrite
 
 from sigprop_snn import network as network_module
 from sigprop_snn.errors import SigpropError
@@ -32,7 +33,7 @@ def small_file(tmp_path_factory):
 
 def test_a_checkpoint_is_a_file_of_torch(small_file, tmp_path):
     path = tmp_path / "whole.pt"
-    path.write_bytes(small_file)
+    overwrite(path, small_file)
     for load in (load_checkpoint, torch.load):
         assert torch.equal(load(path)["network"]["weight"], torch.arange(8.0))
 
@@ -46,7 +47,7 @@ def some_places(content):
 def test_a_checkpoint_cut_short_is_refused(small_file, tmp_path):
     path = tmp_path / "cut.pt"
     for size in some_places(small_file):
-        path.write_bytes(small_file[:size])
+        overwrite(path, small_file[:size])
         with pytest.raises(SigpropError, match=r"cut\.pt'"):
             load_checkpoint(path)
         assert path.stat().st_size == size
@@ -57,7 +58,7 @@ def test_a_checkpoint_with_a_flipped_byte_is_refused(small_file, tmp_path):
     for place in some_places(small_file):
         damaged = bytearray(small_file)
         damaged[place] ^= 1 << place % 8
-        path.write_bytes(damaged)
+        overwrite(path, damaged)
         with pytest.raises(SigpropError, match=r"flipped\.pt'"):
             load_checkpoint(path)
 
@@ -65,7 +66,7 @@ def test_a_checkpoint_with_a_flipped_byte_is_refused(small_file, tmp_path):
 def test_a_checkpoint_with_more_bytes_is_refused(small_file, tmp_path):
     path = tmp_path / "longer.pt"
     for extra in (b"\0", b"x" * 83, small_file):
-        path.write_bytes(small_file + extra)
+        overwrite(path, small_file + extra)
         with pytest.raises(SigpropError, match=r"longer\.pt'"):
             load_checkpoint(path)
 
@@ -82,7 +83,7 @@ def test_a_run_with_a_damaged_file_is_refused_and_left_alone(run_copy, content_o
         flipped = bytearray(whole)
         flipped[data.draw(st.integers(0, len(whole) - 1))] ^= 1 << data.draw(st.integers(0, 7))
         damaged = bytes(flipped)
-    path.write_bytes(damaged)
+    overwrite(path, damaged)
     before = content_of(run_copy)
     try:
         outcomes = [
@@ -95,7 +96,7 @@ def test_a_run_with_a_damaged_file_is_refused_and_left_alone(run_copy, content_o
         if name != "metrics.jsonl":
             assert content_of(run_copy) == before
     finally:
-        path.write_bytes(whole)
+        overwrite(path, whole)
 
 
 def outcome(attempt):
@@ -138,7 +139,7 @@ def test_invented_configs_are_refused_or_valid(tmp_path, content, whole):
 @given(content=st.binary(max_size=60))
 def test_bytes_are_no_config(tmp_path, content):
     path = tmp_path / "config.json"
-    path.write_bytes(content)
+    overwrite(path, content)
     try:
         assert read_settings(path) == {}
     except SigpropError as error:
