@@ -52,7 +52,7 @@ def train(
     replicas: int = 1,
     timeout: float = 1800.0,
     data: Any = None,
-    on_epoch: loop.Log | None = None,
+    on_epoch: learning.Log | None = None,
     catch_signals: bool = False,
 ) -> Trained | None:
     """Train a network in several processes; each calls this function with the same arguments.
@@ -105,7 +105,7 @@ def resume(
     data: Any = None,
     data_root: str | os.PathLike[str] | None = None,
     device: str | None = None,
-    on_epoch: loop.Log | None = None,
+    on_epoch: learning.Log | None = None,
     catch_signals: bool = False,
 ) -> Trained | None:
     """Continue a run in several processes, as many as you like; each calls this function.
