@@ -71,8 +71,8 @@ def depth_profile(network: Network, fitted: Batches, held_out: Batches) -> tuple
     instance("network", network, Network, "a Network")
     if network.signal.answers != "classes":
         raise SigpropError(
-            f"depth_profile got a network whose answers are {network.signal.answers}; expected "
-            "classes, which its accuracies compare"
+            f"the targets of {type(network.signal).__name__} are {network.signal.answers}; "
+            "expected classes, one for each sample"
         )
     for kind, batches in (("fitted", fitted), ("held_out", held_out)):
         instance(kind, batches, Sequence, "a list of batches (x [T, B, ...], labels [B])")

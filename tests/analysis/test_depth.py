@@ -138,5 +138,5 @@ def test_no_batches_are_refused():
 )
 def test_a_profile_asks_for_classes(signal, answers):
     batches = [(torch.rand(3, 6, 2, 8, 8), torch.rand(6, 4))]
-    with pytest.raises(SigpropError, match=f"answers are {answers}; expected classes"):
+    with pytest.raises(SigpropError, match=f"Context are {answers}; expected classes"):
         depth_profile(network(signal=signal), batches, batches)
