@@ -65,9 +65,15 @@ def depth_profile(network: Network, fitted: Batches, held_out: Batches) -> tuple
         held_out: batches of other samples, which give the accuracies and the spike rates.
 
     Raises:
-        SigpropError: if there are no batches, or the samples to fit have one class.
+        SigpropError: if there are no batches, the samples to fit have one class, or the network's
+            answers are no classes.
     """
     instance("network", network, Network, "a Network")
+    if network.signal.answers != "classes":
+        raise SigpropError(
+            f"the targets of {type(network.signal).__name__} are {network.signal.answers}; "
+            "expected classes, one for each sample"
+        )
     for kind, batches in (("fitted", fitted), ("held_out", held_out)):
         instance(kind, batches, Sequence, "a list of batches (x [T, B, ...], labels [B])")
     if not fitted or not held_out:

@@ -151,10 +151,34 @@ def learning_mode(network: nn.Module, update: Update | None) -> Iterator[Update 
 
     with torch.inference_mode(False), torch.enable_grad():
         try:
-            yield update if update is None or enabled else without_gradients
+            with one_dtype(network):
+                yield update if update is None or enabled else without_gradients
         except SigpropError as error:
             _blame_weights(network, error)
             raise
+
+
+@contextmanager
+def one_dtype(network: nn.Module) -> Iterator[None]:
+    """Turn torch's error for weights of several dtypes into one that names a weight of each.
+
+    Raises:
+        SigpropError: if torch can't run the `with` block for the weights' dtypes.
+    """
+    try:
+        yield
+    except (RuntimeError, SigpropError) as error:
+        # Mixed weights may work, so the error has to be torch's, and about a type.
+        torchs = isinstance(error, RuntimeError) or isinstance(error.__cause__, RuntimeError)
+        if torchs and "type" in str(error):
+            names = {p.dtype: n for n, p in network.named_parameters() if p.is_floating_point()}
+            if len(names) > 1:
+                found = " and ".join(f"{name!r} is {dtype}" for dtype, name in names.items())
+                raise SigpropError(
+                    f"the network's weights have several dtypes: {found}; expected one, such as "
+                    "network.to(torch.float32)"
+                ) from error
+        raise
 
 
 def _blame_weights(network: nn.Module, error: SigpropError) -> None:

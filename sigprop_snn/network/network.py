@@ -30,6 +30,7 @@ from sigprop_snn.network.checks import (
     check_labels,
     check_made_outside_inference,
     learning_mode,
+    one_dtype,
     pairs,
 )
 from sigprop_snn.network.fitting import check_answers, check_readout, check_row
@@ -165,7 +166,8 @@ class Network(nn.Module):
         The network learns by `learn`, not by a loss of these scores and `backward()`. For
         backpropagation, give it the rule "backpropagation".
         """
-        scores = self._scores(inputs)
+        with one_dtype(self):
+            scores = self._scores(inputs)
         return Scores.of(scores) if self.training else scores
 
     def _scores(self, inputs: Tensor) -> Tensor:

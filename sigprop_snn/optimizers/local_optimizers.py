@@ -5,8 +5,8 @@ Each layer updates as soon as its gradient is known, before the next layer runs.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Any, NoReturn
 
 import torch
 from torch import nn
@@ -44,6 +44,9 @@ class LocalOptimizers(Optimizer):
     """
 
     by_layer: dict[str, Optimizer]
+    _network: Network | None
+    _known: dict[int, nn.Parameter]  # what learned in the network at the start, by id
+    _stepped: set[object]  # the layers that took a step in this pass
 
     def __init__(
         self,
@@ -67,6 +70,9 @@ class LocalOptimizers(Optimizer):
         self.by_layer = {
             name: _optimizer(name, single.get(name, make), group) for name, group in groups.items()
         }
+        self._network = network
+        self._known = {id(p): p for p in _learning(network)}
+        self._stepped = set()
 
     @property
     def param_groups(self) -> list[dict[str, Any]]:  # type: ignore[override]
@@ -95,13 +101,18 @@ class LocalOptimizers(Optimizer):
 
         Raises:
             UnknownNameError: if the layer has no optimizer.
-            SigpropError: if no parameter of the layer, or of any layer, has a gradient.
+            SigpropError: if no parameter of the layer, or of any layer, has a gradient; or if a
+                part of the network was replaced or unfrozen since the optimizers were made.
         """
         if layer is None:
             waiting = [name for name, optimizer in self.by_layer.items() if _is_ready(optimizer)]
             for name in waiting or self.by_layer:
                 self.step(name)
             return
+        if not self._stepped or layer in self._stepped:  # once a pass: a layer steps once in it
+            self._stepped = set()
+            self._check_parts()
+        self._stepped.add(layer)
         if not isinstance(layer, str) or layer not in self.by_layer:
             raise UnknownNameError("layer with an optimizer", layer, self.by_layer)
         optimizer = self.by_layer[layer]
@@ -114,6 +125,23 @@ class LocalOptimizers(Optimizer):
         for group in optimizer.param_groups:
             for parameter in group["params"]:
                 parameter.grad = None
+
+    def _check_parts(self) -> None:
+        """Check that every parameter of the network that learns was there from the start.
+
+        Raises:
+            SigpropError: if one was not and has no optimizer; it names the first.
+        """
+        if self._network is None or all(id(p) in self._known for p in _learning(self._network)):
+            return
+        self._known |= {id(p): p for group in self.param_groups for p in group["params"]}
+        for name, parameter in self._network.named_parameters():
+            if parameter.requires_grad and id(parameter) not in self._known:
+                raise SigpropError(
+                    f"no optimizer has {name!r} of the network, which was replaced or unfrozen "
+                    "after LocalOptimizers was made; expected a new LocalOptimizers(network, make) "
+                    "after the change"
+                )
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Free the gradients of every layer, or set them to zero."""
@@ -130,6 +158,22 @@ class LocalOptimizers(Optimizer):
             "LocalOptimizers has one optimizer for each layer; expected "
             "by_layer['block1'].add_param_group(...)"
         )
+
+    def _refuse_hook(self, *_: object, **__: object) -> NoReturn:
+        """Refuse a hook, which would belong to no layer.
+
+        Raises:
+            SigpropError: always.
+        """
+        raise SigpropError(
+            "LocalOptimizers has one optimizer for each layer, and no hooks of its own; expected "
+            "by_layer['block1'].register_step_post_hook(...), or another hook of a layer's "
+            "optimizer"
+        )
+
+    register_step_pre_hook = register_step_post_hook = _refuse_hook
+    register_state_dict_pre_hook = register_state_dict_post_hook = _refuse_hook
+    register_load_state_dict_pre_hook = register_load_state_dict_post_hook = _refuse_hook
 
     def state_dict(self) -> dict[str, Any]:
         """Return the states of the optimizers by layer name."""
@@ -153,11 +197,22 @@ class LocalOptimizers(Optimizer):
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Take the optimizers back."""
         self.by_layer = state["by_layer"]
+        self._network, self._known, self._stepped = None, {}, set()
 
     def __repr__(self) -> str:
         """Return the optimizer of every layer."""
         layers = ", ".join(f"{name}: {type(o).__name__}" for name, o in self.by_layer.items())
         return f"LocalOptimizers({layers})"
+
+
+def _learning(module: nn.Module) -> Iterator[nn.Parameter]:
+    """Yield the parameters that learn; `parameters()` takes longer, as it leaves out duplicates."""
+    for parameter in module._parameters.values():
+        if parameter is not None and parameter.requires_grad:
+            yield parameter
+    for part in module._modules.values():
+        if part is not None:
+            yield from _learning(part)
 
 
 def _is_ready(optimizer: Optimizer) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import ClassVar
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor
 from sigprop_snn.answers import Answers
 from sigprop_snn.arguments import axes, positive, truth, whole
 from sigprop_snn.errors import SigpropError
+from sigprop_snn.shard import current_shard
 from sigprop_snn.signals.base import (
     Entry,
     ProjectedContext,
@@ -46,6 +48,7 @@ class VectorContext(Signal):
     """
 
     answers: ClassVar[Answers] = "values"
+    _warned = False  # of a batch of one sample
     shape: tuple[int, ...]
     frequency: Tensor
     phase: Tensor
@@ -83,6 +86,13 @@ class VectorContext(Signal):
         rows = inputs.shape[1]
         if labels is None:
             return Entry(inputs, None, rows, observed_rows=rows)
+        if rows == 1 and current_shard() is None and not self._warned:
+            self._warned = True
+            warnings.warn(
+                "a batch of one sample has one target, so under VectorContext its blocks have no "
+                "other target to compare and do not learn; expected at least 2 samples",
+                stacklevel=2,
+            )
         labels = labels.to(self.phase)
         distance = (labels[:, None] - labels).square().sum(2)
         fractions = (-0.5 * distance / self.width**2).softmax(dim=1)

@@ -8,7 +8,15 @@ import torch
 from sigprop_snn.analysis import depth_profile, linear_probe, mean_input_shares, ridge_probe
 from sigprop_snn.analysis.depth import context_likeness
 from sigprop_snn.errors import SigpropError
-from sigprop_snn.network import DotProductLoss, Similarity, SurrogateRule, VoltageRule, vgg
+from sigprop_snn.network import (
+    DotProductLoss,
+    Similarity,
+    SurrogateRule,
+    VoltageRule,
+    multi_label_context,
+    vector_context,
+    vgg,
+)
 from sigprop_snn.training import evaluate
 
 
@@ -123,3 +131,12 @@ def test_a_ridge_probe_agrees_with_a_logistic_one():
 def test_no_batches_are_refused():
     with pytest.raises(SigpropError, match="depth_profile"):
         depth_profile(network(), [], [pictures()])
+
+
+@pytest.mark.parametrize(
+    ("signal", "answers"), [(multi_label_context, "labels"), (vector_context, "values")]
+)
+def test_a_profile_asks_for_classes(signal, answers):
+    batches = [(torch.rand(3, 6, 2, 8, 8), torch.rand(6, 4))]
+    with pytest.raises(SigpropError, match=f"Context are {answers}; expected classes"):
+        depth_profile(network(signal=signal), batches, batches)

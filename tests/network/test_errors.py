@@ -272,3 +272,26 @@ def test_a_readout_with_another_kind_of_synapse_is_refused():
     network.readout.synapse = nn.Sequential(nn.Linear(10, 4))
     with pytest.raises(SigpropError, match="synapse is a Sequential"):
         network(torch.rand(3, 8, 6))
+
+
+@pytest.mark.parametrize(
+    ("part", "named"),
+    [
+        ("readout", r"'readout\.synapse\.\w+' is torch\.float64"),
+        ("blocks.0", r"'blocks\.0\.\w+\.\w+' is torch\.float64"),
+        ("blocks.1.synapse", r"'blocks\.1\.synapse\.\w+' is torch\.float64"),
+        ("signal", r"'signal\.projection' is torch\.float64"),
+    ],
+)
+@pytest.mark.parametrize("rule", ["voltage", "surrogate", "backpropagation"])
+def test_weights_of_several_dtypes_are_named(part, named, rule):
+    network = mlp((6,), 3, hidden=(8, 8), rule=rule)
+    network.get_submodule(part).double()
+    x, labels = torch.rand(4, 5, 6), torch.arange(5) % 3
+    if part != "signal":
+        with pytest.raises(SigpropError, match=f"several dtypes: .*{named}"):
+            network(x)
+    elif rule == "backpropagation":  # has no use for the signal
+        return
+    with pytest.raises(SigpropError, match=f"several dtypes: .*{named}"):
+        network.learn(x, labels)

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from sigprop_snn.errors import SigpropError
-from sigprop_snn.network import conv, mlp
+from sigprop_snn.network import Readout, conv, mlp
 from sigprop_snn.training import (
     SCHEDULES,
     LocalOptimizers,
@@ -172,3 +172,65 @@ def test_one_lbfgs_learns_by_a_closure():
     before = closure()
     optimizer.step(closure)
     assert closure() < before
+
+
+def replace_synapse(network):
+    network.blocks[0].synapse = torch.nn.Linear(20, 12)
+
+
+def replace_readout(network):
+    network.readout = Readout(10, 4)
+
+
+def unfreeze_block(network):
+    network.blocks[1].frozen = False
+
+
+def unfreeze_bias(network):
+    network.readout.synapse.bias.requires_grad_(True)
+
+
+@pytest.mark.parametrize(
+    ("change", "name"),
+    [
+        (replace_synapse, r"blocks\.0\.synapse\.weight"),
+        (replace_readout, r"readout\.synapse\.weight"),
+        (unfreeze_block, r"blocks\.1\.synapse\.weight"),
+        (unfreeze_bias, r"readout\.synapse\.bias"),
+    ],
+)
+@pytest.mark.parametrize("passes", [0, 2])
+def test_parts_replaced_or_unfrozen_since_are_named(change, name, passes):
+    network, x, labels = small_network(), torch.rand(4, 8, 20), torch.arange(8) % 4
+    network.blocks[1].frozen = True
+    network.readout.synapse.bias.requires_grad_(False)
+    optimizers = LocalOptimizers(network, SGD)
+    for _ in range(passes):
+        network.learn(x, labels, optimizers)
+    change(network)
+    with pytest.raises(SigpropError, match=f"no optimizer has '{name}'.*a new LocalOptimizers"):
+        network.learn(x, labels, optimizers)
+    network.learn(x, labels, LocalOptimizers(network, SGD))
+
+
+def test_a_parameter_that_a_person_adds_to_a_layer_learns():
+    network, x, labels = small_network(), torch.rand(4, 8, 20), torch.arange(8) % 4
+    optimizers = LocalOptimizers(network, SGD)
+    replace_synapse(network)
+    fresh = network.blocks[0].synapse.weight
+    optimizers.by_layer["block1"].add_param_group(
+        {"params": network.blocks[0].synapse.parameters()}
+    )
+    before = fresh.detach().clone()
+    network.learn(x, labels, optimizers)
+    assert not torch.equal(fresh, before)
+
+
+@pytest.mark.parametrize(
+    "when", ["step_pre", "step_post", "state_dict_pre", "load_state_dict_post"]
+)
+def test_hooks_belong_to_the_optimizer_of_a_layer(when):
+    optimizers = LocalOptimizers(small_network(), SGD)
+    with pytest.raises(SigpropError, match=r"by_layer\['block1'\]\.register_"):
+        getattr(optimizers, f"register_{when}_hook")(print)
+    getattr(optimizers.by_layer["block1"], f"register_{when}_hook")(print)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 
 import pytest
 import torch
@@ -277,3 +278,19 @@ def test_labels_that_hold_or_not_are_taken_in_any_type(rule, kind):
         found.append([layer.loss for layer in network.learn(x, given).layers])
         update_angles(network, x, given)
     assert found[0] == found[1]
+
+
+def test_a_batch_of_one_value_warns_once_that_blocks_do_not_learn():
+    torch.manual_seed(0)
+    network = mlp((6,), 2, hidden=(8,), signal=vector_context)
+    x, targets = torch.rand(4, 3, 6), torch.rand(3, 2)
+    with warnings.catch_warnings(record=True) as found:
+        warnings.simplefilter("always")
+        network.learn(x, targets)
+        assert not found
+        network.zero_grad()
+        for _ in range(2):
+            network.learn(x[:, :1], targets[:1])
+    (warning,) = found
+    assert "one sample" in str(warning.message)
+    assert not any(p.grad.any() for p in network.blocks[0].synapse.parameters())

@@ -82,8 +82,10 @@ class SpikingLayer(ABC):
         rows += len(contexts)
         shape = *(places or (1, 1)), channels
         patterns = torch.empty(rows, -(-steps // WINDOW), *shape, dtype=torch.uint8)
-        voltage = torch.empty(steps if "voltage" in record else 0, rows, *shape)
-        state = torch.empty(2, rows, *shape)
+        voltage = torch.empty(
+            steps if "voltage" in record else 0, rows, *shape, dtype=torch.float32
+        )
+        state = torch.empty(2, rows, *shape, dtype=torch.float32)
         arrays = patterns, voltage, state, constants_of(neuron), steps
         self._run_rows(contexts.detach().float(), scale, arrays)
         state[1].div_(steps)

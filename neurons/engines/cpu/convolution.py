@@ -69,7 +69,7 @@ class SpikingConvolution(SpikingLayer):
         padded = F.pad(reversed_kernels, (0, 0) * 3 + (0, -channels % panel))
         lines = padded.view(-1, panel, inputs, height, width).permute(0, 2, 3, 4, 1).flatten(3)
         table = F.pad(lines, (0, -lines.shape[3] % LANES)).contiguous()
-        start = torch.zeros(channels) if bias is None else bias.detach()
+        start = torch.zeros(channels, dtype=torch.float32) if bias is None else bias.detach()
         return cls(spikes, table, start, (height, width), padding)
 
     @property
@@ -88,7 +88,7 @@ class SpikingConvolution(SpikingLayer):
         channels, height, width = self.current_shape
         panel = _panel_width(channels)
         patterns = self.spikes.patterns[seen.rows, seen.windows].movedim(1, -1).contiguous()
-        sums = torch.zeros(len(patterns), 2, len(self.table), width, panel)
+        sums = torch.zeros(len(patterns), 2, len(self.table), width, panel, dtype=torch.float32)
         place = _output_place(self.kernel, self.padding)
         arguments = patterns, self.table, panel, height, *place, sums.flatten(3)
         run_kernel(_statistics, arguments, len(patterns))
@@ -134,7 +134,9 @@ def convolution_weight_gradient(
     inputs = patterns.shape[-1]
     panel, parts = _panel_width(channels), min(_PARTS, len(patterns))
     line = kernel[1] * panel
-    sums = torch.zeros(parts, -(-channels // panel), inputs, kernel[0], line + -line % LANES)
+    sums = torch.zeros(
+        parts, -(-channels // panel), inputs, kernel[0], line + -line % LANES, dtype=torch.float32
+    )
     arguments = (
         patterns, *flat_rows(steps_grad), steps, height, width, channels, sums.flatten(0, 1), parts,
         panel, *_output_place(kernel, padding),

@@ -57,8 +57,10 @@ def _compare(
 ) -> RowComparison:
     """Compare the first rows with those behind them; numbers below the lowest count as it."""
     others = both[samples:].clamp(min=lowest)
-    scores, losses = torch.empty(samples, len(others)), torch.empty(samples)
-    grad, factors = torch.empty_like(both), torch.empty(2, samples, len(others))
+    scores = torch.empty(samples, len(others), dtype=torch.float32)
+    losses = torch.empty(samples, dtype=torch.float32)
+    grad = torch.empty_like(both)
+    factors = torch.empty(2, samples, len(others), dtype=torch.float32)
     run_kernel(
         _compare_samples,
         (both, others, columns, scale, smoothing, lowest, scores, losses, factors, grad),

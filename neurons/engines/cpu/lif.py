@@ -49,7 +49,8 @@ def constants_of(neuron: LIF) -> Tensor:
     """
     subtracted = neuron.threshold if neuron.reset_mode == "subtract" else 0.0
     factors = neuron.beta, neuron.current_gain
-    return torch.tensor([*factors, neuron.threshold, subtracted, neuron.reset_mode == "zero"])
+    numbers = [*factors, neuron.threshold, subtracted, neuron.reset_mode == "zero"]
+    return torch.tensor(numbers, dtype=torch.float32)
 
 
 def run_lif(

@@ -60,12 +60,16 @@ class SpikingLinear(SpikingLayer):
         columns, neurons = weight.shape
         weight, short = weight.detach(), _whole_vectors(columns) - columns
         weight = F.pad(weight, (0, 0, 0, short)) if short else weight
-        table = torch.empty(len(weight) * neurons)
+        table = torch.empty(len(weight) * neurons, dtype=torch.float32)
         for first, count, width in _panels(len(weight), _PANEL):
             end = first + count * width
             panels = weight[first:end].view(count, width, neurons).transpose(1, 2)
             table[first * neurons : end * neurons].view(panels.shape).copy_(panels)
-        return cls(spikes, table, torch.zeros(columns) if bias is None else bias.detach())
+        return cls(
+            spikes,
+            table,
+            torch.zeros(columns, dtype=torch.float32) if bias is None else bias.detach(),
+        )
 
     def _run_rows(self, contexts: Tensor, scale: Scale | None, arrays: tuple[Any, ...]) -> None:
         width = _whole_vectors(len(self.bias))
@@ -108,10 +112,10 @@ def linear_weight_gradient(spikes: PackedSpikes, grad: Tensor) -> Tensor:
     counts = torch.empty(groups, neurons, dtype=torch.int32)
     run_kernel(_list_steps, (patterns.flatten(0, 1), events, counts), groups)
     whole = _whole_vectors(columns)
-    sums = torch.zeros(whole * neurons)
+    sums = torch.zeros(whole * neurons, dtype=torch.float32)
     arguments = events, counts, *flat_rows(grad.float()), *grad.shape, sums
     run_kernel(_weight_gradient, arguments, -(-whole // _GRADIENT_PANEL))
-    product = torch.empty(whole, neurons)
+    product = torch.empty(whole, neurons, dtype=torch.float32)
     for first, count, width in _panels(whole, _GRADIENT_PANEL):
         end = first + count * width
         panels = sums[first * neurons : end * neurons].view(count, neurons, width)
@@ -127,7 +131,7 @@ def scale_rows(
     The tensors are float32 and contiguous; of what is left out, m is one row for all channels. See
     `Engine.scaled_weight_gradient`. torch reads and writes the product up to five times.
     """
-    dots = torch.empty(len(product))
+    dots = torch.empty(len(product), dtype=torch.float32)
     sums, mean = (factors[:0], factors[:0]) if left_out is None else left_out
     arguments = product.flatten(1), weight.flatten(1), factors, sums, mean.flatten(), dots
     run_kernel(_scale_rows, arguments, len(product), min_chunk=_MIN_ROWS)

@@ -66,7 +66,7 @@ class PackedSpikes:
             weights: `[T]`.
         """
         order, flat = self._flat()
-        padded = torch.zeros(flat.shape[1], WINDOW)
+        padded = torch.zeros(flat.shape[1], WINDOW, dtype=torch.float32)
         padded.view(-1)[: self.steps] = weights.detach()
         out = order.empty(self.shape[1:], torch.float32, flat.device)
         run_kernel(_weighted_sum, (flat, padded, order.apply(out).flatten(1)), len(out))
@@ -74,7 +74,7 @@ class PackedSpikes:
 
     def count(self) -> Tensor:
         """Return the number of spikes of each neuron, `[N, ...]`, float32."""
-        return self.weighted_sum(torch.ones(self.steps))
+        return self.weighted_sum(torch.ones(self.steps, dtype=torch.float32))
 
     def rows(self, first: int, last: int | None = None) -> PackedSpikes:
         """Return the rows `first` to `last`."""

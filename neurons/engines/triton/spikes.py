@@ -48,7 +48,7 @@ class DeviceSpikes(DenseSpikes):
         """Return the sum of the activity over time, `[N, ...]`, float32."""
         if self._values.dtype not in _DTYPES:
             return super().count()
-        return self.weighted_sum(torch.ones(len(self._values)))
+        return self.weighted_sum(torch.ones(len(self._values), dtype=torch.float32))
 
     def rows(self, first: int, last: int | None = None) -> DeviceSpikes:
         """Return the rows `first` to `last`."""
@@ -104,7 +104,7 @@ class BitSpikes:
 
     def count(self) -> Tensor:
         """Return the number of spikes, `[N, ...]`, float32."""
-        return self.weighted_sum(torch.ones(self.steps))
+        return self.weighted_sum(torch.ones(self.steps, dtype=torch.float32))
 
     def rows(self, first: int, last: int | None = None) -> BitSpikes:
         """Return the rows `first` to `last`."""

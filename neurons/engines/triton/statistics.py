@@ -115,7 +115,9 @@ def takes_maps(maps: Tensor) -> bool:
 def map_statistics(maps: Tensor) -> MapStatistics:
     """Return mean and standard deviation of every map `[N, C, H, W]`, channels-last."""
     images, channels, height, width = maps.shape
-    mean, deviation = torch.empty(2, images, channels, device=maps.device).unbind()
+    mean, deviation = torch.empty(
+        2, images, channels, dtype=torch.float32, device=maps.device
+    ).unbind()
     _map_statistics[(images, triton.cdiv(channels, _MAPS))](
         maps.detach(), mean, deviation, height * width, channels, POSITIONS=_POSITIONS, MAPS=_MAPS
     )
