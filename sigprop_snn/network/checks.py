@@ -168,9 +168,9 @@ def one_dtype(network: nn.Module) -> Iterator[None]:
     try:
         yield
     except (RuntimeError, SigpropError) as error:
-        # Mixed weights may work, so the error has to be torch's, and about a type.
-        torchs = isinstance(error, RuntimeError) or isinstance(error.__cause__, RuntimeError)
-        if torchs and "type" in str(error):
+        # Weights of several dtypes may work, so only torch's own errors about types are renamed.
+        from_torch = isinstance(error, RuntimeError) or isinstance(error.__cause__, RuntimeError)
+        if from_torch and "type" in str(error):
             names = {p.dtype: n for n, p in network.named_parameters() if p.is_floating_point()}
             if len(names) > 1:
                 found = " and ".join(f"{name!r} is {dtype}" for dtype, name in names.items())

@@ -31,8 +31,8 @@ class VectorContext(Signal):
     of random projections. The dot product of two codes approximates the same Gaussian of their
     distance (random Fourier features, Rahimi and Recht 2007).
 
-    The readout predicts the values; the blocks predict nothing. From a batch of one sample, which
-    has no other target to be compared with, only the readout learns.
+    The readout predicts the values; the blocks predict nothing. A batch of one sample has no other
+    target to compare with: only the readout learns from it.
 
     Args:
         size: K, the length of a target vector.
